@@ -1,0 +1,282 @@
+// Package cond is conditions: what a caller writes, held against a model's
+// columns once, and then asked of many documents. It is pure.
+//
+// Null is as in SQL: a comparison with it is neither true nor false, and a
+// record is selected only when its condition is true. The one exception makes
+// Go read naturally: Eq(col, nil) means IsNull(col), Ne(col, nil) NotNull(col),
+// and a nil among the values of In and NotIn stands for null.
+package cond
+
+import (
+	"fmt"
+	"reflect"
+	"regexp"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/natsorm/natsorm/internal/document"
+	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/value"
+)
+
+// Op is what a condition asks.
+type Op string
+
+const (
+	And        Op = "and"
+	Or         Op = "or"
+	Not        Op = "not"
+	Eq         Op = "eq"
+	Ne         Op = "ne"
+	Gt         Op = "gt"
+	Gte        Op = "gte"
+	Lt         Op = "lt"
+	Lte        Op = "lte"
+	In         Op = "in"
+	NotIn      Op = "notIn"
+	Between    Op = "between"
+	Like       Op = "like"
+	ILike      Op = "iLike"
+	StartsWith Op = "startsWith"
+	EndsWith   Op = "endsWith"
+	Contains   Op = "contains"
+	Regexp     Op = "regexp"
+	IsNull     Op = "isNull"
+	NotNull    Op = "notNull"
+)
+
+// Node is a condition as a caller wrote it, not yet held against a model.
+type Node struct {
+	Op     Op
+	Column string // of a comparison
+	Values []any  // of a comparison
+	Kids   []Node // of And, Or, Not
+}
+
+// FromMap is the conjunction of equalities that a map of column to value says.
+// A slice means any of its values, except for a []byte.
+func FromMap(m map[string]any) Node {
+	names := make([]string, 0, len(m))
+	for name := range m {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	out := Node{Op: And}
+	for _, name := range names {
+		x := m[name]
+		kid := Node{Op: Eq, Column: name, Values: []any{x}}
+		if rv := reflect.ValueOf(x); rv.Kind() == reflect.Slice && rv.Type().Elem().Kind() != reflect.Uint8 {
+			kid.Op, kid.Values = In, make([]any, rv.Len())
+			for i := range kid.Values {
+				kid.Values[i] = rv.Index(i).Interface()
+			}
+		}
+		out.Kids = append(out.Kids, kid)
+	}
+	return out
+}
+
+// Empty reports whether n compares nothing at all, like Where{}.
+func (n Node) Empty() bool {
+	if n.Op != And && n.Op != Or && n.Op != Not {
+		return false
+	}
+	return !slices.ContainsFunc(n.Kids, func(k Node) bool { return !k.Empty() })
+}
+
+// Bound is a condition held against a model. It is immutable.
+type Bound struct {
+	Op     Op            // IsNull rather than Eq of null; never Ne, NotIn or NotNull: they are Not of the other
+	Column int           // position in the definition, of a comparison
+	Values []value.Value // not null, of the column's type
+	Null   bool          // In: null is among the values
+	Kids   []*Bound
+
+	absent value.Value // what null or an absent member stands for
+	match  func(string) bool
+}
+
+// Bind holds n against a model: columns exist, values fit their types.
+func Bind(n Node, def *schema.Definition) (*Bound, error) {
+	switch n.Op {
+	case And, Or, Not:
+		b := &Bound{Op: n.Op}
+		for _, k := range n.Kids {
+			kid, err := Bind(k, def)
+			if err != nil {
+				return nil, err
+			}
+			b.Kids = append(b.Kids, kid)
+		}
+		if n.Op != Not && len(b.Kids) == 1 {
+			return b.Kids[0], nil
+		}
+		return b, nil
+	}
+	pos, err := def.Resolve(n.Column)
+	if err != nil {
+		return nil, err
+	}
+	col := def.Columns[pos]
+	fault := func(format string, args ...any) error {
+		return errs.Invalidf(def.Name, col.Name, format, args...)
+	}
+	b := &Bound{Op: n.Op, Column: pos, absent: col.AbsentMeans()}
+	for _, x := range n.Values {
+		v, err := value.Coerce(x, col.Type)
+		switch {
+		case err != nil:
+			return nil, fault("in a condition (%s): %v", n.Op, err)
+		case v.IsNull():
+			b.Null = true
+		default:
+			b.Values = append(b.Values, v)
+		}
+	}
+	switch n.Op {
+	case Eq, Ne:
+		b.Op = Eq
+		if b.Null {
+			b.Op = IsNull
+		}
+	case In, NotIn:
+		b.Op = In
+	case IsNull, NotNull:
+		b.Op = IsNull
+	case Gt, Gte, Lt, Lte, Between:
+		if !col.Type.Ordered() {
+			return nil, fault("has type %s, which has no order for %s", col.Type, n.Op)
+		}
+	case Like, ILike, StartsWith, EndsWith, Contains, Regexp:
+		if col.Type != value.String {
+			return nil, fault("has type %s; %s is for columns of type string", col.Type, n.Op)
+		}
+		if !b.Null {
+			if b.match, err = matcher(n.Op, b.Values[0].Str()); err != nil {
+				return nil, fault("%v", err)
+			}
+		}
+	default:
+		return nil, fmt.Errorf("%w: unknown condition %q", errs.Invalid, n.Op)
+	}
+	switch n.Op {
+	case Ne, NotIn, NotNull:
+		return &Bound{Op: Not, Kids: []*Bound{b}}, nil
+	}
+	return b, nil
+}
+
+// Columns adds the positions of the columns that b looks at to set.
+func (b *Bound) Columns(set []int) []int {
+	switch b.Op {
+	case And, Or, Not:
+		for _, k := range b.Kids {
+			set = k.Columns(set)
+		}
+		return set
+	}
+	if !slices.Contains(set, b.Column) {
+		set = append(set, b.Column)
+	}
+	return set
+}
+
+// Match reports whether b is true of a document.
+func (b *Bound) Match(doc document.Values) bool { return b.eval(doc) == yes }
+
+type truth int8
+
+const (
+	no truth = iota
+	unknown
+	yes
+)
+
+func truthOf(b bool) truth {
+	if b {
+		return yes
+	}
+	return no
+}
+
+func (b *Bound) eval(doc document.Values) truth {
+	switch b.Op {
+	case And:
+		out := yes
+		for _, k := range b.Kids {
+			out = min(out, k.eval(doc))
+		}
+		return out
+	case Or:
+		out := no
+		for _, k := range b.Kids {
+			out = max(out, k.eval(doc))
+		}
+		return out
+	case Not:
+		return yes - b.Kids[0].eval(doc)
+	}
+	v := doc.At(b.Column)
+	if v.IsNull() {
+		v = b.absent
+	}
+	switch {
+	case b.Op == IsNull:
+		return truthOf(v.IsNull())
+	case b.Op == In && v.IsNull():
+		if b.Null {
+			return yes
+		}
+		if len(b.Values) == 0 {
+			return no
+		}
+		return unknown
+	case b.Op == In:
+		return truthOf(slices.ContainsFunc(b.Values, func(w value.Value) bool { return value.Equal(v, w) }))
+	case v.IsNull() || b.Null:
+		return unknown
+	case b.match != nil:
+		return truthOf(b.match(v.Str()))
+	}
+	switch c := value.Compare(v, b.Values[0]); b.Op {
+	case Eq:
+		return truthOf(c == 0)
+	case Gt:
+		return truthOf(c > 0)
+	case Gte:
+		return truthOf(c >= 0)
+	case Lt:
+		return truthOf(c < 0)
+	case Lte:
+		return truthOf(c <= 0)
+	default: // Between
+		return truthOf(c >= 0 && value.Compare(v, b.Values[1]) <= 0)
+	}
+}
+
+func matcher(op Op, text string) (func(string) bool, error) {
+	switch op {
+	case Like:
+		return likePattern(text)
+	case ILike:
+		like, err := likePattern(strings.ToLower(text))
+		if err != nil {
+			return nil, err
+		}
+		return func(s string) bool { return like(strings.ToLower(s)) }, nil
+	case StartsWith:
+		return func(s string) bool { return strings.HasPrefix(s, text) }, nil
+	case EndsWith:
+		return func(s string) bool { return strings.HasSuffix(s, text) }, nil
+	case Contains:
+		return func(s string) bool { return strings.Contains(s, text) }, nil
+	default:
+		re, err := regexp.Compile(text)
+		if err != nil {
+			return nil, err
+		}
+		return re.MatchString, nil
+	}
+}

@@ -1,0 +1,90 @@
+// Package errs holds the errors that cross layers. The root package exports
+// every one of them; their documentation for users is there.
+package errs
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+var (
+	NotFound          = errors.New("natsorm: not found")
+	Exists            = errors.New("natsorm: record already exists")
+	Unique            = errors.New("natsorm: unique value is taken")
+	Conflict          = errors.New("natsorm: record was changed by someone else")
+	MissingWhere      = errors.New("natsorm: no condition given")
+	Invalid           = errors.New("natsorm: invalid")
+	Schema            = errors.New("natsorm: schema")
+	Corrupt           = errors.New("natsorm: corrupt record")
+	TxTooLarge        = errors.New("natsorm: transaction too large")
+	UnsupportedServer = errors.New("natsorm: unsupported server")
+	UnknownOutcome    = errors.New("natsorm: outcome unknown")
+	Closed            = errors.New("natsorm: closed")
+)
+
+// UniqueError says which unique value was taken, and by whom.
+type UniqueError struct {
+	Model string // the model's name
+	Field string // the index's name: a column, or several joined by "-"
+	Value string // the value asked for, as text
+	Owner string // the primary key of the record that has it, as text
+}
+
+func (e *UniqueError) Error() string {
+	return fmt.Sprintf("natsorm: %s.%s %q is taken by %s %s; choose another value, or change that record first",
+		e.Model, e.Field, e.Value, e.Model, e.Owner)
+}
+
+func (e *UniqueError) Is(target error) bool { return target == Unique }
+
+// FieldFault is one thing wrong with one field.
+type FieldFault struct {
+	Field   string
+	Problem string
+}
+
+// ValidationError lists everything that was wrong with one record or query.
+type ValidationError struct {
+	Model  string
+	Faults []FieldFault
+}
+
+func (e *ValidationError) Error() string {
+	var b strings.Builder
+	b.WriteString("natsorm: invalid ")
+	b.WriteString(e.Model)
+	for i, f := range e.Faults {
+		if i == 0 {
+			b.WriteString(": ")
+		} else {
+			b.WriteString("; ")
+		}
+		if f.Field != "" {
+			b.WriteString(f.Field + ": ")
+		}
+		b.WriteString(f.Problem)
+	}
+	return b.String()
+}
+
+func (e *ValidationError) Is(target error) bool { return target == Invalid }
+
+// Invalidf is a ValidationError with one fault.
+func Invalidf(model, field, format string, args ...any) error {
+	return &ValidationError{Model: model, Faults: []FieldFault{{Field: field, Problem: fmt.Sprintf(format, args...)}}}
+}
+
+// CorruptError names a record whose stored document cannot be read.
+type CorruptError struct {
+	Model string
+	Key   string // its key in the bucket
+	Err   error  // what is wrong with it
+}
+
+func (e *CorruptError) Error() string {
+	return fmt.Sprintf("natsorm: corrupt %s record at key %q: %v; mend or delete that key", e.Model, e.Key, e.Err)
+}
+
+func (e *CorruptError) Is(target error) bool { return target == Corrupt }
+func (e *CorruptError) Unwrap() error        { return e.Err }

@@ -1,0 +1,210 @@
+// Package keys is the key format: every key that natsorm writes to a bucket is
+// made here, and nothing here touches the network. docs/format.md says the
+// same in prose; golden tests hold both to it.
+package keys
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"hash/fnv"
+	"strconv"
+	"strings"
+
+	"github.com/natsorm/natsorm/internal/value"
+)
+
+// What a key is made of, between its dots.
+const (
+	shardPrefix  = "shard_"
+	indexToken   = "index"
+	uniqueToken  = "unique"
+	catalogue    = "_schema"
+	sequence     = "_sequence"
+	nullToken    = "=null"
+	columnJoiner = "-" // between the columns of a compound index
+)
+
+const (
+	maxName        = 64  // bytes of a model or column name
+	maxValuePrefix = 64  // readable bytes of a value token
+	maxID          = 128 // bytes of an id token, before it becomes a hash
+)
+
+// CheckName reports why name can not be a model's or an indexed column's
+// token in a key.
+func CheckName(name string) error {
+	switch {
+	case name == "":
+		return fmt.Errorf("an empty name")
+	case len(name) > maxName:
+		return fmt.Errorf("name %q… is longer than %d bytes", name[:maxName], maxName)
+	case name[0] == '_':
+		return fmt.Errorf("name %q begins with _, which natsorm keeps for itself", name)
+	case !plain(name, false):
+		return fmt.Errorf("name %q has a character outside A–Z a–z 0–9 _ -", name)
+	}
+	return nil
+}
+
+// Record is the key of a record: User.shard_11.123.
+func Record(model string, shards int, id string) string {
+	return model + "." + shardPrefix + strconv.Itoa(Shard(id, shards)) + "." + id
+}
+
+// Records matches every record of a model and no other key of it.
+func Records(model string) string { return model + ".*.*" }
+
+// RecordID is the id token of a record's key.
+func RecordID(key string) string { return key[strings.LastIndexByte(key, '.')+1:] }
+
+// Shard is the shard of the record with this id token. Ids that are integers
+// in canonical form go by remainder, so that neighbours spread evenly; all
+// others by 64-bit FNV-1a.
+func Shard(id string, shards int) int {
+	n := uint64(shards)
+	if i, err := strconv.ParseInt(id, 10, 64); err == nil && strconv.FormatInt(i, 10) == id {
+		if i >= 0 {
+			return int(uint64(i) % n)
+		}
+		return int((n - uint64(-(i+1))%n) - 1)
+	}
+	if u, err := strconv.ParseUint(id, 10, 64); err == nil && id[0] != '0' && id[0] != '+' {
+		return int(u % n)
+	}
+	h := fnv.New64a()
+	h.Write([]byte(id))
+	return int(h.Sum64() % n)
+}
+
+// ID is the token of a primary key. Integers and text of [A-Za-z0-9_-] stand
+// as they are; every other byte becomes =XX in hexadecimal, and empty text "=".
+// What would be longer than 128 bytes becomes "==" and a hash of the text.
+func ID(v value.Value) string {
+	text := v.Text()
+	if plain(text, false) && len(text) <= maxID && text != "" {
+		return text
+	}
+	if text == "" {
+		return "="
+	}
+	const hexDigits = "0123456789ABCDEF"
+	var b strings.Builder
+	for i := 0; i < len(text) && b.Len() <= maxID; i++ {
+		if c := text[i]; isPlain(c) {
+			b.WriteByte(c)
+		} else {
+			b.WriteByte('=')
+			b.WriteByte(hexDigits[c>>4])
+			b.WriteByte(hexDigits[c&15])
+		}
+	}
+	if b.Len() > maxID {
+		return "==" + hash(text)
+	}
+	return b.String()
+}
+
+// Value is the token of an indexed value: its text with every character
+// outside [A-Za-z0-9/_-] replaced by "_" and cut to 64 bytes; when that lost
+// anything, or is empty, "=" and a hash of the whole text follow. Null is
+// "=null", which no text gives.
+func Value(v value.Value) string {
+	if v.IsNull() {
+		return nullToken
+	}
+	text := v.Text()
+	if len(text) <= maxValuePrefix && text != "" && plain(text, true) {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		if b.Len() == maxValuePrefix {
+			break
+		}
+		if r < 0x80 && (isPlain(byte(r)) || r == '/') {
+			b.WriteByte(byte(r))
+		} else {
+			b.WriteByte('_')
+		}
+	}
+	b.WriteByte('=')
+	b.WriteString(hash(text))
+	return b.String()
+}
+
+// IndexName names an index by its columns, as its keys do.
+func IndexName(columns []string) string { return strings.Join(columns, columnJoiner) }
+
+// Entry is the key of an index entry: User.index.email.<value>.<id>. A
+// compound index has a token for each of its columns' values.
+func Entry(model, index string, values []value.Value, id string) string {
+	return Lookup(model, index, values) + id
+}
+
+// Lookup is what every entry of one index for the same values begins with.
+func Lookup(model, index string, values []value.Value) string {
+	return under(model, indexToken, index, values) + "."
+}
+
+// Claim is the key of a unique value's claim: User.unique.email.<value>.
+func Claim(model, index string, values []value.Value) string {
+	return under(model, uniqueToken, index, values)
+}
+
+func under(model, kind, index string, values []value.Value) string {
+	var b strings.Builder
+	b.Grow(len(model) + len(kind) + len(index) + 2 + 40*len(values))
+	b.WriteString(model)
+	b.WriteByte('.')
+	b.WriteString(kind)
+	b.WriteByte('.')
+	b.WriteString(index)
+	for _, v := range values {
+		b.WriteByte('.')
+		b.WriteString(Value(v))
+	}
+	return b.String()
+}
+
+// Entries matches every entry of every index of a model.
+func Entries(model string) string { return model + "." + indexToken + ".>" }
+
+// IndexEntries matches every entry of one index.
+func IndexEntries(model, index string) string { return model + "." + indexToken + "." + index + ".>" }
+
+// Claims matches every claim of a model.
+func Claims(model string) string { return model + "." + uniqueToken + ".>" }
+
+// IndexClaims matches every claim of one unique index.
+func IndexClaims(model, index string) string {
+	return model + "." + uniqueToken + "." + index + ".>"
+}
+
+// Schema is the key of a model's entry in the catalogue.
+func Schema(model string) string { return catalogue + "." + model }
+
+// Schemas matches the whole catalogue.
+func Schemas() string { return catalogue + ".*" }
+
+// Sequence is the key of a model's sequence of automatic ids.
+func Sequence(model string) string { return sequence + "." + model }
+
+func plain(s string, slash bool) bool {
+	for i := 0; i < len(s); i++ {
+		if !isPlain(s[i]) && (!slash || s[i] != '/') {
+			return false
+		}
+	}
+	return true
+}
+
+func isPlain(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '-'
+}
+
+// hash is 128 bits of SHA-256, in 22 characters of URL-safe base64.
+func hash(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return base64.RawURLEncoding.EncodeToString(sum[:16])
+}

@@ -1,0 +1,181 @@
+package value
+
+import (
+	"encoding"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"reflect"
+	"strconv"
+	"time"
+	"unicode/utf8"
+)
+
+// Coerce turns a Go value into a Value of type t when it fits exactly: any
+// integer for Int and Uint, an integral float too; any number for Float and
+// Decimal when nothing is lost; strings, and what marshals itself to text, for
+// String; time.Time or RFC 3339 text for Time. nil and nil pointers are Null.
+func Coerce(x any, t Type) (Value, error) {
+	switch x := x.(type) { // the common cases, without reflection
+	case nil:
+		return Null, nil
+	case Value:
+		if x.IsNull() || x.typ == t {
+			return x, nil
+		}
+		return Coerce(x.Any(), t)
+	case string:
+		return coerceString(x, t)
+	case int:
+		return coerceInt(int64(x), t)
+	case int64:
+		return coerceInt(x, t)
+	case json.Number:
+		return coerceNumber(string(x), t)
+	case time.Time:
+		if t == Time {
+			return OfTime(x), nil
+		}
+		return Null, misfit(x, t)
+	case []byte:
+		if t == Bytes {
+			return OfBytes(x), nil
+		}
+	case encoding.TextMarshaler:
+		if rv := reflect.ValueOf(x); rv.Kind() == reflect.Pointer && rv.IsNil() {
+			return Null, nil
+		}
+		if t == String || t == Decimal || t == Time {
+			text, err := x.MarshalText()
+			if err != nil {
+				return Null, err
+			}
+			return coerceString(string(text), t)
+		}
+	}
+	rv := reflect.ValueOf(x)
+	switch rv.Kind() {
+	case reflect.Pointer, reflect.Interface:
+		if rv.IsNil() {
+			return Null, nil
+		}
+		return Coerce(rv.Elem().Interface(), t)
+	case reflect.Bool:
+		if t == Bool {
+			return OfBool(rv.Bool()), nil
+		}
+	case reflect.String:
+		return coerceString(rv.String(), t)
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		return coerceInt(rv.Int(), t)
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
+		return coerceUint(rv.Uint(), t)
+	case reflect.Float32, reflect.Float64:
+		return coerceFloat(rv.Float(), rv.Type().Bits(), t)
+	case reflect.Slice:
+		if t == Bytes && rv.Type().Elem().Kind() == reflect.Uint8 {
+			return OfBytes(rv.Bytes()), nil
+		}
+	}
+	if t == JSON {
+		raw, err := json.Marshal(x)
+		if err != nil {
+			return Null, err
+		}
+		return FromJSON(raw, JSON)
+	}
+	return Null, misfit(x, t)
+}
+
+func coerceString(s string, t Type) (Value, error) {
+	switch t {
+	case String:
+		if !utf8.ValidString(s) {
+			return Null, errors.New("is not valid UTF-8")
+		}
+		return OfString(s), nil
+	case Time:
+		at, err := time.Parse(time.RFC3339Nano, s)
+		if err != nil {
+			return Null, fmt.Errorf("%q is not an RFC 3339 time, like 2006-01-02T15:04:05Z", s)
+		}
+		return OfTime(at), nil
+	case JSON:
+		raw, err := json.Marshal(s)
+		if err != nil {
+			return Null, err
+		}
+		return OfJSON(string(raw)), nil
+	case Decimal:
+		if v, ok := OfDecimal(s); ok {
+			return v, nil
+		}
+	}
+	return Null, misfit(s, t)
+}
+
+func coerceInt(i int64, t Type) (Value, error) {
+	switch t {
+	case Int:
+		return OfInt(i), nil
+	case Uint:
+		if i >= 0 {
+			return OfUint(uint64(i)), nil
+		}
+	case Float:
+		if f := float64(i); f < 1<<63 && int64(f) == i {
+			return OfFloat(f), nil
+		}
+	case Decimal, JSON:
+		return coerceNumber(strconv.FormatInt(i, 10), t)
+	}
+	return Null, misfit(i, t)
+}
+
+func coerceUint(u uint64, t Type) (Value, error) {
+	if u <= math.MaxInt64 {
+		return coerceInt(int64(u), t)
+	}
+	switch t {
+	case Uint:
+		return OfUint(u), nil
+	case Float:
+		if f := float64(u); f < 1<<64 && uint64(f) == u {
+			return OfFloat(f), nil
+		}
+	case Decimal, JSON:
+		return coerceNumber(strconv.FormatUint(u, 10), t)
+	}
+	return Null, misfit(u, t)
+}
+
+func coerceFloat(f float64, bits int, t Type) (Value, error) {
+	if math.IsNaN(f) || math.IsInf(f, 0) {
+		return Null, fmt.Errorf("%v is not a number that can be stored", f)
+	}
+	switch t {
+	case Float:
+		return OfFloat(f), nil
+	case Int, Uint, Decimal, JSON:
+		return coerceNumber(strconv.FormatFloat(f, 'g', -1, bits), t)
+	}
+	return Null, misfit(f, t)
+}
+
+// coerceNumber reads number text that came from JSON or from a Go number.
+func coerceNumber(text string, t Type) (Value, error) {
+	if _, ok := OfDecimal(text); ok {
+		switch t {
+		case Int, Uint, Float, Decimal:
+			return FromJSON([]byte(text), t)
+		case JSON:
+			return OfJSON(text), nil
+		}
+	}
+	return Null, misfit(text, t)
+}
+
+func misfit(x any, t Type) error {
+	return fmt.Errorf("%s (%T) does not fit a column of type %s", clip(fmt.Appendf(nil, "%v", x)), x, t)
+}

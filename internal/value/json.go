@@ -1,0 +1,127 @@
+package value
+
+import (
+	"encoding/base64"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// FromJSON reads the raw JSON value of a column of type t. JSON null is Null.
+// The error says what was found; the caller adds where.
+func FromJSON(raw []byte, t Type) (Value, error) {
+	kind := jsontext.Value(raw).Kind()
+	if kind == 'n' {
+		return Null, nil
+	}
+	switch t {
+	case Bool:
+		if kind == 't' || kind == 'f' {
+			return OfBool(kind == 't'), nil
+		}
+	case Int, Uint:
+		if kind == '0' {
+			bits, ok := integral(raw, t == Uint)
+			if !ok {
+				return Null, fmt.Errorf("number %s does not fit type %s", clip(raw), t)
+			}
+			return Value{typ: t, bits: bits}, nil
+		}
+	case Float:
+		if kind == '0' {
+			f, err := strconv.ParseFloat(string(raw), 64)
+			if err != nil || math.IsInf(f, 0) {
+				return Null, fmt.Errorf("number %s does not fit type float", clip(raw))
+			}
+			return OfFloat(f), nil
+		}
+	case Decimal:
+		if kind == '0' {
+			v, ok := OfDecimal(string(raw))
+			if !ok {
+				return Null, fmt.Errorf("number %s has too large an exponent", clip(raw))
+			}
+			return v, nil
+		}
+	case String:
+		if kind == '"' {
+			s, err := unquote(raw)
+			if err != nil {
+				return Null, err
+			}
+			return OfString(s), nil
+		}
+	case Bytes:
+		if kind == '"' {
+			s, err := unquote(raw)
+			if err != nil {
+				return Null, err
+			}
+			b, err := base64.StdEncoding.DecodeString(s)
+			if err != nil {
+				return Null, fmt.Errorf("not base64: %w", err)
+			}
+			return OfBytes(b), nil
+		}
+	case Time:
+		if kind == '"' {
+			s, err := unquote(raw)
+			if err != nil {
+				return Null, err
+			}
+			at, err := time.Parse(time.RFC3339Nano, s)
+			if err != nil {
+				return Null, fmt.Errorf("not an RFC 3339 time: %s", clip(raw))
+			}
+			return OfTime(at), nil
+		}
+	case JSON:
+		compact := jsontext.Value(raw).Clone()
+		if err := compact.Compact(); err != nil {
+			return Null, err
+		}
+		return OfJSON(string(compact)), nil
+	default:
+		return Null, fmt.Errorf("unknown type %q", t)
+	}
+	return Null, fmt.Errorf("%s is not of type %s", clip(raw), t)
+}
+
+func unquote(raw []byte) (string, error) {
+	s, err := jsontext.AppendUnquote(nil, raw)
+	if err != nil {
+		return "", err
+	}
+	return string(s), nil
+}
+
+// clip bounds what an error quotes of a document.
+func clip(raw []byte) string {
+	const most = 60
+	if len(raw) > most {
+		return string(raw[:most]) + "…"
+	}
+	return string(raw)
+}
+
+// AppendJSON appends v as it stands in a document.
+func (v Value) AppendJSON(b []byte) []byte {
+	switch v.typ {
+	case String:
+		b, _ = jsontext.AppendQuote(b, v.text) // a String is valid UTF-8
+		return b
+	case Bytes:
+		b = append(b, '"')
+		b = base64.StdEncoding.AppendEncode(b, []byte(v.text))
+		return append(b, '"')
+	case Time:
+		b = append(b, '"')
+		b = v.Time().AppendFormat(b, time.RFC3339Nano)
+		return append(b, '"')
+	default:
+		return append(b, v.Text()...)
+	}
+}

@@ -1,0 +1,299 @@
+// Package value is the value of one column: what a document holds, what a
+// condition compares with, and what an index entry is made of.
+//
+// A Value is small, comparable with Compare, and immutable. Two values of the
+// same Type are equal exactly when their Text is.
+package value
+
+import (
+	"bytes"
+	"cmp"
+	"math"
+	"math/big"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Type is the type of a column, as the catalogue spells it.
+type Type string
+
+const (
+	Bool    Type = "bool"
+	Int     Type = "int"     // 64 bits, signed
+	Uint    Type = "uint"    // 64 bits, unsigned
+	Float   Type = "float"   // IEEE 754 double, finite
+	Decimal Type = "decimal" // any JSON number, compared exactly
+	String  Type = "string"  // valid UTF-8, compared by bytes
+	Bytes   Type = "bytes"   // base64 in the document
+	Time    Type = "time"    // RFC 3339 in the document, compared as an instant
+	JSON    Type = "json"    // any other JSON value, compared by its compact text
+)
+
+// Types lists every type a column can have.
+var Types = []Type{Bool, Int, Uint, Float, Decimal, String, Bytes, Time, JSON}
+
+// Indexable reports whether an index can be made of columns of this type.
+func (t Type) Indexable() bool { return t != JSON }
+
+// Ordered reports whether <, <= and the like mean something for this type.
+func (t Type) Ordered() bool { return t != JSON }
+
+// Value is one value, or null. The zero Value is null.
+type Value struct {
+	typ  Type
+	bits uint64 // Bool, Int, Uint, Float; Time: Unix seconds
+	nsec int32  // Time: nanoseconds within the second
+	text string // Decimal, String, Bytes, JSON
+}
+
+// Null is the null value; it has no type.
+var Null Value
+
+func OfBool(b bool) Value {
+	if b {
+		return Value{typ: Bool, bits: 1}
+	}
+	return Value{typ: Bool}
+}
+
+func OfInt(i int64) Value      { return Value{typ: Int, bits: uint64(i)} }
+func OfUint(u uint64) Value    { return Value{typ: Uint, bits: u} }
+func OfString(s string) Value  { return Value{typ: String, text: s} }
+func OfBytes(b []byte) Value   { return Value{typ: Bytes, text: string(b)} }
+func OfJSON(text string) Value { return Value{typ: JSON, text: text} }
+
+// OfFloat makes a value of f. Negative zero becomes zero, so that equal
+// numbers have equal text.
+func OfFloat(f float64) Value {
+	if f == 0 {
+		f = 0
+	}
+	return Value{typ: Float, bits: math.Float64bits(f)}
+}
+
+// OfTime makes a value of the instant t; its zone is dropped.
+func OfTime(t time.Time) Value {
+	return Value{typ: Time, bits: uint64(t.Unix()), nsec: int32(t.Nanosecond())}
+}
+
+// Type is the type of v; "" for null.
+func (v Value) Type() Type { return v.typ }
+
+// IsNull reports whether v is null.
+func (v Value) IsNull() bool { return v.typ == "" }
+
+func (v Value) Bool() bool     { return v.bits != 0 }
+func (v Value) Int() int64     { return int64(v.bits) }
+func (v Value) Uint() uint64   { return v.bits }
+func (v Value) Float() float64 { return math.Float64frombits(v.bits) }
+func (v Value) Str() string    { return v.text }
+func (v Value) Time() time.Time {
+	return time.Unix(int64(v.bits), int64(v.nsec)).UTC()
+}
+
+// Text is the canonical text of v, the one that index entries are made of:
+// equal values of one type have equal text. Null's is "null", which a string
+// can be too; callers that mind ask IsNull first.
+func (v Value) Text() string {
+	switch v.typ {
+	case "":
+		return "null"
+	case Bool:
+		return strconv.FormatBool(v.bits != 0)
+	case Int:
+		return strconv.FormatInt(int64(v.bits), 10)
+	case Uint:
+		return strconv.FormatUint(v.bits, 10)
+	case Float:
+		return strconv.FormatFloat(v.Float(), 'g', -1, 64)
+	case Time:
+		return v.Time().Format(time.RFC3339Nano)
+	default:
+		return v.text
+	}
+}
+
+// Any is v as Go holds it: bool, int64, uint64, float64, string, []byte,
+// time.Time, or the text of a decimal or JSON value; nil for null.
+func (v Value) Any() any {
+	switch v.typ {
+	case "":
+		return nil
+	case Bool:
+		return v.Bool()
+	case Int:
+		return v.Int()
+	case Uint:
+		return v.Uint()
+	case Float:
+		return v.Float()
+	case Bytes:
+		return []byte(v.text)
+	case Time:
+		return v.Time()
+	default:
+		return v.text
+	}
+}
+
+// Compare orders two values of one type; null sorts before everything.
+func Compare(a, b Value) int {
+	if a.typ == "" || b.typ == "" {
+		return cmp.Compare(boolInt(a.typ != ""), boolInt(b.typ != ""))
+	}
+	switch a.typ {
+	case Bool, Uint:
+		return cmp.Compare(a.bits, b.bits)
+	case Int:
+		return cmp.Compare(int64(a.bits), int64(b.bits))
+	case Float:
+		return cmp.Compare(a.Float(), b.Float())
+	case Time:
+		if c := cmp.Compare(int64(a.bits), int64(b.bits)); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.nsec, b.nsec)
+	case Decimal:
+		return compareDecimal(a.text, b.text)
+	default:
+		return strings.Compare(a.text, b.text)
+	}
+}
+
+// Equal reports whether two values of one type are the same.
+func Equal(a, b Value) bool {
+	return a.typ == b.typ && a.bits == b.bits && a.nsec == b.nsec && a.text == b.text
+}
+
+// Zero is the value that Go's zero value of a type is stored as.
+func Zero(t Type) Value {
+	switch t {
+	case Time:
+		return OfTime(time.Time{})
+	case Decimal:
+		return Value{typ: Decimal, text: "0"}
+	case JSON:
+		return OfJSON("null")
+	default:
+		return Value{typ: t}
+	}
+}
+
+func boolInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// OfDecimal makes a value of a JSON number, exactly. Numbers that are equal
+// have equal text: digits without trailing zeros, then "e" and an exponent
+// where there is one ("1.50" and "15e-1" are both "15e-1"). The exponent is
+// bounded; ok is false beyond it or when s is not a number.
+func OfDecimal(s string) (v Value, ok bool) {
+	const maxExponent = 1_000_000
+	rest, neg := strings.CutPrefix(s, "-")
+	mantissa, exp := rest, 0
+	if i := strings.IndexAny(rest, "eE"); i >= 0 {
+		n, err := strconv.Atoi(rest[i+1:])
+		if err != nil {
+			return Null, false
+		}
+		mantissa, exp = rest[:i], n
+	}
+	whole, frac, dotted := strings.Cut(mantissa, ".")
+	digits := whole + frac
+	if whole == "" || dotted && frac == "" || strings.Trim(digits, "0123456789") != "" {
+		return Null, false
+	}
+	exp -= len(frac)
+	digits = strings.TrimLeft(digits, "0")
+	trimmed := strings.TrimRight(digits, "0")
+	exp += len(digits) - len(trimmed)
+	switch {
+	case trimmed == "":
+		return Value{typ: Decimal, text: "0"}, true
+	case exp > maxExponent || exp < -maxExponent:
+		return Null, false
+	case exp != 0:
+		trimmed += "e" + strconv.Itoa(exp)
+	}
+	if neg {
+		trimmed = "-" + trimmed
+	}
+	return Value{typ: Decimal, text: trimmed}, true
+}
+
+// compareDecimal orders two canonical decimals without expanding exponents.
+func compareDecimal(a, b string) int {
+	sa, sb := decimalSign(a), decimalSign(b)
+	if sa != sb || sa == 0 {
+		return cmp.Compare(sa, sb)
+	}
+	da, ea := splitDecimal(a)
+	db, eb := splitDecimal(b)
+	// The position of the first digit decides, then the digits themselves.
+	if c := cmp.Compare(len(da)+ea, len(db)+eb); c != 0 {
+		return c * sa
+	}
+	return strings.Compare(da, db) * sa
+}
+
+func decimalSign(s string) int {
+	switch {
+	case s == "0":
+		return 0
+	case s[0] == '-':
+		return -1
+	default:
+		return 1
+	}
+}
+
+func splitDecimal(s string) (digits string, exp int) {
+	s = strings.TrimPrefix(s, "-")
+	digits, e, ok := strings.Cut(s, "e")
+	if ok {
+		exp, _ = strconv.Atoi(e)
+	}
+	return digits, exp
+}
+
+// integral is the integer that the JSON number text stands for, however it is
+// written ("12", "12.0", "1.2e1"); ok is false when it has a fraction or does
+// not fit an int64 or, with unsigned, a uint64.
+func integral(text []byte, unsigned bool) (bits uint64, ok bool) {
+	if unsigned {
+		if u, err := strconv.ParseUint(string(text), 10, 64); err == nil {
+			return u, true
+		}
+	} else if i, err := strconv.ParseInt(string(text), 10, 64); err == nil {
+		return uint64(i), true
+	}
+	if !bytes.ContainsAny(text, ".eE") {
+		return 0, false
+	}
+	d, ok := OfDecimal(string(text))
+	if !ok {
+		return 0, false
+	}
+	digits, exp := splitDecimal(d.text)
+	if exp < 0 || len(digits)+exp > 20 {
+		return 0, false
+	}
+	n, ok := new(big.Int).SetString(digits+strings.Repeat("0", exp), 10)
+	if !ok {
+		return 0, false
+	}
+	if strings.HasPrefix(d.text, "-") {
+		n.Neg(n)
+	}
+	switch {
+	case unsigned && n.IsUint64():
+		return n.Uint64(), true
+	case !unsigned && n.IsInt64():
+		return uint64(n.Int64()), true
+	}
+	return 0, false
+}
