@@ -1,0 +1,200 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/natsorm/natsorm/internal/errs"
+)
+
+// The oldest server that has what the write protocol needs.
+const (
+	minMajor = 2
+	minMinor = 12
+)
+
+const (
+	// duplicateWindow is how long a bucket that natsorm makes remembers
+	// message ids. The server holds all of them in memory.
+	duplicateWindow = 30 * time.Second
+
+	// MarkerTTL is how long a delete marker stays. No request may be in flight
+	// for longer; without it a bucket would only ever grow.
+	MarkerTTL = time.Hour
+
+	// upgradeTimeout bounds the attempt to upgrade an existing bucket: without
+	// permission for it, the server does not answer at all.
+	upgradeTimeout = 2 * time.Second
+)
+
+// Config is what Open makes a bucket of when there is none.
+type Config struct {
+	Bucket   string
+	Replicas int
+	Storage  jetstream.StorageType
+	History  uint8
+	Logger   *slog.Logger
+}
+
+var bucketName = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
+
+// JetStream is the Store on a real server.
+type JetStream struct {
+	nc     *nats.Conn
+	kv     jetstream.KeyValue
+	stream string // KV_<bucket>
+	prefix string // $KV.<bucket>.
+	req    *requests
+
+	replicated bool
+	direct     bool // direct get is allowed
+	markerTTL  bool // a message can have a TTL
+	history    bool // more than one revision of a key is kept
+	maxMsgSize int  // the bucket's own limit, 0 for none
+
+	mu        sync.Mutex
+	consumers map[*consumer]struct{} // on the server
+}
+
+var _ Store = (*JetStream)(nil)
+
+// Open opens the bucket, making it when absent and upgrading it when it lacks
+// what natsorm uses. The connection stays the caller's.
+func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*JetStream, error) {
+	if !bucketName.MatchString(cfg.Bucket) {
+		return nil, fmt.Errorf("%w: bucket name %q; use letters, digits, _ and -", errs.Invalid, cfg.Bucket)
+	}
+	if err := checkVersion(nc.ConnectedServerVersion()); err != nil {
+		return nil, err
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, defaultTimeout)
+		defer cancel()
+	}
+	conf, err := openStream(ctx, js, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("natsorm: open bucket %q: %w", cfg.Bucket, err)
+	}
+	kv, err := js.KeyValue(ctx, cfg.Bucket)
+	if err != nil {
+		return nil, fmt.Errorf("natsorm: open bucket %q: %w", cfg.Bucket, err)
+	}
+	req, err := newRequests(nc)
+	if err != nil {
+		return nil, err
+	}
+	return &JetStream{
+		nc: nc, kv: kv, req: req,
+		stream: conf.Name, prefix: "$KV." + cfg.Bucket + ".",
+		replicated: conf.Replicas > 1,
+		direct:     conf.AllowDirect,
+		markerTTL:  conf.AllowMsgTTL,
+		history:    conf.MaxMsgsPerSubject != 1,
+		maxMsgSize: max(0, int(conf.MaxMsgSize)),
+		consumers:  map[*consumer]struct{}{},
+	}, nil
+}
+
+// Close frees what the store holds on the connection and on the server. Calls
+// that wait end with ErrClosed.
+func (s *JetStream) Close() {
+	s.mu.Lock()
+	open := slices.Collect(maps.Keys(s.consumers))
+	s.mu.Unlock()
+	for _, c := range open {
+		c.remove()
+	}
+	s.req.close()
+}
+
+// KV is the bucket as nats.go gives it.
+func (s *JetStream) KV() jetstream.KeyValue { return s.kv }
+
+func openStream(ctx context.Context, js jetstream.JetStream, cfg Config) (jetstream.StreamConfig, error) {
+	name := "KV_" + cfg.Bucket
+	stream, err := js.Stream(ctx, name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		stream, err = js.CreateStream(ctx, streamConfig(name, cfg))
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another process was faster
+			stream, err = js.Stream(ctx, name)
+		} else if err == nil && !stream.CachedInfo().Config.AllowMsgTTL {
+			return jetstream.StreamConfig{}, fmt.Errorf("%w: the JetStream server ignores per-message TTLs; natsorm needs nats-server %d.%d or later", errs.UnsupportedServer, minMajor, minMinor)
+		}
+	}
+	if err != nil {
+		return jetstream.StreamConfig{}, err
+	}
+	have := stream.CachedInfo().Config
+	want := have
+	want.AllowDirect, want.AllowMsgTTL, want.AllowAtomicPublish = true, true, true
+	if have.AllowDirect && have.AllowMsgTTL && have.AllowAtomicPublish || have.Mirror != nil {
+		return have, nil
+	}
+	// The config is the server's own, with three switches on: made from a
+	// KeyValueConfig it would lose what that type does not know.
+	upgrade, cancel := context.WithTimeout(ctx, upgradeTimeout)
+	defer cancel()
+	stream, err = js.UpdateStream(upgrade, want)
+	if err != nil {
+		if ctx.Err() != nil {
+			return jetstream.StreamConfig{}, ctx.Err()
+		}
+		cfg.Logger.Warn("natsorm: the bucket can not be upgraded, and is used as it is",
+			"bucket", cfg.Bucket, "error", err, "direct get", have.AllowDirect, "message TTL", have.AllowMsgTTL, "atomic publish", have.AllowAtomicPublish)
+		return have, nil
+	}
+	return stream.CachedInfo().Config, nil
+}
+
+// streamConfig is what nats.go makes of a bucket, and what natsorm needs.
+func streamConfig(name string, cfg Config) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:               name,
+		Subjects:           []string{"$KV." + cfg.Bucket + ".>"},
+		MaxMsgsPerSubject:  int64(max(1, cfg.History)),
+		MaxBytes:           -1,
+		MaxMsgSize:         -1,
+		MaxMsgs:            -1,
+		MaxConsumers:       -1,
+		Storage:            cfg.Storage,
+		Replicas:           max(1, cfg.Replicas),
+		Discard:            jetstream.DiscardNew,
+		Duplicates:         duplicateWindow,
+		DenyDelete:         true,
+		AllowRollup:        true,
+		AllowDirect:        true,
+		AllowMsgTTL:        true,
+		AllowAtomicPublish: true,
+	}
+}
+
+func checkVersion(version string) error {
+	majorText, rest, _ := strings.Cut(version, ".")
+	minorText, _, _ := strings.Cut(rest, ".")
+	major, err1 := strconv.Atoi(majorText)
+	minor, err2 := strconv.Atoi(minorText)
+	if err1 != nil || err2 != nil {
+		return fmt.Errorf("%w: the server says its version is %q; natsorm needs %d.%d or later", errs.UnsupportedServer, version, minMajor, minMinor)
+	}
+	if major < minMajor || major == minMajor && minor < minMinor {
+		return fmt.Errorf("%w: nats-server %s; natsorm needs %d.%d or later: upgrade the server", errs.UnsupportedServer, version, minMajor, minMinor)
+	}
+	return nil
+}

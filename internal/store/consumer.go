@@ -1,0 +1,280 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+)
+
+const (
+	// window is how many messages are asked for ahead, in two requests, so
+	// that one is under way while the other's are read. It bounds memory.
+	window = 2048
+
+	// A consumer that nobody asks for anything is removed by the server after
+	// this time: what is left when this process dies.
+	inactiveThreshold = 30 * time.Second
+
+	// While a feed waits for changes, the server says this often that it is
+	// still there; after two omissions it is not.
+	heartbeat   = 5 * time.Second
+	pullExpires = 30 * time.Second
+)
+
+// errLost says that a consumer is gone or out of step; a new one continues.
+var errLost = errors.New("consumer lost")
+
+// consumer is an ephemeral pull consumer, read in order and without
+// acknowledgements. Its messages go from the connection's reader straight into
+// a channel that holds all that was asked for. It is for one goroutine.
+type consumer struct {
+	s       *JetStream
+	name    string
+	inbox   string
+	sub     *nats.Subscription
+	msgs    chan *nats.Msg
+	wait    bool   // requests wait for messages, with heartbeats, rather than end when there are none
+	pending uint64 // at creation
+	asked   int    // messages requested and not yet come
+	seen    uint64 // the last consumer sequence
+	status  chan nats.Status
+}
+
+// from is where a consumer starts: at the last message of each key, or at a
+// revision.
+type from struct{ revision uint64 }
+
+func (s *JetStream) newConsumer(ctx context.Context, pattern string, start from) (*consumer, error) {
+	c := &consumer{s: s, name: nuid.Next(), inbox: s.nc.NewInbox(), msgs: make(chan *nats.Msg, 2*window)}
+	cfg := map[string]any{
+		"name":               c.name,
+		"deliver_policy":     "last_per_subject",
+		"ack_policy":         "none",
+		"filter_subject":     s.prefix + pattern,
+		"max_deliver":        1,
+		"max_waiting":        8,
+		"mem_storage":        true,
+		"num_replicas":       1,
+		"inactive_threshold": inactiveThreshold.Nanoseconds(),
+	}
+	if start.revision > 0 {
+		cfg["deliver_policy"], cfg["opt_start_seq"] = "by_start_sequence", start.revision
+	}
+	body, err := json.Marshal(map[string]any{"stream_name": s.stream, "config": cfg, "action": "create"})
+	if err != nil {
+		return nil, err
+	}
+	if c.sub, err = s.nc.ChanSubscribe(c.inbox, c.msgs); err != nil {
+		return nil, err
+	}
+	m, err := s.req.one(ctx, "$JS.API.CONSUMER.CREATE."+s.stream+"."+c.name+"."+s.prefix+pattern, body)
+	if err != nil {
+		c.close()
+		return nil, err
+	}
+	var resp struct {
+		Pending uint64              `json:"num_pending"`
+		Error   *jetstream.APIError `json:"error"`
+	}
+	if err := json.Unmarshal(m.Data, &resp); err != nil {
+		c.close()
+		return nil, err
+	}
+	if resp.Error != nil {
+		_ = c.sub.Unsubscribe()
+		return nil, resp.Error
+	}
+	c.pending = resp.Pending
+	s.mu.Lock()
+	s.consumers[c] = struct{}{}
+	s.mu.Unlock()
+	return c, nil
+}
+
+func (c *consumer) close() {
+	_ = c.sub.Unsubscribe() // fails only when the connection is gone
+	c.remove()
+}
+
+// remove removes the consumer from the server and waits until it is gone, even
+// when the caller's context has ended.
+func (c *consumer) remove() {
+	c.s.mu.Lock()
+	delete(c.s.consumers, c)
+	c.s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), defaultTimeout)
+	defer cancel()
+	// Unanswered, the server removes it by itself after inactiveThreshold.
+	_, _ = c.s.req.one(ctx, "$JS.API.CONSUMER.DELETE."+c.s.stream+"."+c.name, nil)
+}
+
+// ask requests messages whenever half of the window has come.
+func (c *consumer) ask() error {
+	for c.asked <= window/2 {
+		req := struct {
+			Batch     int   `json:"batch"`
+			NoWait    bool  `json:"no_wait,omitzero"`
+			Expires   int64 `json:"expires,omitzero"`
+			Heartbeat int64 `json:"idle_heartbeat,omitzero"`
+		}{Batch: window / 2, NoWait: !c.wait}
+		if c.wait {
+			req.Expires, req.Heartbeat = pullExpires.Nanoseconds(), heartbeat.Nanoseconds()
+		}
+		body, err := json.Marshal(&req)
+		if err != nil {
+			return err
+		}
+		if err := c.s.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+c.s.stream+"."+c.name, c.inbox, body); err != nil {
+			return err
+		}
+		c.asked += window / 2
+	}
+	return nil
+}
+
+// delivery is what the server says of a message beside the message.
+type delivery struct {
+	revision uint64
+	consumer uint64
+	at       time.Time
+	pending  uint64
+}
+
+// next waits for the next message. It returns nil without an error when the
+// consumer does not wait and there are no more.
+func (c *consumer) next(ctx context.Context) (*nats.Msg, delivery, error) {
+	for {
+		if err := c.ask(); err != nil {
+			return nil, delivery{}, err
+		}
+		m, err := c.receive(ctx)
+		if err != nil {
+			return nil, delivery{}, err
+		}
+		if m.Reply == "" && len(m.Data) == 0 && len(m.Header) > 0 {
+			if done, err := c.statusMessage(m.Header); err != nil || done {
+				return nil, delivery{}, err
+			}
+			continue
+		}
+		d, ok := parseDelivery(m.Reply)
+		if !ok || d.consumer != c.seen+1 {
+			return nil, delivery{}, fmt.Errorf("%w: message %d follows %d", errLost, d.consumer, c.seen)
+		}
+		c.seen = d.consumer
+		c.asked--
+		return m, d, nil
+	}
+}
+
+func (c *consumer) receive(ctx context.Context) (*nats.Msg, error) {
+	select { // most often there is one
+	case m, ok := <-c.msgs:
+		if !ok {
+			return nil, c.gone()
+		}
+		return m, ctx.Err()
+	default:
+	}
+	quiet := defaultTimeout
+	if c.wait {
+		quiet = 2 * heartbeat
+	}
+	timer := time.NewTimer(quiet)
+	defer timer.Stop()
+	select {
+	case m, ok := <-c.msgs:
+		if !ok {
+			return nil, c.gone()
+		}
+		return m, nil
+	case <-c.status: // the connection came back: requests from before are lost
+		return nil, errLost
+	case <-timer.C:
+		return nil, fmt.Errorf("%w: silent for %v", errLost, quiet)
+	case <-c.s.req.done:
+		return nil, c.gone()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (c *consumer) gone() error {
+	c.s.req.mu.Lock()
+	defer c.s.req.mu.Unlock()
+	if c.s.req.closed != nil {
+		return c.s.req.closed
+	}
+	return nats.ErrConnectionClosed
+}
+
+// statusMessage acts on a message that is not one of the stream's.
+func (c *consumer) statusMessage(h nats.Header) (done bool, err error) {
+	switch status := h.Get("Status"); status {
+	case "100": // heartbeat
+		return false, nil
+	case "404": // no more messages; when waiting, a late answer from before
+		return !c.wait, nil
+	case "408": // a request ended before it had all that it asked for
+		left, err := strconv.Atoi(h.Get("Nats-Pending-Messages"))
+		if err != nil {
+			// One without a count was not taken, because what is pending fits
+			// the request before it; that one ends with 404.
+			if !c.wait {
+				return false, nil
+			}
+			left = window / 2
+		}
+		c.asked = max(0, c.asked-left)
+		return false, nil
+	default:
+		return false, fmt.Errorf("%w: %s %s", errLost, status, h.Get("Description"))
+	}
+}
+
+// parseDelivery reads the reply subject of a consumer's message:
+// $JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<delivered>.<stream
+// sequence>.<consumer sequence>.<time>.<pending>[.<random>]
+func parseDelivery(reply string) (d delivery, ok bool) {
+	const short = 9
+	skip := 5
+	switch n := strings.Count(reply, ".") + 1; {
+	case n == short:
+	case n >= short+2:
+		skip += 2
+	default:
+		return d, false
+	}
+	for range skip {
+		_, reply, _ = strings.Cut(reply, ".")
+	}
+	var nums [4]uint64
+	for i := range nums {
+		var token string
+		token, reply, _ = strings.Cut(reply, ".")
+		n, err := strconv.ParseUint(token, 10, 64)
+		if err != nil {
+			return d, false
+		}
+		nums[i] = n
+	}
+	return delivery{revision: nums[0], consumer: nums[1], at: time.Unix(0, int64(nums[2])).UTC(), pending: nums[3]}, true
+}
+
+// delivered is the entry that a consumer's message is.
+func (s *JetStream) delivered(m *nats.Msg, d delivery) (Entry, error) {
+	if !strings.HasPrefix(m.Subject, s.prefix) {
+		return Entry{}, fmt.Errorf("natsorm: unexpected subject %q", m.Subject)
+	}
+	e := Entry{Key: m.Subject[len(s.prefix):], Value: m.Data, Revision: d.revision, Time: d.at}
+	e.mark(m.Header)
+	return e, nil
+}

@@ -1,0 +1,161 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// After an outage of this length delete markers may be gone, so that
+	// deletions would go unnoticed: the feed starts over.
+	resyncAfter = MarkerTTL / 2
+
+	resumePause = 50 * time.Millisecond // before another try to resume; grows
+	maxPause    = 2 * time.Second
+)
+
+// feed is a Feed on a consumer, and on the next when that one is lost.
+type feed struct {
+	s       *JetStream
+	pattern string
+	c       *consumer
+	created time.Time // the stream's, to notice another under its name
+	last    uint64    // the last revision delivered
+	contact time.Time // when the server was last heard of
+	loading bool      // CaughtUp has not been said
+	status  chan nats.Status
+}
+
+func (s *JetStream) Feed(ctx context.Context, pattern string) (Feed, error) {
+	f := &feed{s: s, pattern: pattern, loading: true}
+	info, err := f.stream(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("natsorm: watch %q: %w", pattern, err)
+	}
+	f.created = info.Created
+	f.status = s.nc.StatusChanged(nats.CONNECTED)
+	if err := f.start(ctx, from{}); err != nil {
+		s.nc.RemoveStatusListener(f.status)
+		return nil, fmt.Errorf("natsorm: watch %q: %w", pattern, err)
+	}
+	return f, nil
+}
+
+func (f *feed) stream(ctx context.Context) (*jetstream.StreamInfo, error) {
+	js, err := jetstream.New(f.s.nc)
+	if err != nil {
+		return nil, err
+	}
+	stream, err := js.Stream(ctx, f.s.stream)
+	if err != nil {
+		return nil, err
+	}
+	return stream.CachedInfo(), nil
+}
+
+func (f *feed) start(ctx context.Context, at from) (err error) {
+	f.c, err = f.s.newConsumer(ctx, f.pattern, at)
+	if err == nil {
+		f.c.status = f.status
+		f.c.wait = !f.loading // loading ends with "no messages" at the latest
+		f.contact = time.Now()
+	}
+	return err
+}
+
+func (f *feed) Close() {
+	f.s.nc.RemoveStatusListener(f.status)
+	if f.c != nil {
+		f.c.close()
+	}
+}
+
+func (f *feed) Next(ctx context.Context) (Event, error) {
+	for {
+		if f.c == nil {
+			resync, err := f.resume(ctx)
+			if err != nil {
+				return Event{}, err
+			}
+			if resync {
+				return Event{Kind: Resync}, nil
+			}
+		}
+		if f.loading && f.c.pending == 0 {
+			return f.caughtUp(), nil
+		}
+		m, d, err := f.c.next(ctx)
+		switch {
+		case errors.Is(err, errLost):
+			f.c.close()
+			f.c = nil
+			continue
+		case err != nil:
+			return Event{}, err
+		case m == nil: // what was pending is gone
+			return f.caughtUp(), nil
+		}
+		f.contact = time.Now()
+		f.c.pending = d.pending
+		if d.revision <= f.last {
+			continue
+		}
+		f.last = d.revision
+		e, err := f.s.delivered(m, d)
+		if err != nil {
+			return Event{}, err
+		}
+		return Event{Kind: Changed, Entry: e}, nil
+	}
+}
+
+func (f *feed) caughtUp() Event {
+	f.loading = false
+	f.c.wait = true
+	f.c.asked = 0 // the server ends what was asked before with "no messages"
+	return Event{Kind: CaughtUp}
+}
+
+// resume finds out what continues the feed after a loss, and starts it: the
+// next revision, or everything again.
+func (f *feed) resume(ctx context.Context) (resync bool, err error) {
+	wait := resumePause
+	for {
+		info, err := f.stream(ctx)
+		if err == nil {
+			resync = !info.Created.Equal(f.created) || info.State.LastSeq < f.last || time.Since(f.contact) > resyncAfter
+			if resync || f.loading {
+				f.created, f.last, f.loading = info.Created, 0, true
+				err = f.start(ctx, from{})
+			} else {
+				err = f.start(ctx, from{revision: f.last + 1})
+			}
+			if err == nil {
+				return resync, nil
+			}
+		}
+		if errors.Is(err, ErrClosed) || f.s.nc.IsClosed() || ctx.Err() != nil {
+			return false, err
+		}
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			return false, fmt.Errorf("natsorm: watch %q: the bucket was deleted: %w", f.pattern, err)
+		}
+		t := time.NewTimer(wait/2 + rand.N(wait/2))
+		select {
+		case <-t.C:
+		case <-f.s.req.done:
+			t.Stop()
+			return false, ErrClosed
+		case <-ctx.Done():
+			t.Stop()
+			return false, ctx.Err()
+		}
+		wait = min(2*wait, maxPause)
+	}
+}

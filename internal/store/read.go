@@ -1,0 +1,256 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	maxMulti     = 1024 // subjects that the server answers for in one request
+	maxInFlight  = 4    // multi-get requests of one call under way
+	multiPayload = 2    // a request's keys take at most one n-th of the payload limit
+)
+
+func (s *JetStream) Get(ctx context.Context, key string) (Entry, error) {
+	if !s.direct {
+		return s.GetLatest(ctx, key)
+	}
+	m, err := s.req.one(ctx, "$JS.API.DIRECT.GET."+s.stream+"."+s.prefix+key, nil)
+	if err != nil {
+		return Entry{}, fmt.Errorf("natsorm: get %q: %w", key, err)
+	}
+	if status := m.Header.Get("Status"); status != "" {
+		if status == "404" {
+			return Entry{Key: key}, nil
+		}
+		return Entry{}, fmt.Errorf("natsorm: get %q: server answered %s %s", key, status, m.Header.Get("Description"))
+	}
+	return s.entry(m)
+}
+
+// GetLatest asks the stream's leader. With one replica there is no other, and
+// the faster direct get asks the same server.
+func (s *JetStream) GetLatest(ctx context.Context, key string) (Entry, error) {
+	if !s.replicated && s.direct {
+		return s.Get(ctx, key)
+	}
+	body, err := json.Marshal(map[string]string{"last_by_subj": s.prefix + key})
+	if err != nil {
+		return Entry{}, err
+	}
+	m, err := s.req.one(ctx, "$JS.API.STREAM.MSG.GET."+s.stream, body)
+	if err != nil {
+		return Entry{}, fmt.Errorf("natsorm: get %q from the leader: %w", key, err)
+	}
+	var resp struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message struct {
+			Sequence uint64 `json:"seq"`
+			Header   []byte `json:"hdrs"`
+			Data     []byte `json:"data"`
+		} `json:"message"`
+	}
+	if err := json.Unmarshal(m.Data, &resp); err != nil {
+		return Entry{}, fmt.Errorf("natsorm: get %q from the leader: %w", key, err)
+	}
+	if resp.Error != nil {
+		if resp.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound {
+			return Entry{Key: key}, nil
+		}
+		return Entry{}, fmt.Errorf("natsorm: get %q from the leader: %w", key, resp.Error)
+	}
+	e := Entry{Key: key, Revision: resp.Message.Sequence, Value: resp.Message.Data}
+	if len(resp.Message.Header) > 0 {
+		h, err := nats.DecodeHeadersMsg(resp.Message.Header)
+		if err != nil {
+			return Entry{}, err
+		}
+		e.mark(h)
+	}
+	return e, nil
+}
+
+// entry reads a direct get's reply.
+func (s *JetStream) entry(m *nats.Msg) (Entry, error) {
+	subject := m.Header.Get("Nats-Subject")
+	seq, err := strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64)
+	if err != nil || !strings.HasPrefix(subject, s.prefix) {
+		return Entry{}, fmt.Errorf("natsorm: unexpected reply for subject %q", subject)
+	}
+	e := Entry{Key: subject[len(s.prefix):], Value: m.Data, Revision: seq}
+	e.mark(m.Header)
+	return e, nil
+}
+
+// mark reads from a message's headers what it is.
+func (e *Entry) mark(h nats.Header) {
+	if len(h) == 0 {
+		return
+	}
+	op, reason := h.Get(headerOperation), h.Get(headerReason)
+	e.Deleted = op != "" || reason != ""
+	e.Expired = reason == "MaxAge"
+	if fence := h.Get(headerFence); fence != "" {
+		e.Fence, _ = strconv.ParseUint(fence, 10, 64) // unreadable is not ours: no fence
+	}
+}
+
+// GetMany asks in chunks of what the server takes at once, several under way.
+func (s *JetStream) GetMany(ctx context.Context, keys []string) ([]Entry, error) {
+	switch {
+	case len(keys) == 0:
+		return nil, nil
+	case len(keys) == 1 || !s.direct:
+		return s.getEach(ctx, keys)
+	}
+	out := make([]Entry, len(keys))
+	at := make(map[string]int, len(keys))
+	unique := keys[:0:0]
+	for i, key := range keys {
+		out[i].Key = key
+		if _, ok := at[key]; !ok {
+			at[key] = i
+			unique = append(unique, key)
+		}
+	}
+	chunks := s.chunks(unique)
+	slots := make(chan struct{}, maxInFlight)
+	done := make(chan error, len(chunks))
+	for _, chunk := range chunks {
+		slots <- struct{}{}
+		go func() {
+			defer func() { <-slots }()
+			done <- s.multi(ctx, chunk, func(e Entry) { out[at[e.Key]] = e })
+		}()
+	}
+	var err error
+	for range chunks {
+		if e := <-done; err == nil {
+			err = e
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(unique) < len(keys) {
+		for i, key := range keys {
+			out[i] = out[at[key]]
+		}
+	}
+	return out, nil
+}
+
+func (s *JetStream) getEach(ctx context.Context, keys []string) ([]Entry, error) {
+	out := make([]Entry, len(keys))
+	for i, key := range keys {
+		var err error
+		if out[i], err = s.Get(ctx, key); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// chunks cuts keys where a request would get too large.
+func (s *JetStream) chunks(keys []string) [][]string {
+	limit := int(s.nc.MaxPayload()) / multiPayload
+	var out [][]string
+	start, size := 0, 0
+	for i, key := range keys {
+		n := len(s.prefix) + len(key) + 3
+		if i > start && (i-start == maxMulti || size+n > limit) {
+			out = append(out, keys[start:i])
+			start, size = i, 0
+		}
+		size += n
+	}
+	return append(out, keys[start:])
+}
+
+// noResults is how the server says that no key matches; another 404 is a
+// message that it could not load.
+const noResults = "No Results"
+
+// errTooMany is the server's refusal to answer for more than maxMulti keys.
+var errTooMany = errors.New("too many results")
+
+// multi reads the last messages of keys or patterns. The server may stop early
+// when the answer grows large; then it is asked for what follows.
+func (s *JetStream) multi(ctx context.Context, keys []string, found func(Entry)) error {
+	req := struct {
+		Seq  uint64   `json:"seq,omitempty"`
+		Keys []string `json:"multi_last"`
+	}{Keys: make([]string, len(keys))}
+	for i, key := range keys {
+		req.Keys[i] = s.prefix + key
+	}
+	for {
+		body, err := json.Marshal(&req)
+		if err != nil {
+			return err
+		}
+		msgs, err := s.req.many(ctx, "$JS.API.DIRECT.GET."+s.stream, body, func(m *nats.Msg) bool {
+			return m.Header.Get("Status") != ""
+		})
+		if err != nil {
+			return fmt.Errorf("natsorm: get %d keys: %w", len(keys), err)
+		}
+		end := msgs[len(msgs)-1].Header
+		switch end.Get("Status") {
+		case "204":
+		case "404":
+			if end.Get("Description") != noResults {
+				return fmt.Errorf("natsorm: get %d keys: server answered 404 %s", len(keys), end.Get("Description"))
+			}
+			return nil
+		case "413":
+			return errTooMany
+		default:
+			return fmt.Errorf("natsorm: get %d keys: server answered %s %s", len(keys), end.Get("Status"), end.Get("Description"))
+		}
+		for _, m := range msgs[:len(msgs)-1] {
+			e, err := s.entry(m)
+			if err != nil {
+				return err
+			}
+			found(e)
+			req.Seq = max(req.Seq, e.Revision+1)
+		}
+		if pending := end.Get("Nats-Num-Pending"); pending == "" || pending == "0" || len(msgs) == 1 {
+			return nil
+		}
+	}
+}
+
+// Match reads up to maxMulti entries in one request; more, and everything
+// where direct get is not allowed, by scanning.
+func (s *JetStream) Match(ctx context.Context, patterns []string) ([]Entry, error) {
+	var out []Entry
+	if s.direct {
+		err := s.multi(ctx, patterns, func(e Entry) {
+			if e.Live() {
+				out = append(out, e)
+			}
+		})
+		if err == nil || !errors.Is(err, errTooMany) {
+			return out, err
+		}
+		out = nil
+	}
+	for _, pattern := range patterns {
+		for e, err := range s.Scan(ctx, pattern) {
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, e)
+		}
+	}
+	return out, nil
+}

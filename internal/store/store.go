@@ -1,0 +1,127 @@
+// Package store is the port to JetStream: the few things that natsorm asks of
+// a bucket, each one request or one stream of replies. Keys are without the
+// bucket's subject prefix. Everything above is written against Store, so that
+// a fault-injecting one can stand in its place.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/natsorm/natsorm/internal/errs"
+)
+
+// Store reads and writes one bucket. It is safe for concurrent use.
+type Store interface {
+	// Get is the last message of a key, whether live, deleted or absent. On a
+	// replicated bucket it may be behind what was acknowledged.
+	Get(ctx context.Context, key string) (Entry, error)
+
+	// GetLatest is Get from the leader: never behind.
+	GetLatest(ctx context.Context, key string) (Entry, error)
+
+	// GetMany is Get of many keys, in their order.
+	GetMany(ctx context.Context, keys []string) ([]Entry, error)
+
+	// Match is every live entry under the patterns, any number, in no
+	// particular order. It is not a snapshot beyond about a thousand entries.
+	Match(ctx context.Context, patterns []string) ([]Entry, error)
+
+	// Scan streams every live entry under a pattern. A key that is live from
+	// before the scan until after it is seen exactly once; one that comes, goes
+	// or changes meanwhile, at most once. Breaking off frees everything.
+	Scan(ctx context.Context, pattern string) iter.Seq2[Entry, error]
+
+	// Feed follows the keys under a pattern; see Feed.
+	Feed(ctx context.Context, pattern string) (Feed, error)
+
+	// Write sends independent writes together and waits for every answer.
+	Write(ctx context.Context, ops ...Op) []Result
+
+	// MaxValue is the largest value that can be written, in bytes.
+	MaxValue() int
+}
+
+// Entry is the last message of a key.
+type Entry struct {
+	Key      string
+	Value    []byte
+	Revision uint64    // its stream sequence; 0 when the key is absent
+	Deleted  bool      // a delete marker
+	Expired  bool      // a delete marker that the server left when a TTL ran out
+	Fence    uint64    // of a fence, the revision whose value it repeats; see package commit
+	Time     time.Time // when the server stored it; only Scan and Feed set it
+}
+
+// Live reports whether the key has a value.
+func (e Entry) Live() bool { return e.Revision != 0 && !e.Deleted }
+
+// Version is the revision that wrote the value, which a fence repeats.
+func (e Entry) Version() uint64 {
+	if e.Fence != 0 {
+		return e.Fence
+	}
+	return e.Revision
+}
+
+// Op is one write.
+type Op struct {
+	Key    string
+	Value  []byte
+	Delete bool
+	Purge  bool   // with Delete: the key's history goes too
+	Check  bool   // only if the key's last revision is Expect
+	Expect uint64 // 0: only if it has none, not even a delete marker
+	Fence  uint64 // marks a rewrite of this revision; see Entry
+}
+
+// Result is the answer to a write: the revision it got, or why it was not done.
+type Result struct {
+	Revision uint64
+	Err      error
+}
+
+// Feed delivers the entries under a pattern: first those that are there, then
+// every change, in order. It is for one goroutine.
+type Feed interface {
+	// Next waits for the next event. After an error the feed is dead.
+	Next(ctx context.Context) (Event, error)
+	// Close frees the consumer on the server.
+	Close()
+}
+
+// Event is what a feed delivers.
+type Event struct {
+	Kind  EventKind
+	Entry Entry // of Changed
+}
+
+// EventKind says what an Event is.
+type EventKind int
+
+const (
+	// Changed: this is now a key's last message. Several writes of a key in
+	// quick succession may arrive as the last of them.
+	Changed EventKind = iota
+	// CaughtUp: everything that was there has been delivered. It comes once
+	// after the start and once after each Resync.
+	CaughtUp
+	// Resync: continuity was lost, by an outage longer than delete markers
+	// live, or because the bucket was made anew. What is there now follows as
+	// Changed events up to the next CaughtUp; keys not among them are gone.
+	Resync
+)
+
+var (
+	// ErrWrongRevision is why a checked write was not done.
+	ErrWrongRevision = errors.New("wrong last revision")
+	// ErrUnknown says that no answer came: the write may or may not be done.
+	ErrUnknown = errors.New("no answer from the server")
+	// ErrTooLarge says that a value exceeds the payload limit; nothing was sent.
+	ErrTooLarge = fmt.Errorf("%w: value exceeds the server's payload limit", errs.Invalid)
+	// ErrClosed is the answer of a store after Close.
+	ErrClosed = errs.Closed
+)

@@ -1,0 +1,129 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Headers of a message in a bucket.
+const (
+	headerExpect    = "Nats-Expected-Last-Subject-Sequence"
+	headerTTL       = "Nats-TTL"
+	headerRollup    = "Nats-Rollup"
+	headerOperation = "KV-Operation" // DEL or PURGE, as every KV client writes it
+	headerReason    = "Nats-Marker-Reason"
+	headerFence     = "Natsorm-Fence" // a fence's original revision
+)
+
+// headerReserve is what is kept free of the payload limit for headers, the
+// largest of which are bounded.
+const headerReserve = 512
+
+// The server's error codes for a checked write that lost; the second one is a
+// replicated stream's.
+const (
+	codeWrongSequence         = 10071
+	codeWrongSequenceConstant = 10164
+)
+
+func (s *JetStream) MaxValue() int {
+	limit := int(s.nc.MaxPayload())
+	if s.maxMsgSize > 0 {
+		limit = min(limit, s.maxMsgSize)
+	}
+	return limit - headerReserve
+}
+
+func (s *JetStream) Write(ctx context.Context, ops ...Op) []Result {
+	results := make([]Result, len(ops))
+	msgs := make([]*nats.Msg, len(ops))
+	for i, op := range ops {
+		if len(op.Value) > s.MaxValue() {
+			for j := range results {
+				results[j].Err = fmt.Errorf("%w: key %s", ErrTooLarge, op.Key)
+			}
+			return results
+		}
+		msgs[i] = s.message(op)
+	}
+	todo := make([]int, len(ops))
+	for i := range todo {
+		todo[i] = i
+	}
+	for try := 1; len(todo) > 0; try++ {
+		replies, errs := s.req.all(ctx, msgs)
+		var again []int
+		var resend []*nats.Msg
+		for n, i := range todo {
+			switch {
+			case errs[n] != nil:
+				results[i].Err = errs[n]
+			case noResponders(replies[n]):
+				again, resend = append(again, i), append(resend, msgs[n])
+			default:
+				results[i] = s.acknowledgement(replies[n].Data)
+			}
+		}
+		if todo, msgs = again, resend; len(todo) > 0 {
+			if err := pause(ctx, try, ops[todo[0]].Key); err != nil {
+				for _, i := range todo {
+					results[i].Err = err
+				}
+				return results
+			}
+		}
+	}
+	return results
+}
+
+func (s *JetStream) message(op Op) *nats.Msg {
+	m := &nats.Msg{Subject: s.prefix + op.Key, Data: op.Value}
+	if !op.Delete && !op.Check && op.Fence == 0 {
+		return m
+	}
+	m.Header = nats.Header{}
+	if op.Check {
+		m.Header[headerExpect] = []string{strconv.FormatUint(op.Expect, 10)}
+	}
+	if op.Delete {
+		m.Header[headerOperation] = []string{"DEL"}
+		if op.Purge && s.history {
+			m.Header[headerOperation] = []string{"PURGE"}
+			m.Header[headerRollup] = []string{"sub"}
+		}
+		if s.markerTTL {
+			m.Header[headerTTL] = []string{strconv.Itoa(int(MarkerTTL / time.Second))}
+		}
+	}
+	if op.Fence != 0 {
+		m.Header[headerFence] = []string{strconv.FormatUint(op.Fence, 10)}
+	}
+	return m
+}
+
+// acknowledgement reads the server's answer to a publish.
+func (s *JetStream) acknowledgement(data []byte) Result {
+	var ack struct {
+		Stream string              `json:"stream"`
+		Seq    uint64              `json:"seq"`
+		Error  *jetstream.APIError `json:"error"`
+	}
+	switch err := json.Unmarshal(data, &ack); {
+	case err != nil:
+		return Result{Err: fmt.Errorf("%w: unreadable acknowledgement: %w", ErrUnknown, err)}
+	case ack.Error == nil && ack.Stream != s.stream:
+		return Result{Err: fmt.Errorf("%w: stream %q answered for %q", ErrUnknown, ack.Stream, s.stream)}
+	case ack.Error == nil:
+		return Result{Revision: ack.Seq}
+	case ack.Error.ErrorCode == codeWrongSequence || ack.Error.ErrorCode == codeWrongSequenceConstant:
+		return Result{Err: fmt.Errorf("%w: %w", ErrWrongRevision, ack.Error)}
+	default:
+		return Result{Err: ack.Error}
+	}
+}
