@@ -1,0 +1,55 @@
+// Package commit is the write protocol: it changes a record together with its
+// index entries and unique claims on a store that can only change one key at a
+// time, so that no lookup ever misses a record and no two records ever share a
+// unique value, whoever crashes and whenever.
+//
+// # Invariants
+//
+// They hold at every instant:
+//
+//   - I1: a live record has its entry in every index. (Entries without a record
+//     may exist; readers check the record and drop them.)
+//   - I2: a live record owns the claim of each of its unique values.
+//
+// # Steps
+//
+// A write of record X (Writer.Apply, executed by Phased):
+//
+//  1. Read X at revision r. A create assumes that there is none and reads only
+//     when it loses.
+//  2. Together: put the entries that X will need and did not, unconditionally,
+//     and take the claims, checked; and observe the revisions of the entries
+//     and claims that X will no longer need. Observe before the commit, never
+//     after: what is observed later may already be another writer's.
+//  3. Commit: write X, checked to be at r. When that is lost, start again.
+//  4. Remove what X no longer needs, each checked to be at the revision
+//     observed in 2. Losing here is harmless: someone else needs it.
+//
+// # Fences
+//
+// An entry or a claim whose record does not hold its value may belong to a
+// writer between steps 2 and 3. To judge it, its record is rewritten unchanged,
+// or its delete marker is, checked (Writer.fence). Every writer that read the
+// record earlier now loses its commit. Only after that may the claim be taken
+// or the entry removed, checked to be at the revision seen before the fence.
+// Fences carry the revision that they repeat, so that they do not look like
+// changes to watchers and to optimistic locks.
+//
+// # What a crash leaves
+//
+//   - in step 2: entries and claims without a record. Readers drop the entries;
+//     the next writer that wants a claim fences its owner and takes it.
+//   - after step 3: entries and claims that the record no longer needs; the
+//     same holds for them.
+//
+// Check with Repair removes both.
+//
+// # Rejected
+//
+//   - One key per value with an array of ids: a hot key under compare-and-set,
+//     bounded by the payload limit.
+//   - Removing old entries before the commit: a crash in between leaves a
+//     record that lookups miss.
+//   - Locks: a crashed holder blocks others until a timeout, and a slow one
+//     writes after it.
+package commit

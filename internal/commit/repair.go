@@ -1,0 +1,49 @@
+package commit
+
+import (
+	"context"
+	"errors"
+
+	"github.com/natsorm/natsorm/internal/layout"
+	"github.com/natsorm/natsorm/internal/store"
+)
+
+// Place gives a committed record what its footprint says, whether it has it or
+// not: entries are put, claims taken. A *UniqueError says that another record
+// holds one of the values too; everything else is placed all the same.
+func (w *Writer) Place(ctx context.Context, f *layout.Footprint) error {
+	ops := make([]store.Op, len(f.Entries))
+	for i, e := range f.Entries {
+		ops[i] = store.Op{Key: e}
+	}
+	for _, res := range w.store.Write(ctx, ops...) {
+		if res.Err != nil {
+			return res.Err
+		}
+	}
+	var failed error
+	for _, c := range f.Claims {
+		if _, err := w.claim(ctx, c, w.layout.Owner(f.ID)); err != nil && failed == nil {
+			failed = err
+		}
+	}
+	return failed
+}
+
+// Sweep removes an entry or a claim that its record, read at rec, does not
+// hold. removed is false when something changed meanwhile: then somebody needs
+// it, or will clean up after themselves.
+func (w *Writer) Sweep(ctx context.Context, stray, rec store.Entry) (removed bool, err error) {
+	if err := w.fence(ctx, rec); err != nil {
+		return false, ignoreLost(err)
+	}
+	res := w.store.Write(ctx, store.Op{Key: stray.Key, Delete: true, Purge: true, Check: true, Expect: stray.Revision})[0]
+	return res.Err == nil, ignoreLost(res.Err)
+}
+
+func ignoreLost(err error) error {
+	if errors.Is(err, store.ErrWrongRevision) {
+		return nil
+	}
+	return err
+}

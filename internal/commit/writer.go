@@ -1,0 +1,179 @@
+package commit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/layout"
+	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/value"
+)
+
+// Writer applies changes to the records of one model.
+type Writer struct {
+	store  store.Store
+	layout *layout.Layout
+}
+
+// NewWriter is a Writer for a model.
+func NewWriter(s store.Store, l *layout.Layout) *Writer { return &Writer{store: s, layout: l} }
+
+// Change is a change to one record.
+type Change struct {
+	ID value.Value // its primary key
+
+	// Assume is what the caller believes the record to be, when it has a
+	// reason to; a wrong belief costs a try. Otherwise the record is read.
+	Assume *store.Entry
+
+	// Next makes the new document from the current entry; nil deletes it. It
+	// may be called several times, with what others have written meanwhile.
+	// An error ends the change, and ErrLeave does so without being one.
+	Next func(cur store.Entry) (doc []byte, err error)
+
+	// Keys is the footprint of the one document that Next ever returns, when
+	// the caller knows it.
+	Keys *layout.Footprint
+}
+
+// ErrLeave is what Change.Next returns to leave the record as it is.
+var ErrLeave = errors.New("leave the record")
+
+// Outcome is what a change did.
+type Outcome struct {
+	Written  bool   // false when Next said ErrLeave
+	Revision uint64 // the record's new revision
+	Before   store.Entry
+}
+
+// Apply carries a change out. It returns what Change.Next returned, a
+// *UniqueError, or the store's error; ErrUnknownOutcome when the answer to the
+// commit was lost.
+func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
+	key := w.layout.RecordKey(ch.ID)
+	owner := w.layout.Owner(ch.ID)
+	var cur store.Entry
+	var err error
+	if ch.Assume != nil {
+		cur = *ch.Assume
+		cur.Key = key
+	} else if cur, err = w.store.Get(ctx, key); err != nil {
+		return Outcome{}, err
+	}
+	exec := &phased{w: w}
+	for try := 1; ; try++ {
+		doc, err := ch.Next(cur)
+		if err == nil {
+			err = w.fits(key, doc)
+		}
+		if err != nil {
+			exec.abandon(ctx, cur)
+			if errors.Is(err, ErrLeave) {
+				return Outcome{Before: cur}, nil
+			}
+			return Outcome{}, err
+		}
+		plan, err := w.plan(ch, cur, doc, owner)
+		if err != nil {
+			exec.abandon(ctx, cur)
+			return Outcome{}, err
+		}
+		revision, err := exec.execute(ctx, plan)
+		switch {
+		case err == nil:
+			return Outcome{Written: true, Revision: revision, Before: cur}, nil
+		case errors.Is(err, errs.Unique):
+			exec.abandon(ctx, cur)
+			return Outcome{}, err
+		case !errors.Is(err, store.ErrWrongRevision):
+			return Outcome{}, err
+		}
+		if err := backoff(ctx, try); err != nil {
+			return Outcome{}, err
+		}
+		if cur, err = w.store.GetLatest(ctx, key); err != nil {
+			return Outcome{}, err
+		}
+	}
+}
+
+func (w *Writer) plan(ch Change, cur store.Entry, doc, owner []byte) (*Plan, error) {
+	var before *layout.Footprint
+	after := ch.Keys
+	if cur.Live() {
+		f, err := w.layout.Of(cur.Value)
+		switch {
+		case err == nil && f.Record == cur.Key:
+			before = &f
+		case doc != nil:
+			// What an unreadable document has in the indexes is unknown, so it
+			// can not be replaced; deleting it leaves at worst stray entries.
+			return nil, w.corrupt(cur.Key, err)
+		}
+	}
+	if doc != nil && after == nil {
+		f, err := w.layout.Of(doc)
+		if err != nil {
+			return nil, errs.Invalidf(w.layout.Def.Name, "", "%v", err)
+		}
+		if f.Record != cur.Key {
+			return nil, errs.Invalidf(w.layout.Def.Name, w.layout.Def.Key().Name, "the primary key can not change from %s to %s; create a record with the new one and destroy the old", ch.ID.Text(), f.ID.Text())
+		}
+		after = &f
+	}
+	return NewPlan(cur, before, after, doc, owner), nil
+}
+
+func (w *Writer) corrupt(key string, err error) error {
+	if err == nil {
+		err = errors.New("its primary key is not the one in its key")
+	}
+	return &errs.CorruptError{Model: w.layout.Def.Name, Key: key, Err: err}
+}
+
+// fits refuses a document over the payload limit before anything is written.
+func (w *Writer) fits(key string, doc []byte) error {
+	if limit := w.store.MaxValue(); len(doc) > limit {
+		return errs.Invalidf(w.layout.Def.Name, "", "the record at key %s takes %d bytes, and the server's payload limit leaves %d; make it smaller, or raise max_payload", key, len(doc), limit)
+	}
+	return nil
+}
+
+// fence makes every writer of the record that read it before cur lose its
+// commit. It fails with ErrWrongRevision when the record is no longer at cur.
+func (w *Writer) fence(ctx context.Context, cur store.Entry) error {
+	op := store.Op{Key: cur.Key, Value: cur.Value, Check: true, Expect: cur.Revision, Fence: cur.Version()}
+	if !cur.Live() {
+		op = store.Op{Key: cur.Key, Delete: true, Check: true, Expect: cur.Revision}
+	}
+	return w.store.Write(ctx, op)[0].Err
+}
+
+const (
+	firstBackoff = 100 * time.Microsecond
+	maxBackoff   = 50 * time.Millisecond
+)
+
+// backoff waits before another try, longer and more randomly each time; the
+// first try again is at once.
+func backoff(ctx context.Context, try int) error {
+	if try <= 1 {
+		return ctx.Err()
+	}
+	return sleep(ctx, rand.N(min(maxBackoff, firstBackoff<<min(try, 16))))
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("natsorm: gave up on a contended record: %w", ctx.Err())
+	}
+}
