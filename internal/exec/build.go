@@ -1,0 +1,71 @@
+package exec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/keys"
+	"github.com/natsorm/natsorm/internal/layout"
+)
+
+// maxViolations bounds how many duplicates a failed build names.
+const maxViolations = 10
+
+// build gives every record the entries and claims of the indexes that are not
+// ready. From before it begins, every writer of this definition maintains
+// them; so each record found here either still holds what was read of it, or
+// its writer has seen to it. An entry too many is harmless.
+func (m *Model) build(ctx context.Context) error {
+	pool := newPool(ctx, writers)
+	var mu sync.Mutex
+	var violations []string
+	for e, err := range m.store.Scan(pool.ctx, keys.Records(m.Def.Name)) {
+		if err != nil {
+			pool.fail(err)
+			break
+		}
+		f, err := m.Layout.Of(e.Value)
+		if err != nil || f.Record != e.Key {
+			continue // no query can find it by this index; Check names it
+		}
+		pool.do(func(ctx context.Context) (int, error) {
+			err := m.writer.Place(ctx, &f)
+			if !errors.Is(err, errs.Unique) {
+				return 1, err
+			}
+			now, e := m.footprint(ctx, f.Record)
+			if e == nil && now.Equal(&f) {
+				mu.Lock()
+				defer mu.Unlock()
+				violations = append(violations, err.Error())
+			}
+			return 1, e
+		})
+	}
+	_, err := pool.wait()
+	if err != nil {
+		return fmt.Errorf("natsorm: build the indexes of %s: %w", m.Def.Name, err)
+	}
+	if n := len(violations); n > 0 {
+		return fmt.Errorf("%w: %s has %d records whose unique value another has: %s; change them, then define it again",
+			errs.Schema, m.Def.Name, n, strings.Join(violations[:min(n, maxViolations)], "; "))
+	}
+	return nil
+}
+
+// footprint is what the record at key holds now; empty when it is gone.
+func (m *Model) footprint(ctx context.Context, key string) (layout.Footprint, error) {
+	e, err := m.store.GetLatest(ctx, key)
+	if err != nil || !e.Live() {
+		return layout.Footprint{}, err
+	}
+	f, err := m.Layout.Of(e.Value)
+	if err != nil {
+		err = &errs.CorruptError{Model: m.Def.Name, Key: key, Err: err}
+	}
+	return f, err
+}

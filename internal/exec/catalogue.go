@@ -1,0 +1,166 @@
+package exec
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/keys"
+	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/store"
+)
+
+// Define registers a declaration in the catalogue, or holds it against the one
+// that is there, and builds the indexes that are new. It returns what holds.
+func Define(ctx context.Context, s store.Store, code schema.Definition, defaultShards int) (*Model, error) {
+	probe := code
+	if probe.Shards == 0 {
+		probe.Shards = defaultShards
+	}
+	if err := probe.Validate(); err != nil {
+		return nil, err
+	}
+	def, err := register(ctx, s, code, probe)
+	if err != nil {
+		return nil, err
+	}
+	m := NewModel(s, def)
+	if !building(def) {
+		return m, nil
+	}
+	if err := m.build(ctx); err != nil {
+		return nil, err
+	}
+	if def, err = ready(ctx, s, def); err != nil {
+		return nil, err
+	}
+	return NewModel(s, def), nil
+}
+
+// register writes the merger of code and catalogue, fresh when there is none.
+func register(ctx context.Context, s store.Store, code, fresh schema.Definition) (*schema.Definition, error) {
+	for {
+		stored, entry, err := load(ctx, s, code.Name)
+		if err != nil {
+			return nil, err
+		}
+		var def schema.Definition
+		changed := true
+		if stored == nil {
+			def = fresh
+			def.Indexes = append([]schema.Index(nil), fresh.Indexes...)
+			for i := range def.Indexes { // there may be records that another program wrote
+				def.Indexes[i].State = schema.Building
+			}
+		} else if def, changed, err = schema.Reconcile(*stored, code); err != nil {
+			return nil, err
+		}
+		if !changed {
+			return &def, nil
+		}
+		err = save(ctx, s, &def, entry.Revision)
+		if errors.Is(err, store.ErrWrongRevision) {
+			continue
+		}
+		return &def, err
+	}
+}
+
+// ready marks the indexes of def, which are built, in the catalogue.
+func ready(ctx context.Context, s store.Store, def *schema.Definition) (*schema.Definition, error) {
+	for {
+		stored, entry, err := load(ctx, s, def.Name)
+		if err != nil {
+			return nil, err
+		}
+		if stored == nil {
+			return nil, fmt.Errorf("%w: %s disappeared from the catalogue while its indexes were built", errs.Schema, def.Name)
+		}
+		for i, x := range stored.Indexes {
+			if def.Index(x.Name, x.Unique) >= 0 {
+				stored.Indexes[i].State = schema.Ready
+			}
+		}
+		for i := range stored.Columns { // what only this process knows
+			if at := def.Position(stored.Columns[i].Name); at >= 0 {
+				stored.Columns[i].ZeroNull = def.Columns[at].ZeroNull
+			}
+		}
+		err = save(ctx, s, stored, entry.Revision)
+		if errors.Is(err, store.ErrWrongRevision) {
+			continue
+		}
+		return stored, err
+	}
+}
+
+func building(def *schema.Definition) bool {
+	for _, x := range def.Indexes {
+		if x.State != schema.Ready {
+			return true
+		}
+	}
+	return false
+}
+
+// Load reads a model from the catalogue; ErrNotFound when it has none.
+func Load(ctx context.Context, s store.Store, name string) (*schema.Definition, error) {
+	if err := keys.CheckName(name); err != nil {
+		return nil, fmt.Errorf("%w: model: %w", errs.Schema, err)
+	}
+	def, _, err := load(ctx, s, name)
+	if err == nil && def == nil {
+		err = fmt.Errorf("%w: no model %q in the catalogue; define it first", errs.NotFound, name)
+	}
+	return def, err
+}
+
+// List reads the whole catalogue, by name.
+func List(ctx context.Context, s store.Store) ([]*schema.Definition, error) {
+	entries, err := s.Match(ctx, []string{keys.Schemas()})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*schema.Definition, 0, len(entries))
+	for _, e := range entries {
+		def, err := decode(e)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, def)
+	}
+	slices.SortFunc(out, func(a, b *schema.Definition) int { return strings.Compare(a.Name, b.Name) })
+	return out, nil
+}
+
+func load(ctx context.Context, s store.Store, name string) (*schema.Definition, store.Entry, error) {
+	e, err := s.GetLatest(ctx, keys.Schema(name))
+	if err != nil || !e.Live() {
+		return nil, e, err
+	}
+	def, err := decode(e)
+	return def, e, err
+}
+
+func decode(e store.Entry) (*schema.Definition, error) {
+	def := &schema.Definition{}
+	if err := json.Unmarshal(e.Value, def); err != nil {
+		return nil, fmt.Errorf("%w: catalogue key %s can not be read: %w", errs.Schema, e.Key, err)
+	}
+	if def.Format > schema.Format {
+		return nil, fmt.Errorf("%w: catalogue key %s has format %d, written by a newer natsorm; this one knows up to %d: upgrade this program", errs.Schema, e.Key, def.Format, schema.Format)
+	}
+	return def, def.Validate()
+}
+
+func save(ctx context.Context, s store.Store, def *schema.Definition, expect uint64) error {
+	raw, err := json.Marshal(def)
+	if err != nil {
+		return err
+	}
+	return s.Write(ctx, store.Op{Key: keys.Schema(def.Name), Value: raw, Check: true, Expect: expect})[0].Err
+}

@@ -1,0 +1,289 @@
+// Package exec runs plans: it reads what package plan decided to read, and
+// changes records through package commit. It knows documents, not Go types.
+package exec
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"iter"
+
+	"github.com/natsorm/natsorm/internal/commit"
+	"github.com/natsorm/natsorm/internal/cond"
+	"github.com/natsorm/natsorm/internal/document"
+	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/keys"
+	"github.com/natsorm/natsorm/internal/layout"
+	"github.com/natsorm/natsorm/internal/plan"
+	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/value"
+)
+
+// Model reads and writes the records of one model. It is immutable and safe
+// for concurrent use.
+type Model struct {
+	Def    *schema.Definition
+	Layout *layout.Layout
+
+	store  store.Store
+	writer *commit.Writer
+}
+
+// NewModel is a model in a store.
+func NewModel(s store.Store, def *schema.Definition) *Model {
+	l := layout.New(def)
+	return &Model{Def: def, Layout: l, store: s, writer: commit.NewWriter(s, l)}
+}
+
+// writers is how many records one call changes at the same time.
+const writers = 64
+
+// Get reads a record by primary key.
+func (m *Model) Get(ctx context.Context, id value.Value) (store.Entry, error) {
+	return m.store.Get(ctx, m.Layout.RecordKey(id))
+}
+
+// readChunk is how many records are read at a time on the way to a caller that
+// may stop early.
+const readChunk = 1000
+
+// Run streams the records that a plan selects. A record that can not be read
+// comes as a *CorruptError, after which the stream goes on; every other error
+// ends it.
+func (m *Model) Run(ctx context.Context, p plan.Plan) iter.Seq2[store.Entry, error] {
+	source := m.source(ctx, p)
+	if p.Filter == nil {
+		return source
+	}
+	fields := document.NewFields(m.Def, p.Filter.Columns(nil)...)
+	return func(yield func(store.Entry, error) bool) {
+		for e, err := range source {
+			if err == nil {
+				var vals document.Values
+				if vals, err = fields.Read(e.Value); err != nil {
+					err = &errs.CorruptError{Model: m.Def.Name, Key: e.Key, Err: err}
+				} else if !p.Filter.Match(vals) {
+					continue
+				}
+			}
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+// source streams the records on a plan's path, before its filter.
+func (m *Model) source(ctx context.Context, p plan.Plan) iter.Seq2[store.Entry, error] {
+	switch p.Path {
+	case plan.Scan:
+		return m.store.Scan(ctx, keys.Records(m.Def.Name))
+	case plan.Nothing:
+		return func(func(store.Entry, error) bool) {}
+	}
+	return func(yield func(store.Entry, error) bool) {
+		todo, err := m.candidates(ctx, p)
+		if err != nil {
+			yield(store.Entry{}, err)
+			return
+		}
+		for len(todo) > 0 {
+			n := min(len(todo), readChunk)
+			found, err := m.store.GetMany(ctx, todo[:n])
+			if err != nil {
+				yield(store.Entry{}, err)
+				return
+			}
+			for _, e := range found {
+				if e.Live() && !yield(e, nil) {
+					return
+				}
+			}
+			todo = todo[n:]
+		}
+	}
+}
+
+// candidates are the distinct record keys on a plan's path.
+func (m *Model) candidates(ctx context.Context, p plan.Plan) ([]string, error) {
+	var out []string
+	seen := map[string]bool{}
+	add := func(key string) {
+		if !seen[key] {
+			seen[key] = true
+			out = append(out, key)
+		}
+	}
+	switch p.Path {
+	case plan.Key:
+		for _, id := range p.Keys {
+			add(m.Layout.RecordKey(id))
+		}
+	case plan.Index:
+		patterns := make([]string, len(p.Values))
+		for i, vals := range p.Values {
+			patterns[i] = m.Layout.Lookup(p.Index, vals)
+		}
+		for len(patterns) > 0 {
+			n := min(len(patterns), readChunk/4)
+			entries, err := m.store.Match(ctx, patterns[:n])
+			if err != nil {
+				return nil, err
+			}
+			for _, e := range entries {
+				add(m.Layout.RecordOfEntry(e.Key))
+			}
+			patterns = patterns[n:]
+		}
+	case plan.Unique:
+		claims := make([]string, len(p.Values))
+		for i, vals := range p.Values {
+			claims[i] = m.Layout.ClaimKey(p.Index, vals)
+		}
+		found, err := m.store.GetMany(ctx, claims)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range found {
+			if !e.Live() {
+				continue
+			}
+			id, err := m.Layout.ReadOwner(e.Value)
+			if err != nil {
+				return nil, &errs.CorruptError{Model: m.Def.Name, Key: e.Key, Err: err}
+			}
+			add(m.Layout.RecordKey(id))
+		}
+	}
+	return out, nil
+}
+
+// Create writes a new record; Exists when its primary key is taken.
+func (m *Model) Create(ctx context.Context, doc []byte, footprint *layout.Footprint) (commit.Outcome, error) {
+	return m.writer.Apply(ctx, commit.Change{
+		ID:     footprint.ID,
+		Assume: &store.Entry{},
+		Keys:   footprint,
+		Next: func(cur store.Entry) ([]byte, error) {
+			if cur.Live() {
+				return nil, errs.Exists
+			}
+			return doc, nil
+		},
+	})
+}
+
+// Apply changes the record with one primary key.
+func (m *Model) Apply(ctx context.Context, id value.Value, next func(cur store.Entry) ([]byte, error)) (commit.Outcome, error) {
+	return m.writer.Apply(ctx, commit.Change{ID: id, Next: next})
+}
+
+// Mutation makes a record's new document from its current one; nil deletes it.
+type Mutation func(doc []byte) ([]byte, error)
+
+// Modify applies mutate to every record that a plan selects, many at a time,
+// and returns how many: also those that mutate left as they were. Each is checked again when it has changed
+// since it was found. The first error stops it; records changed until then
+// stay changed.
+func (m *Model) Modify(ctx context.Context, p plan.Plan, mutate Mutation) (int, error) {
+	if p.Path == plan.Key && len(p.Keys) == 1 {
+		filter := p.Filter
+		if filter.Op == cond.Eq {
+			filter = nil // the key alone says it, even of a record that can not be read
+		}
+		return m.modify(ctx, p.Keys[0], nil, m.selects(filter), mutate)
+	}
+	selects := m.selects(p.Filter)
+	pool := newPool(ctx, writers)
+	for e, err := range m.Run(pool.ctx, p) {
+		if err == nil {
+			var id value.Value
+			if id, err = m.idOf(e); err == nil {
+				pool.do(func(ctx context.Context) (int, error) { return m.modify(ctx, id, &e, selects, mutate) })
+				continue
+			}
+		}
+		pool.fail(err)
+		break
+	}
+	return pool.wait()
+}
+
+func (m *Model) modify(ctx context.Context, id value.Value, assume *store.Entry, selects func(store.Entry) (bool, error), mutate Mutation) (int, error) {
+	selected := false
+	_, err := m.writer.Apply(ctx, commit.Change{ID: id, Assume: assume, Next: func(cur store.Entry) (doc []byte, err error) {
+		if selected, err = selects(cur); err != nil {
+			return nil, err
+		}
+		if !selected {
+			return nil, commit.ErrLeave
+		}
+		if doc, err = mutate(cur.Value); err == nil && doc != nil && bytes.Equal(doc, cur.Value) {
+			return nil, commit.ErrLeave
+		}
+		return doc, err
+	}})
+	if err != nil || !selected {
+		return 0, err
+	}
+	return 1, nil
+}
+
+// selects asks a filter of single records.
+func (m *Model) selects(filter *cond.Bound) func(store.Entry) (bool, error) {
+	if filter == nil {
+		return func(e store.Entry) (bool, error) { return e.Live(), nil }
+	}
+	fields := document.NewFields(m.Def, filter.Columns(nil)...)
+	return func(e store.Entry) (bool, error) {
+		if !e.Live() {
+			return false, nil
+		}
+		vals, err := fields.Read(e.Value)
+		if err != nil {
+			return false, &errs.CorruptError{Model: m.Def.Name, Key: e.Key, Err: err}
+		}
+		return filter.Match(vals), nil
+	}
+}
+
+// idOf is the primary key of a record, from its document.
+func (m *Model) idOf(e store.Entry) (value.Value, error) {
+	f, err := m.Layout.Of(e.Value)
+	if err == nil && f.Record != e.Key {
+		err = errors.New("its primary key is not the one in its key")
+	}
+	if err != nil {
+		return value.Null, &errs.CorruptError{Model: m.Def.Name, Key: e.Key, Err: err}
+	}
+	return f.ID, nil
+}
+
+// Truncate deletes every record, also one that can not be read, and what is
+// then left in the indexes.
+func (m *Model) Truncate(ctx context.Context) error {
+	pool := newPool(ctx, writers)
+	for e, err := range m.store.Scan(pool.ctx, keys.Records(m.Def.Name)) {
+		if err != nil {
+			pool.fail(err)
+			break
+		}
+		pool.do(func(ctx context.Context) (int, error) {
+			if id, err := m.idOf(e); err == nil {
+				return m.modify(ctx, id, &e, m.selects(nil), func([]byte) ([]byte, error) { return nil, nil })
+			}
+			// It has no place in the indexes; what changes it meanwhile wins.
+			err := m.store.Write(ctx, store.Op{Key: e.Key, Delete: true, Check: true, Expect: e.Revision})[0].Err
+			if errors.Is(err, store.ErrWrongRevision) {
+				err = nil
+			}
+			return 1, err
+		})
+	}
+	if _, err := pool.wait(); err != nil {
+		return err
+	}
+	_, err := m.Check(ctx, true)
+	return err
+}

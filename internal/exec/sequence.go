@@ -1,0 +1,87 @@
+package exec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/keys"
+	"github.com/natsorm/natsorm/internal/store"
+)
+
+// sequenceBlock is how many ids are taken from a sequence at a time. What a
+// process does not use of its block is lost: automatic ids have gaps.
+const sequenceBlock = 100
+
+// Sequence gives out a model's automatic integer ids, in blocks that it takes
+// from _sequence.<model>. The key holds the next id that nobody has, in JSON.
+type Sequence struct {
+	store store.Store
+	key   string
+
+	mu        sync.Mutex
+	next, end uint64 // this process's block
+}
+
+// NewSequence is the sequence of a model.
+func NewSequence(s store.Store, model string) *Sequence {
+	return &Sequence{store: s, key: keys.Sequence(model)}
+}
+
+// Next is an id that nobody else gets. With skip, as many ids are passed over
+// first: records with ids of their own may have taken them.
+func (q *Sequence) Next(ctx context.Context, skip uint64) (uint64, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.next+skip >= q.end {
+		passed := uint64(0)
+		if q.next+skip > q.end {
+			passed = q.next + skip - q.end
+		}
+		if err := q.take(ctx, passed); err != nil {
+			return 0, err
+		}
+	} else {
+		q.next += skip
+	}
+	q.next++
+	return q.next - 1, nil
+}
+
+// take gets a new block, passing over some ids.
+func (q *Sequence) take(ctx context.Context, passed uint64) error {
+	for {
+		cur, err := q.store.GetLatest(ctx, q.key)
+		if err != nil {
+			return err
+		}
+		first := uint64(1)
+		if cur.Live() {
+			if first, err = strconv.ParseUint(string(cur.Value), 10, 64); err != nil {
+				return fmt.Errorf("%w: sequence %s holds %q, not a number; put the next free id there", errs.Corrupt, q.key, cur.Value)
+			}
+		}
+		first += passed
+		end := first + sequenceBlock
+		res := q.store.Write(ctx, store.Op{Key: q.key, Value: strconv.AppendUint(nil, end, 10), Check: true, Expect: cur.Revision})[0]
+		if res.Err == nil {
+			q.next, q.end = first, end
+			return nil
+		}
+		if !errors.Is(res.Err, store.ErrWrongRevision) {
+			return res.Err
+		}
+		t := time.NewTimer(rand.N(2 * time.Millisecond))
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,189 @@
+package exec
+
+import (
+	"bytes"
+	"context"
+	"time"
+
+	"github.com/natsorm/natsorm/internal/document"
+	"github.com/natsorm/natsorm/internal/keys"
+	"github.com/natsorm/natsorm/internal/plan"
+	"github.com/natsorm/natsorm/internal/store"
+)
+
+// ChangeKind is what happened to a record.
+type ChangeKind int
+
+const (
+	Created ChangeKind = iota
+	Updated
+	Deleted
+	Expired
+	CaughtUp // everything that was there has been delivered
+	Resynced // changes may have been missed; what is there now has been delivered
+)
+
+// Change is one change of a record. Before and After are not live where there
+// is none.
+type Change struct {
+	Kind          ChangeKind
+	Before, After store.Entry
+	Columns       []string // of an update: the members that differ
+	Revision      uint64
+	Time          time.Time
+}
+
+// Watch follows the records that a condition selects before or after a change.
+// It keeps the last document of every record on its path, because the bucket
+// does not. It is for one goroutine.
+type Watch struct {
+	feed    store.Feed
+	selects func(store.Entry) (bool, error)
+	columns []string // updates of other members are passed over; nil for none
+	known   map[string]store.Entry
+	fresh   map[string]bool // during a resync: the keys seen
+	queue   []Change
+}
+
+// Watch returns when the watch is in place: all that is there has been read,
+// and every later change will be delivered. With current, what is there comes
+// first, as creations, and then CaughtUp.
+func (m *Model) Watch(ctx context.Context, p plan.Plan, columns []string, current bool) (*Watch, error) {
+	pattern := keys.Records(m.Def.Name)
+	if p.Path == plan.Key && len(p.Keys) == 1 {
+		pattern = m.Layout.RecordKey(p.Keys[0])
+	}
+	feed, err := m.store.Feed(ctx, pattern)
+	if err != nil {
+		return nil, err
+	}
+	w := &Watch{feed: feed, selects: m.selects(p.Filter), columns: columns, known: map[string]store.Entry{}}
+	for {
+		ev, err := feed.Next(ctx)
+		if err != nil {
+			feed.Close()
+			return nil, err
+		}
+		switch ev.Kind {
+		case store.Changed:
+			if e := ev.Entry; e.Live() {
+				w.known[e.Key] = e
+			} else {
+				delete(w.known, e.Key)
+			}
+		case store.Resync:
+			clear(w.known)
+		case store.CaughtUp:
+			if current {
+				w.deliverCurrent()
+			}
+			return w, nil
+		}
+	}
+}
+
+// Close frees the consumer on the server.
+func (w *Watch) Close() { w.feed.Close() }
+
+func (w *Watch) deliverCurrent() {
+	for _, e := range w.known {
+		if ok, err := w.selects(e); ok || err != nil {
+			w.queue = append(w.queue, Change{Kind: Created, After: e, Revision: e.Version(), Time: e.Time})
+		}
+	}
+	w.queue = append(w.queue, Change{Kind: CaughtUp})
+}
+
+// Next waits for the next change. After an error the watch is dead.
+func (w *Watch) Next(ctx context.Context) (Change, error) {
+	for {
+		if len(w.queue) > 0 {
+			c := w.queue[0]
+			w.queue = w.queue[1:]
+			return c, nil
+		}
+		ev, err := w.feed.Next(ctx)
+		if err != nil {
+			return Change{}, err
+		}
+		switch ev.Kind {
+		case store.Changed:
+			if c, ok := w.change(ev.Entry); ok {
+				return c, nil
+			}
+		case store.Resync:
+			w.fresh = map[string]bool{}
+		case store.CaughtUp:
+			w.resynced()
+		}
+	}
+}
+
+// change takes an entry in; ok is false when it is nothing to deliver.
+func (w *Watch) change(e store.Entry) (c Change, ok bool) {
+	before := w.known[e.Key]
+	if e.Live() {
+		w.known[e.Key] = e
+		if w.fresh != nil {
+			w.fresh[e.Key] = true
+		}
+	} else {
+		delete(w.known, e.Key)
+	}
+	c = Change{Before: before, After: e, Revision: e.Revision, Time: e.Time}
+	switch {
+	case !before.Live() && !e.Live():
+		return c, false
+	case !before.Live():
+		c.Kind = Created
+	case e.Expired:
+		c.Kind = Expired
+	case !e.Live():
+		c.Kind = Deleted
+	default:
+		if bytes.Equal(before.Value, e.Value) {
+			return c, false // a fence, or a write that changed nothing
+		}
+		c.Kind = Updated
+		c.Columns = document.Diff(before.Value, e.Value)
+		if w.columns != nil && !overlap(w.columns, c.Columns) {
+			return c, false
+		}
+	}
+	return c, w.selected(before) || w.selected(e)
+}
+
+// selected errs on the side of delivering: of a document that can not be read,
+// nobody knows.
+func (w *Watch) selected(e store.Entry) bool {
+	if !e.Live() {
+		return false
+	}
+	ok, err := w.selects(e)
+	return ok || err != nil
+}
+
+// resynced delivers the deletions that happened unseen, and says so.
+func (w *Watch) resynced() {
+	for key, before := range w.known {
+		if !w.fresh[key] {
+			delete(w.known, key)
+			if w.selected(before) {
+				w.queue = append(w.queue, Change{Kind: Deleted, Before: before})
+			}
+		}
+	}
+	w.fresh = nil
+	w.queue = append(w.queue, Change{Kind: Resynced})
+}
+
+func overlap(a, b []string) bool {
+	for _, x := range a {
+		for _, y := range b {
+			if x == y {
+				return true
+			}
+		}
+	}
+	return false
+}
