@@ -1,0 +1,288 @@
+package natsorm
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	jsonx "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	jsonv1 "github.com/go-json-experiment/json/v1"
+
+	"github.com/natsorm/natsorm/internal/document"
+	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/value"
+)
+
+// codec is the way between a Go value and the document that is stored.
+type codec[T any] interface {
+	encode(v *T) ([]byte, error)
+	decode(e store.Entry, v *T) error
+
+	// A zero primary key is filled in by auto; after a failure it is taken
+	// back by setKey of the zero Value.
+	zeroKey(v *T) bool
+	setKey(v *T, id value.Value) error
+
+	// version is the revision that v was read or written at; 0 when it is not
+	// known, or the type does not keep it.
+	version(v *T) uint64
+	setVersion(v *T, revision uint64)
+
+	// stamp sets the times that natsorm keeps; the creation time only when
+	// there is none, and then to created.
+	stamp(v *T, created, updated time.Time)
+
+	// writes reports whether encode writes this column, or would if it had a
+	// value. A save keeps the others as they are stored.
+	writes(column string) bool
+}
+
+// Documents are written and read as encoding/json does with the same tags,
+// with three differences: text that is not UTF-8 is refused rather than
+// changed, <, > and & stay as they are, and member names match by exact case,
+// as they do in indexes.
+var (
+	marshalOptions   = jsonx.JoinOptions(jsonv1.DefaultOptionsV1(), jsontext.AllowInvalidUTF8(false), jsontext.EscapeForHTML(false), jsontext.EscapeForJS(false))
+	unmarshalOptions = jsonx.JoinOptions(jsonv1.DefaultOptionsV1(), jsontext.AllowInvalidUTF8(false), jsonx.MatchCaseInsensitiveNames(false))
+)
+
+// structCodec is the codec of a struct type.
+type structCodec[T any] struct {
+	model   *schema.Struct
+	columns map[string]bool // that T has; the model can have more
+}
+
+func newStructCodec[T any](compiled *schema.Struct) *structCodec[T] {
+	c := &structCodec[T]{model: compiled, columns: map[string]bool{}}
+	for _, col := range compiled.Definition.Columns {
+		c.columns[col.Name] = true
+	}
+	return c
+}
+
+func (c *structCodec[T]) writes(column string) bool { return c.columns[column] }
+
+func (c *structCodec[T]) encode(v *T) ([]byte, error) {
+	doc, err := jsonx.Marshal(v, marshalOptions)
+	if err != nil {
+		return nil, encodingFault(c.model.Definition.Name, err)
+	}
+	return doc, nil
+}
+
+func (c *structCodec[T]) decode(e store.Entry, v *T) error {
+	if err := jsonx.Unmarshal(e.Value, v, unmarshalOptions); err != nil {
+		return &errs.CorruptError{Model: c.model.Definition.Name, Key: e.Key, Err: err}
+	}
+	c.setVersion(v, e.Version())
+	return nil
+}
+
+// field is the field at path, or an invalid Value when a nil embedded pointer
+// is on the way.
+func (c *structCodec[T]) field(v *T, path []int) reflect.Value {
+	if path == nil {
+		return reflect.Value{}
+	}
+	f, err := reflect.ValueOf(v).Elem().FieldByIndexErr(path)
+	if err != nil {
+		return reflect.Value{}
+	}
+	return f
+}
+
+func (c *structCodec[T]) zeroKey(v *T) bool {
+	f := c.field(v, c.model.Key)
+	return f.IsValid() && f.IsZero()
+}
+
+func (c *structCodec[T]) setKey(v *T, id value.Value) error {
+	f := c.field(v, c.model.Key)
+	if !f.IsValid() {
+		return errs.Invalidf(c.model.Definition.Name, c.model.Definition.Key().Name, "is in an embedded nil pointer; set it before writing")
+	}
+	overflow := false
+	switch {
+	case id.IsNull():
+		f.SetZero()
+	case f.Kind() == reflect.String:
+		f.SetString(id.Str())
+	case f.CanInt():
+		overflow = f.OverflowInt(id.Int())
+		f.SetInt(id.Int())
+	default:
+		overflow = f.OverflowUint(id.Uint())
+		f.SetUint(id.Uint())
+	}
+	if overflow {
+		f.SetZero()
+		return errs.Invalidf(c.model.Definition.Name, c.model.Definition.Key().Name, "the next automatic id, %s, does not fit type %s; use a larger type", id.Text(), f.Type())
+	}
+	return nil
+}
+
+func (c *structCodec[T]) version(v *T) uint64 {
+	if f := c.field(v, c.model.Version); f.IsValid() {
+		return f.Uint()
+	}
+	return 0
+}
+
+func (c *structCodec[T]) setVersion(v *T, revision uint64) {
+	if f := c.field(v, c.model.Version); f.IsValid() {
+		f.SetUint(revision)
+	}
+}
+
+func (c *structCodec[T]) stamp(v *T, created, updated time.Time) {
+	if f := c.field(v, c.model.CreatedAt); f.IsValid() && f.IsZero() {
+		f.Set(reflect.ValueOf(created))
+	}
+	if f := c.field(v, c.model.UpdatedAt); f.IsValid() {
+		f.Set(reflect.ValueOf(updated))
+	}
+}
+
+// Record is a record of a model that has no Go type: column names to values.
+// Reading gives int64, uint64, float64, bool, string, []byte, time.Time (in
+// UTC), json.Number for decimals, what encoding/json gives for JSON columns
+// (with json.Number), and nil for null; a column that the document does not
+// have is left out. Writing takes every Go value that fits the column exactly.
+type Record map[string]any
+
+// recordCodec is the codec of Records.
+type recordCodec struct {
+	def *schema.Definition
+}
+
+func (c *recordCodec) encode(v *Record) ([]byte, error) {
+	faults := &errs.ValidationError{Model: c.def.Name}
+	set := make([]document.Member, 0, len(*v))
+	for _, col := range c.def.Columns {
+		x, ok := (*v)[col.Name]
+		if !ok {
+			continue
+		}
+		val, err := value.Coerce(x, col.Type)
+		if err != nil {
+			faults.Faults = append(faults.Faults, FieldFault{Field: col.Name, Problem: err.Error()})
+			continue
+		}
+		set = append(set, document.Member{Name: col.Name, Raw: val.AppendJSON(nil)})
+	}
+	for name := range *v {
+		if c.def.Position(name) < 0 {
+			_, err := c.def.Resolve(name)
+			if err == nil {
+				err = errors.New("the column's name has other letter case")
+			}
+			faults.Faults = append(faults.Faults, FieldFault{Field: name, Problem: err.Error()})
+		}
+	}
+	if len(faults.Faults) > 0 {
+		return nil, faults
+	}
+	return document.Patch([]byte("{}"), set)
+}
+
+func (c *recordCodec) decode(e store.Entry, v *Record) error {
+	corrupt := func(err error) error {
+		return &errs.CorruptError{Model: c.def.Name, Key: e.Key, Err: err}
+	}
+	var raw map[string]jsontext.Value
+	if err := jsonx.Unmarshal(e.Value, &raw); err != nil {
+		return corrupt(err)
+	}
+	if raw == nil {
+		return corrupt(document.ErrNotObject)
+	}
+	out := make(Record, len(raw))
+	for _, col := range c.def.Columns {
+		text, ok := raw[col.Name]
+		if !ok {
+			continue
+		}
+		val, err := value.FromJSON(text, col.Type)
+		if err != nil {
+			return corrupt(fmt.Errorf("column %s: %w", col.Name, err))
+		}
+		switch {
+		case val.Type() == value.Decimal:
+			out[col.Name] = json.Number(strings.TrimSpace(string(text)))
+		case val.Type() == value.JSON:
+			dec := json.NewDecoder(strings.NewReader(val.Str()))
+			dec.UseNumber()
+			var x any
+			if err := dec.Decode(&x); err != nil {
+				return corrupt(fmt.Errorf("column %s: %w", col.Name, err))
+			}
+			out[col.Name] = x
+		default:
+			out[col.Name] = val.Any()
+		}
+	}
+	*v = out
+	return nil
+}
+
+func (c *recordCodec) zeroKey(v *Record) bool {
+	key := c.def.Key()
+	val, err := value.Coerce((*v)[key.Name], key.Type)
+	return err == nil && (val.IsNull() || value.Equal(val, value.Zero(key.Type)))
+}
+
+func (c *recordCodec) setKey(v *Record, id value.Value) error {
+	if id.IsNull() {
+		delete(*v, c.def.Key().Name)
+		return nil
+	}
+	if *v == nil {
+		*v = Record{}
+	}
+	(*v)[c.def.Key().Name] = id.Any()
+	return nil
+}
+
+func (c *recordCodec) writes(column string) bool { return c.def.Position(column) >= 0 }
+
+func (c *recordCodec) version(*Record) uint64     { return 0 }
+func (c *recordCodec) setVersion(*Record, uint64) {}
+
+func (c *recordCodec) stamp(v *Record, created, updated time.Time) {
+	if *v == nil {
+		*v = Record{}
+	}
+	for _, col := range c.def.Columns {
+		switch {
+		case col.Role == schema.CreatedAt && (*v)[col.Name] == nil:
+			(*v)[col.Name] = created
+		case col.Role == schema.UpdatedAt:
+			(*v)[col.Name] = updated
+		}
+	}
+}
+
+// encodingFault names the field that encoding stumbled over.
+func encodingFault(model string, err error) error {
+	var pointer jsontext.Pointer
+	var semantic *jsonx.SemanticError
+	var syntactic *jsontext.SyntacticError
+	problem := err
+	switch {
+	case errors.As(err, &semantic):
+		pointer = semantic.JSONPointer
+		if semantic.Err != nil {
+			problem = semantic.Err
+		}
+	case errors.As(err, &syntactic):
+		pointer = syntactic.JSONPointer
+		problem = syntactic.Err
+	}
+	return errs.Invalidf(model, strings.ReplaceAll(strings.TrimPrefix(string(pointer), "/"), "/", "."), "can not be stored as JSON: %v", problem)
+}

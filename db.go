@@ -1,0 +1,179 @@
+package natsorm
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/natsorm/natsorm/internal/exec"
+	"github.com/natsorm/natsorm/internal/store"
+)
+
+// DB is a bucket and the models in it. It is safe for concurrent use.
+type DB struct {
+	cfg   Config
+	nc    *nats.Conn
+	owned bool // Open made the connection
+	store *store.JetStream
+
+	life context.Context // ends with Close
+	end  context.CancelFunc
+
+	mu      sync.Mutex
+	closed  bool
+	tasks   sync.WaitGroup // goroutines that watch; none is added after closed
+	closing sync.Once
+}
+
+// connectTimeout bounds the connection to each server when the context has no
+// deadline.
+const connectTimeout = 2 * time.Second
+
+// Open connects to a server and opens a bucket. It fails within ctx's
+// deadline: ErrInvalid for a wrong Config, ErrUnsupportedServer, or the error
+// of nats.go (nats.ErrNoServers, nats.ErrAuthorization…).
+func Open(ctx context.Context, cfg Config) (*DB, error) {
+	if err := checkContext(ctx); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	timeout := connectTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		timeout = min(timeout, time.Until(deadline)/time.Duration(len(cfg.Servers)))
+	}
+	opts := nats.GetDefaultOptions()
+	opts.Servers = cfg.Servers
+	opts.User, opts.Password = cfg.User, cfg.Pass
+	opts.Timeout = timeout
+	opts.Name = "natsorm"
+	for _, o := range cfg.NATS {
+		if err := o(&opts); err != nil {
+			return nil, fmt.Errorf("%w: Config.NATS: %w", ErrInvalid, err)
+		}
+	}
+	nc, err := opts.Connect()
+	if err != nil {
+		return nil, fmt.Errorf("natsorm: connect to %v: %w", cfg.Servers, err)
+	}
+	db, err := New(ctx, nc, cfg)
+	if err != nil {
+		nc.Close()
+		return nil, err
+	}
+	db.owned = true
+	return db, nil
+}
+
+// New opens a bucket on a connection that stays the caller's: Close leaves it
+// open. Its errors are Open's.
+func New(ctx context.Context, nc *nats.Conn, cfg Config) (*DB, error) {
+	if err := checkContext(ctx); err != nil {
+		return nil, err
+	}
+	if nc == nil {
+		return nil, fmt.Errorf("%w: New got a nil connection; use Open to make one", ErrInvalid)
+	}
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	st, err := store.Open(ctx, nc, store.Config{
+		Bucket: cfg.Bucket, Replicas: cfg.Replicas, Storage: cfg.Storage, History: cfg.History, Logger: cfg.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	db := &DB{cfg: cfg, nc: nc, store: st}
+	db.life, db.end = context.WithCancel(context.Background())
+	return db, nil
+}
+
+// Close ends every watch and waits for it, frees everything on the server, and
+// closes the connection if Open made it. Calls under way, and later ones, fail
+// with ErrClosed. It may be called more than once.
+func (db *DB) Close() error {
+	db.closing.Do(func() {
+		db.mu.Lock()
+		db.closed = true
+		db.mu.Unlock()
+		db.end()
+		db.tasks.Wait()
+		db.store.Close()
+		if db.owned {
+			db.nc.Close()
+		}
+	})
+	return nil
+}
+
+// KV is the bucket as nats.go gives it. Reading it is always fine; what is
+// written through it bypasses the indexes: Check finds it, and Repair mends.
+func (db *DB) KV() jetstream.KeyValue { return db.store.KV() }
+
+// Conn is the connection to the server.
+func (db *DB) Conn() *nats.Conn { return db.nc }
+
+// Model is the model of that name in the catalogue, with records as maps.
+// ErrNotFound when the catalogue has none.
+func (db *DB) Model(ctx context.Context, name string) (*Model[Record], error) {
+	if err := db.check(ctx); err != nil {
+		return nil, err
+	}
+	def, err := exec.Load(ctx, db.store, name)
+	if err != nil {
+		return nil, err
+	}
+	return newModel(db, exec.NewModel(db.store, def), &recordCodec{def: def}), nil
+}
+
+// Models are the schemas in the catalogue, by name.
+func (db *DB) Models(ctx context.Context) ([]Schema, error) {
+	if err := db.check(ctx); err != nil {
+		return nil, err
+	}
+	defs, err := exec.List(ctx, db.store)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Schema, len(defs))
+	for i, def := range defs {
+		out[i] = schemaOf(def)
+	}
+	return out, nil
+}
+
+// spawn runs a task that Close waits for; it reports false after Close.
+func (db *DB) spawn(task func()) bool {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if db.closed {
+		return false
+	}
+	db.tasks.Go(task)
+	return true
+}
+
+// check refuses a nil context and a closed DB.
+func (db *DB) check(ctx context.Context) error {
+	if err := checkContext(ctx); err != nil {
+		return err
+	}
+	if db.life.Err() != nil {
+		return ErrClosed
+	}
+	return nil
+}
+
+func checkContext(ctx context.Context) error {
+	if ctx == nil {
+		return fmt.Errorf("%w: nil context; use context.Background()", ErrInvalid)
+	}
+	return ctx.Err()
+}

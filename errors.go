@@ -1,0 +1,109 @@
+package natsorm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/natsorm/natsorm/internal/errs"
+)
+
+// Errors of reading.
+var (
+	// ErrNotFound: no record has the key, or fulfils the condition.
+	ErrNotFound = errs.NotFound
+	// ErrCorrupt: a stored document can not be read. The error is a
+	// *CorruptError that names its key.
+	ErrCorrupt = errs.Corrupt
+)
+
+// Errors of writing. Nothing was written, except where stated.
+var (
+	// ErrExists: Create found a record with the same primary key.
+	ErrExists = errs.Exists
+	// ErrUnique: another record has a value that must be unique. The error is
+	// a *UniqueError that names it.
+	ErrUnique = errs.Unique
+	// ErrConflict: the record was changed since it was read.
+	ErrConflict = errs.Conflict
+	// ErrMissingWhere: Update, Increment or Destroy got no condition; All()
+	// means every record.
+	ErrMissingWhere = errs.MissingWhere
+	// ErrUnknownOutcome: the server's answer was lost, so the write may or may
+	// not have happened. Read the record to find out.
+	ErrUnknownOutcome = errs.UnknownOutcome
+)
+
+// Errors of use. Nothing was read or written.
+var (
+	// ErrInvalid: a record, key, value or condition does not fit the model.
+	// The error is most often a *ValidationError with each field's fault.
+	ErrInvalid = errs.Invalid
+	// ErrSchema: a model's declaration is wrong, or contradicts the catalogue.
+	ErrSchema = errs.Schema
+	// ErrUnsupportedServer: the server is older than natsorm needs.
+	ErrUnsupportedServer = errs.UnsupportedServer
+	// ErrClosed: the DB, or its connection, was closed.
+	ErrClosed = errs.Closed
+)
+
+// UniqueError says which unique value was taken, and by whom: the fields
+// Model, Field (the index: a column, or several joined by "-"), Value and
+// Owner (the other record's primary key), all text. It matches ErrUnique.
+type UniqueError = errs.UniqueError
+
+// ValidationError lists what is wrong with a record or a query: the fields
+// Model and Faults, each of which has a Field and a Problem. It matches
+// ErrInvalid.
+type ValidationError = errs.ValidationError
+
+// FieldFault is one fault of a ValidationError: Field and Problem, both text.
+type FieldFault = errs.FieldFault
+
+// CorruptError names a stored document that can not be read: the fields Model,
+// Key (in the bucket) and Err. It matches ErrCorrupt.
+type CorruptError = errs.CorruptError
+
+// BulkError says which records of a BulkCreate were not created. The others
+// were. errors.Is and errors.As look into every fault.
+type BulkError struct {
+	Total  int // records given
+	Faults []BulkFault
+}
+
+// BulkFault is why one record of a BulkCreate was not created.
+type BulkFault struct {
+	Index int // its position in the slice
+	Err   error
+}
+
+func (e *BulkError) Error() string {
+	first := e.Faults[0]
+	return fmt.Sprintf("natsorm: %d of %d records were not created; the first is number %d: %v", len(e.Faults), e.Total, first.Index, first.Err)
+}
+
+// Unwrap is every fault's error.
+func (e *BulkError) Unwrap() []error {
+	out := make([]error, len(e.Faults))
+	for i, f := range e.Faults {
+		out[i] = f.Err
+	}
+	return out
+}
+
+// SafeToRetry reports whether the call that returned err surely changed
+// nothing and may succeed when it is made again as it is.
+func SafeToRetry(err error) bool {
+	switch {
+	case err == nil, errors.Is(err, ErrUnknownOutcome), errors.Is(err, ErrClosed),
+		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return false
+	}
+	for _, final := range []error{ErrNotFound, ErrCorrupt, ErrExists, ErrUnique, ErrConflict, ErrMissingWhere, ErrInvalid, ErrSchema, ErrUnsupportedServer} {
+		if errors.Is(err, final) {
+			return false
+		}
+	}
+	var bulk *BulkError
+	return !errors.As(err, &bulk)
+}

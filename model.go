@@ -1,0 +1,174 @@
+package natsorm
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+
+	"github.com/natsorm/natsorm/internal/cond"
+	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/exec"
+	"github.com/natsorm/natsorm/internal/plan"
+	"github.com/natsorm/natsorm/internal/schema"
+)
+
+// Model is a kind of record in a DB, and every way to read and write its
+// records. It is safe for concurrent use.
+type Model[T any] struct {
+	db    *DB
+	exec  *exec.Model
+	codec codec[T]
+	seq   *exec.Sequence
+}
+
+// ModelOption changes what Define declares.
+type ModelOption func(*modelOptions)
+
+type modelOptions struct {
+	name    string
+	shards  int
+	indexes []IndexSchema
+}
+
+// Name sets the model's name, which its keys begin with: at most 64 letters,
+// digits, "_" and "-", the first of them no "_". Defaults to T's type name.
+func Name(name string) ModelOption { return func(o *modelOptions) { o.name = name } }
+
+// Shards sets the number of shards, at most 4096. Defaults to the catalogue's,
+// and at first use to the Config's. It never changes after first use.
+func Shards(n int) ModelOption { return func(o *modelOptions) { o.shards = n } }
+
+// Index declares an index of these columns: records are found by the values of
+// all of them. It does the same as orm:"index" on one field, or orm:"index:x"
+// on several.
+func Index(columns ...string) ModelOption {
+	return func(o *modelOptions) { o.indexes = append(o.indexes, IndexSchema{Columns: columns}) }
+}
+
+// Unique declares that no two records have the same values in these columns.
+// Records with a null among them are not compared. It does the same as
+// orm:"unique" on one field, or orm:"unique:x" on several.
+func Unique(columns ...string) ModelOption {
+	return func(o *modelOptions) { o.indexes = append(o.indexes, IndexSchema{Columns: columns, Unique: true}) }
+}
+
+// Define declares the model of struct type T, as its tags say, and registers
+// it in the bucket's catalogue. Fields are columns under their JSON names.
+//
+//	orm:"primaryKey"       the record's key: any integer type, or a string
+//	orm:"primaryKey,auto"  a zero key is filled in by Create
+//	orm:"index"            records are found by this column without a scan
+//	orm:"index:name"       fields that share a name form one compound index
+//	orm:"unique"           no two records have the same value, nulls aside
+//	orm:"unique:name"      the same, of the fields that share a name
+//	orm:"version"          a uint64 with json:"-": the record's revision
+//	orm:"createdAt"        a time.Time, set by Create when zero
+//	orm:"updatedAt"        a time.Time, set by every write
+//
+// The catalogue's columns and indexes that T does not have stay, and writes
+// through this model keep them. An index that the catalogue does not have is
+// built from the records that are there, before Define returns; programs that
+// still run with an older declaration do not maintain it, so update them first
+// or run Check with Repair afterwards.
+//
+// Errors: ErrSchema when the declaration is wrong or contradicts the
+// catalogue, or when records violate a new unique index.
+func Define[T any](ctx context.Context, db *DB, opts ...ModelOption) (*Model[T], error) {
+	if err := db.check(ctx); err != nil {
+		return nil, err
+	}
+	o := modelOptions{}
+	for _, opt := range opts {
+		opt(&o)
+	}
+	t := reflect.TypeFor[T]()
+	if t == reflect.TypeFor[Record]() {
+		return nil, fmt.Errorf("%w: a Record has no fields to declare columns by; use DefineRecord", ErrSchema)
+	}
+	compiled, err := schema.Compile(t, o.name)
+	if err != nil {
+		return nil, err
+	}
+	m, err := define(ctx, db, compiled.Definition, o)
+	if err != nil {
+		return nil, err
+	}
+	return newModel(db, m, newStructCodec[T](compiled)), nil
+}
+
+// DefineRecord is Define for a model that has no Go type. Its errors are
+// Define's.
+func DefineRecord(ctx context.Context, db *DB, s Schema, opts ...ModelOption) (*Model[Record], error) {
+	if err := db.check(ctx); err != nil {
+		return nil, err
+	}
+	o := modelOptions{}
+	for _, opt := range opts {
+		opt(&o)
+	}
+	if o.name != "" {
+		s.Name = o.name
+	}
+	def, err := s.definition()
+	if err != nil {
+		return nil, err
+	}
+	m, err := define(ctx, db, def, o)
+	if err != nil {
+		return nil, err
+	}
+	return newModel(db, m, &recordCodec{def: m.Def}), nil
+}
+
+func define(ctx context.Context, db *DB, def schema.Definition, o modelOptions) (*exec.Model, error) {
+	if o.shards != 0 {
+		def.Shards = o.shards
+	}
+	for _, x := range o.indexes {
+		if err := def.AddIndex(x.Unique, x.Columns...); err != nil {
+			return nil, err
+		}
+	}
+	return exec.Define(ctx, db.store, def, db.cfg.Shards)
+}
+
+func newModel[T any](db *DB, m *exec.Model, c codec[T]) *Model[T] {
+	return &Model[T]{db: db, exec: m, codec: c, seq: exec.NewSequence(db.store, m.Def.Name)}
+}
+
+// Schema describes the model as the catalogue has it.
+func (m *Model[T]) Schema() Schema { return schemaOf(m.exec.Def) }
+
+// name is the model's name.
+func (m *Model[T]) name() string { return m.exec.Def.Name }
+
+// plan holds a query against the model. mustFilter refuses one that would
+// select every record without saying so.
+func (m *Model[T]) plan(q []Query, use queryUse) (plan.Plan, error) {
+	spec, err := newQuerySpec(q, use)
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	return m.planSpec(spec)
+}
+
+func (m *Model[T]) planSpec(spec querySpec) (plan.Plan, error) {
+	if len(spec.conds) == 0 {
+		return plan.Make(m.exec.Def, nil), nil
+	}
+	bound, err := cond.Bind(cond.Node{Op: cond.And, Kids: spec.conds}, m.exec.Def)
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	return plan.Make(m.exec.Def, bound), nil
+}
+
+// describe names one of the model's records in errors.
+func (m *Model[T]) describe(err error, id string) error {
+	return fmt.Errorf("%w: %s %s", err, m.name(), id)
+}
+
+// nilRecord is the error for a nil *T.
+func (m *Model[T]) nilRecord() error {
+	return errs.Invalidf(m.name(), "", "nil record; pass a pointer to one")
+}

@@ -1,0 +1,186 @@
+package natsorm
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/natsorm/natsorm/internal/exec"
+	"github.com/natsorm/natsorm/internal/store"
+)
+
+// Op is what happened to a record.
+type Op int
+
+// The kinds of Change.
+const (
+	Created  Op = iota // After is set
+	Updated            // Before and After are set
+	Deleted            // Before is set
+	Expired            // Before is set; the record's time to live ran out
+	CaughtUp           // neither: with WithCurrent, all that was there has been delivered
+	Resynced           // neither: the connection was lost for so long that single changes were missed; what they add up to has been delivered
+)
+
+func (o Op) String() string {
+	switch o {
+	case Created:
+		return "created"
+	case Updated:
+		return "updated"
+	case Deleted:
+		return "deleted"
+	case Expired:
+		return "expired"
+	case CaughtUp:
+		return "caught up"
+	case Resynced:
+		return "resynced"
+	default:
+		return "unknown"
+	}
+}
+
+// Change is one change of a record. Several quick updates of one record may
+// arrive as one, from the first Before to the last After: the bucket keeps
+// only Config.History revisions.
+type Change[T any] struct {
+	Op            Op
+	Before, After *T
+	Columns       []string  // of an update: the document's members that differ
+	Revision      uint64    // that the change made; 0 when it went unseen during an outage
+	Time          time.Time // when the server stored it
+	Err           error     // a document that can not be read, in place of Before or After
+}
+
+// Watcher delivers changes until it is stopped. Stop it: it holds a consumer on
+// the server.
+type Watcher[T any] struct {
+	changes chan Change[T]
+	cancel  context.CancelFunc
+	done    chan struct{}
+
+	mu  sync.Mutex
+	err error
+}
+
+// Watch follows the records that the queries select: it delivers a change when
+// the record fulfilled the condition before it or does so after it. Columns
+// and WithCurrent narrow and widen that.
+//
+// Watch returns once it is in place: every change acknowledged after that is
+// seen, with Before as it was. For that it holds every document of the model
+// in memory, or of one record when the condition is its primary key.
+//
+// The watch ends with ctx, Stop, or the DB. It survives reconnects.
+func (m *Model[T]) Watch(ctx context.Context, q ...Query) (*Watcher[T], error) {
+	if err := m.db.check(ctx); err != nil {
+		return nil, err
+	}
+	spec, err := newQuerySpec(q, forWatch)
+	if err != nil {
+		return nil, err
+	}
+	p, err := m.planSpec(spec)
+	if err != nil {
+		return nil, err
+	}
+	var columns []string
+	for _, name := range spec.columns {
+		at, err := m.exec.Def.Resolve(name)
+		if err != nil {
+			return nil, err
+		}
+		columns = append(columns, m.exec.Def.Columns[at].Name)
+	}
+	feed, err := m.exec.Watch(ctx, p, columns, spec.current)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(m.db.life, cancel)
+	w := &Watcher[T]{changes: make(chan Change[T]), cancel: cancel, done: make(chan struct{})}
+	if !m.db.spawn(func() {
+		defer close(w.done)
+		defer close(w.changes)
+		defer cancel()
+		defer stop()
+		defer feed.Close()
+		w.fail(m.deliver(ctx, feed, w.changes))
+	}) {
+		stop()
+		cancel()
+		feed.Close()
+		return nil, ErrClosed
+	}
+	return w, nil
+}
+
+// deliver passes changes on until ctx ends.
+func (m *Model[T]) deliver(ctx context.Context, feed *exec.Watch, out chan<- Change[T]) error {
+	for {
+		c, err := feed.Next(ctx)
+		if err != nil {
+			return err
+		}
+		select {
+		case out <- m.change(c):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (m *Model[T]) change(c exec.Change) Change[T] {
+	out := Change[T]{Op: ops[c.Kind], Columns: c.Columns, Revision: c.Revision, Time: c.Time}
+	out.Before = m.changed(c.Before, &out.Err)
+	out.After = m.changed(c.After, &out.Err)
+	return out
+}
+
+var ops = map[exec.ChangeKind]Op{
+	exec.Created: Created, exec.Updated: Updated, exec.Deleted: Deleted,
+	exec.Expired: Expired, exec.CaughtUp: CaughtUp, exec.Resynced: Resynced,
+}
+
+func (m *Model[T]) changed(e store.Entry, fault *error) *T {
+	if !e.Live() {
+		return nil
+	}
+	v, err := m.decode(e)
+	if err != nil {
+		*fault = errors.Join(*fault, err)
+		return nil
+	}
+	return v
+}
+
+// fail keeps why the watch ended, unless it was told to.
+func (w *Watcher[T]) fail(err error) {
+	if errors.Is(err, context.Canceled) || errors.Is(err, ErrClosed) {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.err = err
+}
+
+// Changes delivers the changes, in the order in which the server stored them.
+// It is closed when the watch ends. The watch waits for its reader.
+func (w *Watcher[T]) Changes() <-chan Change[T] { return w.changes }
+
+// Err is why the watch ended by itself: nil while it goes on, and when it was
+// stopped.
+func (w *Watcher[T]) Err() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
+
+// Stop ends the watch, and returns when nothing of it is left, here or on the
+// server. It may be called more than once.
+func (w *Watcher[T]) Stop() {
+	w.cancel()
+	<-w.done
+}
