@@ -1,0 +1,69 @@
+// Package natsormtest gives a test a database of its own, and proves at its
+// end that the database is sound.
+package natsormtest
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/natsorm/natsorm"
+	"github.com/natsorm/natsorm/embedded"
+)
+
+// checkTimeout bounds the proof at the end of a test.
+const checkTimeout = time.Minute
+
+// New opens a database on a server of its own, in memory. When the test ends,
+// it fails the test if Check finds an index that disagrees with its records,
+// or if a consumer is left on the server, and closes everything.
+func New(t testing.TB) *natsorm.DB {
+	t.Helper()
+	srv, err := embedded.Start(embedded.Config{})
+	if err != nil {
+		t.Fatalf("natsormtest: %v", err)
+	}
+	t.Cleanup(func() { srv.Close() })
+	return Open(t, srv, "test")
+}
+
+// Open opens a bucket on a server for a test, which ends as with New.
+func Open(t testing.TB, srv *embedded.Server, bucket string) *natsorm.DB {
+	t.Helper()
+	db, err := srv.Open(context.Background(), natsorm.Config{Bucket: bucket})
+	if err != nil {
+		t.Fatalf("natsormtest: %v", err)
+	}
+	t.Cleanup(func() {
+		defer db.Close()
+		Prove(t, db)
+	})
+	return db
+}
+
+// Prove fails the test when an index of db disagrees with its records, or when
+// a consumer is left on the server.
+func Prove(t testing.TB, db *natsorm.DB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), checkTimeout)
+	defer cancel()
+	report, err := db.Check(ctx)
+	if err != nil {
+		t.Errorf("natsormtest: %v", err)
+		return
+	}
+	if !report.Clean() {
+		t.Errorf("natsormtest: an index disagrees with its records:\n%s", report)
+	}
+	status, err := db.KV().Status(ctx)
+	if err != nil {
+		t.Errorf("natsormtest: %v", err)
+		return
+	}
+	type streamInfo interface{ StreamInfo() *jetstream.StreamInfo }
+	if s, ok := status.(streamInfo); ok && s.StreamInfo().State.Consumers > 0 {
+		t.Errorf("natsormtest: %d consumers are left on the server; stop every Watcher", s.StreamInfo().State.Consumers)
+	}
+}
