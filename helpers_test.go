@@ -1,0 +1,55 @@
+package natsorm_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/natsorm/natsorm"
+)
+
+// user is the record of most tests.
+type user struct {
+	ID    int64   `json:"id"    orm:"primaryKey"`
+	Name  string  `json:"name"  orm:"index"`
+	Email string  `json:"email" orm:"unique"`
+	Age   int     `json:"age"   orm:"index"`
+	City  *string `json:"city"  orm:"index"`
+	Bio   string  `json:"bio,omitempty"`
+}
+
+// within is a context for one test, which has a deadline so that nothing hangs.
+func within(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func define[T any](t testing.TB, db *natsorm.DB, opts ...natsorm.ModelOption) *natsorm.Model[T] {
+	t.Helper()
+	m, err := natsorm.Define[T](within(t), db, opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func must[T any](t testing.TB) func(v T, err error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func ok(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func ptr[T any](v T) *T { return &v }

@@ -1,0 +1,356 @@
+package exec_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/natsorm/natsorm/embedded"
+	"github.com/natsorm/natsorm/internal/cond"
+	"github.com/natsorm/natsorm/internal/document"
+	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/exec"
+	"github.com/natsorm/natsorm/internal/plan"
+	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/store/fault"
+	"github.com/natsorm/natsorm/internal/value"
+)
+
+// person has an index, a unique index and one of each with two columns.
+func person() schema.Definition {
+	return schema.Definition{
+		Format: schema.Format, Name: "Person", Layout: schema.Native, Shards: 16,
+		Columns: []schema.Column{
+			{Name: "id", Type: value.Int, PrimaryKey: true},
+			{Name: "name", Type: value.String},
+			{Name: "email", Type: value.String},
+			{Name: "city", Type: value.String},
+		},
+		Indexes: []schema.Index{
+			schema.NewIndex(false, "name"), schema.NewIndex(true, "email"),
+			schema.NewIndex(false, "city", "name"), schema.NewIndex(true, "city", "name"),
+		},
+	}
+}
+
+func doc(id int, name, email, city string) []byte {
+	return fmt.Appendf(nil, `{"id":%d,"name":%q,"email":%q,"city":%q}`, id, name, email, city)
+}
+
+func newServer(t testing.TB) *embedded.Server {
+	t.Helper()
+	srv, err := embedded.Start(embedded.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { srv.Close() })
+	return srv
+}
+
+func openStore(t testing.TB, srv *embedded.Server, bucket string) *store.JetStream {
+	t.Helper()
+	nc, err := srv.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := store.Open(context.Background(), nc, store.Config{
+		Bucket: bucket, Storage: jetstream.MemoryStorage, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close(); nc.Close() })
+	return s
+}
+
+func definePerson(t testing.TB, s store.Store) *exec.Model {
+	t.Helper()
+	m, err := exec.Define(context.Background(), s, person(), 16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// on is the model m in another store on the same bucket.
+func on(m *exec.Model, s store.Store) *exec.Model { return exec.NewModel(s, m.Def) }
+
+func create(ctx context.Context, m *exec.Model, doc []byte) error {
+	f, err := m.Layout.Of(doc)
+	if err != nil {
+		return err
+	}
+	_, err = m.Create(ctx, doc, &f)
+	return err
+}
+
+// byID, update and destroy are what the public API makes of such calls.
+func byID(m *exec.Model, id int) plan.Plan { return where(m, "id", id) }
+
+func where(m *exec.Model, column string, v any) plan.Plan {
+	b, err := cond.Bind(cond.FromMap(map[string]any{column: v}), m.Def)
+	if err != nil {
+		panic(err)
+	}
+	return plan.Make(m.Def, b)
+}
+
+func update(ctx context.Context, m *exec.Model, p plan.Plan, column, v string) error {
+	_, err := m.Modify(ctx, p, func(old []byte) ([]byte, error) {
+		return document.Patch(old, []document.Member{{Name: column, Raw: fmt.Appendf(nil, "%q", v)}})
+	})
+	return err
+}
+
+func destroy(ctx context.Context, m *exec.Model, p plan.Plan) error {
+	_, err := m.Modify(ctx, p, func([]byte) ([]byte, error) { return nil, nil })
+	return err
+}
+
+// sound proves the two invariants from outside: every record that a scan sees
+// is found by each of its values, and no unique value is held twice.
+func sound(t *testing.T, m *exec.Model, when string) {
+	t.Helper()
+	ctx := context.Background()
+	emails := map[string]string{}
+	for e, err := range m.Run(ctx, plan.Make(m.Def, nil)) {
+		if err != nil {
+			t.Fatalf("%s: %v", when, err)
+		}
+		fields := document.NewFields(m.Def, 1, 2)
+		vals, err := fields.Read(e.Value)
+		if err != nil {
+			t.Fatalf("%s: %v", when, err)
+		}
+		for position, column := range map[int]string{1: "name", 2: "email"} {
+			p := where(m, column, vals.At(position).Str())
+			if p.Path != plan.Index && p.Path != plan.Unique {
+				t.Fatalf("%s is found by path %v", column, p.Path)
+			}
+			found := false
+			for hit, err := range m.Run(ctx, p) {
+				found = found || err == nil && hit.Key == e.Key
+			}
+			if !found {
+				t.Errorf("%s: the lookup by %s misses %s", when, column, e.Value)
+			}
+		}
+		email := vals.At(2).Str()
+		if other, taken := emails[email]; taken {
+			t.Errorf("%s: %s and %s both have the e-mail %q", when, other, e.Key, email)
+		}
+		emails[email] = e.Key
+	}
+	report, err := m.Check(ctx, false)
+	if err != nil {
+		t.Fatalf("%s: %v", when, err)
+	}
+	for _, f := range report.Faults {
+		if !f.Kind.Harmless() {
+			t.Errorf("%s: %+v", when, f)
+		}
+	}
+}
+
+// TestCrashAfterEveryStep lets a process crash after its first write, after
+// its second, and so on until it gets through. After each crash readers and
+// other writers must be able to go on as if it had finished, or never begun.
+func TestCrashAfterEveryStep(t *testing.T) {
+	t.Parallel()
+	scenarios := []struct {
+		name string
+		run  func(ctx context.Context, m *exec.Model) error
+	}{
+		{"create", func(ctx context.Context, m *exec.Model) error {
+			return create(ctx, m, doc(1, "Ann", "ann@x", "Oslo"))
+		}},
+		{"create whose value a crashed writer holds", func(ctx context.Context, m *exec.Model) error {
+			return create(ctx, m, doc(1, "Ann", "orphan@x", "Oslo"))
+		}},
+		{"create that loses a unique value", func(ctx context.Context, m *exec.Model) error {
+			return create(ctx, m, doc(1, "Ann", "bob@x", "Oslo"))
+		}},
+		{"create that finds the record there", func(ctx context.Context, m *exec.Model) error {
+			return create(ctx, m, doc(2, "Ann", "ann@x", "Oslo"))
+		}},
+		{"update of an indexed value", func(ctx context.Context, m *exec.Model) error {
+			return update(ctx, m, byID(m, 2), "name", "Robert")
+		}},
+		{"update of a unique value", func(ctx context.Context, m *exec.Model) error {
+			return update(ctx, m, byID(m, 2), "email", "robert@x")
+		}},
+		{"update of a value and back", func(ctx context.Context, m *exec.Model) error {
+			if err := update(ctx, m, byID(m, 2), "email", "robert@x"); err != nil {
+				return err
+			}
+			return update(ctx, m, byID(m, 2), "email", "bob@x")
+		}},
+		{"update of many", func(ctx context.Context, m *exec.Model) error {
+			return update(ctx, m, where(m, "name", "Bob"), "city", "Rome")
+		}},
+		{"destroy", func(ctx context.Context, m *exec.Model) error { return destroy(ctx, m, byID(m, 2)) }},
+		{"destroy and create again", func(ctx context.Context, m *exec.Model) error {
+			if err := destroy(ctx, m, byID(m, 2)); err != nil {
+				return err
+			}
+			return create(ctx, m, doc(2, "Bea", "bob@x", "Bergen"))
+		}},
+		{"truncate", func(ctx context.Context, m *exec.Model) error { return m.Truncate(ctx) }},
+	}
+	srv := newServer(t)
+	for n, sc := range scenarios {
+		t.Run(sc.name, func(t *testing.T) {
+			t.Parallel()
+			const most = 200
+			for steps := 0; ; steps++ {
+				if steps == most {
+					t.Fatalf("still crashing after %d writes", most)
+				}
+				s := openStore(t, srv, fmt.Sprintf("crash_%d_%d", n, steps))
+				m := definePerson(t, s)
+				prepare(t, m, s)
+
+				crashing := fault.CrashAfter(s, steps)
+				err := sc.run(context.Background(), on(m, crashing))
+				when := fmt.Sprintf("crash after write %d", steps)
+				if !crashing.Crashed() {
+					if steps == 0 {
+						t.Fatal("the scenario wrote nothing")
+					}
+					if err != nil && !errors.Is(err, errs.Unique) && !errors.Is(err, errs.Exists) {
+						t.Fatal(err)
+					}
+					sound(t, m, "without a crash")
+					s.Close()
+					t.Logf("%d crashes", steps)
+					return
+				}
+				sound(t, m, when)
+				goOn(t, m, when)
+				mend(t, m, when)
+				s.Close()
+			}
+		})
+	}
+}
+
+// prepare is the bucket before each crash: two records with one name, and the
+// claim and entry of a writer that crashed before them.
+func prepare(t *testing.T, m *exec.Model, s store.Store) {
+	t.Helper()
+	ctx := context.Background()
+	for _, d := range [][]byte{doc(2, "Bob", "bob@x", "Oslo"), doc(3, "Bob", "other@x", "Bergen")} {
+		if err := create(ctx, m, d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := create(ctx, on(m, fault.CrashAfter(s, 4)), doc(9, "Orphan", "orphan@x", "Oslo")); !errors.Is(err, fault.ErrCrashed) {
+		t.Fatalf("the orphan's writer: %v", err)
+	}
+}
+
+// goOn is what other processes do after the crash: every value can be taken by
+// a record unless a committed one holds it, and every record can be changed.
+func goOn(t *testing.T, m *exec.Model, when string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	for i, email := range []string{"ann@x", "bob@x", "robert@x", "orphan@x"} {
+		held := false
+		for e, err := range m.Run(ctx, plan.Make(m.Def, nil)) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			f, err := m.Layout.Of(e.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range f.Claims {
+				held = held || c.Text == email
+			}
+		}
+		err := create(ctx, m, doc(100+i, "Next", email, fmt.Sprint("city ", i)))
+		if held && !errors.Is(err, errs.Unique) || !held && err != nil {
+			t.Errorf("%s: take %s, held %v: %v", when, email, held, err)
+		}
+	}
+	for id := 1; id <= 3; id++ {
+		if err := update(ctx, m, byID(m, id), "name", fmt.Sprint("changed ", id)); err != nil {
+			t.Errorf("%s: change %d: %v", when, id, err)
+		}
+	}
+	sound(t, m, when+", after others went on")
+}
+
+// mend lets Check repair what is left, after which nothing is.
+func mend(t *testing.T, m *exec.Model, when string) {
+	t.Helper()
+	ctx := context.Background()
+	if _, err := m.Check(ctx, true); err != nil {
+		t.Fatalf("%s: %v", when, err)
+	}
+	report, err := m.Check(ctx, false)
+	if err != nil {
+		t.Fatalf("%s: %v", when, err)
+	}
+	for _, f := range report.Faults {
+		t.Errorf("%s: not repaired: %+v", when, f)
+	}
+}
+
+// TestCrashingProcesses runs many processes at once, each of which crashes
+// somewhere and is replaced by the next.
+func TestCrashingProcesses(t *testing.T) {
+	t.Parallel()
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	s := openStore(t, newServer(t), "crashing")
+	m := definePerson(t, s)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+
+	const slots, lives = 12, 40
+	var wg sync.WaitGroup
+	for slot := range slots {
+		wg.Go(func() {
+			r := rand.New(rand.NewPCG(seed, uint64(slot)))
+			for range lives {
+				crashing := fault.CrashAfter(s, r.IntN(60))
+				mine := on(m, crashing)
+				for !crashing.Crashed() {
+					if err := randomWrite(ctx, mine, r); err != nil && !errors.Is(err, fault.ErrCrashed) && !errors.Is(err, errs.Unique) && !errors.Is(err, errs.Exists) {
+						t.Error(err)
+						return
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	sound(t, m, "at the end")
+	mend(t, m, "at the end")
+}
+
+func randomWrite(ctx context.Context, m *exec.Model, r *rand.Rand) error {
+	id := r.IntN(20)
+	name, email, city := fmt.Sprint("n", r.IntN(4)), fmt.Sprint("e", r.IntN(15)), fmt.Sprint("c", r.IntN(10))
+	switch r.IntN(5) {
+	case 0, 1:
+		return create(ctx, m, doc(id, name, email, city))
+	case 2:
+		return update(ctx, m, byID(m, id), "name", name)
+	case 3:
+		return update(ctx, m, byID(m, id), "email", email)
+	default:
+		return destroy(ctx, m, byID(m, id))
+	}
+}

@@ -1,0 +1,86 @@
+// Package fault is a store that fails on demand, for tests of what a crash
+// leaves behind.
+package fault
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"sync/atomic"
+
+	"github.com/natsorm/natsorm/internal/store"
+)
+
+// ErrCrashed is every answer after the crash.
+var ErrCrashed = errors.New("fault: this process has crashed")
+
+// Store is a process that crashes: it passes a number of writes on, and from
+// then on nothing. Messages of one connection reach the server in order, so of
+// writes that are sent together a crash lets through the first ones.
+type Store struct {
+	store.Store
+	budget atomic.Int64
+}
+
+// CrashAfter is s for a process that crashes after n writes.
+func CrashAfter(s store.Store, n int) *Store {
+	f := &Store{Store: s}
+	f.budget.Store(int64(n))
+	return f
+}
+
+// Crashed reports whether the crash has come.
+func (f *Store) Crashed() bool { return f.budget.Load() < 0 }
+
+func (f *Store) Write(ctx context.Context, ops ...store.Op) []store.Result {
+	results := make([]store.Result, len(ops))
+	pass := 0
+	for pass < len(ops) && f.budget.Add(-1) >= 0 {
+		pass++
+	}
+	if pass > 0 {
+		copy(results, f.Store.Write(ctx, ops[:pass]...))
+	}
+	if pass < len(ops) {
+		// Nobody is left to see the answers to those that went through.
+		for i := range results {
+			results[i] = store.Result{Err: ErrCrashed}
+		}
+	}
+	return results
+}
+
+func (f *Store) Get(ctx context.Context, key string) (store.Entry, error) {
+	if f.Crashed() {
+		return store.Entry{}, ErrCrashed
+	}
+	return f.Store.Get(ctx, key)
+}
+
+func (f *Store) GetLatest(ctx context.Context, key string) (store.Entry, error) {
+	if f.Crashed() {
+		return store.Entry{}, ErrCrashed
+	}
+	return f.Store.GetLatest(ctx, key)
+}
+
+func (f *Store) GetMany(ctx context.Context, keys []string) ([]store.Entry, error) {
+	if f.Crashed() {
+		return nil, ErrCrashed
+	}
+	return f.Store.GetMany(ctx, keys)
+}
+
+func (f *Store) Match(ctx context.Context, patterns []string) ([]store.Entry, error) {
+	if f.Crashed() {
+		return nil, ErrCrashed
+	}
+	return f.Store.Match(ctx, patterns)
+}
+
+func (f *Store) Scan(ctx context.Context, pattern string) iter.Seq2[store.Entry, error] {
+	if f.Crashed() {
+		return func(yield func(store.Entry, error) bool) { yield(store.Entry{}, ErrCrashed) }
+	}
+	return f.Store.Scan(ctx, pattern)
+}
