@@ -45,8 +45,11 @@ func (x *phased) execute(ctx context.Context, p *Plan) (uint64, error) {
 
 // prepare is step 2. It returns the revisions of what is to be removed.
 func (x *phased) prepare(ctx context.Context, p *Plan) (map[string]uint64, error) {
-	observed := map[string]uint64{}
+	var observed map[string]uint64
 	var watch chan error
+	if len(p.Release) > 0 || len(x.placed) > 0 {
+		observed = map[string]uint64{}
+	}
 	if len(p.Release) > 0 {
 		watch = make(chan error, 1)
 		go func() { watch <- x.w.observe(ctx, p, observed) }()

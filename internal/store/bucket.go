@@ -58,6 +58,8 @@ type JetStream struct {
 	prefix string // $KV.<bucket>.
 	req    *requests
 
+	ackPrefix []byte // of an acknowledgement without an error
+
 	replicated bool
 	direct     bool // direct get is allowed
 	markerTTL  bool // a message can have a TTL
@@ -103,6 +105,7 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*JetStream, error) {
 	return &JetStream{
 		nc: nc, kv: kv, req: req,
 		stream: conf.Name, prefix: "$KV." + cfg.Bucket + ".",
+		ackPrefix:  fmt.Appendf(nil, `{"stream":%q,"seq":`, conf.Name),
 		replicated: conf.Replicas > 1,
 		direct:     conf.AllowDirect,
 		markerTTL:  conf.AllowMsgTTL,

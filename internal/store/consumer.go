@@ -208,10 +208,8 @@ func (c *consumer) receive(ctx context.Context) (*nats.Msg, error) {
 }
 
 func (c *consumer) gone() error {
-	c.s.req.mu.Lock()
-	defer c.s.req.mu.Unlock()
-	if c.s.req.closed != nil {
-		return c.s.req.closed
+	if err := c.s.req.err(); err != nil {
+		return err
 	}
 	return nats.ErrConnectionClosed
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"strconv"
@@ -40,46 +41,51 @@ func (s *JetStream) MaxValue() int {
 	return limit - headerReserve
 }
 
+// writeChunk is how many writes share a call; more than a lane holds answers to
+// would lose some.
+const writeChunk = maxMulti
+
 func (s *JetStream) Write(ctx context.Context, ops ...Op) []Result {
 	results := make([]Result, len(ops))
-	msgs := make([]*nats.Msg, len(ops))
-	for i, op := range ops {
-		if len(op.Value) > s.MaxValue() {
-			for j := range results {
-				results[j].Err = fmt.Errorf("%w: key %s", ErrTooLarge, op.Key)
-			}
+	limit := s.MaxValue()
+	for _, op := range ops {
+		if len(op.Value) > limit {
+			fail(results, fmt.Errorf("%w: key %s", ErrTooLarge, op.Key))
 			return results
 		}
-		msgs[i] = s.message(op)
 	}
-	todo := make([]int, len(ops))
-	for i := range todo {
-		todo[i] = i
-	}
-	for try := 1; len(todo) > 0; try++ {
-		replies, errs := s.req.all(ctx, msgs)
-		var again []int
-		var resend []*nats.Msg
-		for n, i := range todo {
-			switch {
-			case errs[n] != nil:
-				results[i].Err = errs[n]
-			case noResponders(replies[n]):
-				again, resend = append(again, i), append(resend, msgs[n])
-			default:
-				results[i] = s.acknowledgement(replies[n].Data)
-			}
-		}
-		if todo, msgs = again, resend; len(todo) > 0 {
-			if err := pause(ctx, try, ops[todo[0]].Key); err != nil {
-				for _, i := range todo {
-					results[i].Err = err
-				}
-				return results
-			}
-		}
+	for start := 0; start < len(ops); start += writeChunk {
+		end := min(start+writeChunk, len(ops))
+		s.write(ctx, ops[start:end], results[start:end])
 	}
 	return results
+}
+
+func (s *JetStream) write(ctx context.Context, ops []Op, results []Result) {
+	msgs := make([]*nats.Msg, len(ops))
+	for i, op := range ops {
+		msgs[i] = s.message(op)
+	}
+	replies, errs := s.req.all(ctx, msgs)
+	for i := range ops {
+		for try := 1; errs[i] == nil && noResponders(replies[i]); try++ {
+			if errs[i] = pause(ctx, try, ops[i].Key); errs[i] == nil {
+				again, err := s.req.all(ctx, msgs[i:i+1])
+				replies[i], errs[i] = again[0], err[0]
+			}
+		}
+		if errs[i] != nil {
+			results[i].Err = errs[i]
+		} else {
+			results[i] = s.acknowledgement(replies[i].Data)
+		}
+	}
+}
+
+func fail(results []Result, err error) {
+	for i := range results {
+		results[i].Err = err
+	}
 }
 
 func (s *JetStream) message(op Op) *nats.Msg {
@@ -109,6 +115,14 @@ func (s *JetStream) message(op Op) *nats.Msg {
 
 // acknowledgement reads the server's answer to a publish.
 func (s *JetStream) acknowledgement(data []byte) Result {
+	// What a server writes most often is read without a JSON decoder.
+	if rest, ok := bytes.CutPrefix(data, s.ackPrefix); ok {
+		if digits, ok := bytes.CutSuffix(rest, []byte("}")); ok {
+			if seq, err := strconv.ParseUint(string(digits), 10, 64); err == nil {
+				return Result{Revision: seq}
+			}
+		}
+	}
 	var ack struct {
 		Stream string              `json:"stream"`
 		Seq    uint64              `json:"seq"`
