@@ -65,6 +65,10 @@ type Watcher[T any] struct {
 	err error
 }
 
+// watchBuffer is how many changes wait for a slow reader before the watch stops
+// reading the bucket, where later ones may overwrite each other.
+const watchBuffer = 256
+
 // Watch follows the records that the queries select: it delivers a change when
 // the record fulfilled the condition before it or does so after it. Columns
 // and WithCurrent narrow and widen that.
@@ -100,7 +104,7 @@ func (m *Model[T]) Watch(ctx context.Context, q ...Query) (*Watcher[T], error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(m.db.life, cancel)
-	w := &Watcher[T]{changes: make(chan Change[T]), cancel: cancel, done: make(chan struct{})}
+	w := &Watcher[T]{changes: make(chan Change[T], watchBuffer), cancel: cancel, done: make(chan struct{})}
 	if !m.db.spawn(func() {
 		defer close(w.done)
 		defer close(w.changes)
@@ -167,7 +171,8 @@ func (w *Watcher[T]) fail(err error) {
 }
 
 // Changes delivers the changes, in the order in which the server stored them.
-// It is closed when the watch ends. The watch waits for its reader.
+// It is closed when the watch ends. Read it steadily: it buffers 256 changes,
+// and of those beyond that, several of one record may arrive as one.
 func (w *Watcher[T]) Changes() <-chan Change[T] { return w.changes }
 
 // Err is why the watch ended by itself: nil while it goes on, and when it was
@@ -183,4 +188,6 @@ func (w *Watcher[T]) Err() error {
 func (w *Watcher[T]) Stop() {
 	w.cancel()
 	<-w.done
+	for range w.changes { // what nobody has read
+	}
 }

@@ -1,0 +1,251 @@
+package natsorm_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/natsorm/natsorm"
+	"github.com/natsorm/natsorm/embedded"
+	"github.com/natsorm/natsorm/natsormtest"
+)
+
+// next is the next change, in a few words.
+func next[T any](t *testing.T, w *natsorm.Watcher[T], name func(*T) string) string {
+	t.Helper()
+	select {
+	case c, open := <-w.Changes():
+		if !open {
+			t.Fatalf("the watch ended: %v", w.Err())
+		}
+		if c.Err != nil {
+			t.Fatal(c.Err)
+		}
+		s := c.Op.String()
+		if c.Before != nil {
+			s += " from " + name(c.Before)
+		}
+		if c.After != nil {
+			s += " to " + name(c.After)
+		}
+		return s + " " + strings.Join(c.Columns, ",")
+	case <-time.After(20 * time.Second):
+		t.Fatal("no change")
+		return ""
+	}
+}
+
+func expect[T any](t *testing.T, w *natsorm.Watcher[T], name func(*T) string, want ...string) {
+	t.Helper()
+	for _, s := range want {
+		if got := strings.TrimSpace(next(t, w, name)); got != s {
+			t.Errorf("got %q, want %q", got, s)
+		}
+	}
+}
+
+func userName(u *user) string { return fmt.Sprintf("%s/%d", u.Name, u.Age) }
+
+func TestWatch(t *testing.T) {
+	t.Parallel()
+	db := natsormtest.New(t)
+	users := define[user](t, db)
+	ctx := within(t)
+	ok(t, users.Create(ctx, &user{ID: 1, Name: "Ann", Email: "1", Age: 30}))
+
+	everything := must[*natsorm.Watcher[user]](t)(users.Watch(ctx))
+	thirty := must[*natsorm.Watcher[user]](t)(users.Watch(ctx, natsorm.Eq("age", 30)))
+	one := must[*natsorm.Watcher[user]](t)(users.Watch(ctx, natsorm.Eq("id", 1)))
+	names := must[*natsorm.Watcher[user]](t)(users.Watch(ctx, natsorm.Columns("Name")))
+	current := must[*natsorm.Watcher[user]](t)(users.Watch(ctx, natsorm.WithCurrent()))
+
+	// Each step waits for its change, so that none is overwritten before it is
+	// delivered.
+	ok(t, users.Create(ctx, &user{ID: 2, Name: "Bob", Email: "2", Age: 40}))
+	expect(t, everything, userName, "created to Bob/40")
+	must[int](t)(users.Update(ctx, natsorm.Set{"age": 31}, natsorm.Eq("id", 1)))
+	expect(t, everything, userName, "updated from Ann/30 to Ann/31 age")
+	must[int](t)(users.Update(ctx, natsorm.Set{"age": 30, "name": "Bea"}, natsorm.Eq("id", 2)))
+	expect(t, everything, userName, "updated from Bob/40 to Bea/30 name,age")
+	must[int](t)(users.Update(ctx, natsorm.Set{"age": 30}, natsorm.Eq("id", 2))) // changes nothing
+	must[int](t)(users.Destroy(ctx, natsorm.Eq("id", 1)))
+	expect(t, everything, userName, "deleted from Ann/31")
+
+	expect(t, thirty, userName, "updated from Ann/30 to Ann/31 age", "updated from Bob/40 to Bea/30 name,age")
+	expect(t, one, userName, "updated from Ann/30 to Ann/31 age", "deleted from Ann/31")
+	expect(t, names, userName, "created to Bob/40", "updated from Bob/40 to Bea/30 name,age", "deleted from Ann/31")
+	expect(t, current, userName, "created to Ann/30", "caught up", "created to Bob/40")
+
+	for _, w := range []*natsorm.Watcher[user]{everything, thirty, one, names, current} {
+		w.Stop()
+		w.Stop()
+		if _, open := <-w.Changes(); open {
+			t.Error("a change after Stop")
+		}
+		if err := w.Err(); err != nil {
+			t.Errorf("stopped, with error %v", err)
+		}
+	}
+}
+
+// Whatever the interleaving, each change begins where the last one of its
+// record ended, and the last one is what the database holds.
+func TestWatchUnderWriters(t *testing.T) {
+	t.Parallel()
+	db := natsormtest.New(t)
+	users := define[user](t, db)
+	ctx := within(t)
+	watcher := must[*natsorm.Watcher[user]](t)(users.Watch(ctx))
+	var wg sync.WaitGroup
+	for w := range 8 {
+		wg.Go(func() {
+			for i := range 100 {
+				id := int64((w*7 + i) % 10)
+				_ = users.Create(ctx, &user{ID: id, Email: fmt.Sprint(id), Age: i})
+				_, _ = users.Update(ctx, natsorm.Set{"age": 1000*w + i}, natsorm.Eq("id", id))
+				if i%10 == 0 {
+					_, _ = users.Destroy(ctx, natsorm.Eq("id", id))
+				}
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() { defer close(done); wg.Wait() }()
+
+	state := map[int64]user{}
+	take := func(c natsorm.Change[user]) {
+		if c.Before != nil {
+			if known, ok := state[c.Before.ID]; !ok || known != *c.Before {
+				t.Errorf("%v of %+v, which was %+v", c.Op, *c.Before, known)
+			}
+			delete(state, c.Before.ID)
+		}
+		if c.After != nil {
+			if known, ok := state[c.After.ID]; ok {
+				t.Errorf("%v to %+v, which is there: %+v", c.Op, *c.After, known)
+			}
+			state[c.After.ID] = *c.After
+		}
+	}
+	for running := true; running; {
+		select {
+		case c := <-watcher.Changes():
+			take(c)
+		case <-done:
+			running = false
+		}
+	}
+	ok(t, users.Create(ctx, &user{ID: 999, Email: "the last"}))
+	for state[999].ID == 0 {
+		take(<-watcher.Changes())
+	}
+	watcher.Stop()
+	all := must[[]*user](t)(users.FindAll(ctx))
+	if len(all) != len(state) {
+		t.Errorf("the watch ends with %d records, the database with %d", len(state), len(all))
+	}
+	for _, u := range all {
+		if state[u.ID] != *u {
+			t.Errorf("the watch ends with %+v, the database with %+v", state[u.ID], *u)
+		}
+	}
+}
+
+func TestWatchEndsWithItsContextAndDB(t *testing.T) {
+	t.Parallel()
+	srv := must[*embedded.Server](t)(embedded.Start(embedded.Config{}))
+	t.Cleanup(func() { srv.Close() })
+	db := natsormtest.Open(t, srv, "one")
+	users := define[user](t, db)
+	ctx, cancel := context.WithCancel(within(t))
+	w := must[*natsorm.Watcher[user]](t)(users.Watch(ctx))
+	cancel()
+	if _, open := <-w.Changes(); open || w.Err() != nil {
+		t.Errorf("after its context: %v, %v", open, w.Err())
+	}
+
+	other := must[*natsorm.DB](t)(srv.Open(within(t), natsorm.Config{Bucket: "one"}))
+	w = must[*natsorm.Watcher[user]](t)(define[user](t, other).Watch(within(t)))
+	ok(t, other.Close())
+	if _, open := <-w.Changes(); open || w.Err() != nil {
+		t.Errorf("after its DB: %v, %v", open, w.Err())
+	}
+	if _, err := define[user](t, db).Watch(within(t), natsorm.Columns("nope")); !errors.Is(err, natsorm.ErrInvalid) {
+		t.Errorf("an unknown column: %v", err)
+	}
+}
+
+// Nothing is left of a DB and its watches: no goroutine, no subscription, no
+// consumer.
+func TestNothingIsLeft(t *testing.T) {
+	srv := must[*embedded.Server](t)(embedded.Start(embedded.Config{}))
+	t.Cleanup(func() { srv.Close() })
+	nc := must[*nats.Conn](t)(srv.Connect())
+	t.Cleanup(nc.Close)
+	ctx := within(t)
+	run := func() {
+		db := must[*natsorm.DB](t)(natsorm.New(ctx, nc, natsorm.Config{Bucket: "left", Storage: jetstream.MemoryStorage}))
+		users := define[user](t, db)
+		var batch []*user
+		for i := range 3000 {
+			batch = append(batch, &user{ID: int64(i), Name: "n", Email: fmt.Sprint(i)})
+		}
+		_ = users.BulkCreate(ctx, batch)
+		for range users.Each(ctx) {
+			break
+		}
+		short, cancel := context.WithCancel(ctx)
+		defer cancel()
+		for range users.Each(short) {
+			cancel()
+		}
+		must[int](t)(users.Count(ctx, natsorm.Eq("name", "n")))
+		w := must[*natsorm.Watcher[user]](t)(users.Watch(ctx, natsorm.WithCurrent()))
+		<-w.Changes()
+		stopped := must[*natsorm.Watcher[user]](t)(users.Watch(ctx))
+		stopped.Stop()
+		status, err := db.KV().Status(ctx)
+		ok(t, err)
+		if n := status.(*jetstream.KeyValueBucketStatus).StreamInfo().State.Consumers; n != 1 {
+			t.Errorf("%d consumers for one watch", n)
+		}
+		ok(t, db.Close())
+		stream, err := must[jetstream.JetStream](t)(jetstream.New(nc)).Stream(ctx, "KV_left")
+		ok(t, err)
+		if n := stream.CachedInfo().State.Consumers; n != 0 {
+			t.Errorf("%d consumers after Close", n)
+		}
+	}
+	run()
+	before := goroutines()
+	run()
+	run()
+	deadline := time.Now().Add(10 * time.Second)
+	for len(goroutines()) > len(before) && time.Now().Before(deadline) {
+		runtime.Gosched()
+	}
+	if after := goroutines(); len(after) > len(before) {
+		t.Errorf("%d goroutines, before %d:\n%s", len(after), len(before), strings.Join(after, "\n\n"))
+	}
+	if n := nc.NumSubscriptions(); n > 1 { // the connection's own inbox
+		t.Errorf("%d subscriptions are left", n)
+	}
+}
+
+// goroutines are the stacks of the goroutines that run this project's code.
+func goroutines() []string {
+	buf := make([]byte, 1<<20)
+	buf = buf[:runtime.Stack(buf, true)]
+	return slices.DeleteFunc(strings.Split(string(buf), "\n\n"), func(s string) bool {
+		return !strings.Contains(s, "natsorm/internal") && !strings.Contains(s, "natsorm.(*")
+	})
+}
