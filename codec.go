@@ -48,8 +48,8 @@ type codec[T any] interface {
 // changed, <, > and & stay as they are, and member names match by exact case,
 // as they do in indexes.
 var (
-	marshalOptions   = jsonx.JoinOptions(jsonv1.DefaultOptionsV1(), jsontext.AllowInvalidUTF8(false), jsontext.EscapeForHTML(false), jsontext.EscapeForJS(false))
-	unmarshalOptions = jsonx.JoinOptions(jsonv1.DefaultOptionsV1(), jsontext.AllowInvalidUTF8(false), jsonx.MatchCaseInsensitiveNames(false))
+	marshalOptions   = jsonx.JoinOptions(jsonv1.DefaultOptionsV1(), jsonv1.ReportErrorsWithLegacySemantics(false), jsontext.AllowInvalidUTF8(false), jsontext.EscapeForHTML(false), jsontext.EscapeForJS(false))
+	unmarshalOptions = jsonx.JoinOptions(jsonv1.DefaultOptionsV1(), jsonv1.ReportErrorsWithLegacySemantics(false), jsontext.AllowInvalidUTF8(false), jsonx.MatchCaseInsensitiveNames(false))
 )
 
 // structCodec is the codec of a struct type.

@@ -53,6 +53,9 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	opts.User, opts.Password = cfg.User, cfg.Pass
 	opts.Timeout = timeout
 	opts.Name = "natsorm"
+	opts.AsyncErrorCB = func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		cfg.Logger.Warn("natsorm: connection error", "error", err)
+	}
 	for _, o := range cfg.NATS {
 		if err := o(&opts); err != nil {
 			return nil, fmt.Errorf("%w: Config.NATS: %w", ErrInvalid, err)

@@ -359,18 +359,21 @@ func (m *Model[T]) modify(ctx context.Context, q []Query, patch func(doc []byte)
 	if err != nil {
 		return 0, err
 	}
-	return m.exec.Modify(ctx, p, func(old []byte) ([]byte, error) {
+	return m.exec.Modify(ctx, p, func(cur store.Entry) ([]byte, error) {
 		if patch == nil {
 			return nil, nil
 		}
-		doc, err := patch(old)
+		doc, err := patch(cur.Value)
 		if err != nil {
+			if !errors.Is(err, ErrInvalid) { // the patch could not read the document
+				err = &errs.CorruptError{Model: m.name(), Key: cur.Key, Err: err}
+			}
 			return nil, err
 		}
 		// What was set fits the column; it must fit the Go field too.
 		var v T
 		if err := m.codec.decode(store.Entry{Value: doc}, &v); err != nil {
-			return nil, errs.Invalidf(m.name(), "", "the changed record does not fit %T: %v", v, errors.Unwrap(err))
+			return nil, errs.Invalidf(m.name(), "", "the changed record at %s does not fit %T: %v", cur.Key, v, errors.Unwrap(err))
 		}
 		return doc, nil
 	})

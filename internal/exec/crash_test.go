@@ -105,14 +105,14 @@ func where(m *exec.Model, column string, v any) plan.Plan {
 }
 
 func update(ctx context.Context, m *exec.Model, p plan.Plan, column, v string) error {
-	_, err := m.Modify(ctx, p, func(old []byte) ([]byte, error) {
-		return document.Patch(old, []document.Member{{Name: column, Raw: fmt.Appendf(nil, "%q", v)}})
+	_, err := m.Modify(ctx, p, func(cur store.Entry) ([]byte, error) {
+		return document.Patch(cur.Value, []document.Member{{Name: column, Raw: fmt.Appendf(nil, "%q", v)}})
 	})
 	return err
 }
 
 func destroy(ctx context.Context, m *exec.Model, p plan.Plan) error {
-	_, err := m.Modify(ctx, p, func([]byte) ([]byte, error) { return nil, nil })
+	_, err := m.Modify(ctx, p, func(store.Entry) ([]byte, error) { return nil, nil })
 	return err
 }
 

@@ -179,8 +179,9 @@ func (m *Model) Apply(ctx context.Context, id value.Value, next func(cur store.E
 	return m.writer.Apply(ctx, commit.Change{ID: id, Next: next})
 }
 
-// Mutation makes a record's new document from its current one; nil deletes it.
-type Mutation func(doc []byte) ([]byte, error)
+// Mutation makes a record's new document from its current entry; nil deletes
+// the record.
+type Mutation func(cur store.Entry) ([]byte, error)
 
 // Modify applies mutate to every record that a plan selects, many at a time,
 // and returns how many: also those that mutate left as they were. Each is checked again when it has changed
@@ -219,7 +220,7 @@ func (m *Model) modify(ctx context.Context, id value.Value, assume *store.Entry,
 		if !selected {
 			return nil, commit.ErrLeave
 		}
-		if doc, err = mutate(cur.Value); err == nil && doc != nil && bytes.Equal(doc, cur.Value) {
+		if doc, err = mutate(cur); err == nil && doc != nil && bytes.Equal(doc, cur.Value) {
 			return nil, commit.ErrLeave
 		}
 		return doc, err
@@ -271,7 +272,7 @@ func (m *Model) Truncate(ctx context.Context) error {
 		}
 		pool.do(func(ctx context.Context) (int, error) {
 			if id, err := m.idOf(e); err == nil {
-				return m.modify(ctx, id, &e, m.selects(nil), func([]byte) ([]byte, error) { return nil, nil })
+				return m.modify(ctx, id, &e, m.selects(nil), func(store.Entry) ([]byte, error) { return nil, nil })
 			}
 			// It has no place in the indexes; what changes it meanwhile wins.
 			err := m.store.Write(ctx, store.Op{Key: e.Key, Delete: true, Check: true, Expect: e.Revision})[0].Err

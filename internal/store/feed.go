@@ -16,6 +16,9 @@ const (
 	// deletions would go unnoticed: the feed starts over.
 	resyncAfter = MarkerTTL / 2
 
+	// A bucket that is gone for this long is not being restored.
+	deletedAfter = 10 * time.Second
+
 	resumePause = 50 * time.Millisecond // before another try to resume; grows
 	maxPause    = 2 * time.Second
 )
@@ -126,6 +129,7 @@ func (f *feed) caughtUp() Event {
 // next revision, or everything again.
 func (f *feed) resume(ctx context.Context) (resync bool, err error) {
 	wait := resumePause
+	began := time.Now()
 	for {
 		info, err := f.stream(ctx)
 		if err == nil {
@@ -143,7 +147,7 @@ func (f *feed) resume(ctx context.Context) (resync bool, err error) {
 		if errors.Is(err, ErrClosed) || f.s.nc.IsClosed() || ctx.Err() != nil {
 			return false, err
 		}
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
+		if errors.Is(err, jetstream.ErrStreamNotFound) && time.Since(began) > deletedAfter {
 			return false, fmt.Errorf("natsorm: watch %q: the bucket was deleted: %w", f.pattern, err)
 		}
 		t := time.NewTimer(wait/2 + rand.N(wait/2))
