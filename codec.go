@@ -48,9 +48,32 @@ type codec[T any] interface {
 // changed, <, > and & stay as they are, and member names match by exact case,
 // as they do in indexes.
 var (
-	marshalOptions   = jsonx.JoinOptions(jsonv1.DefaultOptionsV1(), jsonv1.ReportErrorsWithLegacySemantics(false), jsontext.AllowInvalidUTF8(false), jsontext.EscapeForHTML(false), jsontext.EscapeForJS(false))
-	unmarshalOptions = jsonx.JoinOptions(jsonv1.DefaultOptionsV1(), jsonv1.ReportErrorsWithLegacySemantics(false), jsontext.AllowInvalidUTF8(false), jsonx.MatchCaseInsensitiveNames(false))
+	marshalOptions = jsonx.JoinOptions(jsonv1.DefaultOptionsV1(), jsonv1.ReportErrorsWithLegacySemantics(false),
+		jsontext.AllowInvalidUTF8(false), jsontext.EscapeForHTML(false), jsontext.EscapeForJS(false),
+		jsonx.WithMarshalers(jsonx.MarshalFunc(marshalNumber)))
+	unmarshalOptions = jsonx.JoinOptions(jsonv1.DefaultOptionsV1(), jsonv1.ReportErrorsWithLegacySemantics(false),
+		jsontext.AllowInvalidUTF8(false), jsonx.MatchCaseInsensitiveNames(false),
+		jsonx.WithUnmarshalers(jsonx.UnmarshalFunc(unmarshalNumber)))
 )
+
+// marshalNumber writes a json.Number as it is; the codec knows only its own.
+func marshalNumber(n json.Number) ([]byte, error) {
+	if n == "" {
+		return []byte("0"), nil
+	}
+	return []byte(n), nil
+}
+
+func unmarshalNumber(raw []byte, n *json.Number) error {
+	switch jsontext.Value(raw).Kind() {
+	case 'n':
+	case '0':
+		*n = json.Number(raw)
+	default:
+		return fmt.Errorf("%s is not a number", raw)
+	}
+	return nil
+}
 
 // structCodec is the codec of a struct type.
 type structCodec[T any] struct {
@@ -169,12 +192,12 @@ func (c *recordCodec) encode(v *Record) ([]byte, error) {
 		if !ok {
 			continue
 		}
-		val, err := value.Coerce(x, col.Type)
+		raw, err := value.ToJSON(x, col.Type)
 		if err != nil {
 			faults.Faults = append(faults.Faults, FieldFault{Field: col.Name, Problem: err.Error()})
 			continue
 		}
-		set = append(set, document.Member{Name: col.Name, Raw: val.AppendJSON(nil)})
+		set = append(set, document.Member{Name: col.Name, Raw: raw})
 	}
 	for name := range *v {
 		if c.def.Position(name) < 0 {

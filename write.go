@@ -254,11 +254,11 @@ func (m *Model[T]) assignments(set Set) ([]document.Member, error) {
 		if err != nil {
 			return nil, err
 		}
-		val, err := value.Coerce(set[name], col.Type)
+		raw, err := value.ToJSON(set[name], col.Type)
 		if err != nil {
 			return nil, errs.Invalidf(m.name(), col.Name, "%v", err)
 		}
-		out = append(out, document.Member{Name: col.Name, Raw: val.AppendJSON(nil)})
+		out = append(out, document.Member{Name: col.Name, Raw: raw})
 	}
 	if len(out) == 0 {
 		return nil, errs.Invalidf(m.name(), "", "nothing to set")

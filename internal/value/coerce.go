@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"time"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Coerce turns a Go value into a Value of type t when it fits exactly: any
@@ -86,6 +88,19 @@ func Coerce(x any, t Type) (Value, error) {
 		return FromJSON(raw, JSON)
 	}
 	return Null, misfit(x, t)
+}
+
+// ToJSON is x as it stands in a document, in a column of type t; what fits is
+// as for Coerce. A decimal that comes as text stays as it is written.
+func ToJSON(x any, t Type) ([]byte, error) {
+	v, err := Coerce(x, t)
+	if err != nil {
+		return nil, err
+	}
+	if rv := reflect.ValueOf(x); v.typ == Decimal && rv.Kind() == reflect.String && jsontext.Value(rv.String()).Kind() == '0' && jsontext.Value(rv.String()).IsValid() {
+		return []byte(rv.String()), nil
+	}
+	return v.AppendJSON(nil), nil
 }
 
 func coerceString(s string, t Type) (Value, error) {

@@ -1,0 +1,114 @@
+// Package arch holds the architecture: who may import whom.
+package arch
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/natsorm/natsorm"
+
+// layers are the packages from the bottom up. A package imports only packages
+// of layers below its own; the test fails for one that is not listed.
+var layers = [][]string{
+	{"internal/errs", "internal/value"},
+	{"internal/keys"},
+	{"internal/schema"},
+	{"internal/document"},
+	{"internal/cond", "internal/layout", "internal/store"},
+	{"internal/plan", "internal/commit", "internal/store/fault"},
+	{"internal/exec"},
+	{""}, // natsorm itself
+	{"embedded"},
+	{"natsormtest"},
+	{"examples/quickstart", "internal/arch"},
+}
+
+// network is what only these packages may import: everything below the store
+// is pure, and the server is for the embedded package.
+var network = map[string][]string{
+	"github.com/nats-io/nats.go":        {"", "internal/store", "embedded", "natsormtest"},
+	"github.com/nats-io/nats-server/v2": {"embedded"},
+}
+
+func TestImportsPointDown(t *testing.T) {
+	rank := map[string]int{}
+	for i, layer := range layers {
+		for _, pkg := range layer {
+			rank[pkg] = i
+		}
+	}
+	seen := map[string]bool{}
+	root := filepath.Join("..", "..")
+	err := filepath.WalkDir(root, func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if _, err := os.Stat(filepath.Join(file, "go.mod")); err == nil && file != root || strings.HasPrefix(d.Name(), ".") && d.Name() != ".." {
+				return fs.SkipDir // another module, or not code
+			}
+			return nil
+		}
+		if !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") && filepath.Base(file) != "arch_test.go" {
+			return nil
+		}
+		rel, err := filepath.Rel(root, filepath.Dir(file))
+		if err != nil {
+			return err
+		}
+		pkg := strings.TrimPrefix(path.Clean(filepath.ToSlash(rel)), ".")
+		seen[pkg] = true
+		mine, ok := rank[pkg]
+		if !ok {
+			t.Errorf("package %q is in no layer; add it to layers", pkg)
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, imp := range f.Imports {
+			target, err := strconv.Unquote(imp.Path.Value)
+			if err != nil {
+				return err
+			}
+			if target == module || strings.HasPrefix(target, module+"/") {
+				other := strings.TrimPrefix(strings.TrimPrefix(target, module), "/")
+				if rank[other] >= mine {
+					t.Errorf("%s imports %s, which is not below it", file, target)
+				}
+			}
+			for banned, allowed := range network {
+				if (target == banned || strings.HasPrefix(target, banned+"/")) && !contains(allowed, pkg) {
+					t.Errorf("%s imports %s", file, target)
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pkg := range rank {
+		if !seen[pkg] {
+			t.Errorf("package %q is in a layer and not in the tree", pkg)
+		}
+	}
+}
+
+func contains(list []string, s string) bool {
+	for _, x := range list {
+		if x == s {
+			return true
+		}
+	}
+	return false
+}

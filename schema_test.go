@@ -1,0 +1,325 @@
+package natsorm_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/natsorm/natsorm"
+	"github.com/natsorm/natsorm/natsormtest"
+)
+
+// What the catalogue holds is a durable format: see docs/format.md.
+func TestGoldenCatalogue(t *testing.T) {
+	t.Parallel()
+	type Order struct {
+		ID      string    `json:"id" orm:"primaryKey,auto"`
+		City    string    `json:"city" orm:"index:place"`
+		Zip     *int      `json:"zip" orm:"index:place,unique:spot"`
+		Street  string    `json:"street" orm:"unique:spot"`
+		At      time.Time `json:"at" orm:"createdAt"`
+		Changed time.Time `json:"changed" orm:"updatedAt"`
+		Rest    []string  `json:"rest"`
+		Version uint64    `json:"-" orm:"version"`
+	}
+	db := natsormtest.New(t)
+	define[Order](t, db, natsorm.Shards(4), natsorm.Unique("city"))
+	e, err := db.KV().Get(within(t), "_schema.Order")
+	ok(t, err)
+	const want = `{"format":1,"name":"Order","layout":"native","shards":4,"columns":[` +
+		`{"name":"id","type":"string","primaryKey":true,"auto":true},{"name":"city","type":"string"},{"name":"zip","type":"int"},` +
+		`{"name":"street","type":"string"},{"name":"at","type":"time","role":"createdAt"},{"name":"changed","type":"time","role":"updatedAt"},{"name":"rest","type":"json"}],` +
+		`"indexes":[{"name":"city-zip","columns":["city","zip"],"state":"ready"},` +
+		`{"name":"zip-street","columns":["zip","street"],"unique":true,"state":"ready"},` +
+		`{"name":"city","columns":["city"],"unique":true,"state":"ready"}]}`
+	if string(e.Value()) != want {
+		t.Errorf("the catalogue has\n%s\nwant\n%s", e.Value(), want)
+	}
+}
+
+// Every key of a record's life, and every value, as docs/format.md has them.
+func TestGoldenBucket(t *testing.T) {
+	t.Parallel()
+	type User struct {
+		ID    int     `json:"id" orm:"primaryKey,auto"`
+		Name  string  `json:"name" orm:"index,index:both"`
+		Email string  `json:"email" orm:"unique"`
+		City  *string `json:"city" orm:"index:both"`
+	}
+	db := natsormtest.New(t)
+	users := define[User](t, db)
+	ctx := within(t)
+	ok(t, users.Create(ctx, &User{Name: "Alice", Email: "alice@example.com"}))
+	ok(t, users.Create(ctx, &User{ID: -5, Name: "Zoë <>&", Email: "x", City: ptr("a.b")}))
+	want := map[string]string{
+		"User.shard_1.1":          `{"id":1,"name":"Alice","email":"alice@example.com","city":null}`,
+		"User.shard_11.-5":        `{"id":-5,"name":"Zoë <>&","email":"x","city":"a.b"}`,
+		"User.index.name.Alice.1": "",
+		"User.index.name.Zo_____=URkfZJCOhMTCepRd--MELg.-5":                                 "",
+		"User.index.name-city.Alice.=null.1":                                                "",
+		"User.index.name-city.Zo_____=URkfZJCOhMTCepRd--MELg.a_b=LnM23I66h-9HLfVow1SCqw.-5": "",
+		"User.unique.email.alice_example_com=_42YGfwOEr8NJIkuRZh-JA":                        "1",
+		"User.unique.email.x": "-5",
+		"_sequence.User":      "101",
+	}
+	keys, err := db.KV().ListKeys(ctx)
+	ok(t, err)
+	got := map[string]string{}
+	for key := range keys.Keys() {
+		if key == "_schema.User" {
+			continue
+		}
+		e, err := db.KV().Get(ctx, key)
+		ok(t, err)
+		got[key] = string(e.Value())
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestContradictionsAreRefused(t *testing.T) {
+	t.Parallel()
+	db := natsormtest.New(t)
+	ctx := within(t)
+	base := natsorm.Schema{Name: "M", Shards: 8, Columns: []natsorm.Field{
+		{Name: "id", Type: natsorm.Int, PrimaryKey: true}, {Name: "a", Type: natsorm.String, Index: true}, {Name: "b", Type: natsorm.Int},
+	}}
+	m := must[*natsorm.Model[natsorm.Record]](t)(natsorm.DefineRecord(ctx, db, base))
+	ok(t, m.Create(ctx, &natsorm.Record{"id": 1, "a": "x", "b": 2}))
+	before, err := db.KV().Get(ctx, "_schema.M")
+	ok(t, err)
+	for what, change := range map[string]func(*natsorm.Schema){
+		"type":   func(s *natsorm.Schema) { s.Columns[2].Type = natsorm.String },
+		"shards": func(s *natsorm.Schema) { s.Shards = 16 },
+		"primary key": func(s *natsorm.Schema) {
+			s.Columns[0].PrimaryKey, s.Columns[2].PrimaryKey = false, true
+		},
+	} {
+		s := base
+		s.Columns = append([]natsorm.Field(nil), base.Columns...)
+		change(&s)
+		if _, err := natsorm.DefineRecord(ctx, db, s); !errors.Is(err, natsorm.ErrSchema) || !strings.Contains(err.Error(), "M") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	after, err := db.KV().Get(ctx, "_schema.M")
+	ok(t, err)
+	if before.Revision() != after.Revision() {
+		t.Error("a contradiction changed the catalogue")
+	}
+	// Saying nothing of shards and indexes takes the catalogue's.
+	s := natsorm.Schema{Name: "M", Columns: []natsorm.Field{{Name: "id", Type: natsorm.Int, PrimaryKey: true}}}
+	m = must[*natsorm.Model[natsorm.Record]](t)(natsorm.DefineRecord(ctx, db, s))
+	if got := m.Schema(); got.Shards != 8 || len(got.Columns) != 3 || !got.Columns[1].Index {
+		t.Errorf("%+v", got)
+	}
+	newer := strings.Replace(string(after.Value()), `"format":1`, `"format":99`, 1)
+	_, err = db.KV().Put(ctx, "_schema.M", []byte(newer))
+	ok(t, err)
+	if _, err := natsorm.DefineRecord(ctx, db, base); !errors.Is(err, natsorm.ErrSchema) || !strings.Contains(err.Error(), "newer") {
+		t.Errorf("a newer format: %v", err)
+	}
+	_, err = db.KV().Put(ctx, "_schema.M", after.Value())
+	ok(t, err)
+}
+
+// An index that is declared later is built from the records that are there,
+// also while others write, and whoever has the older declaration still keeps
+// what the catalogue asked for when it was read.
+func TestIndexesDeclaredLater(t *testing.T) {
+	t.Parallel()
+	db := natsormtest.New(t)
+	ctx := within(t)
+	plain := natsorm.Schema{Name: "M", Columns: []natsorm.Field{
+		{Name: "id", Type: natsorm.Int, PrimaryKey: true}, {Name: "a", Type: natsorm.String}, {Name: "u", Type: natsorm.String},
+	}}
+	m := must[*natsorm.Model[natsorm.Record]](t)(natsorm.DefineRecord(ctx, db, plain))
+	const n = 1200
+	var batch []*natsorm.Record
+	for i := range n {
+		batch = append(batch, &natsorm.Record{"id": i, "a": fmt.Sprint(i % 3), "u": fmt.Sprint(i)})
+	}
+	ok(t, m.BulkCreate(ctx, batch))
+
+	type M struct {
+		ID int    `json:"id" orm:"primaryKey"`
+		A  string `json:"a" orm:"index"`
+	}
+	var wg sync.WaitGroup
+	models := make([]*natsorm.Model[M], 4)
+	for i := range models { // four processes start at once, and write at once
+		wg.Go(func() {
+			if _, err := natsorm.DefineRecord(ctx, db, plain, natsorm.Unique("u")); err != nil {
+				t.Error(err)
+			}
+			typed, err := natsorm.Define[M](ctx, db)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			models[i] = typed
+			if _, err := typed.Update(ctx, natsorm.Set{"a": fmt.Sprint("new ", i)}, natsorm.Eq("id", i)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for i := range 3 {
+		if got := must[int](t)(models[i].Count(ctx, natsorm.Eq("a", fmt.Sprint("new ", i)))); got != 1 {
+			t.Errorf("%d changed by process %d", got, i)
+		}
+	}
+	if got := must[int](t)(models[0].Count(ctx, natsorm.Eq("a", "1"))); got != n/3-1 {
+		t.Errorf("%d by the new index, want %d", got, n/3-1)
+	}
+	// M has no field u; what it saves keeps it, and its unique claim.
+	one := must[*M](t)(models[0].FindByPK(ctx, 10))
+	one.A = "saved"
+	ok(t, models[0].Save(ctx, one))
+	all := must[*natsorm.Model[natsorm.Record]](t)(db.Model(ctx, "M"))
+	if err := all.Create(ctx, &natsorm.Record{"id": n, "u": "10"}); !errors.Is(err, natsorm.ErrUnique) {
+		t.Errorf("u of a saved record was taken: %v", err)
+	}
+}
+
+func TestUniqueIndexOverDuplicates(t *testing.T) {
+	t.Parallel()
+	db := natsormtest.New(t)
+	ctx := within(t)
+	s := natsorm.Schema{Name: "M", Columns: []natsorm.Field{{Name: "id", Type: natsorm.String, PrimaryKey: true}, {Name: "u", Type: natsorm.String}}}
+	m := must[*natsorm.Model[natsorm.Record]](t)(natsorm.DefineRecord(ctx, db, s))
+	for _, id := range []string{"a", "b", "c"} {
+		ok(t, m.Create(ctx, &natsorm.Record{"id": id, "u": "same"}))
+	}
+	_, err := natsorm.DefineRecord(ctx, db, s, natsorm.Unique("u"))
+	if !errors.Is(err, natsorm.ErrSchema) || !strings.Contains(err.Error(), `"same"`) || !strings.Contains(err.Error(), "2 records") {
+		t.Errorf("a unique index over duplicates: %v", err)
+	}
+	report := must[natsorm.Report](t)(db.Check(ctx))
+	if report.Clean() || !strings.Contains(report.String(), string(natsorm.DuplicateValue)) {
+		t.Errorf("the duplicates are not reported:\n%s", report)
+	}
+	// Until they are gone, queries do not trust the index.
+	if n := must[int](t)(m.Count(ctx, natsorm.Eq("u", "same"))); n != 3 {
+		t.Errorf("%d found, want 3", n)
+	}
+	must[int](t)(m.Destroy(ctx, natsorm.In("id", "b", "c")))
+	m = must[*natsorm.Model[natsorm.Record]](t)(natsorm.DefineRecord(ctx, db, s, natsorm.Unique("u")))
+	if err := m.Create(ctx, &natsorm.Record{"id": "d", "u": "same"}); !errors.Is(err, natsorm.ErrUnique) {
+		t.Errorf("after the build: %v", err)
+	}
+}
+
+func TestRecordsWithoutAType(t *testing.T) {
+	t.Parallel()
+	type Typed struct {
+		ID   uint64          `json:"id" orm:"primaryKey"`
+		S    *string         `json:"s" orm:"index"`
+		F    float64         `json:"f"`
+		B    bool            `json:"b"`
+		T    time.Time       `json:"t"`
+		Raw  []byte          `json:"raw"`
+		D    json.Number     `json:"d" orm:"index"`
+		J    json.RawMessage `json:"j"`
+		Made time.Time       `json:"made" orm:"createdAt"`
+	}
+	db := natsormtest.New(t)
+	typed := define[Typed](t, db)
+	ctx := within(t)
+	m := must[*natsorm.Model[natsorm.Record]](t)(db.Model(ctx, "Typed"))
+	at := time.Date(2024, 1, 2, 3, 4, 5, 6000, time.UTC)
+	rec := natsorm.Record{
+		"id": uint64(1) << 63, "s": "x", "f": 2, "b": true, "t": at, "raw": []byte("hi"), "d": json.Number("1.50"), "j": map[string]any{"n": json.Number("9007199254740993")},
+	}
+	ok(t, m.Create(ctx, &rec))
+	got := must[*natsorm.Record](t)(m.FindOne(ctx, natsorm.Eq("s", "x")))
+	made := (*got)["made"].(time.Time)
+	want := natsorm.Record{
+		"id": uint64(1) << 63, "s": "x", "f": 2.0, "b": true, "t": at, "raw": []byte("hi"), "d": json.Number("1.50"), "j": map[string]any{"n": json.Number("9007199254740993")}, "made": made,
+	}
+	if diff := cmp.Diff(want, *got); diff != "" || made.IsZero() {
+		t.Error(diff)
+	}
+	v := must[*Typed](t)(typed.FindByPK(ctx, uint64(1)<<63))
+	if *v.S != "x" || v.F != 2 || !v.T.Equal(at) || v.D != "1.50" || !v.Made.Equal(made) {
+		t.Errorf("%+v", v)
+	}
+	for _, d := range []any{1.5, "1.5", json.Number("15e-1")} {
+		if n := must[int](t)(m.Count(ctx, natsorm.Eq("d", d))); n != 1 {
+			t.Errorf("%d found by the decimal %v", n, d)
+		}
+	}
+	for what, bad := range map[string]natsorm.Record{
+		"unknown column": {"id": 1, "nope": 1}, "wrong type": {"id": 1, "f": "x"}, "no key": {"s": "x"}, "null key": {"id": nil}, "negative key": {"id": -1}, "letter case": {"ID": 1}, "nil": nil,
+	} {
+		if err := m.Create(ctx, &bad); !errors.Is(err, natsorm.ErrInvalid) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if _, err := db.Model(ctx, "Nope"); !errors.Is(err, natsorm.ErrNotFound) || !strings.Contains(err.Error(), "Nope") {
+		t.Errorf("an unknown model: %v", err)
+	}
+	names := ""
+	for _, s := range must[[]natsorm.Schema](t)(db.Models(ctx)) {
+		names += s.Name + " "
+	}
+	if names != "Typed " {
+		t.Errorf("models %q", names)
+	}
+}
+
+// What plain KV writes break, Check finds and Repair mends.
+func TestCheckAndRepair(t *testing.T) {
+	t.Parallel()
+	db := natsormtest.New(t)
+	users := define[user](t, db)
+	ctx := within(t)
+	for i := range 20 {
+		ok(t, users.Create(ctx, &user{ID: int64(i), Name: fmt.Sprint("n", i%2), Email: fmt.Sprint(i), Age: 1}))
+	}
+	if report := must[natsorm.Report](t)(db.Check(ctx)); !report.Clean() || len(report.Models[0].Problems) != 0 || report.Models[0].Records != 20 || report.Models[0].Entries != 60 || report.Models[0].Claims != 20 {
+		t.Fatalf("before:\n%s", report)
+	}
+	kv := db.KV()
+	put := func(key, value string) {
+		t.Helper()
+		_, err := kv.Put(ctx, key, []byte(value))
+		ok(t, err)
+	}
+	ok(t, kv.Delete(ctx, "user.index.name.n0.2"))                                    // missing entry
+	ok(t, kv.Delete(ctx, "user.unique.email.3"))                                     // missing claim
+	put("user.index.name.n1.777", "")                                                // stray entry
+	put("user.unique.email.nobody", "777")                                           // stray claim
+	put("user.shard_4.4", `{"id":4,"name":"moved","email":"4","age":1,"city":null}`) // entry of another value
+	put("user.unique.email.5", "6")                                                  // a claim of another's value
+	put("user.shard_9.100", `{"id":100,"name":"x","email":"100"}`)                   // at the wrong key
+	report := must[natsorm.Report](t)(db.Check(ctx))
+	kinds := map[natsorm.ProblemKind]int{}
+	for _, p := range report.Models[0].Problems {
+		kinds[p.Kind]++
+	}
+	want := map[natsorm.ProblemKind]int{
+		natsorm.MissingEntry: 2, natsorm.MissingClaim: 2, natsorm.StrayEntry: 2, natsorm.StrayClaim: 1, natsorm.MisplacedKey: 1,
+	}
+	if diff := cmp.Diff(want, kinds); diff != "" || report.Clean() {
+		t.Errorf("%s\n%s", diff, report)
+	}
+	ok(t, kv.Delete(ctx, "user.shard_9.100"))
+	repaired := must[natsorm.Report](t)(db.Check(ctx, natsorm.Repair()))
+	if !repaired.Clean() {
+		t.Errorf("repair:\n%s", repaired)
+	}
+	if again := must[natsorm.Report](t)(db.Check(ctx)); len(again.Models[0].Problems) != 0 {
+		t.Errorf("after the repair:\n%s", again)
+	}
+	if n := must[int](t)(users.Count(ctx, natsorm.Eq("name", "moved"))); n != 1 {
+		t.Errorf("%d found by the repaired index", n)
+	}
+}
