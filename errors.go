@@ -11,40 +11,40 @@ import (
 // Errors of reading.
 var (
 	// ErrNotFound: no record has the key, or fulfils the condition.
-	ErrNotFound = errs.NotFound
+	ErrNotFound = errs.ErrNotFound
 	// ErrCorrupt: a stored document can not be read. The error is a
 	// *CorruptError that names its key.
-	ErrCorrupt = errs.Corrupt
+	ErrCorrupt = errs.ErrCorrupt
 )
 
 // Errors of writing. Nothing was written, except where stated.
 var (
 	// ErrExists: Create found a record with the same primary key.
-	ErrExists = errs.Exists
+	ErrExists = errs.ErrExists
 	// ErrUnique: another record has a value that must be unique. The error is
 	// a *UniqueError that names it.
-	ErrUnique = errs.Unique
+	ErrUnique = errs.ErrUnique
 	// ErrConflict: the record was changed since it was read.
-	ErrConflict = errs.Conflict
+	ErrConflict = errs.ErrConflict
 	// ErrMissingWhere: Update, Increment or Destroy got no condition; All()
 	// means every record.
-	ErrMissingWhere = errs.MissingWhere
+	ErrMissingWhere = errs.ErrMissingWhere
 	// ErrUnknownOutcome: the server's answer was lost, so the write may or may
 	// not have happened. Read the record to find out.
-	ErrUnknownOutcome = errs.UnknownOutcome
+	ErrUnknownOutcome = errs.ErrUnknownOutcome
 )
 
 // Errors of use. Nothing was read or written.
 var (
 	// ErrInvalid: a record, key, value or condition does not fit the model.
 	// The error is most often a *ValidationError with each field's fault.
-	ErrInvalid = errs.Invalid
+	ErrInvalid = errs.ErrInvalid
 	// ErrSchema: a model's declaration is wrong, or contradicts the catalogue.
-	ErrSchema = errs.Schema
+	ErrSchema = errs.ErrSchema
 	// ErrUnsupportedServer: the server is older than natsorm needs.
-	ErrUnsupportedServer = errs.UnsupportedServer
+	ErrUnsupportedServer = errs.ErrUnsupportedServer
 	// ErrClosed: the DB, or its connection, was closed.
-	ErrClosed = errs.Closed
+	ErrClosed = errs.ErrClosed
 )
 
 // UniqueError says which unique value was taken, and by whom: the fields

@@ -79,7 +79,7 @@ type holder struct {
 func (w *Writer) holder(ctx context.Context, c layout.Claim, claim store.Entry) (holder, bool, error) {
 	id, err := w.layout.ReadOwner(claim.Value)
 	if err != nil {
-		return holder{}, false, fmt.Errorf("%w: claim %s: %w; delete that key", errs.Corrupt, c.Key, err)
+		return holder{}, false, fmt.Errorf("%w: claim %s: %w; delete that key", errs.ErrCorrupt, c.Key, err)
 	}
 	rec, err := w.store.GetLatest(ctx, w.layout.RecordKey(id))
 	if err != nil {

@@ -30,7 +30,7 @@ func (x *phased) execute(ctx context.Context, p *Plan) (uint64, error) {
 	res := x.w.store.Write(ctx, op)[0]
 	if res.Err != nil {
 		if errors.Is(res.Err, store.ErrUnknown) {
-			return 0, fmt.Errorf("%w: key %s: %w", errs.UnknownOutcome, p.Record, res.Err)
+			return 0, fmt.Errorf("%w: key %s: %w", errs.ErrUnknownOutcome, p.Record, res.Err)
 		}
 		return 0, res.Err
 	}

@@ -86,7 +86,7 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 		switch {
 		case err == nil:
 			return Outcome{Written: true, Revision: revision, Before: cur}, nil
-		case errors.Is(err, errs.Unique):
+		case errors.Is(err, errs.ErrUnique):
 			exec.abandon(ctx, cur)
 			return Outcome{}, err
 		case !errors.Is(err, store.ErrWrongRevision):

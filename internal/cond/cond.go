@@ -159,7 +159,7 @@ func Bind(n Node, def *schema.Definition) (*Bound, error) {
 			}
 		}
 	default:
-		return nil, fmt.Errorf("%w: unknown condition %q", errs.Invalid, n.Op)
+		return nil, fmt.Errorf("%w: unknown condition %q", errs.ErrInvalid, n.Op)
 	}
 	switch n.Op {
 	case Ne, NotIn, NotNull:

@@ -9,18 +9,17 @@ import (
 )
 
 var (
-	NotFound          = errors.New("natsorm: not found")
-	Exists            = errors.New("natsorm: record already exists")
-	Unique            = errors.New("natsorm: unique value is taken")
-	Conflict          = errors.New("natsorm: record was changed by someone else")
-	MissingWhere      = errors.New("natsorm: no condition given")
-	Invalid           = errors.New("natsorm: invalid")
-	Schema            = errors.New("natsorm: schema")
-	Corrupt           = errors.New("natsorm: corrupt record")
-	TxTooLarge        = errors.New("natsorm: transaction too large")
-	UnsupportedServer = errors.New("natsorm: unsupported server")
-	UnknownOutcome    = errors.New("natsorm: outcome unknown")
-	Closed            = errors.New("natsorm: closed")
+	ErrNotFound          = errors.New("natsorm: not found")
+	ErrExists            = errors.New("natsorm: record already exists")
+	ErrUnique            = errors.New("natsorm: unique value is taken")
+	ErrConflict          = errors.New("natsorm: record was changed by someone else")
+	ErrMissingWhere      = errors.New("natsorm: no condition given")
+	ErrInvalid           = errors.New("natsorm: invalid")
+	ErrSchema            = errors.New("natsorm: schema")
+	ErrCorrupt           = errors.New("natsorm: corrupt record")
+	ErrUnsupportedServer = errors.New("natsorm: unsupported server")
+	ErrUnknownOutcome    = errors.New("natsorm: outcome unknown")
+	ErrClosed            = errors.New("natsorm: closed")
 )
 
 // UniqueError says which unique value was taken, and by whom.
@@ -36,7 +35,7 @@ func (e *UniqueError) Error() string {
 		e.Model, e.Field, e.Value, e.Model, e.Owner)
 }
 
-func (e *UniqueError) Is(target error) bool { return target == Unique }
+func (e *UniqueError) Is(target error) bool { return target == ErrUnique }
 
 // FieldFault is one thing wrong with one field.
 type FieldFault struct {
@@ -68,7 +67,7 @@ func (e *ValidationError) Error() string {
 	return b.String()
 }
 
-func (e *ValidationError) Is(target error) bool { return target == Invalid }
+func (e *ValidationError) Is(target error) bool { return target == ErrInvalid }
 
 // Invalidf is a ValidationError with one fault.
 func Invalidf(model, field, format string, args ...any) error {
@@ -86,5 +85,5 @@ func (e *CorruptError) Error() string {
 	return fmt.Sprintf("natsorm: corrupt %s record at key %q: %v; mend or delete that key", e.Model, e.Key, e.Err)
 }
 
-func (e *CorruptError) Is(target error) bool { return target == Corrupt }
+func (e *CorruptError) Is(target error) bool { return target == ErrCorrupt }
 func (e *CorruptError) Unwrap() error        { return e.Err }

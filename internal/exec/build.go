@@ -34,7 +34,7 @@ func (m *Model) build(ctx context.Context) error {
 		}
 		pool.do(func(ctx context.Context) (int, error) {
 			err := m.writer.Place(ctx, &f)
-			if !errors.Is(err, errs.Unique) {
+			if !errors.Is(err, errs.ErrUnique) {
 				return 1, err
 			}
 			now, e := m.footprint(ctx, f.Record)
@@ -52,7 +52,7 @@ func (m *Model) build(ctx context.Context) error {
 	}
 	if n := len(violations); n > 0 {
 		return fmt.Errorf("%w: %s has %d records whose unique value another has: %s; change them, then define it again",
-			errs.Schema, m.Def.Name, n, strings.Join(violations[:min(n, maxViolations)], "; "))
+			errs.ErrSchema, m.Def.Name, n, strings.Join(violations[:min(n, maxViolations)], "; "))
 	}
 	return nil
 }

@@ -78,7 +78,7 @@ func ready(ctx context.Context, s store.Store, def *schema.Definition) (*schema.
 			return nil, err
 		}
 		if stored == nil {
-			return nil, fmt.Errorf("%w: %s disappeared from the catalogue while its indexes were built", errs.Schema, def.Name)
+			return nil, fmt.Errorf("%w: %s disappeared from the catalogue while its indexes were built", errs.ErrSchema, def.Name)
 		}
 		for i, x := range stored.Indexes {
 			if def.Index(x.Name, x.Unique) >= 0 {
@@ -110,11 +110,11 @@ func building(def *schema.Definition) bool {
 // Load reads a model from the catalogue; ErrNotFound when it has none.
 func Load(ctx context.Context, s store.Store, name string) (*schema.Definition, error) {
 	if err := keys.CheckName(name); err != nil {
-		return nil, fmt.Errorf("%w: model: %w", errs.Schema, err)
+		return nil, fmt.Errorf("%w: model: %w", errs.ErrSchema, err)
 	}
 	def, _, err := load(ctx, s, name)
 	if err == nil && def == nil {
-		err = fmt.Errorf("%w: no model %q in the catalogue; define it first", errs.NotFound, name)
+		err = fmt.Errorf("%w: no model %q in the catalogue; define it first", errs.ErrNotFound, name)
 	}
 	return def, err
 }
@@ -149,10 +149,10 @@ func load(ctx context.Context, s store.Store, name string) (*schema.Definition, 
 func decode(e store.Entry) (*schema.Definition, error) {
 	def := &schema.Definition{}
 	if err := json.Unmarshal(e.Value, def); err != nil {
-		return nil, fmt.Errorf("%w: catalogue key %s can not be read: %w", errs.Schema, e.Key, err)
+		return nil, fmt.Errorf("%w: catalogue key %s can not be read: %w", errs.ErrSchema, e.Key, err)
 	}
 	if def.Format > schema.Format {
-		return nil, fmt.Errorf("%w: catalogue key %s has format %d, written by a newer natsorm; this one knows up to %d: upgrade this program", errs.Schema, e.Key, def.Format, schema.Format)
+		return nil, fmt.Errorf("%w: catalogue key %s has format %d, written by a newer natsorm; this one knows up to %d: upgrade this program", errs.ErrSchema, e.Key, def.Format, schema.Format)
 	}
 	return def, def.Validate()
 }

@@ -199,7 +199,7 @@ func (c *checker) judgeMissing(ctx context.Context, key, record string) error {
 	}
 	if c.repair && fault.Kind != DuplicateValue {
 		err := c.m.writer.Place(ctx, &layout.Footprint{ID: f.ID, Record: f.Record, Entries: only(f.Entries, key), Claims: onlyClaim(f.Claims, key)})
-		if err != nil && !errors.Is(err, errs.Unique) {
+		if err != nil && !errors.Is(err, errs.ErrUnique) {
 			return err
 		}
 		fault.Repaired = err == nil

@@ -226,7 +226,7 @@ func TestCrashAfterEveryStep(t *testing.T) {
 					if steps == 0 {
 						t.Fatal("the scenario wrote nothing")
 					}
-					if err != nil && !errors.Is(err, errs.Unique) && !errors.Is(err, errs.Exists) {
+					if err != nil && !errors.Is(err, errs.ErrUnique) && !errors.Is(err, errs.ErrExists) {
 						t.Fatal(err)
 					}
 					sound(t, m, "without a crash")
@@ -279,7 +279,7 @@ func goOn(t *testing.T, m *exec.Model, when string) {
 			}
 		}
 		err := create(ctx, m, doc(100+i, "Next", email, fmt.Sprint("city ", i)))
-		if held && !errors.Is(err, errs.Unique) || !held && err != nil {
+		if held && !errors.Is(err, errs.ErrUnique) || !held && err != nil {
 			t.Errorf("%s: take %s, held %v: %v", when, email, held, err)
 		}
 	}
@@ -327,7 +327,7 @@ func TestCrashingProcesses(t *testing.T) {
 				crashing := fault.CrashAfter(s, r.IntN(60))
 				mine := on(m, crashing)
 				for !crashing.Crashed() {
-					if err := randomWrite(ctx, mine, r); err != nil && !errors.Is(err, fault.ErrCrashed) && !errors.Is(err, errs.Unique) && !errors.Is(err, errs.Exists) {
+					if err := randomWrite(ctx, mine, r); err != nil && !errors.Is(err, fault.ErrCrashed) && !errors.Is(err, errs.ErrUnique) && !errors.Is(err, errs.ErrExists) {
 						t.Error(err)
 						return
 					}

@@ -167,7 +167,7 @@ func (m *Model) Create(ctx context.Context, doc []byte, footprint *layout.Footpr
 		Keys:   footprint,
 		Next: func(cur store.Entry) ([]byte, error) {
 			if cur.Live() {
-				return nil, errs.Exists
+				return nil, errs.ErrExists
 			}
 			return doc, nil
 		},

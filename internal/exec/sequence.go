@@ -63,7 +63,7 @@ func (q *Sequence) take(ctx context.Context, passed uint64) error {
 		first := uint64(1)
 		if cur.Live() {
 			if first, err = strconv.ParseUint(string(cur.Value), 10, 64); err != nil {
-				return fmt.Errorf("%w: sequence %s holds %q, not a number; put the next free id there", errs.Corrupt, q.key, cur.Value)
+				return fmt.Errorf("%w: sequence %s holds %q, not a number; put the next free id there", errs.ErrCorrupt, q.key, cur.Value)
 			}
 		}
 		first += passed

@@ -70,7 +70,7 @@ func TestStalledUpdateLosesItsUniqueValue(t *testing.T) {
 				t.Errorf("the value of a stalled writer can not be taken: %v", err)
 			}
 		})
-	if !errors.Is(err, errs.Unique) {
+	if !errors.Is(err, errs.ErrUnique) {
 		t.Errorf("the stalled writer got %v", err)
 	}
 	sound(t, m, "at the end")
@@ -110,7 +110,7 @@ func TestFailedWriterLeavesItsNeighboursEntries(t *testing.T) {
 	err := stall(t, s, m, commits,
 		func(ctx context.Context, m *exec.Model) error { return create(ctx, m, doc(1, "Ann", "a@x", "Oslo")) },
 		func(ctx context.Context) {
-			if err := create(ctx, m, doc(1, "Ann", "taken@x", "Oslo")); !errors.Is(err, errs.Unique) {
+			if err := create(ctx, m, doc(1, "Ann", "taken@x", "Oslo")); !errors.Is(err, errs.ErrUnique) {
 				t.Errorf("the second writer got %v", err)
 			}
 		})

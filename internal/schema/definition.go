@@ -155,7 +155,7 @@ func (d *Definition) AddIndex(unique bool, columns ...string) error {
 // Validate reports the first thing that makes a declaration unusable.
 func (d *Definition) Validate() error {
 	if err := keys.CheckName(d.Name); err != nil {
-		return fmt.Errorf("%w: model: %w", errs.Schema, err)
+		return fmt.Errorf("%w: model: %w", errs.ErrSchema, err)
 	}
 	if d.Shards < 1 || d.Shards > maxShards {
 		return d.fault("%d shards; use 1 to %d", d.Shards, maxShards)
@@ -217,7 +217,7 @@ func (d *Definition) validateIndex(x Index) error {
 			return d.fault("%s %s: no column %q", x.Kind(), x.Name, name)
 		}
 		if err := keys.CheckName(name); err != nil {
-			return fmt.Errorf("%w: %s: %s: %w, and can not be indexed", errs.Schema, d.Name, x.Kind(), err)
+			return fmt.Errorf("%w: %s: %s: %w, and can not be indexed", errs.ErrSchema, d.Name, x.Kind(), err)
 		}
 		if !d.Columns[pos].Type.Indexable() {
 			return d.fault("column %s of type %s can not be indexed", name, d.Columns[pos].Type)
@@ -239,7 +239,7 @@ func (d *Definition) columnNames() []string {
 
 // fault is an ErrSchema that names the model.
 func (d *Definition) fault(format string, args ...any) error {
-	return fmt.Errorf("%w: %s: %s", errs.Schema, d.Name, fmt.Sprintf(format, args...))
+	return fmt.Errorf("%w: %s: %s", errs.ErrSchema, d.Name, fmt.Sprintf(format, args...))
 }
 
 func kindName(unique bool) string { return Index{Unique: unique}.Kind() }

@@ -27,15 +27,15 @@ const tagOptions = "primaryKey, auto, index, index:name, unique, unique:name, ve
 // Compile reads the tags of struct type t, once for every Define.
 func Compile(t reflect.Type, name string) (*Struct, error) {
 	if t.Kind() != reflect.Struct {
-		return nil, fmt.Errorf("%w: %s is not a struct; use a struct type, or DefineRecord", errs.Schema, t)
+		return nil, fmt.Errorf("%w: %s is not a struct; use a struct type, or DefineRecord", errs.ErrSchema, t)
 	}
 	if name == "" {
 		name = t.Name()
 		if i := strings.IndexByte(name, '['); i >= 0 {
-			return nil, fmt.Errorf("%w: %s is generic; name the model with natsorm.Name", errs.Schema, t)
+			return nil, fmt.Errorf("%w: %s is generic; name the model with natsorm.Name", errs.ErrSchema, t)
 		}
 		if name == "" {
-			return nil, fmt.Errorf("%w: the struct type has no name; name the model with natsorm.Name", errs.Schema)
+			return nil, fmt.Errorf("%w: the struct type has no name; name the model with natsorm.Name", errs.ErrSchema)
 		}
 	}
 	c := compiler{out: &Struct{Definition: Definition{Format: Format, Name: name, Layout: Native}}}

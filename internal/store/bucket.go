@@ -76,7 +76,7 @@ var _ Store = (*JetStream)(nil)
 // what natsorm uses. The connection stays the caller's.
 func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*JetStream, error) {
 	if !bucketName.MatchString(cfg.Bucket) {
-		return nil, fmt.Errorf("%w: bucket name %q; use letters, digits, _ and -", errs.Invalid, cfg.Bucket)
+		return nil, fmt.Errorf("%w: bucket name %q; use letters, digits, _ and -", errs.ErrInvalid, cfg.Bucket)
 	}
 	if err := checkVersion(nc.ConnectedServerVersion()); err != nil {
 		return nil, err
@@ -138,7 +138,7 @@ func openStream(ctx context.Context, js jetstream.JetStream, cfg Config) (jetstr
 		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another process was faster
 			stream, err = js.Stream(ctx, name)
 		} else if err == nil && !stream.CachedInfo().Config.AllowMsgTTL {
-			return jetstream.StreamConfig{}, fmt.Errorf("%w: the JetStream server ignores per-message TTLs; natsorm needs nats-server %d.%d or later", errs.UnsupportedServer, minMajor, minMinor)
+			return jetstream.StreamConfig{}, fmt.Errorf("%w: the JetStream server ignores per-message TTLs; natsorm needs nats-server %d.%d or later", errs.ErrUnsupportedServer, minMajor, minMinor)
 		}
 	}
 	if err != nil {
@@ -194,10 +194,10 @@ func checkVersion(version string) error {
 	major, err1 := strconv.Atoi(majorText)
 	minor, err2 := strconv.Atoi(minorText)
 	if err1 != nil || err2 != nil {
-		return fmt.Errorf("%w: the server says its version is %q; natsorm needs %d.%d or later", errs.UnsupportedServer, version, minMajor, minMinor)
+		return fmt.Errorf("%w: the server says its version is %q; natsorm needs %d.%d or later", errs.ErrUnsupportedServer, version, minMajor, minMinor)
 	}
 	if major < minMajor || major == minMajor && minor < minMinor {
-		return fmt.Errorf("%w: nats-server %s; natsorm needs %d.%d or later: upgrade the server", errs.UnsupportedServer, version, minMajor, minMinor)
+		return fmt.Errorf("%w: nats-server %s; natsorm needs %d.%d or later: upgrade the server", errs.ErrUnsupportedServer, version, minMajor, minMinor)
 	}
 	return nil
 }

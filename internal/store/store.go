@@ -121,7 +121,7 @@ var (
 	// ErrUnknown says that no answer came: the write may or may not be done.
 	ErrUnknown = errors.New("no answer from the server")
 	// ErrTooLarge says that a value exceeds the payload limit; nothing was sent.
-	ErrTooLarge = fmt.Errorf("%w: value exceeds the server's payload limit", errs.Invalid)
+	ErrTooLarge = fmt.Errorf("%w: value exceeds the server's payload limit", errs.ErrInvalid)
 	// ErrClosed is the answer of a store after Close.
-	ErrClosed = errs.Closed
+	ErrClosed = errs.ErrClosed
 )
