@@ -42,6 +42,7 @@ const (
 	DuplicateValue = ProblemKind(exec.DuplicateValue) // two records have one unique value; change one of them
 	CorruptRecord  = ProblemKind(exec.CorruptRecord)  // a document that can not be read
 	MisplacedKey   = ProblemKind(exec.MisplacedKey)   // a record whose primary key belongs at another key
+	CorruptClaim   = ProblemKind(exec.CorruptClaim)   // a claim without an owner: nobody can take the unique value
 	StrayEntry     = ProblemKind(exec.StrayEntry)     // an entry without a record; harmless
 	StrayClaim     = ProblemKind(exec.StrayClaim)     // a claim whose record has another value; harmless
 )
@@ -95,7 +96,7 @@ type CheckOption func(*checkOptions)
 type checkOptions struct{ repair bool }
 
 // Repair lets Check mend what it finds: it puts entries and claims that are
-// missing and removes stray ones. Duplicate values, corrupt records and
+// missing and removes stray and corrupt ones. Duplicate values, corrupt records and
 // misplaced keys need a decision, and stay.
 func Repair() CheckOption { return func(o *checkOptions) { o.repair = true } }
 

@@ -53,6 +53,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	opts.User, opts.Password = cfg.User, cfg.Pass
 	opts.Timeout = timeout
 	opts.Name = "natsorm"
+	opts.MaxReconnect = -1 // an outage of any length ends
 	opts.AsyncErrorCB = func(_ *nats.Conn, _ *nats.Subscription, err error) {
 		cfg.Logger.Warn("natsorm: connection error", "error", err)
 	}

@@ -1,9 +1,10 @@
 package natsorm
 
 import (
-	"context"
 	"errors"
 	"fmt"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/natsorm/natsorm/internal/errs"
 )
@@ -60,6 +61,11 @@ type ValidationError = errs.ValidationError
 // FieldFault is one fault of a ValidationError: Field and Problem, both text.
 type FieldFault = errs.FieldFault
 
+// PartialError says that an Update, Increment, Destroy or Truncate stopped
+// after it had changed some records: the fields Model, Changed (how many, for
+// sure) and Err (why it stopped), into which errors.Is and errors.As look.
+type PartialError = errs.PartialError
+
 // CorruptError names a stored document that can not be read: the fields Model,
 // Key (in the bucket) and Err. It matches ErrCorrupt.
 type CorruptError = errs.CorruptError
@@ -92,18 +98,13 @@ func (e *BulkError) Unwrap() []error {
 }
 
 // SafeToRetry reports whether the call that returned err surely changed
-// nothing and may succeed when it is made again as it is.
+// nothing, and may succeed when it is made again as it is: because no server
+// took the request. It is false for everything that is not known.
 func SafeToRetry(err error) bool {
-	switch {
-	case err == nil, errors.Is(err, ErrUnknownOutcome), errors.Is(err, ErrClosed),
-		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	var partial *PartialError
+	var bulk *BulkError
+	if errors.As(err, &partial) || errors.As(err, &bulk) || errors.Is(err, ErrUnknownOutcome) {
 		return false
 	}
-	for _, final := range []error{ErrNotFound, ErrCorrupt, ErrExists, ErrUnique, ErrConflict, ErrMissingWhere, ErrInvalid, ErrSchema, ErrUnsupportedServer} {
-		if errors.Is(err, final) {
-			return false
-		}
-	}
-	var bulk *BulkError
-	return !errors.As(err, &bulk)
+	return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrDisconnected)
 }

@@ -30,7 +30,7 @@ func (x *phased) execute(ctx context.Context, p *Plan) (uint64, error) {
 	res := x.w.store.Write(ctx, op)[0]
 	if res.Err != nil {
 		if errors.Is(res.Err, store.ErrUnknown) {
-			return 0, fmt.Errorf("%w: key %s: %w", errs.ErrUnknownOutcome, p.Record, res.Err)
+			return 0, fmt.Errorf("%w, read the record to find out: key %s: %w", errs.ErrUnknownOutcome, p.Record, res.Err)
 		}
 		return 0, res.Err
 	}
@@ -90,7 +90,7 @@ func (x *phased) place(ctx context.Context, p *Plan) error {
 			continue
 		}
 		if i < len(p.Entries) || !errors.Is(res.Err, store.ErrWrongRevision) {
-			return fmt.Errorf("natsorm: prepare %s: put %s: %w", p.Record, ops[i].Key, res.Err)
+			return fmt.Errorf("nothing was committed: put %s: %w", ops[i].Key, res.Err)
 		}
 		revision, err := x.w.claim(ctx, p.Claims[i-len(p.Entries)], p.Owner)
 		if err != nil {

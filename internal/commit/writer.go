@@ -61,8 +61,8 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 	if ch.Assume != nil {
 		cur = *ch.Assume
 		cur.Key = key
-	} else if cur, err = w.store.Get(ctx, key); err != nil {
-		return Outcome{}, err
+	} else if cur, err = w.store.GetLatest(ctx, key); err != nil {
+		return Outcome{}, w.failed(ch.ID, err)
 	}
 	exec := &phased{w: w}
 	for try := 1; ; try++ {
@@ -90,15 +90,20 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 			exec.abandon(ctx, cur)
 			return Outcome{}, err
 		case !errors.Is(err, store.ErrWrongRevision):
-			return Outcome{}, err
+			return Outcome{}, w.failed(ch.ID, err)
 		}
 		if err := backoff(ctx, try); err != nil {
-			return Outcome{}, err
+			return Outcome{}, w.failed(ch.ID, fmt.Errorf("others kept changing it: %w", err))
 		}
 		if cur, err = w.store.GetLatest(ctx, key); err != nil {
-			return Outcome{}, err
+			return Outcome{}, w.failed(ch.ID, err)
 		}
 	}
+}
+
+// failed names the record in an error of the store.
+func (w *Writer) failed(id value.Value, err error) error {
+	return fmt.Errorf("natsorm: write %s %s: %w", w.layout.Def.Name, id.Text(), err)
 }
 
 func (w *Writer) plan(ch Change, cur store.Entry, doc, owner []byte) (*Plan, error) {
@@ -174,6 +179,6 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-t.C:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("natsorm: gave up on a contended record: %w", ctx.Err())
+		return ctx.Err()
 	}
 }

@@ -74,6 +74,19 @@ func Invalidf(model, field, format string, args ...any) error {
 	return &ValidationError{Model: model, Faults: []FieldFault{{Field: field, Problem: fmt.Sprintf(format, args...)}}}
 }
 
+// PartialError says that a call stopped after it had changed some records.
+type PartialError struct {
+	Model   string
+	Changed int // records changed for sure
+	Err     error
+}
+
+func (e *PartialError) Error() string {
+	return fmt.Sprintf("natsorm: stopped after %d %s records were changed: %v", e.Changed, e.Model, e.Err)
+}
+
+func (e *PartialError) Unwrap() error { return e.Err }
+
 // CorruptError names a record whose stored document cannot be read.
 type CorruptError struct {
 	Model string

@@ -10,6 +10,8 @@ import (
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/layout"
+	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/store"
 )
 
 // maxViolations bounds how many duplicates a failed build names.
@@ -41,7 +43,9 @@ func (m *Model) build(ctx context.Context) error {
 			if e == nil && now.Equal(&f) {
 				mu.Lock()
 				defer mu.Unlock()
-				violations = append(violations, err.Error())
+				var unique *errs.UniqueError
+				errors.As(err, &unique)
+				violations = append(violations, fmt.Sprintf("%s %q of %s and %s", unique.Field, unique.Value, unique.Owner, f.ID.Text()))
 			}
 			return 1, e
 		})
@@ -51,7 +55,7 @@ func (m *Model) build(ctx context.Context) error {
 		return fmt.Errorf("natsorm: build the indexes of %s: %w", m.Def.Name, err)
 	}
 	if n := len(violations); n > 0 {
-		return fmt.Errorf("%w: %s has %d records whose unique value another has: %s; change them, then define it again",
+		return fmt.Errorf("%w: %s can not be made unique: %d of its records have a value that another has: %s; change them, then define it again",
 			errs.ErrSchema, m.Def.Name, n, strings.Join(violations[:min(n, maxViolations)], "; "))
 	}
 	return nil
@@ -68,4 +72,30 @@ func (m *Model) footprint(ctx context.Context, key string) (layout.Footprint, er
 		err = &errs.CorruptError{Model: m.Def.Name, Key: key, Err: err}
 	}
 	return f, err
+}
+
+// clear deletes what is left of indexes that are no longer in the catalogue.
+func (m *Model) clear(ctx context.Context, gone []schema.Index) error {
+	pool := newPool(ctx, writers)
+	for _, x := range gone {
+		pattern := keys.IndexEntries(m.Def.Name, x.Name)
+		if x.Unique {
+			pattern = keys.IndexClaims(m.Def.Name, x.Name)
+		}
+		for e, err := range m.store.Scan(pool.ctx, pattern) {
+			if err != nil {
+				pool.fail(err)
+				break
+			}
+			pool.do(func(ctx context.Context) (int, error) {
+				err := m.store.Write(ctx, store.Op{Key: e.Key, Delete: true, Purge: true, Check: true, Expect: e.Revision})[0].Err
+				if errors.Is(err, store.ErrWrongRevision) {
+					err = nil
+				}
+				return 1, err
+			})
+		}
+	}
+	_, err := pool.wait()
+	return err
 }

@@ -29,13 +29,23 @@ func Define(ctx context.Context, s store.Store, code schema.Definition, defaultS
 		return nil, err
 	}
 	m := NewModel(s, def)
-	if !building(def) {
+	todo := building(def, &code)
+	if len(todo) == 0 {
 		return m, nil
 	}
 	if err := m.build(ctx); err != nil {
+		if errors.Is(err, errs.ErrSchema) { // the records do not allow it
+			_, e := settle(ctx, s, def, todo, false)
+			if e == nil {
+				e = m.clear(ctx, todo)
+			}
+			if e != nil {
+				err = errors.Join(err, e)
+			}
+		}
 		return nil, err
 	}
-	if def, err = ready(ctx, s, def); err != nil {
+	if def, err = settle(ctx, s, def, todo, true); err != nil {
 		return nil, err
 	}
 	return NewModel(s, def), nil
@@ -70,8 +80,8 @@ func register(ctx context.Context, s store.Store, code, fresh schema.Definition)
 	}
 }
 
-// ready marks the indexes of def, which are built, in the catalogue.
-func ready(ctx context.Context, s store.Store, def *schema.Definition) (*schema.Definition, error) {
+// settle ends the building of indexes in the catalogue: they are ready, or go.
+func settle(ctx context.Context, s store.Store, def *schema.Definition, built []schema.Index, ready bool) (*schema.Definition, error) {
 	for {
 		stored, entry, err := load(ctx, s, def.Name)
 		if err != nil {
@@ -80,8 +90,11 @@ func ready(ctx context.Context, s store.Store, def *schema.Definition) (*schema.
 		if stored == nil {
 			return nil, fmt.Errorf("%w: %s disappeared from the catalogue while its indexes were built", errs.ErrSchema, def.Name)
 		}
+		stored.Indexes = slices.DeleteFunc(stored.Indexes, func(x schema.Index) bool {
+			return !ready && x.State == schema.Building && among(built, x)
+		})
 		for i, x := range stored.Indexes {
-			if def.Index(x.Name, x.Unique) >= 0 {
+			if ready && among(built, x) {
 				stored.Indexes[i].State = schema.Ready
 			}
 		}
@@ -98,13 +111,19 @@ func ready(ctx context.Context, s store.Store, def *schema.Definition) (*schema.
 	}
 }
 
-func building(def *schema.Definition) bool {
+// building are the indexes that code declares and that are not ready. Others
+// are their declarers' to build.
+func building(def, code *schema.Definition) (out []schema.Index) {
 	for _, x := range def.Indexes {
-		if x.State != schema.Ready {
-			return true
+		if x.State != schema.Ready && among(code.Indexes, x) {
+			out = append(out, x)
 		}
 	}
-	return false
+	return out
+}
+
+func among(list []schema.Index, x schema.Index) bool {
+	return slices.ContainsFunc(list, func(y schema.Index) bool { return x.Name == y.Name && x.Unique == y.Unique })
 }
 
 // Load reads a model from the catalogue; ErrNotFound when it has none.
@@ -154,6 +173,9 @@ func decode(e store.Entry) (*schema.Definition, error) {
 	if def.Format > schema.Format {
 		return nil, fmt.Errorf("%w: catalogue key %s has format %d, written by a newer natsorm; this one knows up to %d: upgrade this program", errs.ErrSchema, e.Key, def.Format, schema.Format)
 	}
+	if def.Layout != schema.Native {
+		return nil, fmt.Errorf("%w: catalogue key %s has layout %q, which this natsorm does not know: upgrade this program", errs.ErrSchema, e.Key, def.Layout)
+	}
 	return def, def.Validate()
 }
 
@@ -162,5 +184,9 @@ func save(ctx context.Context, s store.Store, def *schema.Definition, expect uin
 	if err != nil {
 		return err
 	}
-	return s.Write(ctx, store.Op{Key: keys.Schema(def.Name), Value: raw, Check: true, Expect: expect})[0].Err
+	err = s.Write(ctx, store.Op{Key: keys.Schema(def.Name), Value: raw, Check: true, Expect: expect})[0].Err
+	if err != nil {
+		err = fmt.Errorf("natsorm: write %s to the catalogue: %w", def.Name, err)
+	}
+	return err
 }

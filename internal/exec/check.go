@@ -8,7 +8,6 @@ import (
 
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/keys"
-	"github.com/natsorm/natsorm/internal/layout"
 	"github.com/natsorm/natsorm/internal/store"
 )
 
@@ -21,6 +20,7 @@ const (
 	DuplicateValue FaultKind = "duplicate value" // another record has the unique value
 	CorruptRecord  FaultKind = "corrupt record"  // its document can not be read
 	MisplacedKey   FaultKind = "misplaced key"   // its primary key belongs at another key
+	CorruptClaim   FaultKind = "corrupt claim"   // it names no owner: nobody can take the unique value
 	StrayEntry     FaultKind = "stray entry"     // harmless: readers drop it
 	StrayClaim     FaultKind = "stray claim"     // harmless: the next writer takes it
 )
@@ -125,7 +125,15 @@ func (c *checker) readClaims(ctx context.Context) error {
 		owner, err := c.m.Layout.ReadOwner(e.Value)
 		record, ok := c.expected[e.Key]
 		switch {
-		case ok && err == nil && record == c.m.Layout.RecordKey(owner):
+		case err != nil:
+			fault := Fault{Kind: CorruptClaim, Key: e.Key, Record: record, Detail: err.Error()}
+			if c.repair {
+				// A record that holds the value gets a new one, as it misses its own.
+				res := c.m.store.Write(ctx, store.Op{Key: e.Key, Delete: true, Purge: true, Check: true, Expect: e.Revision})[0]
+				fault.Repaired = res.Err == nil
+			}
+			c.report.Faults = append(c.report.Faults, fault)
+		case ok && record == c.m.Layout.RecordKey(owner):
 			delete(c.expected, e.Key)
 		case !ok:
 			c.stray = append(c.stray, e)
@@ -198,8 +206,8 @@ func (c *checker) judgeMissing(ctx context.Context, key, record string) error {
 		}
 	}
 	if c.repair && fault.Kind != DuplicateValue {
-		err := c.m.writer.Place(ctx, &layout.Footprint{ID: f.ID, Record: f.Record, Entries: only(f.Entries, key), Claims: onlyClaim(f.Claims, key)})
-		if err != nil && !errors.Is(err, errs.ErrUnique) {
+		err := c.m.writer.Place(ctx, f.Only(key))
+		if err != nil && !errors.Is(err, errs.ErrUnique) && !errors.Is(err, errs.ErrCorrupt) {
 			return err
 		}
 		fault.Repaired = err == nil
@@ -215,8 +223,7 @@ func (c *checker) judgeStray(ctx context.Context, e store.Entry) error {
 	if c.m.isClaim(e.Key) {
 		owner, err := c.m.Layout.ReadOwner(e.Value)
 		if err != nil {
-			c.report.Faults = append(c.report.Faults, Fault{Kind: MissingClaim, Key: e.Key, Detail: "the claim names no owner: " + err.Error()})
-			return nil
+			return nil // it was read a moment ago, and has changed
 		}
 		fault.Kind, fault.Record = StrayClaim, c.m.Layout.RecordKey(owner)
 	}
@@ -263,22 +270,4 @@ func (m *Model) isOf(key string, unique bool) bool {
 	}
 	i := m.Def.Index(tokens[2], unique)
 	return i >= 0 && len(m.Def.Indexes[i].Columns) == columns
-}
-
-func only(list []string, key string) []string {
-	for _, e := range list {
-		if e == key {
-			return []string{e}
-		}
-	}
-	return nil
-}
-
-func onlyClaim(list []layout.Claim, key string) []layout.Claim {
-	for _, c := range list {
-		if c.Key == key {
-			return []layout.Claim{c}
-		}
-	}
-	return nil
 }

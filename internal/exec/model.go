@@ -208,7 +208,16 @@ func (m *Model) Modify(ctx context.Context, p plan.Plan, mutate Mutation) (int, 
 		pool.fail(err)
 		break
 	}
-	return pool.wait()
+	n, err := pool.wait()
+	return n, m.partial(n, err)
+}
+
+// partial marks an error after which some records are changed.
+func (m *Model) partial(changed int, err error) error {
+	if err == nil || changed == 0 {
+		return err
+	}
+	return &errs.PartialError{Model: m.Def.Name, Changed: changed, Err: err}
 }
 
 func (m *Model) modify(ctx context.Context, id value.Value, assume *store.Entry, selects func(store.Entry) (bool, error), mutate Mutation) (int, error) {
@@ -282,9 +291,9 @@ func (m *Model) Truncate(ctx context.Context) error {
 			return 1, err
 		})
 	}
-	if _, err := pool.wait(); err != nil {
-		return err
+	n, err := pool.wait()
+	if err == nil {
+		_, err = m.Check(ctx, true)
 	}
-	_, err := m.Check(ctx, true)
-	return err
+	return m.partial(n, err)
 }

@@ -2,7 +2,10 @@ package exec
 
 import (
 	"context"
+	"errors"
 	"sync"
+
+	"github.com/natsorm/natsorm/internal/errs"
 )
 
 // pool runs work on a bounded number of goroutines and adds up what it did.
@@ -44,11 +47,12 @@ func (p *pool) do(work func(context.Context) (int, error)) {
 	})
 }
 
-// fail records the first error and lets no more work begin.
+// fail records the first error, or one that leaves an outcome unknown, and lets
+// no more work begin.
 func (p *pool) fail(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.err == nil {
+	if p.err == nil || errors.Is(err, errs.ErrUnknownOutcome) {
 		p.err = err
 		p.cancel()
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/natsorm/natsorm/internal/errs"
@@ -24,20 +23,26 @@ type Sequence struct {
 	store store.Store
 	key   string
 
-	mu        sync.Mutex
-	next, end uint64 // this process's block
+	turn      chan struct{} // holds one token; who has it may use next and end
+	next, end uint64        // this process's block
 }
 
 // NewSequence is the sequence of a model.
 func NewSequence(s store.Store, model string) *Sequence {
-	return &Sequence{store: s, key: keys.Sequence(model)}
+	q := &Sequence{store: s, key: keys.Sequence(model), turn: make(chan struct{}, 1)}
+	q.turn <- struct{}{}
+	return q
 }
 
 // Next is an id that nobody else gets. With skip, as many ids are passed over
 // first: records with ids of their own may have taken them.
 func (q *Sequence) Next(ctx context.Context, skip uint64) (uint64, error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
+	select {
+	case <-q.turn:
+		defer func() { q.turn <- struct{}{} }()
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
 	if q.next+skip >= q.end {
 		passed := uint64(0)
 		if q.next+skip > q.end {
@@ -74,7 +79,7 @@ func (q *Sequence) take(ctx context.Context, passed uint64) error {
 			return nil
 		}
 		if !errors.Is(res.Err, store.ErrWrongRevision) {
-			return res.Err
+			return fmt.Errorf("natsorm: take ids from %s: %w", q.key, res.Err)
 		}
 		t := time.NewTimer(rand.N(2 * time.Millisecond))
 		select {

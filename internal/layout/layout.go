@@ -60,17 +60,23 @@ type Claim struct {
 
 // Holds reports whether key is one of the footprint's entries or claims.
 func (f *Footprint) Holds(key string) bool {
+	return slices.Contains(f.Entries, key) || slices.ContainsFunc(f.Claims, func(c Claim) bool { return c.Key == key })
+}
+
+// Only is the footprint with just this entry or claim.
+func (f *Footprint) Only(key string) *Footprint {
+	out := &Footprint{ID: f.ID, Record: f.Record}
 	for _, e := range f.Entries {
 		if e == key {
-			return true
+			out.Entries = []string{e}
 		}
 	}
 	for _, c := range f.Claims {
 		if c.Key == key {
-			return true
+			out.Claims = []Claim{c}
 		}
 	}
-	return false
+	return out
 }
 
 // Equal reports whether two footprints have the same entries and claims.

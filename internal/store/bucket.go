@@ -30,9 +30,9 @@ const (
 	// message ids. The server holds all of them in memory.
 	duplicateWindow = 30 * time.Second
 
-	// MarkerTTL is how long a delete marker stays. No request may be in flight
+	// markerTTL is how long a delete marker stays. No request may be in flight
 	// for longer; without it a bucket would only ever grow.
-	MarkerTTL = time.Hour
+	markerTTL = time.Hour
 
 	// upgradeTimeout bounds the attempt to upgrade an existing bucket: without
 	// permission for it, the server does not answer at all.
@@ -46,6 +46,10 @@ type Config struct {
 	Storage  jetstream.StorageType
 	History  uint8
 	Logger   *slog.Logger
+
+	// MarkerTTL is how long delete markers stay, in whole seconds. Defaults to
+	// an hour.
+	MarkerTTL time.Duration
 }
 
 var bucketName = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
@@ -65,8 +69,11 @@ type JetStream struct {
 	markerTTL  bool // a message can have a TTL
 	history    bool // more than one revision of a key is kept
 	maxMsgSize int  // the bucket's own limit, 0 for none
+	marker     time.Duration
+	logger     *slog.Logger
 
 	mu        sync.Mutex
+	closing   bool
 	consumers map[*consumer]struct{} // on the server
 }
 
@@ -75,8 +82,14 @@ var _ Store = (*JetStream)(nil)
 // Open opens the bucket, making it when absent and upgrading it when it lacks
 // what natsorm uses. The connection stays the caller's.
 func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*JetStream, error) {
+	if cfg.MarkerTTL == 0 {
+		cfg.MarkerTTL = markerTTL
+	}
 	if !bucketName.MatchString(cfg.Bucket) {
 		return nil, fmt.Errorf("%w: bucket name %q; use letters, digits, _ and -", errs.ErrInvalid, cfg.Bucket)
+	}
+	if !nc.IsConnected() {
+		return nil, fmt.Errorf("natsorm: open bucket %q: %w", cfg.Bucket, nats.ErrDisconnected)
 	}
 	if err := checkVersion(nc.ConnectedServerVersion()); err != nil {
 		return nil, err
@@ -111,6 +124,8 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*JetStream, error) {
 		markerTTL:  conf.AllowMsgTTL,
 		history:    conf.MaxMsgsPerSubject != 1,
 		maxMsgSize: max(0, int(conf.MaxMsgSize)),
+		marker:     cfg.MarkerTTL,
+		logger:     cfg.Logger,
 		consumers:  map[*consumer]struct{}{},
 	}, nil
 }
@@ -119,6 +134,7 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*JetStream, error) {
 // that wait end with ErrClosed.
 func (s *JetStream) Close() {
 	s.mu.Lock()
+	s.closing = true
 	open := slices.Collect(maps.Keys(s.consumers))
 	s.mu.Unlock()
 	for _, c := range open {

@@ -21,7 +21,11 @@ const (
 
 	// A consumer that nobody asks for anything is removed by the server after
 	// this time: what is left when this process dies.
-	inactiveThreshold = 30 * time.Second
+	// It is long because a scan asks for nothing while its reader is busy.
+	inactiveThreshold = 5 * time.Minute
+
+	// removeTimeout bounds the removal of a consumer.
+	removeTimeout = time.Second
 
 	// While a feed waits for changes, the server says this often that it is
 	// still there; after two omissions it is not.
@@ -41,10 +45,11 @@ type consumer struct {
 	inbox   string
 	sub     *nats.Subscription
 	msgs    chan *nats.Msg
-	wait    bool   // requests wait for messages, with heartbeats, rather than end when there are none
-	pending uint64 // at creation
-	asked   int    // messages requested and not yet come
-	seen    uint64 // the last consumer sequence
+	wait    bool      // requests wait for messages, with heartbeats, rather than end when there are none
+	pending uint64    // at creation
+	asked   int       // messages requested and not yet come
+	seen    uint64    // the last consumer sequence
+	heard   time.Time // when the server was last heard of while nothing was buffered
 	status  chan nats.Status
 }
 
@@ -94,8 +99,14 @@ func (s *JetStream) newConsumer(ctx context.Context, pattern string, start from)
 	}
 	c.pending = resp.Pending
 	s.mu.Lock()
+	closing := s.closing
 	s.consumers[c] = struct{}{}
 	s.mu.Unlock()
+	if closing {
+		c.close()
+		return nil, ErrClosed
+	}
+	c.heard = time.Now()
 	return c, nil
 }
 
@@ -110,9 +121,11 @@ func (c *consumer) remove() {
 	c.s.mu.Lock()
 	delete(c.s.consumers, c)
 	c.s.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), defaultTimeout)
+	if !c.s.nc.IsConnected() {
+		return // the server removes it by itself after inactiveThreshold
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), removeTimeout)
 	defer cancel()
-	// Unanswered, the server removes it by itself after inactiveThreshold.
 	_, _ = c.s.req.one(ctx, "$JS.API.CONSUMER.DELETE."+c.s.stream+"."+c.name, nil)
 }
 
@@ -195,6 +208,7 @@ func (c *consumer) receive(ctx context.Context) (*nats.Msg, error) {
 		if !ok {
 			return nil, c.gone()
 		}
+		c.heard = time.Now()
 		return m, nil
 	case <-c.status: // the connection came back: requests from before are lost
 		return nil, errLost

@@ -14,7 +14,7 @@ import (
 const (
 	// After an outage of this length delete markers may be gone, so that
 	// deletions would go unnoticed: the feed starts over.
-	resyncAfter = MarkerTTL / 2
+	resyncAfter = markerTTL / 2
 
 	// A bucket that is gone for this long is not being restored.
 	deletedAfter = 10 * time.Second
@@ -30,8 +30,9 @@ type feed struct {
 	c       *consumer
 	created time.Time // the stream's, to notice another under its name
 	last    uint64    // the last revision delivered
-	contact time.Time // when the server was last heard of
+	contact time.Time // until when nothing can have been missed
 	loading bool      // CaughtUp has not been said
+	queue   []Event   // the end of what was there at the start
 	status  chan nats.Status
 }
 
@@ -67,7 +68,7 @@ func (f *feed) start(ctx context.Context, at from) (err error) {
 	if err == nil {
 		f.c.status = f.status
 		f.c.wait = !f.loading // loading ends with "no messages" at the latest
-		f.contact = time.Now()
+		f.contact = f.c.heard
 	}
 	return err
 }
@@ -81,6 +82,11 @@ func (f *feed) Close() {
 
 func (f *feed) Next(ctx context.Context) (Event, error) {
 	for {
+		if len(f.queue) > 0 {
+			ev := f.queue[0]
+			f.queue = f.queue[1:]
+			return ev, nil
+		}
 		if f.c == nil {
 			resync, err := f.resume(ctx)
 			if err != nil {
@@ -91,9 +97,13 @@ func (f *feed) Next(ctx context.Context) (Event, error) {
 			}
 		}
 		if f.loading && f.c.pending == 0 {
-			return f.caughtUp(), nil
+			if err := f.catchUp(ctx); err != nil {
+				return Event{}, err
+			}
+			continue
 		}
 		m, d, err := f.c.next(ctx)
+		f.contact = later(f.contact, later(f.c.heard, d.at))
 		switch {
 		case errors.Is(err, errLost):
 			f.c.close()
@@ -102,9 +112,9 @@ func (f *feed) Next(ctx context.Context) (Event, error) {
 		case err != nil:
 			return Event{}, err
 		case m == nil: // what was pending is gone
-			return f.caughtUp(), nil
+			f.c.pending = 0
+			continue
 		}
-		f.contact = time.Now()
 		f.c.pending = d.pending
 		if d.revision <= f.last {
 			continue
@@ -118,11 +128,25 @@ func (f *feed) Next(ctx context.Context) (Event, error) {
 	}
 }
 
-func (f *feed) caughtUp() Event {
+// catchUp ends the loading: it reads what the consumer, by its own count, has
+// not to deliver any more, as a scan does, and then says CaughtUp.
+func (f *feed) catchUp(ctx context.Context) error {
+	for more := true; more; {
+		var found []Entry
+		var err error
+		if found, more, err = f.s.after(ctx, f.pattern, f.last, tailBatch); err != nil {
+			return err
+		}
+		for _, e := range found {
+			f.last = e.Revision
+			f.queue = append(f.queue, Event{Kind: Changed, Entry: e})
+		}
+	}
+	f.queue = append(f.queue, Event{Kind: CaughtUp})
 	f.loading = false
 	f.c.wait = true
 	f.c.asked = 0 // the server ends what was asked before with "no messages"
-	return Event{Kind: CaughtUp}
+	return nil
 }
 
 // resume finds out what continues the feed after a loss, and starts it: the
@@ -130,6 +154,7 @@ func (f *feed) caughtUp() Event {
 func (f *feed) resume(ctx context.Context) (resync bool, err error) {
 	wait := resumePause
 	began := time.Now()
+	f.s.logger.Warn("natsorm: a watch lost the server, and resumes", "pattern", f.pattern, "revision", f.last)
 	for {
 		info, err := f.stream(ctx)
 		if err == nil {
@@ -162,4 +187,11 @@ func (f *feed) resume(ctx context.Context) (resync bool, err error) {
 		}
 		wait = min(2*wait, maxPause)
 	}
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }

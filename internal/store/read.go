@@ -41,32 +41,41 @@ func (s *JetStream) GetLatest(ctx context.Context, key string) (Entry, error) {
 	if !s.replicated && s.direct {
 		return s.Get(ctx, key)
 	}
-	body, err := json.Marshal(map[string]string{"last_by_subj": s.prefix + key})
+	e, err := s.fromLeader(ctx, map[string]any{"last_by_subj": s.prefix + key})
+	e.Key = key
+	return e, err
+}
+
+// fromLeader asks the stream's leader for one message; an absent one has no
+// revision.
+func (s *JetStream) fromLeader(ctx context.Context, req map[string]any) (Entry, error) {
+	body, err := json.Marshal(req)
 	if err != nil {
 		return Entry{}, err
 	}
 	m, err := s.req.one(ctx, "$JS.API.STREAM.MSG.GET."+s.stream, body)
 	if err != nil {
-		return Entry{}, fmt.Errorf("natsorm: get %q from the leader: %w", key, err)
+		return Entry{}, fmt.Errorf("natsorm: get from the leader: %w", err)
 	}
 	var resp struct {
 		Error   *jetstream.APIError `json:"error"`
 		Message struct {
+			Subject  string `json:"subject"`
 			Sequence uint64 `json:"seq"`
 			Header   []byte `json:"hdrs"`
 			Data     []byte `json:"data"`
 		} `json:"message"`
 	}
 	if err := json.Unmarshal(m.Data, &resp); err != nil {
-		return Entry{}, fmt.Errorf("natsorm: get %q from the leader: %w", key, err)
+		return Entry{}, fmt.Errorf("natsorm: get from the leader: %w", err)
 	}
 	if resp.Error != nil {
 		if resp.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound {
-			return Entry{Key: key}, nil
+			return Entry{}, nil
 		}
-		return Entry{}, fmt.Errorf("natsorm: get %q from the leader: %w", key, resp.Error)
+		return Entry{}, fmt.Errorf("natsorm: get from the leader: %w", resp.Error)
 	}
-	e := Entry{Key: key, Revision: resp.Message.Sequence, Value: resp.Message.Data}
+	e := Entry{Key: strings.TrimPrefix(resp.Message.Subject, s.prefix), Revision: resp.Message.Sequence, Value: resp.Message.Data}
 	if len(resp.Message.Header) > 0 {
 		h, err := nats.DecodeHeadersMsg(resp.Message.Header)
 		if err != nil {
@@ -227,6 +236,48 @@ func (s *JetStream) multi(ctx context.Context, keys []string, found func(Entry))
 			return nil
 		}
 	}
+}
+
+// after reads the messages under a pattern that follow a revision, at most n.
+// more is true when others follow these. With direct get it is one isolated
+// request; without, one message at a time, from the leader.
+func (s *JetStream) after(ctx context.Context, pattern string, revision uint64, n int) (found []Entry, more bool, err error) {
+	req := map[string]any{"seq": revision + 1, "next_by_subj": s.prefix + pattern}
+	if !s.direct {
+		e, err := s.fromLeader(ctx, req)
+		if err != nil || e.Revision == 0 {
+			return nil, false, err
+		}
+		return []Entry{e}, true, nil
+	}
+	req["batch"] = n
+	body, err := json.Marshal(req)
+	if err != nil {
+		return nil, false, err
+	}
+	msgs, err := s.req.many(ctx, "$JS.API.DIRECT.GET."+s.stream, body, func(m *nats.Msg) bool {
+		return m.Header.Get("Status") != ""
+	})
+	if err != nil {
+		return nil, false, fmt.Errorf("natsorm: get what follows revision %d: %w", revision, err)
+	}
+	end := msgs[len(msgs)-1].Header
+	switch end.Get("Status") {
+	case "204":
+	case "404":
+		return nil, false, nil
+	default:
+		return nil, false, fmt.Errorf("natsorm: get what follows revision %d: server answered %s %s", revision, end.Get("Status"), end.Get("Description"))
+	}
+	for _, m := range msgs[:len(msgs)-1] {
+		e, err := s.entry(m)
+		if err != nil {
+			return nil, false, err
+		}
+		found = append(found, e)
+	}
+	pending := end.Get("Nats-Num-Pending")
+	return found, len(found) > 0 && pending != "" && pending != "0", nil
 }
 
 // Match reads up to maxMulti entries in one request; more, and everything

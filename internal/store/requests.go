@@ -13,8 +13,18 @@ import (
 )
 
 const (
+	// silence is how long a request waits for its next reply. One that only
+	// reads is then sent again, as long as its context allows.
+	silence = 5 * time.Second
+
 	// defaultTimeout bounds a request whose context has no deadline.
 	defaultTimeout = 5 * time.Second
+
+	// A lost reply is asked for again after this time, which doubles.
+	firstSilence = time.Second
+
+	// maxIdleLanes is how many lanes are kept for later calls.
+	maxIdleLanes = 128
 
 	// A request that no server takes, as while a leader is elected, is sent
 	// again this often; the server has not seen it, so that is safe.
@@ -36,7 +46,8 @@ var errNoAnswer = errors.New("no answer in time")
 // a goroutine between reader and caller, which costs a fifth of the time of an
 // in-process request.
 type requests struct {
-	nc *nats.Conn
+	nc    *nats.Conn
+	alive *lane // on which nothing comes; its end is the connection's
 
 	mu     sync.Mutex
 	free   []*lane // the last one used is the next one taken
@@ -55,12 +66,11 @@ type lane struct {
 
 func newRequests(nc *nats.Conn) (*requests, error) {
 	r := &requests{nc: nc, done: make(chan struct{})}
-	l, err := r.newLane() // so that a connection which can not subscribe fails here
-	if err != nil {
+	var err error
+	if r.alive, err = r.newLane(); err != nil {
 		return nil, err
 	}
-	l.sub.SetClosedHandler(func(string) { r.fail(fmt.Errorf("%w: %w", ErrClosed, nats.ErrConnectionClosed)) })
-	r.free = append(r.free, l)
+	r.alive.sub.SetClosedHandler(func(string) { r.fail(fmt.Errorf("%w: %w", ErrClosed, nats.ErrConnectionClosed)) })
 	return r, nil
 }
 
@@ -68,7 +78,7 @@ func newRequests(nc *nats.Conn) (*requests, error) {
 func (r *requests) close() {
 	r.fail(ErrClosed)
 	r.mu.Lock()
-	idle := r.free
+	idle := append(r.free, r.alive)
 	r.free = nil
 	r.mu.Unlock()
 	for _, l := range idle { // not under the lock: it calls fail
@@ -122,9 +132,11 @@ func (r *requests) take() (*lane, error) {
 	return r.newLane()
 }
 
-func (r *requests) give(l *lane) {
+// give returns a lane whose call got all its replies. One that broke off would
+// meet the late ones again, and is closed instead.
+func (r *requests) give(l *lane, complete bool) {
 	r.mu.Lock()
-	open := r.closed == nil
+	open := complete && r.closed == nil && len(r.free) < maxIdleLanes
 	if open {
 		r.free = append(r.free, l)
 	}
@@ -156,23 +168,27 @@ func (l *lane) answers(m *nats.Msg) (n int, ok bool) {
 	return n, err == nil
 }
 
-// collect gives replies to got until it says that there are no more to come.
-func (r *requests) collect(ctx context.Context, l *lane, got func(n int, m *nats.Msg) (more bool)) error {
-	var timeout <-chan time.Time
-	if _, ok := ctx.Deadline(); !ok {
-		l.timer.Reset(defaultTimeout)
-		defer l.timer.Stop()
-		timeout = l.timer.C
-	}
-	for {
+// collect gives replies to got until it says that there are no more to come,
+// or until none has come for a time.
+func (r *requests) collect(ctx context.Context, l *lane, quiet time.Duration, got func(n int, m *nats.Msg) (more bool)) error {
+	l.timer.Reset(quiet)
+	defer l.timer.Stop()
+	for replies := 0; ; {
 		select {
 		case m := <-l.msgs:
-			if n, ok := l.answers(m); ok && !got(n, m) {
+			n, ok := l.answers(m)
+			if !ok {
+				continue
+			}
+			if !got(n, m) {
 				return nil
+			}
+			if replies++; replies%64 == 0 {
+				l.timer.Reset(quiet)
 			}
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-timeout:
+		case <-l.timer.C:
 			return errNoAnswer
 		case <-r.done:
 			return r.err()
@@ -182,7 +198,7 @@ func (r *requests) collect(ctx context.Context, l *lane, got func(n int, m *nats
 
 // one sends a request that has one reply.
 func (r *requests) one(ctx context.Context, subject string, data []byte) (reply *nats.Msg, err error) {
-	err = r.request(ctx, subject, data, func(m *nats.Msg) bool {
+	err = r.request(ctx, subject, data, func() {}, func(m *nats.Msg) bool {
 		reply = m
 		return false
 	})
@@ -191,39 +207,63 @@ func (r *requests) one(ctx context.Context, subject string, data []byte) (reply 
 
 // many sends a request that has replies until last is true of one.
 func (r *requests) many(ctx context.Context, subject string, data []byte, last func(*nats.Msg) bool) (replies []*nats.Msg, err error) {
-	err = r.request(ctx, subject, data, func(m *nats.Msg) bool {
+	err = r.request(ctx, subject, data, func() { replies = nil }, func(m *nats.Msg) bool {
 		replies = append(replies, m)
 		return !last(m)
 	})
 	return replies, err
 }
 
-// request sends a request, again while nobody takes it.
-func (r *requests) request(ctx context.Context, subject string, data []byte, got func(*nats.Msg) (more bool)) error {
+// request sends a request that only reads, or may be repeated: again while
+// nobody takes it, and again from the start when its replies stop coming, as
+// they do when the connection breaks.
+func (r *requests) request(ctx context.Context, subject string, data []byte, begin func(), got func(*nats.Msg) (more bool)) error {
+	_, patient := ctx.Deadline()
+	quiet := firstSilence
+	untaken := 0
+	for waited := time.Duration(0); ; {
+		taken, err := r.attempt(ctx, subject, data, quiet, begin, got)
+		switch {
+		case errors.Is(err, errNoAnswer):
+			waited += quiet
+			if !patient && waited >= defaultTimeout {
+				return fmt.Errorf("%q: %w", subject, err)
+			}
+			quiet = min(2*quiet, silence)
+		case err != nil || taken:
+			return err
+		default:
+			untaken++
+			if err := pause(ctx, untaken, subject); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// attempt sends a request once; taken is false when nobody takes it.
+func (r *requests) attempt(ctx context.Context, subject string, data []byte, quiet time.Duration, begin func(), got func(*nats.Msg) (more bool)) (taken bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
 	l, err := r.take()
 	if err != nil {
-		return err
+		return false, err
 	}
-	defer r.give(l)
-	for try := 1; ; try++ {
-		if err := r.nc.PublishRequest(subject, l.reply(try), data); err != nil {
-			return err
-		}
-		taken := true
-		err := r.collect(ctx, l, func(_ int, m *nats.Msg) bool {
-			if noResponders(m) {
-				taken = false
-				return false
-			}
-			return got(m)
-		})
-		if err != nil || taken {
-			return err
-		}
-		if err := pause(ctx, try, subject); err != nil {
-			return err
-		}
+	defer func() { r.give(l, err == nil) }()
+	if err := r.nc.PublishRequest(subject, l.reply(0), data); err != nil {
+		return false, err
 	}
+	begin()
+	taken = true
+	err = r.collect(ctx, l, quiet, func(_ int, m *nats.Msg) bool {
+		if noResponders(m) {
+			taken = false
+			return false
+		}
+		return got(m)
+	})
+	return taken, err
 }
 
 // all publishes messages and waits for a reply to each. A nil reply has its
@@ -238,12 +278,16 @@ func (r *requests) all(ctx context.Context, msgs []*nats.Msg) ([]*nats.Msg, []er
 			}
 		}
 	}
+	if err := ctx.Err(); err != nil {
+		fill(err) // nothing is sent, so the outcome is known
+		return replies, errs
+	}
 	l, err := r.take()
 	if err != nil {
 		fill(err)
 		return replies, errs
 	}
-	defer r.give(l)
+	defer func() { r.give(l, err == nil) }()
 	missing := 0
 	for i, m := range msgs {
 		m.Reply = l.reply(i)
@@ -254,7 +298,7 @@ func (r *requests) all(ctx context.Context, msgs []*nats.Msg) ([]*nats.Msg, []er
 	if missing == 0 {
 		return replies, errs
 	}
-	err = r.collect(ctx, l, func(n int, m *nats.Msg) bool {
+	err = r.collect(ctx, l, silence, func(n int, m *nats.Msg) bool {
 		if n < len(replies) && replies[n] == nil {
 			replies[n] = m
 			missing--

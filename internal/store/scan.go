@@ -8,8 +8,12 @@ import (
 	"iter"
 )
 
-// scanRestarts bounds how often one scan goes on with a new consumer.
+// scanRestarts bounds how often a scan goes on with a new consumer without
+// getting any further.
 const scanRestarts = 5
+
+// tailBatch is how many messages one request for a scan's last part asks for.
+const tailBatch = 1000
 
 // Scan reads the last message of every key under the pattern, with a consumer
 // that starts at each key's last message.
@@ -17,15 +21,25 @@ const scanRestarts = 5
 // The server lists those messages at the start, in stream order, and goes on
 // with what is written later. A key that is overwritten before its turn is
 // missing from the list and comes later; one that is overwritten after its
-// turn comes twice. So the scan reads on until nothing is pending, and passes
-// over what it has delivered: it remembers 64 random bits for each key.
+// turn comes twice. So the scan reads on to the end, and passes over what it
+// has delivered: it remembers 64 random bits for each key.
+//
+// The consumer's word that nothing is pending is not the end: an overwrite
+// takes the old message off its count before it puts the new one on. What
+// follows the last message delivered is then read by batched direct gets. Each
+// of them is isolated from writes, so the one that says that no more follows
+// has seen, at one instant, every key that was not delivered before.
 func (s *JetStream) Scan(ctx context.Context, pattern string) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		sc := scan{s: s, pattern: pattern, seed: maphash.MakeSeed(), seen: map[uint64]struct{}{}}
+		sc := scan{s: s, pattern: pattern, seed: maphash.MakeSeed(), seen: map[uint64]struct{}{}, yield: yield}
 		for try := 0; ; try++ {
-			more, err := sc.run(ctx, yield)
-			if !more {
+			before := sc.last
+			err := sc.run(ctx)
+			if sc.broken {
 				return
+			}
+			if sc.last > before {
+				try = 0
 			}
 			if errors.Is(err, errLost) && try < scanRestarts && ctx.Err() == nil {
 				continue
@@ -44,35 +58,68 @@ type scan struct {
 	seed    maphash.Seed
 	seen    map[uint64]struct{}
 	last    uint64 // the last revision delivered; a new consumer passes over what is not after it
+	yield   func(Entry, error) bool
+	broken  bool // the reader broke off
 }
 
-// run scans with one consumer. more is false when the reader broke off.
-func (sc *scan) run(ctx context.Context, yield func(Entry, error) bool) (more bool, err error) {
+// run scans with one consumer.
+func (sc *scan) run(ctx context.Context) error {
 	c, err := sc.s.newConsumer(ctx, sc.pattern, from{})
 	if err != nil {
-		return true, err
+		return err
 	}
 	defer c.close()
 	if c.pending == 0 {
-		return true, nil
+		return nil
 	}
 	for {
 		m, d, err := c.next(ctx)
-		if err != nil || m == nil {
-			return true, err
+		if err != nil {
+			return err
 		}
-		if d.revision > sc.last {
-			sc.last = d.revision
-			e, err := sc.s.delivered(m, d)
-			if err != nil {
-				return true, err
-			}
-			if e.Live() && sc.first(e.Key) && !yield(e, nil) {
-				return false, nil
-			}
+		if m == nil {
+			return sc.tail(ctx)
+		}
+		e, err := sc.s.delivered(m, d)
+		if err != nil {
+			return err
+		}
+		if !sc.deliver(e) {
+			return nil
 		}
 		if d.pending == 0 {
-			return true, nil
+			return sc.tail(ctx)
+		}
+	}
+}
+
+// deliver passes an entry on, once for each key; it reports false when the
+// reader breaks off.
+func (sc *scan) deliver(e Entry) bool {
+	if e.Revision <= sc.last {
+		return true
+	}
+	sc.last = e.Revision
+	if e.Live() && sc.first(e.Key) && !sc.yield(e, nil) {
+		sc.broken = true
+	}
+	return !sc.broken
+}
+
+// tail reads what follows the last message delivered.
+func (sc *scan) tail(ctx context.Context) error {
+	for {
+		found, more, err := sc.s.after(ctx, sc.pattern, sc.last, tailBatch)
+		if err != nil {
+			return err
+		}
+		for _, e := range found {
+			if !sc.deliver(e) {
+				return nil
+			}
+		}
+		if !more {
+			return nil
 		}
 	}
 }

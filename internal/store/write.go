@@ -66,18 +66,40 @@ func (s *JetStream) write(ctx context.Context, ops []Op, results []Result) {
 	for i, op := range ops {
 		msgs[i] = s.message(op)
 	}
-	replies, errs := s.req.all(ctx, msgs)
-	for i := range ops {
-		for try := 1; errs[i] == nil && noResponders(replies[i]); try++ {
-			if errs[i] = pause(ctx, try, ops[i].Key); errs[i] == nil {
-				again, err := s.req.all(ctx, msgs[i:i+1])
-				replies[i], errs[i] = again[0], err[0]
+	at := []int(nil) // of msgs among ops; nil when they are the same
+	for try := 1; ; try++ {
+		replies, errs := s.req.all(ctx, msgs)
+		var again []int
+		for n := range msgs {
+			i := n
+			if at != nil {
+				i = at[n]
+			}
+			switch {
+			case errs[n] != nil:
+				results[i].Err = errs[n]
+			case noResponders(replies[n]):
+				again = append(again, n)
+			default:
+				results[i] = s.acknowledgement(replies[n].Data)
 			}
 		}
-		if errs[i] != nil {
-			results[i].Err = errs[i]
-		} else {
-			results[i] = s.acknowledgement(replies[i].Data)
+		if len(again) == 0 {
+			return
+		}
+		next, nextAt := make([]*nats.Msg, len(again)), make([]int, len(again))
+		for k, n := range again {
+			next[k], nextAt[k] = msgs[n], n
+			if at != nil {
+				nextAt[k] = at[n]
+			}
+		}
+		msgs, at = next, nextAt
+		if err := pause(ctx, try, msgs[0].Subject); err != nil {
+			for _, i := range at {
+				results[i].Err = err
+			}
+			return
 		}
 	}
 }
@@ -103,8 +125,10 @@ func (s *JetStream) message(op Op) *nats.Msg {
 			m.Header[headerOperation] = []string{"PURGE"}
 			m.Header[headerRollup] = []string{"sub"}
 		}
-		if s.markerTTL {
-			m.Header[headerTTL] = []string{strconv.Itoa(int(MarkerTTL / time.Second))}
+		// A marker over an older revision must stay: when it went, that
+		// revision would be the last one again.
+		if s.markerTTL && (op.Purge || !s.history) {
+			m.Header[headerTTL] = []string{strconv.Itoa(int(s.marker / time.Second))}
 		}
 	}
 	if op.Fence != 0 {

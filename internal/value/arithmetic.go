@@ -4,9 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"math/big"
-	"strconv"
-	"strings"
 )
 
 // CoerceAmount turns a Go number into what Add adds to a column of type t: of
@@ -56,30 +53,4 @@ func Add(v, amount Value) (Value, error) {
 	default:
 		return Null, fmt.Errorf("a %s can not be incremented", v.typ)
 	}
-}
-
-// maxDecimalSpread bounds the digits that an exact sum can take.
-const maxDecimalSpread = 10_000
-
-func addDecimal(a, b string) (Value, error) {
-	da, ea := splitDecimal(a)
-	db, eb := splitDecimal(b)
-	low := min(ea, eb)
-	if max(len(da)+ea, len(db)+eb)-low > maxDecimalSpread {
-		return Null, fmt.Errorf("the exact sum of %s and %s has more than %d digits", a, b, maxDecimalSpread)
-	}
-	sum := new(big.Int).Add(scaled(a, da, ea-low), scaled(b, db, eb-low))
-	v, ok := OfDecimal(sum.String() + "e" + strconv.Itoa(low))
-	if !ok {
-		return Null, fmt.Errorf("the sum of %s and %s is out of range", a, b)
-	}
-	return v, nil
-}
-
-func scaled(text, digits string, zeros int) *big.Int {
-	n, _ := new(big.Int).SetString(digits+strings.Repeat("0", zeros), 10) // digits are digits
-	if text[0] == '-' {
-		n.Neg(n)
-	}
-	return n
 }

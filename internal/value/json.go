@@ -121,6 +121,8 @@ func (v Value) AppendJSON(b []byte) []byte {
 		b = append(b, '"')
 		b = v.Time().AppendFormat(b, time.RFC3339Nano)
 		return append(b, '"')
+	case Decimal:
+		return append(b, plainDecimal(v.text)...)
 	default:
 		return append(b, v.Text()...)
 	}
