@@ -12,7 +12,6 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	jsonv1 "github.com/go-json-experiment/json/v1"
 
-	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
@@ -24,8 +23,11 @@ type codec[T any] interface {
 	encode(v *T) ([]byte, error)
 	decode(e store.Entry, v *T) error
 
-	// A zero primary key is filled in by auto; after a failure it is taken
-	// back by setKey of the zero Value.
+	// clone is a copy of v whose own fields can be changed: a write works on
+	// it, and v changes only when the write succeeds.
+	clone(v *T) *T
+
+	// A zero primary key is filled in by auto.
 	zeroKey(v *T) bool
 	setKey(v *T, id value.Value) error
 
@@ -120,6 +122,11 @@ func (c *structCodec[T]) field(v *T, path []int) reflect.Value {
 	return f
 }
 
+func (c *structCodec[T]) clone(v *T) *T {
+	w := *v
+	return &w
+}
+
 func (c *structCodec[T]) zeroKey(v *T) bool {
 	f := c.field(v, c.model.Key)
 	return f.IsValid() && f.IsZero()
@@ -132,8 +139,6 @@ func (c *structCodec[T]) setKey(v *T, id value.Value) error {
 	}
 	overflow := false
 	switch {
-	case id.IsNull():
-		f.SetZero()
 	case f.Kind() == reflect.String:
 		f.SetString(id.Str())
 	case f.CanInt():
@@ -144,7 +149,6 @@ func (c *structCodec[T]) setKey(v *T, id value.Value) error {
 		f.SetUint(id.Uint())
 	}
 	if overflow {
-		f.SetZero()
 		return errs.Invalidf(c.model.Definition.Name, c.model.Definition.Key().Name, "the next automatic id, %s, does not fit type %s; use a larger type", id.Text(), f.Type())
 	}
 	return nil
@@ -172,131 +176,19 @@ func (c *structCodec[T]) stamp(v *T, created, updated time.Time) {
 	}
 }
 
-// Record is a record of a model that has no Go type: column names to values.
-// Reading gives int64, uint64, float64, bool, string, []byte, time.Time (in
-// UTC), json.Number for decimals, what encoding/json gives for JSON columns
-// (with json.Number), and nil for null; a column that the document does not
-// have is left out. Writing takes every Go value that fits the column exactly.
-type Record map[string]any
-
-// recordCodec is the codec of Records.
-type recordCodec struct {
-	def *schema.Definition
-}
-
-func (c *recordCodec) encode(v *Record) ([]byte, error) {
-	faults := &errs.ValidationError{Model: c.def.Name}
-	set := make([]document.Member, 0, len(*v))
-	for _, col := range c.def.Columns {
-		x, ok := (*v)[col.Name]
-		if !ok {
-			continue
-		}
-		raw, err := value.ToJSON(x, col.Type)
-		if err != nil {
-			faults.Faults = append(faults.Faults, FieldFault{Field: col.Name, Problem: err.Error()})
-			continue
-		}
-		set = append(set, document.Member{Name: col.Name, Raw: raw})
-	}
-	for name := range *v {
-		if c.def.Position(name) < 0 {
-			_, err := c.def.Resolve(name)
-			if err == nil {
-				err = errors.New("the column's name has other letter case")
-			}
-			faults.Faults = append(faults.Faults, FieldFault{Field: name, Problem: err.Error()})
-		}
-	}
-	if len(faults.Faults) > 0 {
-		return nil, faults
-	}
-	return document.Patch([]byte("{}"), set)
-}
-
-func (c *recordCodec) decode(e store.Entry, v *Record) error {
-	corrupt := func(err error) error {
-		return &errs.CorruptError{Model: c.def.Name, Key: e.Key, Err: err}
-	}
-	var raw map[string]jsontext.Value
-	if err := jsonx.Unmarshal(e.Value, &raw); err != nil {
-		return corrupt(err)
-	}
-	if raw == nil {
-		return corrupt(document.ErrNotObject)
-	}
-	out := make(Record, len(raw))
-	for _, col := range c.def.Columns {
-		text, ok := raw[col.Name]
-		if !ok {
-			continue
-		}
-		val, err := value.FromJSON(text, col.Type)
-		if err != nil {
-			return corrupt(fmt.Errorf("column %s: %w", col.Name, err))
-		}
-		switch {
-		case val.Type() == value.Decimal:
-			out[col.Name] = json.Number(strings.TrimSpace(string(text)))
-		case val.Type() == value.JSON:
-			dec := json.NewDecoder(strings.NewReader(val.Str()))
-			dec.UseNumber()
-			var x any
-			if err := dec.Decode(&x); err != nil {
-				return corrupt(fmt.Errorf("column %s: %w", col.Name, err))
-			}
-			out[col.Name] = x
-		default:
-			out[col.Name] = val.Any()
-		}
-	}
-	*v = out
-	return nil
-}
-
-func (c *recordCodec) zeroKey(v *Record) bool {
-	key := c.def.Key()
-	val, err := value.Coerce((*v)[key.Name], key.Type)
-	return err == nil && (val.IsNull() || value.Equal(val, value.Zero(key.Type)))
-}
-
-func (c *recordCodec) setKey(v *Record, id value.Value) error {
-	if id.IsNull() {
-		delete(*v, c.def.Key().Name)
-		return nil
-	}
-	if *v == nil {
-		*v = Record{}
-	}
-	(*v)[c.def.Key().Name] = id.Any()
-	return nil
-}
-
-func (c *recordCodec) writes(column string) bool { return c.def.Position(column) >= 0 }
-
-func (c *recordCodec) version(*Record) uint64     { return 0 }
-func (c *recordCodec) setVersion(*Record, uint64) {}
-
-func (c *recordCodec) stamp(v *Record, created, updated time.Time) {
-	if *v == nil {
-		*v = Record{}
-	}
-	for _, col := range c.def.Columns {
-		switch {
-		case col.Role == schema.CreatedAt && (*v)[col.Name] == nil:
-			(*v)[col.Name] = created
-		case col.Role == schema.UpdatedAt:
-			(*v)[col.Name] = updated
-		}
-	}
-}
-
 // encodingFault names the field that encoding stumbled over.
 func encodingFault(model string, err error) error {
+	field, problem := misfit(err)
+	return errs.Invalidf(model, field, "can not be stored as JSON: %v", problem)
+}
+
+// misfit is the field that an error of the JSON package is about, and what is
+// wrong with it.
+func misfit(err error) (field string, problem error) {
 	var pointer jsontext.Pointer
 	var semantic *jsonx.SemanticError
 	var syntactic *jsontext.SyntacticError
-	problem := err
+	problem = err
 	switch {
 	case errors.As(err, &semantic):
 		pointer = semantic.JSONPointer
@@ -307,5 +199,5 @@ func encodingFault(model string, err error) error {
 		pointer = syntactic.JSONPointer
 		problem = syntactic.Err
 	}
-	return errs.Invalidf(model, strings.ReplaceAll(strings.TrimPrefix(string(pointer), "/"), "/", "."), "can not be stored as JSON: %v", problem)
+	return strings.ReplaceAll(strings.TrimPrefix(string(pointer), "/"), "/", "."), problem
 }

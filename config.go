@@ -6,13 +6,14 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/natsorm/natsorm/internal/schema"
 )
 
 const (
-	defaultShards   = 16
-	maxHistory      = 64 // the most that a NATS key-value bucket keeps
-	maxReplicas     = 5
-	maxModelsShards = 1 << 12
+	defaultShards = 16
+	maxHistory    = 64 // the most that a NATS key-value bucket keeps
+	maxReplicas   = 5
 )
 
 // Config says which bucket to open, and how to reach it. The zero value of
@@ -84,8 +85,8 @@ func (c Config) validate() error {
 		return fmt.Errorf("%w: Config.Replicas is %d; use 1, 3 or 5", ErrInvalid, c.Replicas)
 	case c.History > maxHistory:
 		return fmt.Errorf("%w: Config.History is %d; a bucket keeps at most %d revisions", ErrInvalid, c.History, maxHistory)
-	case c.Shards < 1 || c.Shards > maxModelsShards:
-		return fmt.Errorf("%w: Config.Shards is %d; use 1 to %d", ErrInvalid, c.Shards, maxModelsShards)
+	case c.Shards < 1 || c.Shards > schema.MaxShards:
+		return fmt.Errorf("%w: Config.Shards is %d; use 1 to %d", ErrInvalid, c.Shards, schema.MaxShards)
 	}
 	return nil
 }

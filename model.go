@@ -142,8 +142,7 @@ func (m *Model[T]) Schema() Schema { return schemaOf(m.exec.Def) }
 // name is the model's name.
 func (m *Model[T]) name() string { return m.exec.Def.Name }
 
-// plan holds a query against the model. mustFilter refuses one that would
-// select every record without saying so.
+// plan holds a query against the model.
 func (m *Model[T]) plan(q []Query, use queryUse) (plan.Plan, error) {
 	spec, err := newQuerySpec(q, use)
 	if err != nil {

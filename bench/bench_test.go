@@ -13,6 +13,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -78,7 +79,7 @@ func dir(b *testing.B) string {
 // each runs a benchmark on every storage, or the ones named.
 func each(b *testing.B, run func(b *testing.B, db *natsorm.DB, kv jetstream.KeyValue), only ...string) {
 	for _, st := range storages {
-		if len(only) > 0 && !contains(only, st.name) {
+		if len(only) > 0 && !slices.Contains(only, st.name) {
 			continue
 		}
 		b.Run(st.name, func(b *testing.B) {
@@ -98,15 +99,6 @@ func each(b *testing.B, run func(b *testing.B, db *natsorm.DB, kv jetstream.KeyV
 			run(b, db, db.KV())
 		})
 	}
-}
-
-func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
 }
 
 func check(b *testing.B, err error) {

@@ -103,13 +103,43 @@ func Start(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("embedded: %w", err)
 	}
 	s.ns = ns
+	reason := &firstFault{}
+	ns.SetLogger(reason, false, false)
 	ns.Start()
-	if !ns.ReadyForConnections(readyTimeout) || !ns.JetStreamEnabled() {
+	if reason.get() != "" || !ns.ReadyForConnections(readyTimeout) || !ns.JetStreamEnabled() {
 		s.Close()
-		return nil, fmt.Errorf("embedded: the server did not start; is %q writable, and port %d free?", opts.StoreDir, cfg.Port)
+		return nil, fmt.Errorf("embedded: the server did not start on %q and port %d: %s", opts.StoreDir, cfg.Port, reason.get())
 	}
 	return s, nil
 }
+
+// firstFault is a server log that keeps the first error, for the message when
+// the server does not start.
+type firstFault struct {
+	mu   sync.Mutex
+	text string
+}
+
+func (l *firstFault) note(format string, v []any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.text == "" {
+		l.text = fmt.Sprintf(format, v...)
+	}
+}
+
+func (l *firstFault) get() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text
+}
+
+func (l *firstFault) Errorf(format string, v ...any) { l.note(format, v) }
+func (l *firstFault) Fatalf(format string, v ...any) { l.note(format, v) }
+func (l *firstFault) Noticef(string, ...any)         {}
+func (l *firstFault) Warnf(string, ...any)           {}
+func (l *firstFault) Debugf(string, ...any)          {}
+func (l *firstFault) Tracef(string, ...any)          {}
 
 // prepare makes and locks the directory. JetStream wants one even for streams
 // in memory.

@@ -29,16 +29,23 @@ func New(t testing.TB) *natsorm.DB {
 	return Open(t, srv, "test")
 }
 
-// Open opens a bucket on a server for a test, which ends as with New.
+// Open opens a bucket on a server for a test, which ends as with New. The test
+// may close the DB itself.
 func Open(t testing.TB, srv *embedded.Server, bucket string) *natsorm.DB {
 	t.Helper()
-	db, err := srv.Open(context.Background(), natsorm.Config{Bucket: bucket})
-	if err != nil {
-		t.Fatalf("natsormtest: %v", err)
+	open := func() *natsorm.DB {
+		db, err := srv.Open(context.Background(), natsorm.Config{Bucket: bucket})
+		if err != nil {
+			t.Fatalf("natsormtest: %v", err)
+		}
+		return db
 	}
+	db := open()
 	t.Cleanup(func() {
-		defer db.Close()
-		Prove(t, db)
+		db.Close()
+		after := open() // what is there once the test's own handle is gone
+		defer after.Close()
+		Prove(t, after)
 	})
 	return db
 }

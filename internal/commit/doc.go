@@ -13,7 +13,7 @@
 //
 // # Steps
 //
-// A write of record X (Writer.Apply, executed by Phased):
+// A write of record X (Writer.Apply; phased executes steps 2 to 4):
 //
 //  1. Read X at revision r. A create assumes that there is none and reads only
 //     when it loses.

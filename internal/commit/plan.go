@@ -8,7 +8,7 @@ import (
 )
 
 // Plan is everything that one write of one record does to the bucket. It says
-// nothing of how: see Phased.
+// nothing of how: see phased.
 type Plan struct {
 	Record  string // the record's key
 	Expect  uint64 // its revision when it was read, 0 for none

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/layout"
 	"github.com/natsorm/natsorm/internal/store"
@@ -123,7 +124,7 @@ func (w *Writer) plan(ch Change, cur store.Entry, doc, owner []byte) (*Plan, err
 	if doc != nil && after == nil {
 		f, err := w.layout.Of(doc)
 		if err != nil {
-			return nil, errs.Invalidf(w.layout.Def.Name, "", "%v", err)
+			return nil, document.Fault(w.layout.Def.Name, err)
 		}
 		if f.Record != cur.Key {
 			return nil, errs.Invalidf(w.layout.Def.Name, w.layout.Def.Key().Name, "the primary key can not change from %s to %s; create a record with the new one and destroy the old", ch.ID.Text(), f.ID.Text())

@@ -5,19 +5,37 @@ package document
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"slices"
 	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/value"
 )
 
 // ErrNotObject is what a document is that is JSON but no object.
 var ErrNotObject = errors.New("not a JSON object")
+
+// ColumnError is a member that does not fit its column.
+type ColumnError struct {
+	Column string
+	Err    error
+}
+
+func (e *ColumnError) Error() string { return "column " + e.Column + ": " + e.Err.Error() }
+func (e *ColumnError) Unwrap() error { return e.Err }
+
+// Fault is the ErrInvalid for a document that does not fit its model.
+func Fault(model string, err error) error {
+	var column *ColumnError
+	if errors.As(err, &column) {
+		return errs.Invalidf(model, column.Column, "%v", column.Err)
+	}
+	return errs.Invalidf(model, "", "%v", err)
+}
 
 // Fields is a set of columns to read from documents. It is immutable, so that
 // one may be used by many goroutines.
@@ -56,7 +74,7 @@ func (f *Fields) Read(doc []byte) (Values, error) {
 	missing := len(f.columns)
 	err := members(doc, f.match, func(i int, raw jsontext.Value) (more bool, err error) {
 		if out.values[i], err = value.FromJSON(raw, f.columns[i].Type); err != nil {
-			return false, fmt.Errorf("column %s: %w", f.columns[i].Name, err)
+			return false, &ColumnError{Column: f.columns[i].Name, Err: err}
 		}
 		missing--
 		return missing > 0, nil
@@ -76,11 +94,6 @@ func (f *Fields) match(name jsontext.Value) int {
 		}
 	}
 	return -1
-}
-
-// Check reports whether doc is one whole, valid JSON object.
-func Check(doc []byte) error {
-	return members(doc, func(jsontext.Value) int { return -1 }, nil)
 }
 
 var decoders = sync.Pool{New: func() any { return jsontext.NewDecoder(bytes.NewReader(nil)) }}

@@ -3,6 +3,7 @@ package exec
 import (
 	"bytes"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/natsorm/natsorm/internal/document"
@@ -146,7 +147,7 @@ func (w *Watch) change(e store.Entry) (c Change, ok bool) {
 		}
 		c.Kind = Updated
 		c.Columns = document.Diff(before.Value, e.Value)
-		if w.columns != nil && !overlap(w.columns, c.Columns) {
+		if w.columns != nil && !slices.ContainsFunc(c.Columns, func(x string) bool { return slices.Contains(w.columns, x) }) {
 			return c, false
 		}
 	}
@@ -175,15 +176,4 @@ func (w *Watch) resynced() {
 	}
 	w.fresh = nil
 	w.queue = append(w.queue, Change{Kind: Resynced})
-}
-
-func overlap(a, b []string) bool {
-	for _, x := range a {
-		for _, y := range b {
-			if x == y {
-				return true
-			}
-		}
-	}
-	return false
 }

@@ -21,7 +21,9 @@ const Format = 1
 const Native = "native"
 
 const (
-	maxShards       = 1 << 12
+	// MaxShards is the largest shard count of a model.
+	MaxShards = 1 << 12
+
 	maxIndexColumns = 8
 )
 
@@ -157,8 +159,8 @@ func (d *Definition) Validate() error {
 	if err := keys.CheckName(d.Name); err != nil {
 		return fmt.Errorf("%w: model: %w", errs.ErrSchema, err)
 	}
-	if d.Shards < 1 || d.Shards > maxShards {
-		return d.fault("%d shards; use 1 to %d", d.Shards, maxShards)
+	if d.Shards < 1 || d.Shards > MaxShards {
+		return d.fault("%d shards; use 1 to %d", d.Shards, MaxShards)
 	}
 	primary := 0
 	seen := map[string]bool{}

@@ -1,0 +1,155 @@
+package natsorm
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/natsorm/natsorm/internal/document"
+	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/layout"
+	"github.com/natsorm/natsorm/internal/value"
+)
+
+// Create writes a new record. It fills in an automatic key that is zero, the
+// model's times, and the version. ErrExists when the primary key is taken,
+// ErrUnique when a unique value is, ErrInvalid when the record can not be
+// stored, ErrUnknownOutcome when the server's answer was lost. After an error
+// v is as it was.
+func (m *Model[T]) Create(ctx context.Context, v *T) error {
+	if err := m.db.check(ctx); err != nil {
+		return err
+	}
+	if v == nil {
+		return m.nilRecord()
+	}
+	w := m.codec.clone(v)
+	m.codec.stamp(w, now(), now())
+	err := m.createNow(ctx, w)
+	if err == nil {
+		*v = *w
+	}
+	return err
+}
+
+// createNow creates v, which has its times, and gives it a key and version.
+func (m *Model[T]) createNow(ctx context.Context, v *T) error {
+	if m.exec.Def.Key().Auto && m.codec.zeroKey(v) {
+		return m.createAuto(ctx, v)
+	}
+	return m.create(ctx, v)
+}
+
+func (m *Model[T]) create(ctx context.Context, v *T) error {
+	doc, footprint, err := m.encode(v)
+	if err != nil {
+		return err
+	}
+	out, err := m.exec.Create(ctx, doc, footprint)
+	if err != nil {
+		if errors.Is(err, ErrExists) {
+			err = m.describe(ErrExists, footprint.ID.Text())
+		}
+		return err
+	}
+	m.codec.setVersion(v, out.Revision)
+	return nil
+}
+
+// createAuto creates with keys that nobody was given, until one is free:
+// records may have been created with keys of their own. It passes over twice
+// as many each time, so that it soon gets beyond them.
+func (m *Model[T]) createAuto(ctx context.Context, v *T) error {
+	skip := uint64(0)
+	for {
+		id, err := m.nextKey(ctx, skip)
+		if err != nil {
+			return err
+		}
+		if err := m.codec.setKey(v, id); err != nil {
+			return err
+		}
+		err = m.create(ctx, v)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, ErrExists) {
+			return err
+		}
+		skip = 2*skip + 1
+	}
+}
+
+func (m *Model[T]) nextKey(ctx context.Context, skip uint64) (value.Value, error) {
+	typ := m.exec.Def.Key().Type
+	if typ == value.String {
+		id, err := uuid.NewV7()
+		return value.OfString(id.String()), err
+	}
+	n, err := m.seq.Next(ctx, skip)
+	if err != nil {
+		return value.Null, err
+	}
+	return value.Coerce(n, typ)
+}
+
+// encode makes v's document and the keys that go with it.
+func (m *Model[T]) encode(v *T) ([]byte, *layout.Footprint, error) {
+	doc, err := m.codec.encode(v)
+	if err != nil {
+		return nil, nil, err
+	}
+	footprint, err := m.exec.Layout.Of(doc)
+	if err != nil {
+		return nil, nil, document.Fault(m.name(), err)
+	}
+	if footprint.ID.IsNull() {
+		return nil, nil, errs.Invalidf(m.name(), m.exec.Def.Key().Name, "is the primary key and has no value; set it")
+	}
+	return doc, &footprint, nil
+}
+
+// bulkWriters is how many records BulkCreate has under way.
+const bulkWriters = 128
+
+// BulkCreate creates records, many at a time. Each is created or not by
+// itself: when some are not, the error is a *BulkError that names them, and
+// the others are there. Once the context has ended no more are begun.
+func (m *Model[T]) BulkCreate(ctx context.Context, vs []*T) error {
+	if err := m.db.check(ctx); err != nil {
+		return err
+	}
+	faults := &BulkError{Total: len(vs)}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	next := make(chan int)
+	for range min(bulkWriters, len(vs)) {
+		wg.Go(func() {
+			for i := range next {
+				if err := m.Create(ctx, vs[i]); err != nil {
+					mu.Lock()
+					faults.Faults = append(faults.Faults, BulkFault{Index: i, Err: err})
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	for i := range vs {
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+	if len(faults.Faults) == 0 {
+		return nil
+	}
+	slices.SortFunc(faults.Faults, func(a, b BulkFault) int { return cmp.Compare(a.Index, b.Index) })
+	return faults
+}
+
+// now is the time as it is stored: in UTC, to the microsecond.
+func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
