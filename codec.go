@@ -1,16 +1,14 @@
 package natsorm
 
 import (
-	"encoding/json"
+	"encoding"
 	"errors"
-	"fmt"
 	"reflect"
 	"strings"
 	"time"
 
 	jsonx "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
-	jsonv1 "github.com/go-json-experiment/json/v1"
 
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/schema"
@@ -45,38 +43,6 @@ type codec[T any] interface {
 	writes(column string) bool
 }
 
-// Documents are written and read as encoding/json does with the same tags,
-// with three differences: text that is not UTF-8 is refused rather than
-// changed, <, > and & stay as they are, and member names match by exact case,
-// as they do in indexes.
-var (
-	marshalOptions = jsonx.JoinOptions(jsonv1.DefaultOptionsV1(), jsonv1.ReportErrorsWithLegacySemantics(false),
-		jsontext.AllowInvalidUTF8(false), jsontext.EscapeForHTML(false), jsontext.EscapeForJS(false),
-		jsonx.WithMarshalers(jsonx.MarshalFunc(marshalNumber)))
-	unmarshalOptions = jsonx.JoinOptions(jsonv1.DefaultOptionsV1(), jsonv1.ReportErrorsWithLegacySemantics(false),
-		jsontext.AllowInvalidUTF8(false), jsonx.MatchCaseInsensitiveNames(false),
-		jsonx.WithUnmarshalers(jsonx.UnmarshalFunc(unmarshalNumber)))
-)
-
-// marshalNumber writes a json.Number as it is; the codec knows only its own.
-func marshalNumber(n json.Number) ([]byte, error) {
-	if n == "" {
-		return []byte("0"), nil
-	}
-	return []byte(n), nil
-}
-
-func unmarshalNumber(raw []byte, n *json.Number) error {
-	switch jsontext.Value(raw).Kind() {
-	case 'n':
-	case '0':
-		*n = json.Number(raw)
-	default:
-		return fmt.Errorf("%s is not a number", raw)
-	}
-	return nil
-}
-
 // structCodec is the codec of a struct type.
 type structCodec[T any] struct {
 	model   *schema.Struct
@@ -94,7 +60,7 @@ func newStructCodec[T any](compiled *schema.Struct) *structCodec[T] {
 func (c *structCodec[T]) writes(column string) bool { return c.columns[column] }
 
 func (c *structCodec[T]) encode(v *T) ([]byte, error) {
-	doc, err := jsonx.Marshal(v, marshalOptions)
+	doc, err := value.Marshal(v)
 	if err != nil {
 		return nil, encodingFault(c.model.Definition.Name, err)
 	}
@@ -102,7 +68,7 @@ func (c *structCodec[T]) encode(v *T) ([]byte, error) {
 }
 
 func (c *structCodec[T]) decode(e store.Entry, v *T) error {
-	if err := jsonx.Unmarshal(e.Value, v, unmarshalOptions); err != nil {
+	if err := value.Unmarshal(e.Value, v); err != nil {
 		return &errs.CorruptError{Model: c.model.Definition.Name, Key: e.Key, Err: err}
 	}
 	c.setVersion(v, e.Version())
@@ -137,18 +103,23 @@ func (c *structCodec[T]) setKey(v *T, id value.Value) error {
 	if !f.IsValid() {
 		return errs.Invalidf(c.model.Definition.Name, c.model.Definition.Key().Name, "is in an embedded nil pointer; set it before writing")
 	}
-	overflow := false
-	switch {
-	case f.Kind() == reflect.String:
+	fits := false
+	switch typ := id.Type(); {
+	case typ == value.String && f.Kind() == reflect.String:
 		f.SetString(id.Str())
-	case f.CanInt():
-		overflow = f.OverflowInt(id.Int())
+		fits = true
+	case typ == value.String:
+		if u, ok := f.Addr().Interface().(encoding.TextUnmarshaler); ok {
+			fits = u.UnmarshalText([]byte(id.Str())) == nil
+		}
+	case typ == value.Int && f.CanInt():
+		fits = !f.OverflowInt(id.Int())
 		f.SetInt(id.Int())
-	default:
-		overflow = f.OverflowUint(id.Uint())
+	case typ == value.Uint && f.CanUint():
+		fits = !f.OverflowUint(id.Uint())
 		f.SetUint(id.Uint())
 	}
-	if overflow {
+	if !fits {
 		return errs.Invalidf(c.model.Definition.Name, c.model.Definition.Key().Name, "the next automatic id, %s, does not fit type %s; use a larger type", id.Text(), f.Type())
 	}
 	return nil

@@ -95,7 +95,11 @@ func (m *Model[T]) nextKey(ctx context.Context, skip uint64) (value.Value, error
 	if err != nil {
 		return value.Null, err
 	}
-	return value.Coerce(n, typ)
+	id, err := value.Coerce(n, typ)
+	if err != nil {
+		return id, errs.Invalidf(m.name(), m.exec.Def.Key().Name, "the automatic ids are used up: %v", err)
+	}
+	return id, nil
 }
 
 // encode makes v's document and the keys that go with it.

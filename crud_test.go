@@ -238,7 +238,7 @@ func TestBulkCreateNamesWhatFailed(t *testing.T) {
 	batch := []*user{{ID: 1, Email: "a"}, nil, {ID: 1, Email: "b"}, {ID: 2, Email: "c"}, {ID: 3, Email: "c"}}
 	err := users.BulkCreate(ctx, batch)
 	var bulk *natsorm.BulkError
-	if !errors.As(err, &bulk) || bulk.Total != 5 || len(bulk.Faults) != 3 || bulk.Faults[0].Index != 1 {
+	if !errors.As(err, &bulk) || bulk.Total != 5 || len(bulk.Faults) != 3 || !slices.IsSortedFunc(bulk.Faults, func(a, b natsorm.BulkFault) int { return a.Index - b.Index }) {
 		t.Fatalf("%v: %+v", err, bulk)
 	}
 	for _, target := range []error{natsorm.ErrInvalid, natsorm.ErrExists, natsorm.ErrUnique} {

@@ -60,11 +60,8 @@ func newQuerySpec(q []Query, use queryUse) (querySpec, error) {
 	if use != forWatch && (spec.columns != nil || spec.current) {
 		return spec, fmt.Errorf("%w: Columns and WithCurrent are for Watch", ErrInvalid)
 	}
-	compares := false
-	for _, n := range spec.conds {
-		compares = compares || !n.Empty()
-	}
-	if use == forChange && !compares && !spec.all {
+	constant, _ := cond.Node{Op: cond.And, Kids: spec.conds}.Constant()
+	if use == forChange && constant && !spec.all {
 		return spec, fmt.Errorf("%w: say which records, or natsorm.All() for every one", ErrMissingWhere)
 	}
 	return spec, nil

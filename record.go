@@ -127,8 +127,10 @@ func (c *recordCodec) setVersion(*Record, uint64) {}
 func (c *recordCodec) stamp(v *Record, created, updated time.Time) {
 	for _, col := range c.def.Columns {
 		switch {
-		case col.Role == schema.CreatedAt && (*v)[col.Name] == nil:
-			(*v)[col.Name] = created
+		case col.Role == schema.CreatedAt:
+			if at, ok := (*v)[col.Name].(time.Time); (*v)[col.Name] == nil || ok && at.IsZero() {
+				(*v)[col.Name] = created
+			}
 		case col.Role == schema.UpdatedAt:
 			(*v)[col.Name] = updated
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/natsorm/natsorm/internal/document"
+	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/value"
@@ -65,7 +66,10 @@ func (m *Model[T]) save(ctx context.Context, v *T, upsert bool) (created bool, e
 		if err != nil || created {
 			return doc, err
 		}
-		return document.Adopt(doc, cur.Value, m.codec.writes)
+		if doc, err = document.Adopt(doc, cur.Value, m.codec.writes); err != nil {
+			err = &errs.CorruptError{Model: m.name(), Key: cur.Key, Err: err}
+		}
+		return doc, err
 	})
 	if err != nil {
 		return false, err

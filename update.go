@@ -40,6 +40,9 @@ func (m *Model[T]) assignments(set Set) ([]document.Member, error) {
 			return nil, err
 		}
 		raw, err := value.ToJSON(set[name], col.Type)
+		if err == nil && col.ZeroNull && string(raw) == "null" {
+			err = errors.New("can not be set to null: the Go field is not a pointer")
+		}
 		if err != nil {
 			return nil, errs.Invalidf(m.name(), col.Name, "%v", err)
 		}
@@ -93,7 +96,7 @@ func (m *Model[T]) Increment(ctx context.Context, by Set, q ...Query) (int, erro
 		}
 		var set []document.Member
 		for _, s := range sums {
-			sum, err := value.Add(vals.At(s.position), s.amount)
+			sum, err := value.Add(vals.At(s.position), s.amount, m.exec.Def.Columns[s.position].Type)
 			if err != nil {
 				return nil, errs.Invalidf(m.name(), s.column, "%v", err)
 			}
@@ -157,7 +160,10 @@ func (m *Model[T]) modify(ctx context.Context, q []Query, patch func(doc []byte)
 		}
 		// What was set fits the column; it must fit the Go field too.
 		var v T
-		if err := m.codec.decode(store.Entry{Value: doc}, &v); err != nil {
+		if err := m.codec.decode(store.Entry{Key: cur.Key, Value: doc}, &v); err != nil {
+			if e := m.codec.decode(cur, new(T)); e != nil {
+				return nil, e // as it did not before
+			}
 			field, problem := misfit(errors.Unwrap(err))
 			return nil, errs.Invalidf(m.name(), field, "the changed record at %s would not fit %T: %v", cur.Key, v, problem)
 		}

@@ -78,17 +78,31 @@ func FromMap(m map[string]any) Node {
 	return out
 }
 
-// Empty reports whether n compares nothing at all, like Where{}.
-func (n Node) Empty() bool {
-	if n.Op != And && n.Op != Or && n.Op != Not {
-		return false
+// Constant reports whether n selects the same whatever a record holds, and
+// what: every record, like Where{}, or none, like Or(). A combination in which
+// such a part decides, like Or(Where{}, …), is constant too.
+func (n Node) Constant() (constant, all bool) {
+	count := map[bool]int{}
+	for _, k := range n.Kids {
+		if c, all := k.Constant(); c {
+			count[all]++
+		}
 	}
-	return !slices.ContainsFunc(n.Kids, func(k Node) bool { return !k.Empty() })
+	switch n.Op {
+	case And:
+		return count[false] > 0 || count[true] == len(n.Kids), count[false] == 0
+	case Or:
+		return count[true] > 0 || count[false] == len(n.Kids), count[true] > 0
+	case Not:
+		return count[true]+count[false] > 0, count[false] > 0
+	default:
+		return false, false
+	}
 }
 
 // Bound is a condition held against a model. It is immutable.
 type Bound struct {
-	Op     Op            // IsNull rather than Eq of null; never Ne, NotIn or NotNull: they are Not of the other
+	Op     Op            // IsNull rather than Eq of null; never Ne, NotIn, NotNull or Between, which are made of others
 	Column int           // position in the definition, of a comparison
 	Values []value.Value // not null, of the column's type
 	Null   bool          // In: null is among the values
@@ -114,6 +128,12 @@ func Bind(n Node, def *schema.Definition) (*Bound, error) {
 			return b.Kids[0], nil
 		}
 		return b, nil
+	}
+	if n.Op == Between {
+		lo, hi := n, n
+		lo.Op, lo.Values = Gte, n.Values[:1]
+		hi.Op, hi.Values = Lte, n.Values[1:]
+		return Bind(Node{Op: And, Kids: []Node{lo, hi}}, def)
 	}
 	pos, err := def.Resolve(n.Column)
 	if err != nil {
@@ -145,7 +165,7 @@ func Bind(n Node, def *schema.Definition) (*Bound, error) {
 		b.Op = In
 	case IsNull, NotNull:
 		b.Op = IsNull
-	case Gt, Gte, Lt, Lte, Between:
+	case Gt, Gte, Lt, Lte:
 		if !col.Type.Ordered() {
 			return nil, fault("has type %s, which has no order for %s", col.Type, n.Op)
 		}
@@ -249,10 +269,8 @@ func (b *Bound) eval(doc document.Values) truth {
 		return truthOf(c >= 0)
 	case Lt:
 		return truthOf(c < 0)
-	case Lte:
+	default: // Lte
 		return truthOf(c <= 0)
-	default: // Between
-		return truthOf(c >= 0 && value.Compare(v, b.Values[1]) <= 0)
 	}
 }
 

@@ -190,7 +190,7 @@ type Mutation func(cur store.Entry) ([]byte, error)
 func (m *Model) Modify(ctx context.Context, p plan.Plan, mutate Mutation) (int, error) {
 	if p.Path == plan.Key && len(p.Keys) == 1 {
 		filter := p.Filter
-		if filter.Op == cond.Eq {
+		if filter.Op == cond.Eq || filter.Op == cond.In {
 			filter = nil // the key alone says it, even of a record that can not be read
 		}
 		return m.modify(ctx, p.Keys[0], nil, m.selects(filter), mutate)

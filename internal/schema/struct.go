@@ -84,6 +84,9 @@ func (c *compiler) fields(t reflect.Type, path []int, within []reflect.Type) err
 			if tagged {
 				return c.fault("embedded %s has an orm tag; tag its fields", f.Name)
 			}
+			if f.Type.Kind() == reflect.Pointer && !f.IsExported() {
+				return c.fault("embedded pointer %s is not exported and can not be read back from JSON; embed the struct itself", f.Name)
+			}
 			if err := c.fields(inner, at, within); err != nil {
 				return err
 			}
@@ -178,6 +181,9 @@ func (c *compiler) option(col *Column, option string, f reflect.StructField, at 
 		default:
 			return c.fault("field %s of type %s can not be filled by auto; use an integer or a string", f.Name, f.Type)
 		}
+		if col.Type == value.String && f.Type.Kind() != reflect.String {
+			return c.fault("field %s writes its own text; auto can not fill it", f.Name)
+		}
 		col.Auto = true
 	case "index", "unique":
 		c.group(arg, word == "unique", col.Name)
@@ -215,6 +221,9 @@ var (
 	numberType    = reflect.TypeFor[json.Number]()
 	jsonMarshaler = reflect.TypeFor[json.Marshaler]()
 	textMarshaler = reflect.TypeFor[encoding.TextMarshaler]()
+
+	jsonUnmarshaler = reflect.TypeFor[json.Unmarshaler]()
+	textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
 )
 
 // columnType maps a Go type to a column's, and says whether the field can hold
@@ -229,10 +238,9 @@ func columnType(t reflect.Type) (typ value.Type, nullable bool, err error) {
 		return value.Time, false, nil
 	case t == numberType:
 		return value.Decimal, false, nil
-	case implements(t, textMarshaler):
-		return value.String, true, nil // its zero need not be empty text
-	case implements(t, jsonMarshaler):
-		return value.JSON, true, nil
+	case implements(t, jsonMarshaler) || implements(t, textMarshaler):
+		typ, err = marshaledType(t)
+		return typ, true, err // its zero need not be its type's
 	}
 	switch t.Kind() {
 	case reflect.Bool:
@@ -256,6 +264,38 @@ func columnType(t reflect.Type) (typ value.Type, nullable bool, err error) {
 	return "", false, fmt.Errorf("type %s can not be stored as JSON", t)
 }
 
+// marshaledType is the type of a column whose Go type writes its own JSON or
+// text: what its zero is written as. It must be readable too.
+func marshaledType(t reflect.Type) (typ value.Type, err error) {
+	switch {
+	case implements(t, jsonMarshaler) && !implements(t, jsonUnmarshaler):
+		return "", fmt.Errorf("type %s has MarshalJSON and no UnmarshalJSON, so it can not be read back", t)
+	case !implements(t, jsonMarshaler) && !implements(t, textUnmarshaler):
+		return "", fmt.Errorf("type %s has MarshalText and no UnmarshalText, so it can not be read back", t)
+	case !implements(t, jsonMarshaler):
+		return value.String, nil
+	}
+	defer func() {
+		if recover() != nil { // it does not like its zero
+			typ = value.JSON
+		}
+	}()
+	raw, err := value.Marshal(reflect.New(t).Interface())
+	if err != nil || len(raw) == 0 {
+		return value.JSON, nil
+	}
+	switch raw[0] {
+	case '"':
+		return value.String, nil
+	case 't', 'f':
+		return value.Bool, nil
+	case 'n', '[', '{':
+		return value.JSON, nil
+	default:
+		return value.Decimal, nil
+	}
+}
+
 // storable looks for a part of t that JSON can not hold.
 func storable(t reflect.Type, seen []reflect.Type) error {
 	for _, s := range seen {
@@ -270,6 +310,10 @@ func storable(t reflect.Type, seen []reflect.Type) error {
 	switch t.Kind() {
 	case reflect.Chan, reflect.Func, reflect.Complex64, reflect.Complex128, reflect.UnsafePointer:
 		return fmt.Errorf("type %s can not be stored as JSON", t)
+	case reflect.Interface:
+		if t.NumMethod() > 0 {
+			return fmt.Errorf("interface type %s can not be read back from JSON", t)
+		}
 	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
 		return storable(t.Elem(), seen)
 	case reflect.Struct:

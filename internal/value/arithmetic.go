@@ -23,13 +23,14 @@ func CoerceAmount(x any, t Type) (Value, error) {
 	return v, err
 }
 
-// Add is the sum of a column's value, null counting as zero, and an amount
-// made by CoerceAmount for that column.
-func Add(v, amount Value) (Value, error) {
+// Add is the sum of the value of a column of type t, null counting as zero, and
+// an amount made by CoerceAmount for that column.
+func Add(v, amount Value, t Type) (Value, error) {
+	if v.IsNull() {
+		v = Zero(t)
+	}
 	overflow := fmt.Errorf("%s plus %s does not fit the column", v.Text(), amount.Text())
 	switch {
-	case v.IsNull():
-		return amount, nil
 	case v.typ == Int:
 		a, b := v.Int(), amount.Int()
 		if b > 0 && a > math.MaxInt64-b || b < 0 && a < math.MinInt64-b {

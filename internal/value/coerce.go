@@ -36,32 +36,30 @@ func Coerce(x any, t Type) (Value, error) {
 	case json.Number:
 		return coerceNumber(string(x), t)
 	case time.Time:
-		if t == Time {
-			return OfTime(x), nil
-		}
-		return Null, misfit(x, t)
+		return coerceTime(x, t)
 	case []byte:
 		if t == Bytes {
 			return OfBytes(x), nil
 		}
-	case encoding.TextMarshaler:
-		if rv := reflect.ValueOf(x); rv.Kind() == reflect.Pointer && rv.IsNil() {
-			return Null, nil
-		}
-		if t == String || t == Decimal || t == Time {
-			text, err := x.MarshalText()
-			if err != nil {
-				return Null, err
-			}
-			return coerceString(string(text), t)
-		}
 	}
 	rv := reflect.ValueOf(x)
-	switch rv.Kind() {
-	case reflect.Pointer, reflect.Interface:
-		if rv.IsNil() {
-			return Null, nil
+	if rv.Kind() == reflect.Pointer && rv.IsNil() {
+		return Null, nil
+	}
+	if marshals(rv.Type()) {
+		if rv.Kind() != reflect.Pointer { // its methods may be a pointer's
+			p := reflect.New(rv.Type())
+			p.Elem().Set(rv)
+			x = p.Interface()
 		}
+		raw, err := Marshal(x)
+		if err != nil {
+			return Null, err
+		}
+		return FromJSON(raw, t)
+	}
+	switch rv.Kind() {
+	case reflect.Pointer:
 		return Coerce(rv.Elem().Interface(), t)
 	case reflect.Bool:
 		if t == Bool {
@@ -81,13 +79,50 @@ func Coerce(x any, t Type) (Value, error) {
 		}
 	}
 	if t == JSON {
-		raw, err := json.Marshal(x)
-		if err != nil {
-			return Null, err
-		}
-		return FromJSON(raw, JSON)
+		return coerceJSON(x)
 	}
 	return Null, misfit(x, t)
+}
+
+// marshals reports whether values of this type, or pointers to them, write
+// their own JSON or text.
+func marshals(t reflect.Type) bool {
+	if t.PkgPath() == "" && t.Kind() != reflect.Pointer {
+		return false // most often: a basic type
+	}
+	if t.Kind() != reflect.Pointer {
+		t = reflect.PointerTo(t)
+	}
+	return t.Elem() != timeType && t.Elem() != numberType && (t.Implements(jsonMarshaler) || t.Implements(textMarshaler))
+}
+
+var (
+	timeType      = reflect.TypeFor[time.Time]()
+	numberType    = reflect.TypeFor[json.Number]()
+	jsonMarshaler = reflect.TypeFor[json.Marshaler]()
+	textMarshaler = reflect.TypeFor[encoding.TextMarshaler]()
+)
+
+func coerceJSON(x any) (Value, error) {
+	raw, err := Marshal(x)
+	if err != nil {
+		return Null, err
+	}
+	return FromJSON(raw, JSON)
+}
+
+// coerceTime refuses what RFC 3339 can not say.
+func coerceTime(at time.Time, t Type) (Value, error) {
+	switch {
+	case t == JSON:
+		return coerceJSON(at)
+	case t != Time:
+		return Null, misfit(at, t)
+	}
+	if year := at.UTC().Year(); year < 0 || year > 9999 {
+		return Null, fmt.Errorf("%v is in the year %d; a stored time is in the years 0 to 9999, in UTC", at, year)
+	}
+	return OfTime(at), nil
 }
 
 // ToJSON is x as it stands in a document, in a column of type t; what fits is
@@ -117,11 +152,7 @@ func coerceString(s string, t Type) (Value, error) {
 		}
 		return OfTime(at), nil
 	case JSON:
-		raw, err := json.Marshal(s)
-		if err != nil {
-			return Null, err
-		}
-		return OfJSON(string(raw)), nil
+		return coerceJSON(s)
 	case Decimal:
 		if v, ok := OfDecimal(s); ok {
 			return v, nil
@@ -171,6 +202,9 @@ func coerceFloat(f float64, bits int, t Type) (Value, error) {
 	}
 	switch t {
 	case Float:
+		if bits == 32 { // as the document has it: the shortest text that gives it back
+			return FromJSON(strconv.AppendFloat(nil, f, 'g', -1, bits), Float)
+		}
 		return OfFloat(f), nil
 	case Int, Uint, Decimal, JSON:
 		return coerceNumber(strconv.FormatFloat(f, 'g', -1, bits), t)
@@ -185,7 +219,9 @@ func coerceNumber(text string, t Type) (Value, error) {
 		case Int, Uint, Float, Decimal:
 			return FromJSON([]byte(text), t)
 		case JSON:
-			return OfJSON(text), nil
+			if jsontext.Value(text).IsValid() {
+				return OfJSON(text), nil
+			}
 		}
 	}
 	return Null, misfit(text, t)
