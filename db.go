@@ -44,25 +44,27 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	timeout := connectTimeout
-	if deadline, ok := ctx.Deadline(); ok {
-		timeout = min(timeout, time.Until(deadline)/time.Duration(len(cfg.Servers)))
-	}
 	opts := nats.GetDefaultOptions()
 	opts.Servers = cfg.Servers
 	opts.User, opts.Password = cfg.User, cfg.Pass
-	opts.Timeout = timeout
+	opts.Timeout = connectTimeout
 	opts.Name = "natsorm"
 	opts.MaxReconnect = -1 // an outage of any length ends
 	opts.AsyncErrorCB = func(_ *nats.Conn, _ *nats.Subscription, err error) {
 		cfg.Logger.Warn("natsorm: connection error", "error", err)
 	}
 	for _, o := range cfg.NATS {
+		if o == nil {
+			continue
+		}
 		if err := o(&opts); err != nil {
 			return nil, fmt.Errorf("%w: Config.NATS: %w", ErrInvalid, err)
 		}
 	}
-	nc, err := opts.Connect()
+	if deadline, ok := ctx.Deadline(); ok {
+		opts.Timeout = min(opts.Timeout, time.Until(deadline)/time.Duration(len(cfg.Servers)))
+	}
+	nc, err := connect(ctx, opts)
 	if err != nil {
 		return nil, fmt.Errorf("natsorm: connect to %v: %w", cfg.Servers, err)
 	}
@@ -73,6 +75,31 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	}
 	db.owned = true
 	return db, nil
+}
+
+// connect connects, or gives up when ctx ends; what nats.go is still doing then
+// ends within its own timeout.
+func connect(ctx context.Context, opts nats.Options) (*nats.Conn, error) {
+	type result struct {
+		nc  *nats.Conn
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		nc, err := opts.Connect()
+		done <- result{nc, err}
+	}()
+	select {
+	case r := <-done:
+		return r.nc, r.err
+	case <-ctx.Done():
+		go func() {
+			if r := <-done; r.nc != nil {
+				r.nc.Close()
+			}
+		}()
+		return nil, ctx.Err()
+	}
 }
 
 // New opens a bucket on a connection that stays the caller's: Close leaves it

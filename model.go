@@ -79,7 +79,9 @@ func Define[T any](ctx context.Context, db *DB, opts ...ModelOption) (*Model[T],
 	}
 	o := modelOptions{}
 	for _, opt := range opts {
-		opt(&o)
+		if opt != nil {
+			opt(&o)
+		}
 	}
 	t := reflect.TypeFor[T]()
 	if t == reflect.TypeFor[Record]() {
@@ -104,7 +106,9 @@ func DefineRecord(ctx context.Context, db *DB, s Schema, opts ...ModelOption) (*
 	}
 	o := modelOptions{}
 	for _, opt := range opts {
-		opt(&o)
+		if opt != nil {
+			opt(&o)
+		}
 	}
 	if o.name != "" {
 		s.Name = o.name

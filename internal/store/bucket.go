@@ -74,6 +74,7 @@ type JetStream struct {
 
 	mu        sync.Mutex
 	closing   bool
+	tasks     sync.WaitGroup
 	consumers map[*consumer]struct{} // on the server
 }
 
@@ -135,12 +136,31 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*JetStream, error) {
 func (s *JetStream) Close() {
 	s.mu.Lock()
 	s.closing = true
+	s.mu.Unlock()
+	if !s.nc.IsConnected() {
+		s.req.close() // nobody answers; what waits, ends
+	}
+	s.tasks.Wait() // consumers under way are there, or will not be
+	s.mu.Lock()
 	open := slices.Collect(maps.Keys(s.consumers))
 	s.mu.Unlock()
+	var removals sync.WaitGroup
 	for _, c := range open {
-		c.remove()
+		removals.Go(c.remove)
 	}
+	removals.Wait()
 	s.req.close()
+}
+
+// spawn runs a short task that Close waits for; it reports false after Close.
+func (s *JetStream) spawn(task func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
+	s.tasks.Go(task)
+	return true
 }
 
 // KV is the bucket as nats.go gives it.

@@ -57,8 +57,44 @@ type consumer struct {
 // revision.
 type from struct{ revision uint64 }
 
+// newConsumer makes a consumer. When ctx ends before the server has answered,
+// the answer is still waited for, in the background, so that no consumer stays.
 func (s *JetStream) newConsumer(ctx context.Context, pattern string, start from) (*consumer, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	c := &consumer{s: s, name: nuid.Next(), inbox: s.nc.NewInbox(), msgs: make(chan *nats.Msg, 2*window)}
+	made := make(chan error, 1)
+	if !s.spawn(func() { made <- c.create(pattern, start) }) {
+		return nil, ErrClosed
+	}
+	select {
+	case err := <-made:
+		if err != nil {
+			return nil, err
+		}
+		c.heard = time.Now()
+		return c, nil
+	case <-ctx.Done():
+		if !s.spawn(func() { c.discard(<-made) }) {
+			c.discard(<-made) // Close is waiting for the creation too
+		}
+		return nil, ctx.Err()
+	}
+}
+
+// discard removes a consumer that nobody waits for any more.
+func (c *consumer) discard(err error) {
+	if err == nil {
+		c.close()
+	}
+}
+
+// create asks the server for the consumer, and registers it.
+func (c *consumer) create(pattern string, start from) error {
+	ctx, cancel := context.WithTimeout(context.Background(), defaultTimeout)
+	defer cancel()
+	s := c.s
 	cfg := map[string]any{
 		"name":               c.name,
 		"deliver_policy":     "last_per_subject",
@@ -75,15 +111,15 @@ func (s *JetStream) newConsumer(ctx context.Context, pattern string, start from)
 	}
 	body, err := json.Marshal(map[string]any{"stream_name": s.stream, "config": cfg, "action": "create"})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if c.sub, err = s.nc.ChanSubscribe(c.inbox, c.msgs); err != nil {
-		return nil, err
+		return s.req.explain(err)
 	}
 	m, err := s.req.one(ctx, "$JS.API.CONSUMER.CREATE."+s.stream+"."+c.name+"."+s.prefix+pattern, body)
 	if err != nil {
-		c.close()
-		return nil, err
+		c.close() // it may have been made all the same
+		return err
 	}
 	var resp struct {
 		Pending uint64              `json:"num_pending"`
@@ -91,23 +127,17 @@ func (s *JetStream) newConsumer(ctx context.Context, pattern string, start from)
 	}
 	if err := json.Unmarshal(m.Data, &resp); err != nil {
 		c.close()
-		return nil, err
+		return err
 	}
 	if resp.Error != nil {
 		_ = c.sub.Unsubscribe()
-		return nil, resp.Error
+		return resp.Error
 	}
 	c.pending = resp.Pending
 	s.mu.Lock()
-	closing := s.closing
+	defer s.mu.Unlock()
 	s.consumers[c] = struct{}{}
-	s.mu.Unlock()
-	if closing {
-		c.close()
-		return nil, ErrClosed
-	}
-	c.heard = time.Now()
-	return c, nil
+	return nil
 }
 
 func (c *consumer) close() {

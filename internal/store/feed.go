@@ -52,6 +52,8 @@ func (s *JetStream) Feed(ctx context.Context, pattern string) (Feed, error) {
 }
 
 func (f *feed) stream(ctx context.Context) (*jetstream.StreamInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
+	defer cancel()
 	js, err := jetstream.New(f.s.nc)
 	if err != nil {
 		return nil, err
@@ -64,6 +66,8 @@ func (f *feed) stream(ctx context.Context) (*jetstream.StreamInfo, error) {
 }
 
 func (f *feed) start(ctx context.Context, at from) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
+	defer cancel()
 	f.c, err = f.s.newConsumer(ctx, f.pattern, at)
 	if err == nil {
 		f.c.status = f.status
@@ -169,8 +173,11 @@ func (f *feed) resume(ctx context.Context) (resync bool, err error) {
 				return resync, nil
 			}
 		}
-		if errors.Is(err, ErrClosed) || f.s.nc.IsClosed() || ctx.Err() != nil {
-			return false, err
+		if ctx.Err() != nil {
+			return false, ctx.Err()
+		}
+		if errors.Is(err, ErrClosed) || f.s.nc.IsClosed() {
+			return false, ErrClosed
 		}
 		if errors.Is(err, jetstream.ErrStreamNotFound) && time.Since(began) > deletedAfter {
 			return false, fmt.Errorf("natsorm: watch %q: the bucket was deleted: %w", f.pattern, err)

@@ -75,11 +75,13 @@ func newRequests(nc *nats.Conn) (*requests, error) {
 }
 
 // close ends every call with ErrClosed.
+// It may be called more than once.
 func (r *requests) close() {
 	r.fail(ErrClosed)
 	r.mu.Lock()
 	idle := append(r.free, r.alive)
 	r.free = nil
+	r.alive.sub.SetClosedHandler(nil)
 	r.mu.Unlock()
 	for _, l := range idle { // not under the lock: it calls fail
 		l.close()
@@ -95,6 +97,17 @@ func (r *requests) fail(err error) {
 	}
 }
 
+// explain turns an error of the connection into ErrClosed once it is closed.
+func (r *requests) explain(err error) error {
+	if closed := r.err(); closed != nil {
+		return closed
+	}
+	if errors.Is(err, nats.ErrConnectionClosed) {
+		return fmt.Errorf("%w: %w", ErrClosed, err)
+	}
+	return err
+}
+
 // err is why calls are no longer possible, or nil.
 func (r *requests) err() error {
 	r.mu.Lock()
@@ -106,8 +119,10 @@ func (r *requests) newLane() (*lane, error) {
 	l := &lane{prefix: r.nc.NewInbox() + ".", msgs: make(chan *nats.Msg, laneBuffer), timer: time.NewTimer(time.Hour)}
 	l.timer.Stop()
 	var err error
-	l.sub, err = r.nc.ChanSubscribe(l.prefix+"*.*", l.msgs)
-	return l, err
+	if l.sub, err = r.nc.ChanSubscribe(l.prefix+"*.*", l.msgs); err != nil {
+		return nil, r.explain(err)
+	}
+	return l, nil
 }
 
 func (l *lane) close() {
@@ -252,7 +267,7 @@ func (r *requests) attempt(ctx context.Context, subject string, data []byte, qui
 	}
 	defer func() { r.give(l, err == nil) }()
 	if err := r.nc.PublishRequest(subject, l.reply(0), data); err != nil {
-		return false, err
+		return false, r.explain(err)
 	}
 	begin()
 	taken = true
@@ -291,7 +306,9 @@ func (r *requests) all(ctx context.Context, msgs []*nats.Msg) ([]*nats.Msg, []er
 	missing := 0
 	for i, m := range msgs {
 		m.Reply = l.reply(i)
-		if errs[i] = r.nc.PublishMsg(m); errs[i] == nil {
+		if err := r.nc.PublishMsg(m); err != nil {
+			errs[i] = r.explain(err)
+		} else {
 			missing++
 		}
 	}
