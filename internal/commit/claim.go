@@ -51,10 +51,14 @@ func (w *Writer) claim(ctx context.Context, c layout.Claim, owner []byte) (uint6
 				step *= 2
 				continue
 			}
-			if err := w.fence(ctx, holder.record); err != nil {
-				if errors.Is(err, store.ErrWrongRevision) {
+			err = w.fence(ctx, holder.record)
+			if errors.Is(err, store.ErrWrongRevision) { // its writer is at work
+				err = backoff(ctx, try)
+				if err == nil {
 					continue
 				}
+			}
+			if err != nil {
 				return 0, err
 			}
 		}
