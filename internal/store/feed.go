@@ -56,11 +56,11 @@ func (f *feed) stream(ctx context.Context) (*jetstream.StreamInfo, error) {
 	defer cancel()
 	js, err := jetstream.New(f.s.nc)
 	if err != nil {
-		return nil, err
+		return nil, f.s.req.explain(err)
 	}
 	stream, err := js.Stream(ctx, f.s.stream)
 	if err != nil {
-		return nil, err
+		return nil, f.s.req.explain(err)
 	}
 	return stream.CachedInfo(), nil
 }
