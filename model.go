@@ -65,6 +65,9 @@ func Unique(columns ...string) ModelOption {
 //	orm:"createdAt"        a time.Time, set by Create when zero
 //	orm:"updatedAt"        a time.Time, set by every write
 //
+// A zero that omitempty leaves out of the document is null to a unique index,
+// and compared with nothing.
+//
 // The catalogue's columns and indexes that T does not have stay, and writes
 // through this model keep them. An index that the catalogue does not have is
 // built from the records that are there, before Define returns; programs that
