@@ -20,7 +20,7 @@ const (
 // every field but Bucket means its default.
 type Config struct {
 	// Servers are the URLs of one cluster. Defaults to nats.DefaultURL,
-	// nats://127.0.0.1:4222. Not used by New.
+	// nats://127.0.0.1:4222. Not used by New and by embedded servers.
 	Servers []string
 
 	// Bucket is the key-value bucket that holds everything: letters, digits,

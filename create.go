@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -22,6 +23,12 @@ import (
 // stored, ErrUnknownOutcome when the server's answer was lost. After an error
 // v is as it was.
 func (m *Model[T]) Create(ctx context.Context, v *T) error {
+	return m.createWith(ctx, v, value.Null)
+}
+
+// createWith creates v, with an automatic key that was taken for it already, or
+// null.
+func (m *Model[T]) createWith(ctx context.Context, v *T, id value.Value) error {
 	if err := m.db.check(ctx); err != nil {
 		return err
 	}
@@ -30,19 +37,16 @@ func (m *Model[T]) Create(ctx context.Context, v *T) error {
 	}
 	w := m.codec.clone(v)
 	m.codec.stamp(w, now(), now())
-	err := m.createNow(ctx, w)
+	var err error
+	if m.exec.Def.Key().Auto && m.codec.zeroKey(w) {
+		err = m.createAuto(ctx, w, id)
+	} else {
+		err = m.create(ctx, w)
+	}
 	if err == nil {
 		*v = *w
 	}
 	return err
-}
-
-// createNow creates v, which has its times, and gives it a key and version.
-func (m *Model[T]) createNow(ctx context.Context, v *T) error {
-	if m.exec.Def.Key().Auto && m.codec.zeroKey(v) {
-		return m.createAuto(ctx, v)
-	}
-	return m.create(ctx, v)
 }
 
 func (m *Model[T]) create(ctx context.Context, v *T) error {
@@ -53,7 +57,7 @@ func (m *Model[T]) create(ctx context.Context, v *T) error {
 	out, err := m.exec.Create(ctx, doc, footprint)
 	if err != nil {
 		if errors.Is(err, ErrExists) {
-			err = m.describe(ErrExists, footprint.ID.Text())
+			err = fmt.Errorf("%w; Save or Upsert changes it", m.describe(ErrExists, footprint.ID.Text()))
 		}
 		return err
 	}
@@ -61,27 +65,27 @@ func (m *Model[T]) create(ctx context.Context, v *T) error {
 	return nil
 }
 
-// createAuto creates with keys that nobody was given, until one is free:
-// records may have been created with keys of their own. It passes over twice
-// as many each time, so that it soon gets beyond them.
-func (m *Model[T]) createAuto(ctx context.Context, v *T) error {
+// createAuto creates with id, or when that is null or taken with keys that
+// nobody was given, until one is free: records may have been created with keys
+// of their own. It passes over twice as many each time, so that it soon gets
+// beyond them.
+func (m *Model[T]) createAuto(ctx context.Context, v *T, id value.Value) error {
 	skip := uint64(0)
 	for {
-		id, err := m.nextKey(ctx, skip)
-		if err != nil {
-			return err
+		if id.IsNull() {
+			var err error
+			if id, err = m.nextKey(ctx, skip); err != nil {
+				return err
+			}
 		}
 		if err := m.codec.setKey(v, id); err != nil {
 			return err
 		}
-		err = m.create(ctx, v)
-		if err == nil {
-			return nil
-		}
+		err := m.create(ctx, v)
 		if !errors.Is(err, ErrExists) {
 			return err
 		}
-		skip = 2*skip + 1
+		id, skip = value.Null, 2*skip+1
 	}
 }
 
@@ -121,7 +125,8 @@ func (m *Model[T]) encode(v *T) ([]byte, *layout.Footprint, error) {
 // bulkWriters is how many records BulkCreate has under way.
 const bulkWriters = 128
 
-// BulkCreate creates records, many at a time. Each is created or not by
+// BulkCreate creates records, many at a time; automatic keys are in the order of
+// the slice. Each is created or not by
 // itself: when some are not, the error is a *BulkError that names them, and
 // the others are there. Once the context has ended no more are begun.
 func (m *Model[T]) BulkCreate(ctx context.Context, vs []*T) error {
@@ -130,23 +135,39 @@ func (m *Model[T]) BulkCreate(ctx context.Context, vs []*T) error {
 	}
 	faults := &BulkError{Total: len(vs)}
 	var mu sync.Mutex
+	fail := func(i int, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		faults.Faults = append(faults.Faults, BulkFault{Index: i, Err: err})
+	}
+	type job struct {
+		i  int
+		id value.Value // null when the record has its key
+	}
+	jobs := make(chan job)
 	var wg sync.WaitGroup
-	next := make(chan int)
 	for range min(bulkWriters, len(vs)) {
 		wg.Go(func() {
-			for i := range next {
-				if err := m.Create(ctx, vs[i]); err != nil {
-					mu.Lock()
-					faults.Faults = append(faults.Faults, BulkFault{Index: i, Err: err})
-					mu.Unlock()
+			for j := range jobs {
+				if err := m.createWith(ctx, vs[j.i], j.id); err != nil {
+					fail(j.i, err)
 				}
 			}
 		})
 	}
-	for i := range vs {
-		next <- i
+	auto := m.exec.Def.Key().Auto
+	for i, v := range vs {
+		j := job{i: i}
+		if auto && v != nil && m.codec.zeroKey(v) { // here, so that keys are in order
+			var err error
+			if j.id, err = m.nextKey(ctx, 0); err != nil {
+				fail(i, err)
+				continue
+			}
+		}
+		jobs <- j
 	}
-	close(next)
+	close(jobs)
 	wg.Wait()
 	if len(faults.Faults) == 0 {
 		return nil

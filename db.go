@@ -66,7 +66,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	}
 	nc, err := connect(ctx, opts)
 	if err != nil {
-		return nil, fmt.Errorf("natsorm: connect to %v: %w", cfg.Servers, err)
+		return nil, fmt.Errorf("natsorm: connect to %v: %w; is nats-server running there with JetStream (-js)? Package embedded needs no server", cfg.Servers, err)
 	}
 	db, err := New(ctx, nc, cfg)
 	if err != nil {
@@ -193,6 +193,9 @@ func (db *DB) spawn(task func()) bool {
 
 // check refuses a nil context and a closed DB.
 func (db *DB) check(ctx context.Context) error {
+	if db == nil {
+		return fmt.Errorf("%w: nil DB; look at the error that Open returned", ErrInvalid)
+	}
 	if err := checkContext(ctx); err != nil {
 		return err
 	}

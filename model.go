@@ -56,7 +56,8 @@ func Unique(columns ...string) ModelOption {
 // it in the bucket's catalogue. Fields are columns under their JSON names.
 //
 //	orm:"primaryKey"       the record's key: any integer type, or a string
-//	orm:"primaryKey,auto"  a zero key is filled in by Create
+//	orm:"primaryKey,auto"  a zero key is filled in by Create: numbers in sequence,
+//	                       with gaps (a program takes 100 at a time); UUIDv7
 //	orm:"index"            records are found by this column without a scan
 //	orm:"index:name"       fields that share a name form one compound index
 //	orm:"unique"           no two records have the same value, nulls aside
@@ -101,8 +102,8 @@ func Define[T any](ctx context.Context, db *DB, opts ...ModelOption) (*Model[T],
 	return newModel(db, m, newStructCodec[T](compiled)), nil
 }
 
-// DefineRecord is Define for a model that has no Go type. Its errors are
-// Define's.
+// DefineRecord is Define for a model that has no Go type. A Record carries no
+// version, so the last Save of one wins. Its errors are Define's.
 func DefineRecord(ctx context.Context, db *DB, s Schema, opts ...ModelOption) (*Model[Record], error) {
 	if err := db.check(ctx); err != nil {
 		return nil, err

@@ -29,15 +29,15 @@ func TestREADMEProgram(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-overlay", filepath.Join(dir, "overlay.json"), "-o", exe, "./examples/readme").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	cmd := exec.Command(exe)
-	cmd.Dir = t.TempDir()
-	out, err := cmd.CombinedOutput()
-	if want := "found Alice with id 1\nupdated 1\n"; err != nil || string(out) != want {
-		t.Errorf("%v, prints\n%swant\n%s", err, out, want)
-	}
-	cmd = exec.Command(exe)
-	cmd.Dir = filepath.Dir(exe) // another directory: nothing is shared
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
+	data := t.TempDir()
+	for run, want := range []string{
+		"found Alice with id 1\nupdated 1\n",
+		"still there: natsorm: User.email \"alice@example.com\" is taken by User 1; choose another value, or change that record first\nfound Alice with id 1\nupdated 1\n",
+	} {
+		cmd := exec.Command(exe)
+		cmd.Dir = data
+		if out, err := cmd.CombinedOutput(); err != nil || string(out) != want {
+			t.Errorf("run %d: %v, prints\n%swant\n%s", run+1, err, out, want)
+		}
 	}
 }

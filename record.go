@@ -47,11 +47,12 @@ func (c *recordCodec) encode(v *Record) ([]byte, error) {
 	}
 	for name := range *v {
 		if c.def.Position(name) < 0 {
-			_, err := c.def.Resolve(name)
-			if err == nil {
-				err = errors.New("the column's name has other letter case")
+			problem := "the column's name has other letter case"
+			var unknown *errs.ValidationError
+			if _, err := c.def.Resolve(name); errors.As(err, &unknown) {
+				problem = unknown.Faults[0].Problem
 			}
-			faults.Faults = append(faults.Faults, FieldFault{Field: name, Problem: err.Error()})
+			faults.Faults = append(faults.Faults, FieldFault{Field: name, Problem: problem})
 		}
 	}
 	if len(faults.Faults) > 0 {

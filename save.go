@@ -54,7 +54,7 @@ func (m *Model[T]) save(ctx context.Context, v *T, upsert bool) (created bool, e
 		case created && upsert:
 			m.codec.stamp(w, now(), now())
 		case created && version != 0:
-			return nil, fmt.Errorf("%w, it was destroyed: %w", m.describe(ErrConflict, id.Text()), ErrNotFound)
+			return nil, fmt.Errorf("%w is not there: it was destroyed since it was read, or its key was changed (%w)", m.describe(ErrConflict, id.Text()), ErrNotFound)
 		case created:
 			return nil, m.describe(ErrNotFound, id.Text())
 		case !upsert && version != 0 && version != cur.Version():

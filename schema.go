@@ -37,7 +37,7 @@ type Field struct {
 	Name       string
 	Type       Type
 	PrimaryKey bool
-	Auto       bool // fills a zero primary key: integers in sequence, strings with a UUIDv7
+	Auto       bool // fills a zero primary key: integers in sequence, with gaps; strings with a UUIDv7
 	Index      bool // an index of this column alone
 	Unique     bool // a unique index of this column alone
 	CreatedAt  bool // set by Create when zero

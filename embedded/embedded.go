@@ -58,6 +58,9 @@ type Config struct {
 	MaxPayload int
 }
 
+// maxPayload is the most that nats-server takes.
+const maxPayload = 64 << 20
+
 // readyTimeout bounds the start, which recovers what is in Dir.
 const readyTimeout = time.Minute
 
@@ -90,9 +93,10 @@ func Start(cfg Config) (*Server, error) {
 	if opts.Host == "" {
 		opts.Host = "127.0.0.1"
 	}
-	if cfg.MaxPayload != 0 {
-		opts.MaxPayload = int32(min(cfg.MaxPayload, server.MAX_PAYLOAD_MAX_SIZE))
+	if cfg.MaxPayload < 0 || cfg.MaxPayload > maxPayload {
+		return nil, fmt.Errorf("embedded: Config.MaxPayload is %d; use 1 to %d bytes", cfg.MaxPayload, maxPayload)
 	}
+	opts.MaxPayload = int32(cfg.MaxPayload) // 0 is the server's default
 	if err := s.prepare(opts); err != nil {
 		s.release()
 		return nil, err
@@ -158,7 +162,7 @@ func (s *Server) prepare(opts *server.Options) (err error) {
 		return fmt.Errorf("embedded: lock %q: %w", opts.StoreDir, err)
 	}
 	if !got {
-		return fmt.Errorf("%w: %q", ErrDirInUse, opts.StoreDir)
+		return fmt.Errorf("%w: %q; give that server a Port and connect to it with natsorm.Open, or use another Dir", ErrDirInUse, opts.StoreDir)
 	}
 	return nil
 }
@@ -168,13 +172,14 @@ func (s *Server) Connect(opts ...nats.Option) (*nats.Conn, error) {
 	return nats.Connect("", append([]nats.Option{nats.InProcessServer(s.ns)}, opts...)...)
 }
 
-// Open opens a bucket on the server, as natsorm.Open does elsewhere. A server
-// in memory keeps buckets that Open creates in memory. Close the DB before the
+// Open opens a bucket on the server, as natsorm.Open does elsewhere; it ignores
+// Config.Servers. A server in memory keeps buckets that Open creates in memory. Close the DB before the
 // server.
 func (s *Server) Open(ctx context.Context, cfg natsorm.Config) (*natsorm.DB, error) {
 	if s.memory {
 		cfg.Storage = jetstream.MemoryStorage
 	}
+	cfg.Servers = []string{"nats://in-process"} // for messages; nothing is dialled
 	cfg.NATS = append([]nats.Option{nats.InProcessServer(s.ns)}, cfg.NATS...)
 	return natsorm.Open(ctx, cfg)
 }

@@ -140,12 +140,11 @@ func Load(ctx context.Context, s store.Store, name string) (*schema.Definition, 
 
 // List reads the whole catalogue, by name.
 func List(ctx context.Context, s store.Store) ([]*schema.Definition, error) {
-	entries, err := s.Match(ctx, []string{keys.Schemas()})
-	if err != nil {
-		return nil, err
-	}
-	out := make([]*schema.Definition, 0, len(entries))
-	for _, e := range entries {
+	var out []*schema.Definition
+	for e, err := range s.Match(ctx, []string{keys.Schemas()}) {
+		if err != nil {
+			return nil, err
+		}
 		def, err := decode(e)
 		if err != nil {
 			return nil, err

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 
 	"github.com/natsorm/natsorm/internal/commit"
 	"github.com/natsorm/natsorm/internal/cond"
@@ -44,9 +45,14 @@ func (m *Model) Get(ctx context.Context, id value.Value) (store.Entry, error) {
 	return m.store.Get(ctx, m.Layout.RecordKey(id))
 }
 
-// readChunk is how many records are read at a time on the way to a caller that
-// may stop early.
-const readChunk = 1000
+// Records on the way to a caller that may stop early are read a few at first,
+// then more at a time.
+const (
+	firstChunk   = 16
+	lastChunk    = 4096
+	chunkGrowth  = 8
+	patternChunk = 256 // patterns looked up at a time
+)
 
 // Run streams the records that a plan selects. A record that can not be read
 // comes as a *CorruptError, after which the stream goes on; every other error
@@ -83,80 +89,106 @@ func (m *Model) source(ctx context.Context, p plan.Plan) iter.Seq2[store.Entry, 
 		return func(func(store.Entry, error) bool) {}
 	}
 	return func(yield func(store.Entry, error) bool) {
-		todo, err := m.candidates(ctx, p)
-		if err != nil {
-			yield(store.Entry{}, err)
-			return
+		size := firstChunk
+		var chunk []string
+		read := func() (more bool) {
+			found, err := m.store.GetMany(ctx, chunk)
+			if err != nil {
+				yield(store.Entry{}, err)
+				return false
+			}
+			for _, e := range found {
+				if e.Live() && !yield(e, nil) {
+					return false
+				}
+			}
+			chunk, size = chunk[:0], min(size*chunkGrowth, lastChunk)
+			return true
 		}
-		for len(todo) > 0 {
-			n := min(len(todo), readChunk)
-			found, err := m.store.GetMany(ctx, todo[:n])
+		for key, err := range m.candidates(ctx, p) {
 			if err != nil {
 				yield(store.Entry{}, err)
 				return
 			}
-			for _, e := range found {
-				if e.Live() && !yield(e, nil) {
-					return
-				}
+			if chunk = append(chunk, key); len(chunk) == size && !read() {
+				return
 			}
-			todo = todo[n:]
+		}
+		if len(chunk) > 0 {
+			read()
 		}
 	}
 }
 
-// candidates are the distinct record keys on a plan's path.
-func (m *Model) candidates(ctx context.Context, p plan.Plan) ([]string, error) {
-	var out []string
-	seen := map[string]bool{}
-	add := func(key string) {
-		if !seen[key] {
-			seen[key] = true
-			out = append(out, key)
+// candidates streams the record keys on a plan's path, each once.
+func (m *Model) candidates(ctx context.Context, p plan.Plan) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		seen := map[string]bool{}
+		for key, err := range m.pointers(ctx, p) {
+			if err == nil {
+				if seen[key] {
+					continue
+				}
+				seen[key] = true
+			}
+			if !yield(key, err) {
+				return
+			}
 		}
 	}
-	switch p.Path {
-	case plan.Key:
-		for _, id := range p.Keys {
-			add(m.Layout.RecordKey(id))
-		}
-	case plan.Index:
-		patterns := make([]string, len(p.Values))
-		for i, vals := range p.Values {
-			patterns[i] = m.Layout.Lookup(p.Index, vals)
-		}
-		for len(patterns) > 0 {
-			n := min(len(patterns), readChunk/4)
-			entries, err := m.store.Match(ctx, patterns[:n])
+}
+
+// pointers streams the record keys that a plan's keys, claims or entries point
+// at.
+func (m *Model) pointers(ctx context.Context, p plan.Plan) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		switch p.Path {
+		case plan.Key:
+			for _, id := range p.Keys {
+				if !yield(m.Layout.RecordKey(id), nil) {
+					return
+				}
+			}
+		case plan.Index:
+			for vals := range slices.Chunk(p.Values, patternChunk) {
+				patterns := make([]string, len(vals))
+				for i, v := range vals {
+					patterns[i] = m.Layout.Lookup(p.Index, v)
+				}
+				for e, err := range m.store.Match(ctx, patterns) {
+					if err != nil {
+						yield("", err)
+						return
+					}
+					if !yield(m.Layout.RecordOfEntry(e.Key), nil) {
+						return
+					}
+				}
+			}
+		case plan.Unique:
+			claims := make([]string, len(p.Values))
+			for i, vals := range p.Values {
+				claims[i] = m.Layout.ClaimKey(p.Index, vals)
+			}
+			found, err := m.store.GetMany(ctx, claims)
 			if err != nil {
-				return nil, err
+				yield("", err)
+				return
 			}
-			for _, e := range entries {
-				add(m.Layout.RecordOfEntry(e.Key))
+			for _, e := range found {
+				if !e.Live() {
+					continue
+				}
+				id, err := m.Layout.ReadOwner(e.Value)
+				if err != nil {
+					err = &errs.CorruptError{Model: m.Def.Name, Key: e.Key, Err: err}
+				}
+				if !yield(m.Layout.RecordKey(id), err) || err != nil {
+					return
+				}
 			}
-			patterns = patterns[n:]
-		}
-	case plan.Unique:
-		claims := make([]string, len(p.Values))
-		for i, vals := range p.Values {
-			claims[i] = m.Layout.ClaimKey(p.Index, vals)
-		}
-		found, err := m.store.GetMany(ctx, claims)
-		if err != nil {
-			return nil, err
-		}
-		for _, e := range found {
-			if !e.Live() {
-				continue
-			}
-			id, err := m.Layout.ReadOwner(e.Value)
-			if err != nil {
-				return nil, &errs.CorruptError{Model: m.Def.Name, Key: e.Key, Err: err}
-			}
-			add(m.Layout.RecordKey(id))
 		}
 	}
-	return out, nil
 }
 
 // Create writes a new record; Exists when its primary key is taken.

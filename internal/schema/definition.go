@@ -178,7 +178,7 @@ func (d *Definition) Validate() error {
 	}
 	switch {
 	case primary == 0:
-		return d.fault(`no primary key; tag one field with orm:"primaryKey"`)
+		return d.fault(`no primary key; tag one field with orm:"primaryKey", or set Field.PrimaryKey in a Schema`)
 	case primary > 1:
 		return d.fault("%d primary keys; a model has one", primary)
 	}
@@ -222,7 +222,7 @@ func (d *Definition) validateIndex(x Index) error {
 			return fmt.Errorf("%w: %s: %s: %w, and can not be indexed", errs.ErrSchema, d.Name, x.Kind(), err)
 		}
 		if !d.Columns[pos].Type.Indexable() {
-			return d.fault("column %s of type %s can not be indexed", name, d.Columns[pos].Type)
+			return d.fault("column %s has type %s, as slices, maps and structs have, and can not be indexed", name, d.Columns[pos].Type)
 		}
 		if slices.Contains(x.Columns[:i], name) {
 			return d.fault("%s %s names column %s twice", x.Kind(), x.Name, name)

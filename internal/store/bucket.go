@@ -34,6 +34,9 @@ const (
 	// for longer; without it a bucket would only ever grow.
 	markerTTL = time.Hour
 
+	// codeReplicas is the server's error for more replicas than it has servers.
+	codeReplicas = 10074
+
 	// upgradeTimeout bounds the attempt to upgrade an existing bucket: without
 	// permission for it, the server does not answer at all.
 	upgradeTimeout = 2 * time.Second
@@ -176,6 +179,10 @@ func openStream(ctx context.Context, js jetstream.JetStream, cfg Config) (jetstr
 		} else if err == nil && !stream.CachedInfo().Config.AllowMsgTTL {
 			return jetstream.StreamConfig{}, fmt.Errorf("%w: the JetStream server ignores per-message TTLs; natsorm needs nats-server %d.%d or later", errs.ErrUnsupportedServer, minMajor, minMinor)
 		}
+	}
+	var api *jetstream.APIError
+	if errors.As(err, &api) && api.ErrorCode == codeReplicas {
+		err = fmt.Errorf("%w; Config.Replicas is %d, which takes a cluster of as many servers", err, cfg.Replicas)
 	}
 	if err != nil {
 		return jetstream.StreamConfig{}, err

@@ -119,6 +119,9 @@ func (c *consumer) create(pattern string, start from) error {
 	m, err := s.req.one(ctx, "$JS.API.CONSUMER.CREATE."+s.stream+"."+c.name+"."+s.prefix+pattern, body)
 	if err != nil {
 		c.close() // it may have been made all the same
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = errNoAnswer // the deadline is not the caller's
+		}
 		return err
 	}
 	var resp struct {

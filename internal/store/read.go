@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strconv"
 	"strings"
 
@@ -282,26 +283,30 @@ func (s *JetStream) after(ctx context.Context, pattern string, revision uint64, 
 
 // Match reads up to maxMulti entries in one request; more, and everything
 // where direct get is not allowed, by scanning.
-func (s *JetStream) Match(ctx context.Context, patterns []string) ([]Entry, error) {
-	var out []Entry
-	if s.direct {
-		err := s.multi(ctx, patterns, func(e Entry) {
-			if e.Live() {
-				out = append(out, e)
+func (s *JetStream) Match(ctx context.Context, patterns []string) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		if s.direct {
+			var found []Entry
+			err := s.multi(ctx, patterns, func(e Entry) { found = append(found, e) })
+			if err == nil {
+				for _, e := range found {
+					if e.Live() && !yield(e, nil) {
+						return
+					}
+				}
+				return
 			}
-		})
-		if err == nil || !errors.Is(err, errTooMany) {
-			return out, err
-		}
-		out = nil
-	}
-	for _, pattern := range patterns {
-		for e, err := range s.Scan(ctx, pattern) {
-			if err != nil {
-				return nil, err
+			if !errors.Is(err, errTooMany) {
+				yield(Entry{}, err)
+				return
 			}
-			out = append(out, e)
+		}
+		for _, pattern := range patterns {
+			for e, err := range s.Scan(ctx, pattern) {
+				if !yield(e, err) || err != nil {
+					return
+				}
+			}
 		}
 	}
-	return out, nil
 }

@@ -37,7 +37,7 @@ const (
 )
 
 // errNoAnswer is what a request ends with when its time is up.
-var errNoAnswer = errors.New("no answer in time")
+var errNoAnswer = errors.New("no answer from the server in time; is it running, and reachable?")
 
 // requests sends requests and collects their replies, on lanes: subscriptions
 // that stay, one for each call under way, whose messages the connection's
@@ -242,9 +242,12 @@ func (r *requests) request(ctx context.Context, subject string, data []byte, beg
 		case errors.Is(err, errNoAnswer):
 			waited += quiet
 			if !patient && waited >= defaultTimeout {
-				return fmt.Errorf("%q: %w", subject, err)
+				return err
 			}
 			quiet = min(2*quiet, silence)
+			if !patient {
+				quiet = min(quiet, defaultTimeout-waited)
+			}
 		case err != nil || taken:
 			return err
 		default:

@@ -26,9 +26,9 @@ type Store interface {
 	// GetMany is Get of many keys, in their order.
 	GetMany(ctx context.Context, keys []string) ([]Entry, error)
 
-	// Match is every live entry under the patterns, any number, in no
-	// particular order. It is not a snapshot beyond about a thousand entries.
-	Match(ctx context.Context, patterns []string) ([]Entry, error)
+	// Match streams every live entry under the patterns, in no particular
+	// order: few of them from one request, many as Scan does.
+	Match(ctx context.Context, patterns []string) iter.Seq2[Entry, error]
 
 	// Scan streams every live entry under a pattern. A key that is live from
 	// before the scan until after it is seen exactly once; one that comes, goes
@@ -119,7 +119,7 @@ var (
 	// ErrWrongRevision is why a checked write was not done.
 	ErrWrongRevision = errors.New("wrong last revision")
 	// ErrUnknown says that no answer came: the write may or may not be done.
-	ErrUnknown = errors.New("no answer from the server")
+	ErrUnknown = errors.New("sent, and not acknowledged")
 	// ErrTooLarge says that a value exceeds the payload limit; nothing was sent.
 	ErrTooLarge = fmt.Errorf("%w: value exceeds the server's payload limit", errs.ErrInvalid)
 	// ErrClosed is the answer of a store after Close.

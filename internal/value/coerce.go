@@ -228,5 +228,12 @@ func coerceNumber(text string, t Type) (Value, error) {
 }
 
 func misfit(x any, t Type) error {
-	return fmt.Errorf("%s (%T) does not fit a column of type %s", clip(fmt.Appendf(nil, "%v", x)), x, t)
+	text, hint := fmt.Appendf(nil, "%v", x), ""
+	switch kind := reflect.TypeOf(x).Kind(); {
+	case kind == reflect.String:
+		text = fmt.Appendf(nil, "%q", x)
+	case kind == reflect.Slice && t != Bytes:
+		hint = "; In(column, values...) takes several values"
+	}
+	return fmt.Errorf("%s (%T) does not fit a column of type %s%s", clip(text), x, t, hint)
 }

@@ -71,9 +71,9 @@ func (f *Store) GetMany(ctx context.Context, keys []string) ([]store.Entry, erro
 	return f.Store.GetMany(ctx, keys)
 }
 
-func (f *Store) Match(ctx context.Context, patterns []string) ([]store.Entry, error) {
+func (f *Store) Match(ctx context.Context, patterns []string) iter.Seq2[store.Entry, error] {
 	if f.Crashed() {
-		return nil, ErrCrashed
+		return func(yield func(store.Entry, error) bool) { yield(store.Entry{}, ErrCrashed) }
 	}
 	return f.Store.Match(ctx, patterns)
 }
