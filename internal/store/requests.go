@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -31,9 +30,8 @@ const (
 	noResponderRetries = 10
 	noResponderPause   = 100 * time.Millisecond
 
-	// laneBuffer is how many replies a lane holds: those of the largest call,
-	// and some that come too late for the one before it.
-	laneBuffer = 2 * maxMulti
+	// laneBuffer is how many replies a lane holds: those of the largest call.
+	laneBuffer = maxMulti + 64
 )
 
 // errNoAnswer is what a request ends with when its time is up.
@@ -55,13 +53,16 @@ type requests struct {
 	done   chan struct{} // closed with it
 }
 
-// lane is where the replies of one call at a time arrive.
+// lane is where the replies of one call at a time arrive. Only a call that got
+// all its replies gives its lane back, so that none of them can be taken for a
+// later call's. Reply subjects are used again with the lane: the server finds
+// them in its cache.
 type lane struct {
-	prefix string // of reply subjects: <prefix><turn>.<request>
-	sub    *nats.Subscription
-	msgs   chan *nats.Msg
-	timer  *time.Timer
-	turn   uint64 // the call; replies to earlier ones are passed over
+	prefix  string   // of reply subjects
+	replies []string // the reply subject of a call's n-th request, as far as they were needed
+	sub     *nats.Subscription
+	msgs    chan *nats.Msg
+	timer   *time.Timer
 }
 
 func newRequests(nc *nats.Conn) (*requests, error) {
@@ -119,7 +120,7 @@ func (r *requests) newLane() (*lane, error) {
 	l := &lane{prefix: r.nc.NewInbox() + ".", msgs: make(chan *nats.Msg, laneBuffer), timer: time.NewTimer(time.Hour)}
 	l.timer.Stop()
 	var err error
-	if l.sub, err = r.nc.ChanSubscribe(l.prefix+"*.*", l.msgs); err != nil {
+	if l.sub, err = r.nc.ChanSubscribe(l.prefix+"*", l.msgs); err != nil {
 		return nil, r.explain(err)
 	}
 	return l, nil
@@ -140,7 +141,6 @@ func (r *requests) take() (*lane, error) {
 		l := r.free[n-1]
 		r.free = r.free[:n-1]
 		r.mu.Unlock()
-		l.turn++
 		return l, nil
 	}
 	r.mu.Unlock()
@@ -163,24 +163,19 @@ func (r *requests) give(l *lane, complete bool) {
 
 // reply is the reply subject of a call's n-th request.
 func (l *lane) reply(n int) string {
-	var buf [96]byte
-	b := append(buf[:0], l.prefix...)
-	b = strconv.AppendUint(b, l.turn, 36)
-	b = append(b, '.')
-	b = strconv.AppendInt(b, int64(n), 10)
-	return string(b)
+	for len(l.replies) <= n {
+		l.replies = append(l.replies, l.prefix+strconv.Itoa(len(l.replies)))
+	}
+	return l.replies[n]
 }
 
-// answers is the number of the request that a message answers; ok is false
-// when it came too late for the call that it belongs to.
-func (l *lane) answers(m *nats.Msg) (n int, ok bool) {
-	turnText, nText, _ := strings.Cut(m.Subject[len(l.prefix):], ".")
-	turn, err := strconv.ParseUint(turnText, 36, 64)
-	if err != nil || turn != l.turn {
-		return 0, false
+// answers is the number of the request that a message answers.
+func (l *lane) answers(m *nats.Msg) int {
+	n, err := strconv.Atoi(m.Subject[len(l.prefix):])
+	if err != nil {
+		return -1 // not one of ours
 	}
-	n, err = strconv.Atoi(nText)
-	return n, err == nil
+	return n
 }
 
 // collect gives replies to got until it says that there are no more to come,
@@ -191,11 +186,7 @@ func (r *requests) collect(ctx context.Context, l *lane, quiet time.Duration, go
 	for replies := 0; ; {
 		select {
 		case m := <-l.msgs:
-			n, ok := l.answers(m)
-			if !ok {
-				continue
-			}
-			if !got(n, m) {
+			if !got(l.answers(m), m) {
 				return nil
 			}
 			if replies++; replies%64 == 0 {
@@ -319,7 +310,7 @@ func (r *requests) all(ctx context.Context, msgs []*nats.Msg) ([]*nats.Msg, []er
 		return replies, errs
 	}
 	err = r.collect(ctx, l, silence, func(n int, m *nats.Msg) bool {
-		if n < len(replies) && replies[n] == nil {
+		if n >= 0 && n < len(replies) && replies[n] == nil {
 			replies[n] = m
 			missing--
 		}

@@ -62,9 +62,10 @@ func (s *JetStream) Write(ctx context.Context, ops ...Op) []Result {
 }
 
 func (s *JetStream) write(ctx context.Context, ops []Op, results []Result) {
-	msgs := make([]*nats.Msg, len(ops))
-	for i, op := range ops {
-		msgs[i] = s.message(op)
+	msgs, buf := make([]*nats.Msg, len(ops)), make([]nats.Msg, len(ops))
+	for i := range ops {
+		msgs[i] = &buf[i]
+		s.message(&ops[i], msgs[i])
 	}
 	at := []int(nil) // of msgs among ops; nil when they are the same
 	for try := 1; ; try++ {
@@ -110,10 +111,11 @@ func fail(results []Result, err error) {
 	}
 }
 
-func (s *JetStream) message(op Op) *nats.Msg {
-	m := &nats.Msg{Subject: s.prefix + op.Key, Data: op.Value}
+// message makes the message of a write.
+func (s *JetStream) message(op *Op, m *nats.Msg) {
+	m.Subject, m.Data = s.prefix+op.Key, op.Value
 	if !op.Delete && !op.Check && op.Fence == 0 {
-		return m
+		return
 	}
 	m.Header = nats.Header{}
 	if op.Check {
@@ -134,7 +136,6 @@ func (s *JetStream) message(op Op) *nats.Msg {
 	if op.Fence != 0 {
 		m.Header[headerFence] = []string{strconv.FormatUint(op.Fence, 10)}
 	}
-	return m
 }
 
 // acknowledgement reads the server's answer to a publish.
