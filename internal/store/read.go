@@ -240,18 +240,28 @@ func (s *JetStream) multi(ctx context.Context, keys []string, found func(Entry))
 }
 
 // after reads the messages under a pattern that follow a revision, at most n.
-// more is true when others follow these. With direct get it is one isolated
-// request; without, one message at a time, from the leader.
+// more is true when others may follow these. With direct get it is one isolated
+// request; without, one message at a time, from the leader. Only the leader of a
+// replicated bucket knows that nothing follows: it is asked in the end.
 func (s *JetStream) after(ctx context.Context, pattern string, revision uint64, n int) (found []Entry, more bool, err error) {
-	req := map[string]any{"seq": revision + 1, "next_by_subj": s.prefix + pattern}
-	if !s.direct {
-		e, err := s.fromLeader(ctx, req)
-		if err != nil || e.Revision == 0 {
-			return nil, false, err
+	if s.direct {
+		found, more, err = s.afterDirect(ctx, pattern, revision, n)
+		if err != nil || len(found) > 0 {
+			return found, more || s.replicated, err
 		}
-		return []Entry{e}, true, nil
+		if !s.replicated {
+			return nil, false, nil
+		}
 	}
-	req["batch"] = n
+	e, err := s.fromLeader(ctx, map[string]any{"seq": revision + 1, "next_by_subj": s.prefix + pattern})
+	if err != nil || e.Revision == 0 {
+		return nil, false, err
+	}
+	return []Entry{e}, true, nil
+}
+
+func (s *JetStream) afterDirect(ctx context.Context, pattern string, revision uint64, n int) (found []Entry, more bool, err error) {
+	req := map[string]any{"seq": revision + 1, "next_by_subj": s.prefix + pattern, "batch": n}
 	body, err := json.Marshal(req)
 	if err != nil {
 		return nil, false, err
