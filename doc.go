@@ -30,8 +30,9 @@
 //
 // # Queries
 //
-// A condition on the primary key, a unique column or an indexed column is
-// answered by reading just those records, in one or two round trips. Any other
+// A condition on the primary key, a unique column or an indexed column, or the
+// first columns of a compound index, is answered by reading just those records,
+// in one or two round trips; so is an alternative of such conditions. Any other
 // condition reads every record of the model. Conditions combine with And, Or
 // and Not; several queries of one call combine with AND.
 //

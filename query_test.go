@@ -17,8 +17,8 @@ import (
 type thing struct {
 	ID    int     `json:"id" orm:"primaryKey"`
 	Name  *string `json:"name" orm:"index,index:both"`
-	N     *int    `json:"n" orm:"index:both"`
-	Plain *string `json:"plain"`
+	N     *int    `json:"n" orm:"index:both,index:np"`
+	Plain *string `json:"plain" orm:"index:np"`
 	Code  *string `json:"code" orm:"unique"`
 }
 

@@ -165,6 +165,14 @@ func (m *Model) pointers(ctx context.Context, p plan.Plan) iter.Seq2[string, err
 					}
 				}
 			}
+		case plan.Union:
+			for _, branch := range p.Either {
+				for key, err := range m.pointers(ctx, branch) {
+					if !yield(key, err) || err != nil {
+						return
+					}
+				}
+			}
 		case plan.Unique:
 			claims := make([]string, len(p.Values))
 			for i, vals := range p.Values {

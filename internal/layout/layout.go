@@ -121,9 +121,11 @@ func (l *Layout) record(token string) string {
 	return keys.Record(l.Def.Name, l.Def.Shards, token)
 }
 
-// Lookup is the pattern of an index's entries for these values.
+// Lookup is the pattern of an index's entries for these values of its first
+// columns.
 func (l *Layout) Lookup(x schema.Index, vals []value.Value) string {
-	return keys.Lookup(l.Def.Name, x.Name, vals) + "*"
+	open := len(x.Columns) - len(vals)
+	return keys.Lookup(l.Def.Name, x.Name, vals) + strings.Repeat("*.", open) + "*"
 }
 
 // RecordOfEntry is the key of the record that an index entry points at.

@@ -36,6 +36,12 @@ func text(p Plan) string {
 		return "nothing"
 	case Key:
 		return "key " + list(p.Keys)
+	case Union:
+		var branches []string
+		for _, b := range p.Either {
+			branches = append(branches, text(b))
+		}
+		return "union (" + strings.Join(branches, ") (") + ")"
 	}
 	var lookups []string
 	for _, vals := range p.Values {
@@ -52,9 +58,9 @@ func TestPaths(t *testing.T) {
 		Name: "M", Shards: 16,
 		Columns: []schema.Column{
 			{Name: "id", Type: value.Int, PrimaryKey: true}, {Name: "a", Type: value.String}, {Name: "b", Type: value.Int}, {Name: "u", Type: value.String},
-			{Name: "late", Type: value.Int}, {Name: "zero", Type: value.Int, ZeroNull: true}, {Name: "free", Type: value.Int},
+			{Name: "late", Type: value.Int}, {Name: "zero", Type: value.Int, ZeroNull: true}, {Name: "free", Type: value.Int}, {Name: "c", Type: value.Int},
 		},
-		Indexes: []schema.Index{schema.NewIndex(false, "a"), schema.NewIndex(false, "b"), schema.NewIndex(false, "a", "b"), schema.NewIndex(true, "u"), schema.NewIndex(true, "u", "b"), building, schema.NewIndex(false, "zero")},
+		Indexes: []schema.Index{schema.NewIndex(false, "a"), schema.NewIndex(false, "b"), schema.NewIndex(false, "a", "b"), schema.NewIndex(false, "c", "b", "a"), schema.NewIndex(true, "u"), schema.NewIndex(true, "u", "b"), building, schema.NewIndex(false, "zero")},
 	}
 	many := make([]any, 5000)
 	for i := range many {
@@ -84,7 +90,19 @@ func TestPaths(t *testing.T) {
 		{eq("zero", 0), "index zero 0 | null"},
 		{eq("zero", 1), "index zero 1"},
 		{eq("zero", nil), "nothing"},
-		{node(cond.Or, eq("a", "x"), eq("a", "y")), "scan"},
+		{node(cond.Or, eq("a", "x"), eq("a", "y")), "union (index a x) (index a y)"},
+		{node(cond.Or, eq("a", "x"), node(cond.Or, eq("id", 1), eq("u", "k"))), "union (index a x) (key 1) (unique u k)"},
+		{node(cond.Or, eq("a", "x"), eq("free", 1)), "scan"},
+		{node(cond.Or, eq("a", "x"), node(cond.And, eq("free", 1), eq("b", 2))), "union (index a x) (index b 2)"},
+		{node(cond.And, eq("free", 1), node(cond.Or, eq("a", "x"), eq("id", 1))), "union (index a x) (key 1)"},
+		{node(cond.And, eq("b", 1), node(cond.Or, eq("a", "x"), eq("id", 1))), "index b 1"},
+		{node(cond.Or, eq("a", "x"), eq("id", nil)), "index a x"},
+		{node(cond.Or, in("a"), eq("id", nil)), "nothing"},
+		{node(cond.Or), "nothing"},
+		{node(cond.Or, in("b", many[:3000]...), in("b", many[2000:]...)), "scan"},
+		{eq("c", 1), "index c-b-a 1"},
+		{node(cond.And, eq("c", 1), in("b", 2, 3)), "index c-b-a 1,2 | 1,3"},
+		{node(cond.And, eq("c", 1), eq("a", "x")), "index a x"},
 		{node(cond.Not, eq("a", "x")), "scan"},
 		{in("b", many...), "scan"},
 		{node(cond.And), "scan"},
