@@ -182,3 +182,37 @@ func ExampleDB_Check() {
 	//   missing entry "Account.index.country.NO.1" of record "Account.shard_1.1" (repaired)
 	// true
 }
+
+func ExampleColumn() {
+	ctx := context.Background()
+	db, done := open(ctx)
+	defer done()
+	accounts, _ := natsorm.Define[Account](ctx, db)
+	_ = accounts.BulkCreate(ctx, []*Account{{Owner: "a", Balance: 1}, {Owner: "b", Balance: 2}})
+
+	balance := natsorm.Column(func(a *Account) *int64 { return &a.Balance })
+	rich, err := accounts.FindAll(ctx, balance.Gte(2)) // balance.Gte("2") does not compile
+	fmt.Println(rich[0].Owner, err)
+	// Output: b <nil>
+}
+
+func ExampleParseWhere() {
+	ctx := context.Background()
+	db, done := open(ctx)
+	defer done()
+	accounts, _ := natsorm.Define[Account](ctx, db)
+	_ = accounts.BulkCreate(ctx, []*Account{{Owner: "a", Balance: 1}, {Owner: "b", Balance: 2}, {Owner: "c", Balance: 3}})
+
+	where, err := natsorm.ParseWhere([]byte(`{"balance": {"gte": 2}, "or": [{"owner": "a"}, {"owner": {"like": "b%"}}]}`))
+	if err != nil {
+		log.Fatal(err)
+	}
+	n, err := accounts.Count(ctx, where)
+	fmt.Println(n, err)
+
+	_, err = natsorm.ParseWhere([]byte(`{"or": [{"owner": {"likes": "b%"}}]}`))
+	fmt.Println(errors.Is(err, natsorm.ErrInvalid))
+	// Output:
+	// 1 <nil>
+	// true
+}

@@ -175,9 +175,9 @@ func combine(op cond.Op, conditions []Condition) Condition {
 	n := cond.Node{Op: op}
 	for _, c := range conditions {
 		if c == nil {
-			return nilCondition{}
+			return badCondition{fmt.Errorf("%w: a nil Condition in And, Or or Not", ErrInvalid)}
 		}
-		if _, bad := c.(nilCondition); bad {
+		if _, bad := c.(badCondition); bad {
 			return c
 		}
 		n.Kids = append(n.Kids, c.node())
@@ -185,11 +185,29 @@ func combine(op cond.Op, conditions []Condition) Condition {
 	return condition(n)
 }
 
-// nilCondition is what a combination with a nil Condition becomes: an error at
-// the call that runs it.
-type nilCondition struct{}
-
-func (nilCondition) shape(s *querySpec) {
-	s.err = fmt.Errorf("%w: a nil Condition in And, Or or Not", ErrInvalid)
+// ParseWhere reads a condition in JSON, the form that tools and services share:
+// an object whose members all must be true.
+//
+//	{"age": 30}                          equal; null asks for null
+//	{"age": [30, 31]}                    one of
+//	{"age": {"gte": 30, "lt": 40}}       all of: eq ne gt gte lt lte in notIn between like iLike
+//	                                     startsWith endsWith contains regexp isNull notNull
+//	{"or": [{…}, {…}], "and": […], "not": {…}}
+//
+// Numbers are exact, times are RFC 3339 text, and bytes base64. ErrInvalid names
+// the path inside the JSON; so does the error for an unknown column or a value
+// that does not fit, which comes from the call that runs the query.
+func ParseWhere(jsonText []byte) (Condition, error) {
+	n, err := cond.Parse(jsonText)
+	if err != nil {
+		return nil, err
+	}
+	return condition(n), nil
 }
-func (nilCondition) node() cond.Node { return cond.Node{} }
+
+// badCondition is a condition with a mistake in it: an error at the call that
+// runs it.
+type badCondition struct{ err error }
+
+func (b badCondition) shape(s *querySpec) { s.err = b.err }
+func (b badCondition) node() cond.Node    { return cond.Node{} }

@@ -53,6 +53,7 @@ type Node struct {
 	Column string // of a comparison
 	Values []any  // of a comparison
 	Kids   []Node // of And, Or, Not
+	Path   string // where in its JSON it stands, for messages
 }
 
 // FromMap is the conjunction of equalities that a map of column to value says.
@@ -137,11 +138,11 @@ func Bind(n Node, def *schema.Definition) (*Bound, error) {
 	}
 	pos, err := def.Resolve(n.Column)
 	if err != nil {
-		return nil, err
+		return nil, n.located(err)
 	}
 	col := def.Columns[pos]
 	fault := func(format string, args ...any) error {
-		return errs.Invalidf(def.Name, col.Name, format, args...)
+		return n.located(errs.Invalidf(def.Name, col.Name, format, args...))
 	}
 	b := &Bound{Op: n.Op, Column: pos, absent: col.AbsentMeans()}
 	for _, x := range n.Values {
@@ -186,6 +187,14 @@ func Bind(n Node, def *schema.Definition) (*Bound, error) {
 		return &Bound{Op: Not, Kids: []*Bound{b}}, nil
 	}
 	return b, nil
+}
+
+// located adds to an error where in its JSON the condition stands.
+func (n Node) located(err error) error {
+	if n.Path == "" {
+		return err
+	}
+	return fmt.Errorf("%w (at %s of the condition in JSON)", err, n.Path)
 }
 
 // Columns adds the positions of the columns that b looks at to set.

@@ -20,6 +20,8 @@ type Struct struct {
 	Version    []int // orm:"version"
 	CreatedAt  []int
 	UpdatedAt  []int
+
+	paths [][]int // of the columns' fields
 }
 
 const tagOptions = "primaryKey, auto, index, index:name, unique, unique:name, version, createdAt, updatedAt"
@@ -48,6 +50,22 @@ func Compile(t reflect.Type, name string) (*Struct, error) {
 		}
 	}
 	return c.out, nil
+}
+
+// ColumnAt is the column of the field of v that pointer points to; ok is false
+// when there is none.
+func ColumnAt(v, pointer reflect.Value) (name string, ok bool, err error) {
+	compiled, err := Compile(v.Type(), "Column")
+	if err != nil {
+		return "", false, err
+	}
+	for i, path := range compiled.paths {
+		f, err := v.FieldByIndexErr(path)
+		if err == nil && f.CanAddr() && f.Addr().Pointer() == pointer.Pointer() && f.Addr().Type() == pointer.Type() {
+			return compiled.Definition.Columns[i].Name, true, nil
+		}
+	}
+	return "", false, nil
 }
 
 type compiler struct {
@@ -163,6 +181,7 @@ func (c *compiler) field(f reflect.StructField, at []int, jsonName, jsonOpts, or
 		}
 	}
 	c.out.Definition.Columns = append(c.out.Definition.Columns, col)
+	c.out.paths = append(c.out.paths, at)
 	return nil
 }
 

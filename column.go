@@ -1,0 +1,132 @@
+package natsorm
+
+import (
+	"fmt"
+	"reflect"
+
+	"github.com/natsorm/natsorm/internal/cond"
+	"github.com/natsorm/natsorm/internal/schema"
+)
+
+// TypedColumn is a column whose name and type the compiler knows. Its methods
+// are the conditions of the same names.
+type TypedColumn[V any] struct {
+	name string
+	err  error // returned by the call that runs a condition on it
+}
+
+// Column is the column of the field of T that field points to:
+//
+//	age := natsorm.Column(func(u *User) *int { return &u.Age })
+//	users.FindAll(ctx, age.Gte(30))
+//
+// A field that is no column, or not of the T that is given, makes conditions
+// whose call fails with ErrSchema.
+func Column[T, V any](field func(*T) *V) TypedColumn[V] {
+	name, err := columnOf(field)
+	return TypedColumn[V]{name: name, err: err}
+}
+
+// columnOf asks field for its pointer into a T of our own, and finds the field
+// that is there.
+func columnOf[T, V any](field func(*T) *V) (name string, err error) {
+	t := reflect.TypeFor[T]()
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: Column of %s: the function panics on an empty record: %v", ErrSchema, t, r)
+		}
+	}()
+	if t.Kind() != reflect.Struct {
+		return "", fmt.Errorf("%w: Column of %s, which is not a struct", ErrSchema, t)
+	}
+	if field == nil {
+		return "", fmt.Errorf("%w: Column of %s without a function", ErrSchema, t)
+	}
+	v := reflect.New(t)
+	allocate(v.Elem())
+	p := reflect.ValueOf(field(v.Interface().(*T)))
+	name, ok, err := schema.ColumnAt(v.Elem(), p)
+	if err == nil && !ok {
+		err = fmt.Errorf("%w: Column of %s: the function does not point to a field that is a column", ErrSchema, t)
+	}
+	return name, err
+}
+
+// allocate gives embedded pointers something to point to.
+func allocate(v reflect.Value) {
+	for i := range v.NumField() {
+		f := v.Field(i)
+		if !v.Type().Field(i).Anonymous || !f.CanSet() && f.Kind() != reflect.Struct {
+			continue
+		}
+		if f.Kind() == reflect.Pointer && f.Type().Elem().Kind() == reflect.Struct && f.Type() != reflect.PointerTo(v.Type()) {
+			f.Set(reflect.New(f.Type().Elem()))
+			f = f.Elem()
+		}
+		if f.Kind() == reflect.Struct {
+			allocate(f)
+		}
+	}
+}
+
+// Name is the column's name; empty when there is none.
+func (c TypedColumn[V]) Name() string { return c.name }
+
+func (c TypedColumn[V]) compare(op cond.Op, values ...V) Condition {
+	if c.err != nil {
+		return badCondition{c.err}
+	}
+	list := make([]any, len(values))
+	for i, v := range values {
+		list[i] = v
+	}
+	return compare(op, c.name, list...)
+}
+
+// Eq is the condition [Eq] on this column.
+func (c TypedColumn[V]) Eq(value V) Condition { return c.compare(cond.Eq, value) }
+
+// Ne is the condition [Ne] on this column.
+func (c TypedColumn[V]) Ne(value V) Condition { return c.compare(cond.Ne, value) }
+
+// Gt is the condition [Gt] on this column.
+func (c TypedColumn[V]) Gt(value V) Condition { return c.compare(cond.Gt, value) }
+
+// Gte is the condition [Gte] on this column.
+func (c TypedColumn[V]) Gte(value V) Condition { return c.compare(cond.Gte, value) }
+
+// Lt is the condition [Lt] on this column.
+func (c TypedColumn[V]) Lt(value V) Condition { return c.compare(cond.Lt, value) }
+
+// Lte is the condition [Lte] on this column.
+func (c TypedColumn[V]) Lte(value V) Condition { return c.compare(cond.Lte, value) }
+
+// Between is the condition [Between] on this column.
+func (c TypedColumn[V]) Between(lo, hi V) Condition { return c.compare(cond.Between, lo, hi) }
+
+// In is the condition [In] on this column.
+func (c TypedColumn[V]) In(values ...V) Condition { return c.compare(cond.In, values...) }
+
+// NotIn is the condition [NotIn] on this column.
+func (c TypedColumn[V]) NotIn(values ...V) Condition { return c.compare(cond.NotIn, values...) }
+
+// IsNull is the condition [IsNull] on this column.
+func (c TypedColumn[V]) IsNull() Condition { return c.compare(cond.IsNull) }
+
+// NotNull is the condition [NotNull] on this column.
+func (c TypedColumn[V]) NotNull() Condition { return c.compare(cond.NotNull) }
+
+// Like is the condition [Like] on this column.
+func (c TypedColumn[V]) Like(pattern V) Condition { return c.compare(cond.Like, pattern) }
+
+// ILike is the condition [ILike] on this column.
+func (c TypedColumn[V]) ILike(pattern V) Condition { return c.compare(cond.ILike, pattern) }
+
+// StartsWith is the condition [StartsWith] on this column.
+func (c TypedColumn[V]) StartsWith(prefix V) Condition { return c.compare(cond.StartsWith, prefix) }
+
+// EndsWith is the condition [EndsWith] on this column.
+func (c TypedColumn[V]) EndsWith(suffix V) Condition { return c.compare(cond.EndsWith, suffix) }
+
+// Contains is the condition [Contains] on this column.
+func (c TypedColumn[V]) Contains(part V) Condition { return c.compare(cond.Contains, part) }
