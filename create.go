@@ -126,9 +126,9 @@ func (m *Model[T]) encode(v *T) ([]byte, *layout.Footprint, error) {
 const bulkWriters = 128
 
 // BulkCreate creates records, many at a time; automatic keys are in the order of
-// the slice. Each is created or not by
-// itself: when some are not, the error is a *BulkError that names them, and
-// the others are there. Once the context has ended no more are begun.
+// the slice. Each is created or not by itself: when some are not, the error is a
+// *BulkError that names them, and the others are there. Once the context has
+// ended no more are begun.
 func (m *Model[T]) BulkCreate(ctx context.Context, vs []*T) error {
 	if err := m.db.check(ctx); err != nil {
 		return err

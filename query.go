@@ -37,6 +37,13 @@ type querySpec struct {
 	err     error
 }
 
+// fail keeps the first mistake.
+func (s *querySpec) fail(err error) {
+	if s.err == nil {
+		s.err = err
+	}
+}
+
 // queryUse is the kind of call that a query is for.
 type queryUse int
 
@@ -79,7 +86,7 @@ func All() Query { return queryFunc(func(s *querySpec) { s.all = true }) }
 func Columns(columns ...string) Query {
 	return queryFunc(func(s *querySpec) {
 		if len(columns) == 0 {
-			s.err = fmt.Errorf("%w: Columns without columns", ErrInvalid)
+			s.fail(fmt.Errorf("%w: Columns without columns", ErrInvalid))
 		}
 		s.columns = append(s.columns, columns...)
 	})
@@ -209,5 +216,5 @@ func ParseWhere(jsonText []byte) (Condition, error) {
 // runs it.
 type badCondition struct{ err error }
 
-func (b badCondition) shape(s *querySpec) { s.err = b.err }
+func (b badCondition) shape(s *querySpec) { s.fail(b.err) }
 func (b badCondition) node() cond.Node    { return cond.Node{} }

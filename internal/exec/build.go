@@ -10,8 +10,6 @@ import (
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/layout"
-	"github.com/natsorm/natsorm/internal/schema"
-	"github.com/natsorm/natsorm/internal/store"
 )
 
 // maxViolations bounds how many duplicates a failed build names.
@@ -72,30 +70,4 @@ func (m *Model) footprint(ctx context.Context, key string) (layout.Footprint, er
 		err = &errs.CorruptError{Model: m.Def.Name, Key: key, Err: err}
 	}
 	return f, err
-}
-
-// clear deletes what is left of indexes that are no longer in the catalogue.
-func (m *Model) clear(ctx context.Context, gone []schema.Index) error {
-	pool := newPool(ctx, writers)
-	for _, x := range gone {
-		pattern := keys.IndexEntries(m.Def.Name, x.Name)
-		if x.Unique {
-			pattern = keys.IndexClaims(m.Def.Name, x.Name)
-		}
-		for e, err := range m.store.Scan(pool.ctx, pattern) {
-			if err != nil {
-				pool.fail(err)
-				break
-			}
-			pool.do(func(ctx context.Context) (int, error) {
-				err := m.store.Write(ctx, store.Op{Key: e.Key, Delete: true, Purge: true, Check: true, Expect: e.Revision})[0].Err
-				if errors.Is(err, store.ErrWrongRevision) {
-					err = nil
-				}
-				return 1, err
-			})
-		}
-	}
-	_, err := pool.wait()
-	return err
 }

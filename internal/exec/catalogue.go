@@ -24,31 +24,34 @@ func Define(ctx context.Context, s store.Store, code schema.Definition, defaultS
 	if err := probe.Validate(); err != nil {
 		return nil, err
 	}
-	def, err := register(ctx, s, code, probe)
-	if err != nil {
-		return nil, err
-	}
-	m := NewModel(s, def)
-	todo := building(def, &code)
-	if len(todo) == 0 {
-		return m, nil
-	}
-	if err := m.build(ctx); err != nil {
-		if errors.Is(err, errs.ErrSchema) { // the records do not allow it
-			_, e := settle(ctx, s, def, todo, false)
-			if e == nil {
-				e = m.clear(ctx, todo)
-			}
-			if e != nil {
-				err = errors.Join(err, e)
-			}
+	for {
+		def, err := register(ctx, s, code, probe)
+		if err != nil {
+			return nil, err
 		}
-		return nil, err
+		m := NewModel(s, def)
+		todo := building(def, &code)
+		if len(todo) == 0 {
+			return m, nil
+		}
+		if err := m.build(ctx); err != nil {
+			if errors.Is(err, errs.ErrSchema) { // the records do not allow it
+				if _, e := settle(ctx, s, def, todo, false); e != nil {
+					err = errors.Join(err, e)
+				}
+			}
+			return nil, err
+		}
+		settled, err := settle(ctx, s, def, todo, true)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.ContainsFunc(todo, func(x schema.Index) bool { return !among(settled.Indexes, x) }) {
+			return NewModel(s, settled), nil
+		}
+		// Another process found the records wanting and took an index out while
+		// this one found them sound: declare it again.
 	}
-	if def, err = settle(ctx, s, def, todo, true); err != nil {
-		return nil, err
-	}
-	return NewModel(s, def), nil
 }
 
 // register writes the merger of code and catalogue, fresh when there is none.
@@ -81,6 +84,8 @@ func register(ctx context.Context, s store.Store, code, fresh schema.Definition)
 }
 
 // settle ends the building of indexes in the catalogue: they are ready, or go.
+// The entries and claims of those that go stay: another process may be building
+// the same index, and count on them. They are harmless, as a crashed writer's.
 func settle(ctx context.Context, s store.Store, def *schema.Definition, built []schema.Index, ready bool) (*schema.Definition, error) {
 	for {
 		stored, entry, err := load(ctx, s, def.Name)

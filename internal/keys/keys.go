@@ -170,16 +170,8 @@ func under(model, kind, index string, values []value.Value) string {
 // Entries matches every entry of every index of a model.
 func Entries(model string) string { return model + "." + indexToken + ".>" }
 
-// IndexEntries matches every entry of one index.
-func IndexEntries(model, index string) string { return model + "." + indexToken + "." + index + ".>" }
-
 // Claims matches every claim of a model.
 func Claims(model string) string { return model + "." + uniqueToken + ".>" }
-
-// IndexClaims matches every claim of one unique index.
-func IndexClaims(model, index string) string {
-	return model + "." + uniqueToken + "." + index + ".>"
-}
 
 // Schema is the key of a model's entry in the catalogue.
 func Schema(model string) string { return catalogue + "." + model }

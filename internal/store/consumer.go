@@ -20,8 +20,8 @@ const (
 	window = 2048
 
 	// A consumer that nobody asks for anything is removed by the server after
-	// this time: what is left when this process dies.
-	// It is long because a scan asks for nothing while its reader is busy.
+	// this time: what is left when this process dies. It is long because a scan
+	// asks for nothing while its reader is busy.
 	inactiveThreshold = 5 * time.Minute
 
 	// removeTimeout bounds the removal of a consumer.
@@ -46,7 +46,7 @@ type consumer struct {
 	sub     *nats.Subscription
 	msgs    chan *nats.Msg
 	wait    bool      // requests wait for messages, with heartbeats, rather than end when there are none
-	pending uint64    // at creation
+	pending uint64    // at creation; a feed keeps it up to date
 	asked   int       // messages requested and not yet come
 	seen    uint64    // the last consumer sequence
 	heard   time.Time // when the server was last heard of while nothing was buffered
@@ -179,7 +179,7 @@ func (c *consumer) ask() error {
 			return err
 		}
 		if err := c.s.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+c.s.stream+"."+c.name, c.inbox, body); err != nil {
-			return err
+			return c.s.req.explain(err)
 		}
 		c.asked += window / 2
 	}
@@ -254,12 +254,7 @@ func (c *consumer) receive(ctx context.Context) (*nats.Msg, error) {
 	}
 }
 
-func (c *consumer) gone() error {
-	if err := c.s.req.err(); err != nil {
-		return err
-	}
-	return nats.ErrConnectionClosed
-}
+func (c *consumer) gone() error { return c.s.req.explain(nats.ErrConnectionClosed) }
 
 // statusMessage acts on a message that is not one of the stream's.
 func (c *consumer) statusMessage(h nats.Header) (done bool, err error) {
