@@ -23,7 +23,7 @@ func (m *Model) build(ctx context.Context) error {
 	pool := newPool(ctx, writers)
 	var mu sync.Mutex
 	var violations []string
-	for e, err := range m.store.Scan(pool.ctx, keys.Records(m.Def.Name)) {
+	for e, err := range m.store.Scan(pool.ctx, keys.Records(m.Def.Name), 0) {
 		if err != nil {
 			pool.fail(err)
 			break

@@ -84,7 +84,7 @@ func (m *Model) Run(ctx context.Context, p plan.Plan) iter.Seq2[store.Entry, err
 func (m *Model) source(ctx context.Context, p plan.Plan) iter.Seq2[store.Entry, error] {
 	switch p.Path {
 	case plan.Scan:
-		return m.store.Scan(ctx, keys.Records(m.Def.Name))
+		return m.store.Scan(ctx, keys.Records(m.Def.Name), 0)
 	case plan.Nothing:
 		return func(func(store.Entry, error) bool) {}
 	}
@@ -314,7 +314,7 @@ func (m *Model) idOf(e store.Entry) (value.Value, error) {
 // then left in the indexes.
 func (m *Model) Truncate(ctx context.Context) error {
 	pool := newPool(ctx, writers)
-	for e, err := range m.store.Scan(pool.ctx, keys.Records(m.Def.Name)) {
+	for e, err := range m.store.Scan(pool.ctx, keys.Records(m.Def.Name), 0) {
 		if err != nil {
 			pool.fail(err)
 			break

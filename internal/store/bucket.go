@@ -79,6 +79,8 @@ type JetStream struct {
 	closing   bool
 	tasks     sync.WaitGroup
 	consumers map[*consumer]struct{} // on the server
+
+	tallies tallies
 }
 
 var _ Store = (*JetStream)(nil)

@@ -15,9 +15,19 @@ import (
 )
 
 const (
-	// window is how many messages are asked for ahead, in two requests, so
-	// that one is under way while the other's are read. It bounds memory.
-	window = 2048
+	// A request asks for as many messages as the one before, twice over, up to
+	// maxBatch or, with large ones, batchBytes. Two are under way, so that one
+	// is answered while the other's messages are read: that bounds memory.
+	fewBatch   = 16 // the first one's, when the reader needs few
+	firstBatch = 128
+	maxBatch   = 8192
+	batchBytes = 4 << 20
+
+	// feedBatch is how many messages a request waits for.
+	feedBatch = 1024
+
+	// statuses is how many messages that are not of the stream may come.
+	statuses = 64
 
 	// A consumer that nobody asks for anything is removed by the server after
 	// this time: what is left when this process dies. It is long because a scan
@@ -45,8 +55,14 @@ type consumer struct {
 	inbox   string
 	sub     *nats.Subscription
 	msgs    chan *nats.Msg
+	usage   *Usage    // of whom it is for, or nil
 	wait    bool      // requests wait for messages, with heartbeats, rather than end when there are none
-	pending uint64    // at creation; a feed keeps it up to date
+	pending uint64    // messages to come, by the server's count at the last one
+	batch   int       // how many the last request asked for
+	most    int       // that one asks for: two fit into the channel
+	few     bool      // the reader may need no more than were asked for
+	got     int       // messages that came
+	bytes   int       // of them
 	asked   int       // messages requested and not yet come
 	seen    uint64    // the last consumer sequence
 	heard   time.Time // when the server was last heard of while nothing was buffered
@@ -54,8 +70,13 @@ type consumer struct {
 }
 
 // from is where a consumer starts: at the last message of each key, or at a
-// revision.
-type from struct{ revision uint64 }
+// revision; and what it reads.
+type from struct {
+	revision uint64
+	keys     bool // keys and delete markers, without values
+	want     int  // how many messages the reader expects to need; 0 for all
+	feed     bool // what comes later is waited for
+}
 
 // newConsumer makes a consumer. When ctx ends before the server has answered,
 // the answer is still waited for, in the background, so that no consumer stays.
@@ -63,7 +84,10 @@ func (s *JetStream) newConsumer(ctx context.Context, pattern string, start from)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	c := &consumer{s: s, name: nuid.Next(), inbox: s.nc.NewInbox(), msgs: make(chan *nats.Msg, 2*window)}
+	c := &consumer{s: s, name: nuid.Next(), inbox: s.nc.NewInbox(), usage: usageOf(ctx), batch: firstBatch / 2}
+	if start.want > 0 {
+		c.few, c.batch = true, min(max(start.want, fewBatch), maxBatch)/2
+	}
 	made := make(chan error, 1)
 	if !s.spawn(func() { made <- c.create(pattern, start) }) {
 		return nil, ErrClosed
@@ -92,7 +116,7 @@ func (c *consumer) discard(err error) {
 
 // create asks the server for the consumer, and registers it.
 func (c *consumer) create(pattern string, start from) error {
-	ctx, cancel := context.WithTimeout(context.Background(), defaultTimeout)
+	ctx, cancel := context.WithTimeout(Measured(context.Background(), c.usage), defaultTimeout)
 	defer cancel()
 	s := c.s
 	cfg := map[string]any{
@@ -106,15 +130,15 @@ func (c *consumer) create(pattern string, start from) error {
 		"num_replicas":       1,
 		"inactive_threshold": inactiveThreshold.Nanoseconds(),
 	}
+	if start.keys {
+		cfg["headers_only"] = true
+	}
 	if start.revision > 0 {
 		cfg["deliver_policy"], cfg["opt_start_seq"] = "by_start_sequence", start.revision
 	}
 	body, err := json.Marshal(map[string]any{"stream_name": s.stream, "config": cfg, "action": "create"})
 	if err != nil {
 		return err
-	}
-	if c.sub, err = s.nc.ChanSubscribe(c.inbox, c.msgs); err != nil {
-		return s.req.explain(err)
 	}
 	m, err := s.req.one(ctx, "$JS.API.CONSUMER.CREATE."+s.stream+"."+c.name+"."+s.prefix+pattern, body)
 	if err != nil {
@@ -133,10 +157,18 @@ func (c *consumer) create(pattern string, start from) error {
 		return err
 	}
 	if resp.Error != nil {
-		_ = c.sub.Unsubscribe()
 		return resp.Error
 	}
 	c.pending = resp.Pending
+	c.most = feedBatch
+	if !start.feed {
+		c.most = int(min(max(c.pending, firstBatch), maxBatch))
+	}
+	c.msgs = make(chan *nats.Msg, 2*c.most+statuses)
+	if c.sub, err = s.nc.ChanSubscribe(c.inbox, c.msgs); err != nil {
+		c.close()
+		return s.req.explain(err)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.consumers[c] = struct{}{}
@@ -144,7 +176,9 @@ func (c *consumer) create(pattern string, start from) error {
 }
 
 func (c *consumer) close() {
-	_ = c.sub.Unsubscribe() // fails only when the connection is gone
+	if c.sub != nil {
+		_ = c.sub.Unsubscribe() // fails only when the connection is gone
+	}
 	c.remove()
 }
 
@@ -157,22 +191,26 @@ func (c *consumer) remove() {
 	if !c.s.nc.IsConnected() {
 		return // the server removes it by itself after inactiveThreshold
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), removeTimeout)
+	ctx, cancel := context.WithTimeout(Measured(context.Background(), c.usage), removeTimeout)
 	defer cancel()
 	_, _ = c.s.req.one(ctx, "$JS.API.CONSUMER.DELETE."+c.s.stream+"."+c.name, nil)
 }
 
-// ask requests messages whenever half of the window has come.
+// ask requests messages before those requested run out, and not more than there
+// are.
 func (c *consumer) ask() error {
-	for c.asked <= window/2 {
+	for c.wants() {
 		req := struct {
 			Batch     int   `json:"batch"`
 			NoWait    bool  `json:"no_wait,omitzero"`
 			Expires   int64 `json:"expires,omitzero"`
 			Heartbeat int64 `json:"idle_heartbeat,omitzero"`
-		}{Batch: window / 2, NoWait: !c.wait}
+		}{Batch: feedBatch}
 		if c.wait {
 			req.Expires, req.Heartbeat = pullExpires.Nanoseconds(), heartbeat.Nanoseconds()
+		} else {
+			c.batch = min(nextBatch(c.batch, c.got, c.bytes), c.most)
+			req.Batch, req.NoWait = min(c.batch, int(c.pending)-c.asked), true
 		}
 		body, err := json.Marshal(&req)
 		if err != nil {
@@ -181,9 +219,48 @@ func (c *consumer) ask() error {
 		if err := c.s.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+c.s.stream+"."+c.name, c.inbox, body); err != nil {
 			return c.s.req.explain(err)
 		}
-		c.asked += window / 2
+		c.usage.asked()
+		c.asked += req.Batch
 	}
 	return nil
+}
+
+// wants reports whether it is time for a request.
+func (c *consumer) wants() bool {
+	switch {
+	case c.wait:
+		return c.asked <= feedBatch
+	case uint64(c.asked) >= c.pending:
+		return false
+	case c.few:
+		return c.asked <= c.batch/2
+	default:
+		return c.asked <= c.batch
+	}
+}
+
+// nextBatch is how many messages the request after one for batch asks for, when
+// the messages so far have this many bytes.
+func nextBatch(batch, messages, bytes int) int {
+	batch = min(2*batch, maxBatch)
+	for batch > 2 && messages > 0 && batch*(bytes/messages) > batchBytes {
+		batch /= 2
+	}
+	return batch
+}
+
+// ScanRequests is how many requests a scan of this many keys takes, whose
+// entries have this many bytes on average.
+func ScanRequests(keys, bytes int) int {
+	n := 4 // the last revision, the consumer, whether anything follows, its removal
+	if keys == 0 {
+		return n - 1
+	}
+	for batch, got := firstBatch/2, 0; got < keys; n++ {
+		batch = nextBatch(batch, min(got, 1), bytes)
+		got += batch
+	}
+	return n
 }
 
 // delivery is what the server says of a message beside the message.
@@ -216,7 +293,13 @@ func (c *consumer) next(ctx context.Context) (*nats.Msg, delivery, error) {
 			return nil, delivery{}, fmt.Errorf("%w: message %d follows %d", errLost, d.consumer, c.seen)
 		}
 		c.seen = d.consumer
-		c.asked--
+		c.asked = max(0, c.asked-1)
+		c.pending = d.pending
+		c.got++
+		c.bytes += len(m.Data) + len(m.Subject)
+		if c.usage != nil {
+			c.usage.got(m)
+		}
 		return m, d, nil
 	}
 }
@@ -271,7 +354,7 @@ func (c *consumer) statusMessage(h nats.Header) (done bool, err error) {
 			if !c.wait {
 				return false, nil
 			}
-			left = window / 2
+			left = feedBatch
 		}
 		c.asked = max(0, c.asked-left)
 		return false, nil

@@ -68,6 +68,7 @@ func (f *feed) stream(ctx context.Context) (*jetstream.StreamInfo, error) {
 func (f *feed) start(ctx context.Context, at from) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
 	defer cancel()
+	at.feed = true
 	f.c, err = f.s.newConsumer(ctx, f.pattern, at)
 	if err == nil {
 		f.c.status = f.status
@@ -119,7 +120,6 @@ func (f *feed) Next(ctx context.Context) (Event, error) {
 			f.c.pending = 0
 			continue
 		}
-		f.c.pending = d.pending
 		if d.revision <= f.last {
 			continue
 		}

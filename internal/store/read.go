@@ -33,6 +33,7 @@ func (s *JetStream) Get(ctx context.Context, key string) (Entry, error) {
 		}
 		return Entry{}, fmt.Errorf("natsorm: get %q: server answered %s %s", key, status, m.Header.Get("Description"))
 	}
+	usageOf(ctx).got(m)
 	return s.entry(m)
 }
 
@@ -76,6 +77,7 @@ func (s *JetStream) fromLeader(ctx context.Context, req map[string]any) (Entry, 
 		}
 		return Entry{}, fmt.Errorf("natsorm: get from the leader: %w", resp.Error)
 	}
+	usageOf(ctx).got(m)
 	e := Entry{Key: strings.TrimPrefix(resp.Message.Subject, s.prefix), Revision: resp.Message.Sequence, Value: resp.Message.Data}
 	if len(resp.Message.Header) > 0 {
 		h, err := nats.DecodeHeadersMsg(resp.Message.Header)
@@ -188,9 +190,6 @@ func (s *JetStream) chunks(keys []string) [][]string {
 // message that it could not load.
 const noResults = "No Results"
 
-// errTooMany is the server's refusal to answer for more than maxMulti keys.
-var errTooMany = errors.New("too many results")
-
 // multi reads the last messages of keys or patterns. The server may stop early
 // when the answer grows large; then it is asked for what follows.
 func (s *JetStream) multi(ctx context.Context, keys []string, found func(Entry)) error {
@@ -221,11 +220,13 @@ func (s *JetStream) multi(ctx context.Context, keys []string, found func(Entry))
 			}
 			return nil
 		case "413":
-			return errTooMany
+			return ErrTooMany
 		default:
 			return fmt.Errorf("natsorm: get %d keys: server answered %s %s", len(keys), end.Get("Status"), end.Get("Description"))
 		}
-		for _, m := range msgs[:len(msgs)-1] {
+		msgs = msgs[:len(msgs)-1]
+		usageOf(ctx).got(msgs...)
+		for _, m := range msgs {
 			e, err := s.entry(m)
 			if err != nil {
 				return err
@@ -233,7 +234,7 @@ func (s *JetStream) multi(ctx context.Context, keys []string, found func(Entry))
 			found(e)
 			req.Seq = max(req.Seq, e.Revision+1)
 		}
-		if pending := end.Get("Nats-Num-Pending"); pending == "" || pending == "0" || len(msgs) == 1 {
+		if pending := end.Get("Nats-Num-Pending"); pending == "" || pending == "0" || len(msgs) == 0 {
 			return nil
 		}
 	}
@@ -260,9 +261,54 @@ func (s *JetStream) after(ctx context.Context, pattern string, revision uint64, 
 	return []Entry{e}, true, nil
 }
 
+type nextRequest struct {
+	Seq     uint64 `json:"seq"`
+	Pattern string `json:"next_by_subj"`
+	Batch   int    `json:"batch,omitzero"`
+}
+
+// follows reports whether there is a message under a pattern after a revision,
+// in one isolated request.
+func (s *JetStream) follows(ctx context.Context, pattern string, revision uint64) (bool, error) {
+	body, err := json.Marshal(nextRequest{Seq: revision + 1, Pattern: s.prefix + pattern})
+	if err != nil {
+		return false, err
+	}
+	m, err := s.req.one(ctx, "$JS.API.DIRECT.GET."+s.stream, body)
+	if err != nil {
+		return false, fmt.Errorf("natsorm: get what follows revision %d: %w", revision, err)
+	}
+	switch status := m.Header.Get("Status"); status {
+	case "":
+		return true, nil
+	case "404":
+		return false, nil
+	default:
+		return false, fmt.Errorf("natsorm: get what follows revision %d: server answered %s %s", revision, status, m.Header.Get("Description"))
+	}
+}
+
+// lastRevision is a revision that every message that is there before the call
+// is up to, or 0 when that is not cheaply known.
+func (s *JetStream) lastRevision(ctx context.Context) (uint64, error) {
+	if !s.direct || s.replicated {
+		return 0, nil
+	}
+	m, err := s.req.one(ctx, "$JS.API.DIRECT.GET."+s.stream, []byte(`{"last_by_subj":">"}`))
+	if err != nil {
+		return 0, fmt.Errorf("natsorm: get the last revision: %w", err)
+	}
+	last, _ := strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64) // the last message may be gone
+	return last, nil
+}
+
 func (s *JetStream) afterDirect(ctx context.Context, pattern string, revision uint64, n int) (found []Entry, more bool, err error) {
-	req := map[string]any{"seq": revision + 1, "next_by_subj": s.prefix + pattern, "batch": n}
-	body, err := json.Marshal(req)
+	// For a batch the server first counts what is pending, which takes as long
+	// as the pattern has keys; most often nothing follows, and no count is needed.
+	if any, err := s.follows(ctx, pattern, revision); err != nil || !any {
+		return nil, false, err
+	}
+	body, err := json.Marshal(nextRequest{Seq: revision + 1, Pattern: s.prefix + pattern, Batch: n})
 	if err != nil {
 		return nil, false, err
 	}
@@ -280,6 +326,7 @@ func (s *JetStream) afterDirect(ctx context.Context, pattern string, revision ui
 	default:
 		return nil, false, fmt.Errorf("natsorm: get what follows revision %d: server answered %s %s", revision, end.Get("Status"), end.Get("Description"))
 	}
+	usageOf(ctx).got(msgs[:len(msgs)-1]...)
 	for _, m := range msgs[:len(msgs)-1] {
 		e, err := s.entry(m)
 		if err != nil {
@@ -291,28 +338,49 @@ func (s *JetStream) afterDirect(ctx context.Context, pattern string, revision ui
 	return found, len(found) > 0 && pending != "" && pending != "0", nil
 }
 
+// Lookup asks once; ErrTooMany when the patterns match more than the server
+// answers for.
+func (s *JetStream) Lookup(ctx context.Context, patterns []string) ([]Entry, error) {
+	if !s.direct {
+		var found []Entry
+		for _, pattern := range patterns {
+			for e, err := range s.Scan(ctx, pattern, 0) {
+				if err != nil {
+					return nil, err
+				}
+				found = append(found, e)
+			}
+		}
+		return found, nil
+	}
+	var found []Entry
+	err := s.multi(ctx, patterns, func(e Entry) {
+		if e.Live() {
+			found = append(found, e)
+		}
+	})
+	return found, err
+}
+
 // Match reads up to maxMulti entries in one request; more, and everything
 // where direct get is not allowed, by scanning.
 func (s *JetStream) Match(ctx context.Context, patterns []string) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		if s.direct {
-			var found []Entry
-			err := s.multi(ctx, patterns, func(e Entry) { found = append(found, e) })
-			if err == nil {
-				for _, e := range found {
-					if e.Live() && !yield(e, nil) {
-						return
-					}
+		found, err := s.Lookup(ctx, patterns)
+		if err != nil && !errors.Is(err, ErrTooMany) {
+			yield(Entry{}, err)
+			return
+		}
+		if err == nil {
+			for _, e := range found {
+				if !yield(e, nil) {
+					return
 				}
-				return
 			}
-			if !errors.Is(err, errTooMany) {
-				yield(Entry{}, err)
-				return
-			}
+			return
 		}
 		for _, pattern := range patterns {
-			for e, err := range s.Scan(ctx, pattern) {
+			for e, err := range s.Scan(ctx, pattern, 0) {
 				if !yield(e, err) || err != nil {
 					return
 				}

@@ -263,6 +263,7 @@ func (r *requests) attempt(ctx context.Context, subject string, data []byte, qui
 	if err := r.nc.PublishRequest(subject, l.reply(0), data); err != nil {
 		return false, r.explain(err)
 	}
+	usageOf(ctx).asked()
 	begin()
 	taken = true
 	err = r.collect(ctx, l, quiet, func(_ int, m *nats.Msg) bool {
@@ -297,12 +298,13 @@ func (r *requests) all(ctx context.Context, msgs []*nats.Msg) ([]*nats.Msg, []er
 		return replies, errs
 	}
 	defer func() { r.give(l, err == nil) }()
-	missing := 0
+	usage, missing := usageOf(ctx), 0
 	for i, m := range msgs {
 		m.Reply = l.reply(i)
 		if err := r.nc.PublishMsg(m); err != nil {
 			errs[i] = r.explain(err)
 		} else {
+			usage.asked()
 			missing++
 		}
 	}

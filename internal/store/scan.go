@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"iter"
 )
 
@@ -22,16 +21,22 @@ const tailBatch = 1000
 // with what is written later. A key that is overwritten before its turn is
 // missing from the list and comes later; one that is overwritten after its
 // turn comes twice. So the scan reads on to the end, and passes over what it
-// has delivered: it remembers 64 random bits for each key.
+// has delivered; see delivered.
 //
 // The consumer's word that nothing is pending is not the end: an overwrite
 // takes the old message off its count before it puts the new one on. What
-// follows the last message delivered is then read by batched direct gets. Each
-// of them is isolated from writes, so the one that says that no more follows
-// has seen, at one instant, every key that was not delivered before.
-func (s *JetStream) Scan(ctx context.Context, pattern string) iter.Seq2[Entry, error] {
+// follows the last message delivered is then read by direct gets. Each of them
+// is isolated from writes, so the one that says that no more follows has seen,
+// at one instant, every key that was not delivered before.
+func (s *JetStream) Scan(ctx context.Context, pattern string, want int) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		sc := scan{s: s, pattern: pattern, seed: maphash.MakeSeed(), seen: map[uint64]struct{}{}, yield: yield}
+		sc := scan{s: s, pattern: pattern, want: want, yield: yield}
+		start, err := s.lastRevision(ctx)
+		if err != nil {
+			yield(Entry{}, fmt.Errorf("natsorm: scan %q: %w", pattern, err))
+			return
+		}
+		sc.seen = newDelivered(start)
 		for try := 0; ; try++ {
 			before := sc.last
 			err := sc.run(ctx)
@@ -55,8 +60,8 @@ func (s *JetStream) Scan(ctx context.Context, pattern string) iter.Seq2[Entry, e
 type scan struct {
 	s       *JetStream
 	pattern string
-	seed    maphash.Seed
-	seen    map[uint64]struct{}
+	want    int
+	seen    *delivered
 	last    uint64 // the last revision delivered; a new consumer passes over what is not after it
 	yield   func(Entry, error) bool
 	broken  bool // the reader broke off
@@ -64,7 +69,7 @@ type scan struct {
 
 // run scans with one consumer.
 func (sc *scan) run(ctx context.Context) error {
-	c, err := sc.s.newConsumer(ctx, sc.pattern, from{})
+	c, err := sc.s.newConsumer(ctx, sc.pattern, from{want: sc.want})
 	if err != nil {
 		return err
 	}
@@ -100,7 +105,7 @@ func (sc *scan) deliver(e Entry) bool {
 		return true
 	}
 	sc.last = e.Revision
-	if e.Live() && sc.first(e.Key) && !sc.yield(e, nil) {
+	if e.Live() && sc.seen.first(e.Key, e.Revision) && !sc.yield(e, nil) {
 		sc.broken = true
 	}
 	return !sc.broken
@@ -122,12 +127,4 @@ func (sc *scan) tail(ctx context.Context) error {
 			return nil
 		}
 	}
-}
-
-// first reports whether a key has not been delivered yet.
-func (sc *scan) first(key string) bool {
-	h := maphash.String(sc.seed, key)
-	n := len(sc.seen)
-	sc.seen[h] = struct{}{}
-	return len(sc.seen) > n
 }

@@ -26,14 +26,27 @@ type Store interface {
 	// GetMany is Get of many keys, in their order.
 	GetMany(ctx context.Context, keys []string) ([]Entry, error)
 
+	// Lookup is every live entry under the patterns, from one request.
+	// ErrTooMany when they match more than the server answers for, 1024 keys.
+	Lookup(ctx context.Context, patterns []string) ([]Entry, error)
+
 	// Match streams every live entry under the patterns, in no particular
 	// order: few of them from one request, many as Scan does.
 	Match(ctx context.Context, patterns []string) iter.Seq2[Entry, error]
 
 	// Scan streams every live entry under a pattern. A key that is live from
 	// before the scan until after it is seen exactly once; one that comes, goes
-	// or changes meanwhile, at most once. Breaking off frees everything.
-	Scan(ctx context.Context, pattern string) iter.Seq2[Entry, error]
+	// or changes meanwhile, at most once. Breaking off frees everything. A reader
+	// who expects to need only the first ones says how many with want, so that
+	// the server sends few more; 0 is all.
+	Scan(ctx context.Context, pattern string, want int) iter.Seq2[Entry, error]
+
+	// Count is how many live entries Scan would deliver.
+	Count(ctx context.Context, pattern string) (int, error)
+
+	// Size is the number of keys under a pattern, delete markers included. It
+	// costs two requests, and the server less than a tenth of a scan.
+	Size(ctx context.Context, pattern string) (int, error)
 
 	// Feed follows the keys under a pattern; see Feed.
 	Feed(ctx context.Context, pattern string) (Feed, error)
@@ -118,6 +131,8 @@ const (
 var (
 	// ErrWrongRevision is why a checked write was not done.
 	ErrWrongRevision = errors.New("wrong last revision")
+	// ErrTooMany is the server's refusal to answer for so many keys at once.
+	ErrTooMany = errors.New("too many results for one request")
 	// ErrUnknown says that no answer came: the write may or may not be done.
 	ErrUnknown = errors.New("sent, and not acknowledged")
 	// ErrTooLarge says that a value exceeds the payload limit; nothing was sent.

@@ -78,9 +78,30 @@ func (f *Store) Match(ctx context.Context, patterns []string) iter.Seq2[store.En
 	return f.Store.Match(ctx, patterns)
 }
 
-func (f *Store) Scan(ctx context.Context, pattern string) iter.Seq2[store.Entry, error] {
+func (f *Store) Lookup(ctx context.Context, patterns []string) ([]store.Entry, error) {
+	if f.Crashed() {
+		return nil, ErrCrashed
+	}
+	return f.Store.Lookup(ctx, patterns)
+}
+
+func (f *Store) Scan(ctx context.Context, pattern string, want int) iter.Seq2[store.Entry, error] {
 	if f.Crashed() {
 		return func(yield func(store.Entry, error) bool) { yield(store.Entry{}, ErrCrashed) }
 	}
-	return f.Store.Scan(ctx, pattern)
+	return f.Store.Scan(ctx, pattern, want)
+}
+
+func (f *Store) Count(ctx context.Context, pattern string) (int, error) {
+	if f.Crashed() {
+		return 0, ErrCrashed
+	}
+	return f.Store.Count(ctx, pattern)
+}
+
+func (f *Store) Size(ctx context.Context, pattern string) (int, error) {
+	if f.Crashed() {
+		return 0, ErrCrashed
+	}
+	return f.Store.Size(ctx, pattern)
 }
