@@ -111,22 +111,32 @@ type Bound struct {
 
 	absent value.Value // what null or an absent member stands for
 	match  func(string) bool
+	set    map[value.Value]struct{} // In: the values, when they are many
 }
 
-// Bind holds n against a model: columns exist, values fit their types.
+// manyValues is from when on In looks values up instead of comparing each.
+const manyValues = 8
+
+// Bind holds n against a model: columns exist, values fit their types. What it
+// returns selects the same records, in the form that Simplify gives.
 func Bind(n Node, def *schema.Definition) (*Bound, error) {
+	b, err := bind(n, def)
+	if err != nil {
+		return nil, err
+	}
+	return simplify(b), nil
+}
+
+func bind(n Node, def *schema.Definition) (*Bound, error) {
 	switch n.Op {
 	case And, Or, Not:
 		b := &Bound{Op: n.Op}
 		for _, k := range n.Kids {
-			kid, err := Bind(k, def)
+			kid, err := bind(k, def)
 			if err != nil {
 				return nil, err
 			}
 			b.Kids = append(b.Kids, kid)
-		}
-		if n.Op != Not && len(b.Kids) == 1 {
-			return b.Kids[0], nil
 		}
 		return b, nil
 	}
@@ -134,7 +144,7 @@ func Bind(n Node, def *schema.Definition) (*Bound, error) {
 		lo, hi := n, n
 		lo.Op, lo.Values = Gte, n.Values[:1]
 		hi.Op, hi.Values = Lte, n.Values[1:]
-		return Bind(Node{Op: And, Kids: []Node{lo, hi}}, def)
+		return bind(Node{Op: And, Kids: []Node{lo, hi}}, def)
 	}
 	pos, err := def.Resolve(n.Column)
 	if err != nil {
@@ -160,10 +170,16 @@ func Bind(n Node, def *schema.Definition) (*Bound, error) {
 	case Eq, Ne:
 		b.Op = Eq
 		if b.Null {
-			b.Op = IsNull
+			b.Op, b.Null = IsNull, false
 		}
 	case In, NotIn:
 		b.Op = In
+		if len(b.Values) > manyValues {
+			b.set = make(map[value.Value]struct{}, len(b.Values))
+			for _, v := range b.Values {
+				b.set[v] = struct{}{}
+			}
+		}
 	case IsNull, NotNull:
 		b.Op = IsNull
 	case Gt, Gte, Lt, Lte:
@@ -251,6 +267,11 @@ func (b *Bound) eval(doc document.Values) truth {
 	if v.IsNull() {
 		v = b.absent
 	}
+	return b.test(v)
+}
+
+// test evaluates a comparison with v, for which null stands for itself.
+func (b *Bound) test(v value.Value) truth {
 	switch {
 	case b.Op == IsNull:
 		return truthOf(v.IsNull())
@@ -262,6 +283,9 @@ func (b *Bound) eval(doc document.Values) truth {
 			return no
 		}
 		return unknown
+	case b.set != nil:
+		_, ok := b.set[v]
+		return truthOf(ok)
 	case b.Op == In:
 		return truthOf(slices.ContainsFunc(b.Values, func(w value.Value) bool { return value.Equal(v, w) }))
 	case v.IsNull() || b.Null:

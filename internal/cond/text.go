@@ -1,0 +1,117 @@
+package cond
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/natsorm/natsorm/internal/keys"
+	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/value"
+)
+
+// operatorText is how comparisons are written.
+var operatorText = map[Op]string{
+	Eq: "=", Gt: ">", Gte: ">=", Lt: "<", Lte: "<=", Like: "like", ILike: "ilike",
+	StartsWith: "starts with", EndsWith: "ends with", Contains: "contains", Regexp: "matches",
+}
+
+// Text writes b as a reader of SQL would. Conditions that select differently
+// have different text, unless most, when it is positive, leaves values out of a
+// list longer than that.
+func (b *Bound) Text(def *schema.Definition, most int) string {
+	t := texter{def: def, most: most}
+	t.write(b, "")
+	return t.String()
+}
+
+type texter struct {
+	strings.Builder
+	def  *schema.Definition
+	most int
+}
+
+// write adds b, in brackets where it is a combination inside another.
+func (t *texter) write(b *Bound, inside Op) {
+	switch {
+	case b.All():
+		t.WriteString("all")
+	case b.None():
+		t.WriteString("none")
+	case b.Op == And || b.Op == Or:
+		if inside != "" {
+			t.WriteByte('(')
+		}
+		for i, k := range b.Kids {
+			if i > 0 {
+				t.WriteString(" " + string(b.Op) + " ")
+			}
+			t.write(k, b.Op)
+		}
+		if inside != "" {
+			t.WriteByte(')')
+		}
+	case b.Op == Not:
+		t.comparison(b.Kids[0], true)
+	default:
+		t.comparison(b, false)
+	}
+}
+
+func (t *texter) comparison(b *Bound, negated bool) {
+	t.WriteString(ColumnText(t.def.Columns[b.Column].Name))
+	t.WriteByte(' ')
+	switch {
+	case b.Op == IsNull && negated:
+		t.WriteString("is not null")
+	case b.Op == IsNull:
+		t.WriteString("is null")
+	case b.Op == In:
+		if negated {
+			t.WriteString("not ")
+		}
+		t.WriteString("in (")
+		t.list(b)
+		t.WriteByte(')')
+	case b.Op == Eq && negated:
+		t.WriteString("!= " + ValueText(b.Values[0]))
+	default:
+		if negated {
+			t.WriteString("not ")
+		}
+		t.WriteString(operatorText[b.Op] + " " + ValueText(b.Values[0]))
+	}
+}
+
+func (t *texter) list(b *Bound) {
+	shown := b.Values
+	if t.most > 0 && len(shown) > t.most {
+		shown = shown[:t.most]
+	}
+	for i, v := range shown {
+		if i > 0 {
+			t.WriteString(", ")
+		}
+		t.WriteString(ValueText(v))
+	}
+	if left := len(b.Values) - len(shown); left > 0 {
+		t.WriteString(", … " + strconv.Itoa(left) + " more")
+	}
+	if b.Null {
+		if len(shown) > 0 {
+			t.WriteString(", ")
+		}
+		t.WriteString("null")
+	}
+}
+
+// ColumnText is a column's name, quoted where it is no plain word.
+func ColumnText(name string) string {
+	if keys.CheckName(name) == nil && !slices.Contains([]string{"all", "none", "and", "or", "not"}, name) {
+		return name
+	}
+	return strconv.Quote(name)
+}
+
+// ValueText is a value as it stands in a document.
+func ValueText(v value.Value) string { return string(v.AppendJSON(nil)) }
