@@ -3,6 +3,7 @@ package natsorm
 import (
 	"encoding"
 	"errors"
+	"math"
 	"reflect"
 	"strings"
 	"time"
@@ -42,6 +43,9 @@ type codec[T any] interface {
 	// value. A save keeps the others as they are stored.
 	writes(column string) bool
 }
+
+// partial is the version of a record of which only some columns were read.
+const partial = math.MaxUint64
 
 // structCodec is the codec of a struct type.
 type structCodec[T any] struct {

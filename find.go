@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 
+	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/exec"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/value"
 )
@@ -30,11 +33,11 @@ func (m *Model[T]) FindByPK(ctx context.Context, id any) (*T, error) {
 	return m.decode(e)
 }
 
-// FindOne reads one record that the queries select, whichever is found first.
-// ErrNotFound when there is none.
+// FindOne reads the first record that the queries select; without OrderBy,
+// whichever is found first. ErrNotFound when there is none.
 func (m *Model[T]) FindOne(ctx context.Context, q ...Query) (*T, error) {
 	var corrupt error
-	for v, err := range m.Each(ctx, q...) {
+	for v, err := range m.each(ctx, append(slices.Clip(q), atMostOne), false) {
 		switch {
 		case err == nil:
 			return v, nil
@@ -49,14 +52,21 @@ func (m *Model[T]) FindOne(ctx context.Context, q ...Query) (*T, error) {
 	return nil, m.describe(ErrNotFound, "with these conditions")
 }
 
-// FindAll reads every record that the queries select, in no particular order;
-// none is an empty slice and no error. Records that can not be read are left
-// out, and named by the error, a *CorruptError or several of them joined; the
-// others are returned beside it.
+// atMostOne limits a query to one record, unless its Limit is less.
+var atMostOne = queryFunc(func(s *querySpec) {
+	if s.limit != 0 {
+		s.limit = 1
+	}
+})
+
+// FindAll reads every record that the queries select, in the order of OrderBy,
+// or without it in no particular order; none is an empty slice and no error.
+// Records that can not be read are left out, and named by the error, a
+// *CorruptError or several of them joined; the others are returned beside it.
 func (m *Model[T]) FindAll(ctx context.Context, q ...Query) ([]*T, error) {
 	out := []*T{}
 	var corrupt []error
-	for v, err := range m.Each(ctx, q...) {
+	for v, err := range m.each(ctx, q, true) {
 		switch {
 		case err == nil:
 			out = append(out, v)
@@ -69,48 +79,81 @@ func (m *Model[T]) FindAll(ctx context.Context, q ...Query) ([]*T, error) {
 	return out, errors.Join(corrupt...)
 }
 
-// Each streams the records that the queries select, in no particular order. A
-// record that was there all along is seen exactly once, one that is written
-// meanwhile at most once. An error comes with a nil record; after ErrCorrupt,
-// which names one record, the stream goes on. Breaking out frees everything.
+// FindAndCountAll is FindAll, and how many records there are in all: without
+// Limit, Offset and After. It reads them once. The error may be as FindAll's.
+func (m *Model[T]) FindAndCountAll(ctx context.Context, q ...Query) (page []*T, total int, err error) {
+	if err := m.db.check(ctx); err != nil {
+		return nil, 0, err
+	}
+	query, spec, err := m.bind(q, forRead)
+	if err != nil {
+		return nil, 0, err
+	}
+	page, total, corrupt, err := exec.Page(ctx, m.exec, query, m.decoder(spec))
+	if err != nil {
+		return nil, 0, err
+	}
+	if page == nil {
+		page = []*T{}
+	}
+	return page, total, errors.Join(corrupt...)
+}
+
+// Each streams the records that the queries select, in the order of OrderBy, or
+// without it in no particular order and as they are read: of a large model only
+// a few are in memory at a time, and 8 bytes for each that was seen. A record
+// that was there all along is seen exactly once, one that is written meanwhile
+// at most once. An error comes with a nil record; after ErrCorrupt, which names
+// one record, the stream goes on. Breaking out frees everything.
 func (m *Model[T]) Each(ctx context.Context, q ...Query) iter.Seq2[*T, error] {
-	return func(yield func(*T, error) bool) {
-		for e, err := range m.entries(ctx, q) {
-			var v *T
-			if err == nil {
-				v, err = m.decode(e)
-			}
-			if !yield(v, err) {
-				return
-			}
-		}
-	}
+	return m.each(ctx, q, false)
 }
 
-// Count counts the records that the queries select. A record that can not be
-// read is an error, unless there are no conditions.
+// Count counts the records that FindAll would return. A record that can not be
+// read is an error, unless there are no conditions; then no record is read, and
+// the first count of a model takes most of the time of a scan, later ones a
+// small part.
 func (m *Model[T]) Count(ctx context.Context, q ...Query) (int, error) {
-	n := 0
-	for _, err := range m.entries(ctx, q) {
-		if err != nil {
-			return 0, err
-		}
-		n++
+	if err := m.db.check(ctx); err != nil {
+		return 0, err
 	}
-	return n, nil
+	query, _, err := m.bind(q, forTotal)
+	if err != nil {
+		return 0, err
+	}
+	return m.exec.Count(ctx, query)
 }
 
-// entries streams what the queries select, not decoded.
-func (m *Model[T]) entries(ctx context.Context, q []Query) iter.Seq2[store.Entry, error] {
+// each streams what the queries select; with all, the caller reads every one.
+func (m *Model[T]) each(ctx context.Context, q []Query, all bool) iter.Seq2[*T, error] {
 	err := m.db.check(ctx)
 	if err == nil {
-		p, e := m.plan(q, forRead)
+		query, spec, e := m.bind(q, forRead)
 		if e == nil {
-			return m.exec.Run(ctx, p)
+			return exec.Select(ctx, m.exec, query, all, m.decoder(spec))
 		}
 		err = e
 	}
-	return func(yield func(store.Entry, error) bool) { yield(store.Entry{}, err) }
+	return func(yield func(*T, error) bool) { yield(nil, err) }
+}
+
+// decoder makes records of entries, whole or with the columns of Select.
+func (m *Model[T]) decoder(spec querySpec) func(store.Entry) (*T, error) {
+	if spec.selects == nil {
+		return m.decode
+	}
+	return func(e store.Entry) (*T, error) {
+		doc, err := document.Pick(e.Value, spec.selects)
+		if err != nil {
+			return nil, &errs.CorruptError{Model: m.name(), Key: e.Key, Err: err}
+		}
+		e.Value = doc
+		v, err := m.decode(e)
+		if err == nil {
+			m.codec.setVersion(v, partial)
+		}
+		return v, err
+	}
 }
 
 func (m *Model[T]) decode(e store.Entry) (*T, error) {

@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"reflect"
 
-	"github.com/natsorm/natsorm/internal/cond"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/exec"
-	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/schema"
 )
 
@@ -149,26 +147,6 @@ func (m *Model[T]) Schema() Schema { return schemaOf(m.exec.Def) }
 
 // name is the model's name.
 func (m *Model[T]) name() string { return m.exec.Def.Name }
-
-// plan holds a query against the model.
-func (m *Model[T]) plan(q []Query, use queryUse) (plan.Plan, error) {
-	spec, err := newQuerySpec(q, use)
-	if err != nil {
-		return plan.Plan{}, err
-	}
-	return m.planSpec(spec)
-}
-
-func (m *Model[T]) planSpec(spec querySpec) (plan.Plan, error) {
-	if len(spec.conds) == 0 {
-		return plan.Make(m.exec.Def, nil), nil
-	}
-	bound, err := cond.Bind(cond.Node{Op: cond.And, Kids: spec.conds}, m.exec.Def)
-	if err != nil {
-		return plan.Plan{}, err
-	}
-	return plan.Make(m.exec.Def, bound), nil
-}
 
 // describe names one of the model's records in errors.
 func (m *Model[T]) describe(err error, id string) error {

@@ -2,30 +2,22 @@ package natsorm
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/natsorm/natsorm/internal/cond"
+	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/plan"
+	"github.com/natsorm/natsorm/internal/schema"
 )
 
 // Query shapes a call that reads or selects records: a Condition, or an option
-// such as All. Queries are immutable values; building one does no I/O and can
-// not fail, and the first mistake in it is returned by the call that runs it.
-// Several are combined: conditions with AND.
+// such as OrderBy, Limit or All. Queries are immutable values; building one does
+// no I/O and can not fail, and the first mistake in it is returned by the call
+// that runs it. Several are combined: conditions with AND, the columns of
+// OrderBy and Select one after another; of other options the last one counts.
 type Query interface {
 	shape(*querySpec)
-}
-
-// Condition is a Query that selects records. Columns are named as in the
-// document; letter case is forgiven where only one column fits. Values are of
-// any type that fits the column exactly: 2, int64(2) and 2.0 for an integer,
-// RFC 3339 text for a time. A mistake is ErrInvalid, and names the column.
-//
-// Null is as in SQL: a comparison with null selects nothing, not even through
-// Not. Eq(c, nil) means IsNull(c), and a nil among In's values stands for null.
-// A Go field that is not a pointer is never null: where its member is absent
-// or null in the document, it counts as its zero.
-type Condition interface {
-	Query
-	node() cond.Node
 }
 
 // querySpec is what a call's queries add up to.
@@ -34,13 +26,19 @@ type querySpec struct {
 	all     bool
 	columns []string // Columns
 	current bool     // WithCurrent
+	order   []string
+	limit   int // negative for none
+	offset  int
+	after   string
+	selects []string
+	analyze bool
 	err     error
 }
 
 // fail keeps the first mistake.
-func (s *querySpec) fail(err error) {
+func (s *querySpec) fail(format string, args ...any) {
 	if s.err == nil {
-		s.err = err
+		s.err = fmt.Errorf("%w: %s", ErrInvalid, fmt.Sprintf(format, args...))
 	}
 }
 
@@ -48,13 +46,16 @@ func (s *querySpec) fail(err error) {
 type queryUse int
 
 const (
-	forRead   queryUse = iota
-	forChange          // must say which records
+	forRead   queryUse = iota // records
+	forTotal                  // counts and sums
+	forGroups                 // the order is of the groups
+	forChange                 // must say which records
 	forWatch
+	forExplain
 )
 
 func newQuerySpec(q []Query, use queryUse) (querySpec, error) {
-	var spec querySpec
+	spec := querySpec{limit: -1}
 	for _, part := range q {
 		if part == nil {
 			return spec, fmt.Errorf("%w: a nil Query", ErrInvalid)
@@ -64,14 +65,109 @@ func newQuerySpec(q []Query, use queryUse) (querySpec, error) {
 	if spec.err != nil {
 		return spec, spec.err
 	}
-	if use != forWatch && (spec.columns != nil || spec.current) {
-		return spec, fmt.Errorf("%w: Columns and WithCurrent are for Watch", ErrInvalid)
+	for _, o := range []struct {
+		given bool
+		what  string
+		uses  []queryUse
+		where string
+	}{
+		{spec.columns != nil || spec.current, "Columns and WithCurrent are", []queryUse{forWatch}, "Watch"},
+		{spec.order != nil || spec.limit >= 0 || spec.offset > 0, "OrderBy, Limit and Offset are", []queryUse{forRead, forTotal, forGroups, forChange, forExplain}, "calls that read or change records, not for Watch"},
+		{spec.after != "", "After is", []queryUse{forRead, forTotal, forExplain}, "calls that read records"},
+		{spec.selects != nil, "Select is", []queryUse{forRead, forExplain}, "calls that return records"},
+		{spec.analyze, "Analyze is", []queryUse{forExplain}, "Explain"},
+	} {
+		if o.given && !slices.Contains(o.uses, use) {
+			return spec, fmt.Errorf("%w: %s for %s", ErrInvalid, o.what, o.where)
+		}
 	}
 	constant, _ := cond.Node{Op: cond.And, Kids: spec.conds}.Constant()
 	if use == forChange && constant && !spec.all {
 		return spec, fmt.Errorf("%w: say which records, or natsorm.All() for every one", ErrMissingWhere)
 	}
 	return spec, nil
+}
+
+// bind holds a query against the model.
+func (m *Model[T]) bind(q []Query, use queryUse) (plan.Query, querySpec, error) {
+	spec, err := newQuerySpec(q, use)
+	if err != nil {
+		return plan.Query{}, spec, err
+	}
+	out := plan.Query{Limit: spec.limit, Offset: spec.offset}
+	if out.Filter, err = m.filter(spec); err != nil {
+		return out, spec, err
+	}
+	if use == forGroups {
+		out.Limit, out.Offset = -1, 0 // they are of the groups
+		return out, spec, nil
+	}
+	if out.Order, err = m.order(spec.order); err != nil {
+		return out, spec, err
+	}
+	if spec.after != "" {
+		if out.After, err = m.readCursor(spec.after, out); err != nil {
+			return out, spec, err
+		}
+	}
+	for i, name := range spec.selects {
+		at, err := m.exec.Def.Resolve(name)
+		if err != nil {
+			return out, spec, err
+		}
+		spec.selects[i] = m.exec.Def.Columns[at].Name
+	}
+	return out, spec, nil
+}
+
+// filter holds a query's conditions against the model; nil for none.
+func (m *Model[T]) filter(spec querySpec) (*cond.Bound, error) {
+	if len(spec.conds) == 0 {
+		return nil, nil
+	}
+	return cond.Bind(cond.Node{Op: cond.And, Kids: spec.conds}, m.exec.Def)
+}
+
+// order holds the columns of an OrderBy against the model. The primary key
+// makes an order whole, so that no two records have the same place.
+func (m *Model[T]) order(names []string) ([]plan.Sort, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	var out []plan.Sort
+	add := func(s plan.Sort) {
+		if !slices.ContainsFunc(out, func(o plan.Sort) bool { return o.Column == s.Column }) {
+			out = append(out, s)
+		}
+	}
+	for _, name := range names {
+		column, desc := strings.CutPrefix(name, "-")
+		if m.exec.Def.Position(name) >= 0 { // a column whose name begins with "-"
+			column, desc = name, false
+		}
+		at, err := m.exec.Def.Resolve(column)
+		if err != nil {
+			return nil, err
+		}
+		if col := m.exec.Def.Columns[at]; !col.Type.Ordered() {
+			return nil, errs.Invalidf(m.name(), col.Name, "has type %s, which has no order for OrderBy", col.Type)
+		}
+		add(plan.Sort{Column: at, Desc: desc})
+	}
+	add(plan.Sort{Column: m.exec.Def.PrimaryKey()})
+	return out, nil
+}
+
+// columnsOf are the positions of columns.
+func columnsOf(def *schema.Definition, names []string) ([]int, error) {
+	out := make([]int, len(names))
+	for i, name := range names {
+		var err error
+		if out[i], err = def.Resolve(name); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 type queryFunc func(*querySpec)
@@ -81,12 +177,71 @@ func (f queryFunc) shape(s *querySpec) { f(s) }
 // All says aloud that every record is meant, to Update, Increment and Destroy.
 func All() Query { return queryFunc(func(s *querySpec) { s.all = true }) }
 
+// OrderBy sorts by columns, the first one first; "-age" descends. Null comes
+// before every value, and after them where the column descends. Text is in the
+// order of its bytes. Records that agree in all these columns are in the order
+// of their primary keys, so that no two have the same place.
+//
+// With a Limit only so many records are kept in memory on the way; without one
+// all that are selected are.
+func OrderBy(columns ...string) Query {
+	columns = slices.Clone(columns)
+	return queryFunc(func(s *querySpec) {
+		if len(columns) == 0 {
+			s.fail("OrderBy without columns")
+		}
+		s.order = append(s.order, columns...)
+	})
+}
+
+// Limit takes the first n records, or as many as there are. Without OrderBy
+// these are whichever are found first, and no more are read than it takes to
+// find them.
+func Limit(n int) Query {
+	return queryFunc(func(s *querySpec) {
+		if n < 0 {
+			s.fail("Limit(%d) is negative; leave it out for no limit", n)
+		}
+		s.limit = n
+	})
+}
+
+// Offset passes over the first n records. They are read all the same: After is
+// the faster way to a later page, and the one that survives changes.
+func Offset(n int) Query {
+	return queryFunc(func(s *querySpec) {
+		if n < 0 {
+			s.fail("Offset(%d) is negative", n)
+		}
+		s.offset = n
+	})
+}
+
+// After takes the records that follow the one that a cursor was made of, with
+// the same conditions and OrderBy; see Model.Cursor. An empty cursor is the
+// beginning.
+func After(cursor string) Query { return queryFunc(func(s *querySpec) { s.after = cursor }) }
+
+// Select reads only these columns; other fields stay zero, and other members of
+// a Record are left out. Such a record is not whole: change it with Update, not
+// with Save, which would write the zeros too. (Where T has an orm:"version"
+// field, Save refuses it.)
+func Select(columns ...string) Query {
+	columns = slices.Clone(columns)
+	return queryFunc(func(s *querySpec) {
+		if len(columns) == 0 {
+			s.fail("Select without columns")
+		}
+		s.selects = append(s.selects, columns...)
+	})
+}
+
 // Columns lets a Watch deliver an update only when one of these columns
 // differs. Creations and deletions are always delivered.
 func Columns(columns ...string) Query {
 	return queryFunc(func(s *querySpec) {
 		if len(columns) == 0 {
-			s.fail(fmt.Errorf("%w: Columns without columns", ErrInvalid))
+			s.fail("Columns without columns")
 		}
 		s.columns = append(s.columns, columns...)
 	})
@@ -95,126 +250,3 @@ func Columns(columns ...string) Query {
 // WithCurrent lets a Watch begin with the records that are there, as Created
 // changes, followed by one CaughtUp.
 func WithCurrent() Query { return queryFunc(func(s *querySpec) { s.current = true }) }
-
-// Where selects the records whose columns equal the values, all of them. A
-// slice, other than a []byte, means any of its values.
-type Where map[string]any
-
-func (w Where) shape(s *querySpec) { s.conds = append(s.conds, w.node()) }
-func (w Where) node() cond.Node    { return cond.FromMap(w) }
-
-type condition cond.Node
-
-func (c condition) shape(s *querySpec) { s.conds = append(s.conds, cond.Node(c)) }
-func (c condition) node() cond.Node    { return cond.Node(c) }
-
-func compare(op cond.Op, column string, values ...any) Condition {
-	return condition{Op: op, Column: column, Values: values}
-}
-
-// Eq selects records whose column equals value; those where it is null when
-// value is nil.
-func Eq(column string, value any) Condition { return compare(cond.Eq, column, value) }
-
-// Ne selects records whose column has another value; not those where it is
-// null, except that Ne(column, nil) means NotNull.
-func Ne(column string, value any) Condition { return compare(cond.Ne, column, value) }
-
-// Gt selects records whose column is greater than value.
-func Gt(column string, value any) Condition { return compare(cond.Gt, column, value) }
-
-// Gte selects records whose column is greater than or equal to value.
-func Gte(column string, value any) Condition { return compare(cond.Gte, column, value) }
-
-// Lt selects records whose column is less than value.
-func Lt(column string, value any) Condition { return compare(cond.Lt, column, value) }
-
-// Lte selects records whose column is less than or equal to value.
-func Lte(column string, value any) Condition { return compare(cond.Lte, column, value) }
-
-// Between selects records whose column is at least lo and at most hi.
-func Between(column string, lo, hi any) Condition { return compare(cond.Between, column, lo, hi) }
-
-// In selects records whose column equals one of values. Without values it
-// selects none.
-func In(column string, values ...any) Condition { return compare(cond.In, column, values...) }
-
-// NotIn is Not(In(column, values...)).
-func NotIn(column string, values ...any) Condition { return compare(cond.NotIn, column, values...) }
-
-// IsNull selects records whose column is null or absent.
-func IsNull(column string) Condition { return compare(cond.IsNull, column) }
-
-// NotNull selects records whose column has a value.
-func NotNull(column string) Condition { return compare(cond.NotNull, column) }
-
-// Like selects records whose text column matches an SQL pattern: % is any
-// text, _ any one character, and \ takes the next character as itself.
-func Like(column string, value any) Condition { return compare(cond.Like, column, value) }
-
-// ILike is Like without regard to letter case.
-func ILike(column string, value any) Condition { return compare(cond.ILike, column, value) }
-
-// StartsWith selects records whose text column begins with value.
-func StartsWith(column string, value any) Condition { return compare(cond.StartsWith, column, value) }
-
-// EndsWith selects records whose text column ends with value.
-func EndsWith(column string, value any) Condition { return compare(cond.EndsWith, column, value) }
-
-// Contains selects records whose text column has value in it.
-func Contains(column string, value any) Condition { return compare(cond.Contains, column, value) }
-
-// Regexp selects records whose text column matches a regular expression of
-// package regexp, anywhere unless it is anchored.
-func Regexp(column string, value any) Condition { return compare(cond.Regexp, column, value) }
-
-// And selects records that fulfil every condition; without any, all records.
-func And(conditions ...Condition) Condition { return combine(cond.And, conditions) }
-
-// Or selects records that fulfil at least one condition; without any, none.
-func Or(conditions ...Condition) Condition { return combine(cond.Or, conditions) }
-
-// Not selects records of which the condition is false. One that is neither
-// true nor false, because of a null, stays so.
-func Not(c Condition) Condition { return combine(cond.Not, []Condition{c}) }
-
-func combine(op cond.Op, conditions []Condition) Condition {
-	n := cond.Node{Op: op}
-	for _, c := range conditions {
-		if c == nil {
-			return badCondition{fmt.Errorf("%w: a nil Condition in And, Or or Not", ErrInvalid)}
-		}
-		if _, bad := c.(badCondition); bad {
-			return c
-		}
-		n.Kids = append(n.Kids, c.node())
-	}
-	return condition(n)
-}
-
-// ParseWhere reads a condition in JSON, the form that tools and services share:
-// an object whose members all must be true.
-//
-//	{"age": 30}                          equal; null asks for null
-//	{"age": [30, 31]}                    one of
-//	{"age": {"gte": 30, "lt": 40}}       all of: eq ne gt gte lt lte in notIn between like iLike
-//	                                     startsWith endsWith contains regexp isNull notNull
-//	{"or": [{…}, {…}], "and": […], "not": {…}}
-//
-// Numbers are exact, times are RFC 3339 text, and bytes base64. ErrInvalid names
-// the path inside the JSON; so does the error for an unknown column or a value
-// that does not fit, which comes from the call that runs the query.
-func ParseWhere(jsonText []byte) (Condition, error) {
-	n, err := cond.Parse(jsonText)
-	if err != nil {
-		return nil, err
-	}
-	return condition(n), nil
-}
-
-// badCondition is a condition with a mistake in it: an error at the call that
-// runs it.
-type badCondition struct{ err error }
-
-func (b badCondition) shape(s *querySpec) { s.fail(b.err) }
-func (b badCondition) node() cond.Node    { return cond.Node{} }

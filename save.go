@@ -46,6 +46,9 @@ func (m *Model[T]) save(ctx context.Context, v *T, upsert bool) (created bool, e
 		return false, err
 	}
 	version := m.codec.version(v)
+	if version == partial && !upsert {
+		return false, fmt.Errorf("%w was read with Select and is not whole; read all of it, or use Update", m.describe(ErrConflict, id.Text()))
+	}
 	var w *T // v as it is written
 	out, err := m.exec.Apply(ctx, id, func(cur store.Entry) ([]byte, error) {
 		w = m.codec.clone(v)

@@ -143,11 +143,11 @@ func (m *Model[T]) modify(ctx context.Context, q []Query, patch func(doc []byte)
 	if err := m.db.check(ctx); err != nil {
 		return 0, err
 	}
-	p, err := m.plan(q, forChange)
+	query, _, err := m.bind(q, forChange)
 	if err != nil {
 		return 0, err
 	}
-	return m.exec.Modify(ctx, p, func(cur store.Entry) ([]byte, error) {
+	return m.exec.Modify(ctx, query, func(cur store.Entry) ([]byte, error) {
 		if patch == nil {
 			return nil, nil
 		}

@@ -86,7 +86,7 @@ func (m *Model[T]) Watch(ctx context.Context, q ...Query) (*Watcher[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := m.planSpec(spec)
+	filter, err := m.filter(spec)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +98,7 @@ func (m *Model[T]) Watch(ctx context.Context, q ...Query) (*Watcher[T], error) {
 		}
 		columns = append(columns, m.exec.Def.Columns[at].Name)
 	}
-	feed, err := m.exec.Watch(ctx, p, columns, spec.current)
+	feed, err := m.exec.Watch(ctx, filter, columns, spec.current)
 	if err != nil {
 		return nil, err
 	}

@@ -70,7 +70,19 @@ func (v Values) At(position int) value.Value { return v.values[v.fields.at[posit
 // the document; whether the rest of it is sound is only known as far as the
 // reading went.
 func (f *Fields) Read(doc []byte) (Values, error) {
-	out := Values{fields: f, values: make([]value.Value, len(f.columns))}
+	return f.ReadInto(doc, make([]value.Value, len(f.columns)))
+}
+
+// Len is how many columns are read.
+func (f *Fields) Len() int { return len(f.columns) }
+
+// ReadInto is Read into a slice of Len values, which the Values then hold.
+func (f *Fields) ReadInto(doc []byte, into []value.Value) (Values, error) {
+	clear(into)
+	out := Values{fields: f, values: into}
+	if len(into) == 0 {
+		return out, nil
+	}
 	missing := len(f.columns)
 	err := members(doc, f.match, func(i int, raw jsontext.Value) (more bool, err error) {
 		if out.values[i], err = value.FromJSON(raw, f.columns[i].Type); err != nil {
@@ -195,6 +207,26 @@ func Patch(doc []byte, set []Member) ([]byte, error) {
 		out = append(append(out, ':'), m.Raw...)
 	}
 	return append(out, '}'), nil
+}
+
+// Pick is doc with only the members of these names.
+func Pick(doc []byte, names []string) ([]byte, error) {
+	out := make([]byte, 0, len(doc))
+	out = append(out, '{')
+	err := members(doc, func(name jsontext.Value) int {
+		if !slices.Contains(names, plainName(name)) {
+			return -1
+		}
+		if len(out) > 1 {
+			out = append(out, ',')
+		}
+		out = append(append(out, name...), ':')
+		return 0
+	}, func(_ int, raw jsontext.Value) (bool, error) {
+		out = append(out, raw...)
+		return true, nil
+	})
+	return append(out, '}'), err
 }
 
 // Adopt is doc with the members of old that it does not have and known does

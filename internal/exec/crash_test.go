@@ -94,24 +94,24 @@ func create(ctx context.Context, m *exec.Model, doc []byte) error {
 }
 
 // byID, update and destroy are what the public API makes of such calls.
-func byID(m *exec.Model, id int) plan.Plan { return where(m, "id", id) }
+func byID(m *exec.Model, id int) plan.Query { return where(m, "id", id) }
 
-func where(m *exec.Model, column string, v any) plan.Plan {
+func where(m *exec.Model, column string, v any) plan.Query {
 	b, err := cond.Bind(cond.FromMap(map[string]any{column: v}), m.Def)
 	if err != nil {
 		panic(err)
 	}
-	return plan.Make(m.Def, b)
+	return plan.Where(b)
 }
 
-func update(ctx context.Context, m *exec.Model, p plan.Plan, column, v string) error {
+func update(ctx context.Context, m *exec.Model, p plan.Query, column, v string) error {
 	_, err := m.Modify(ctx, p, func(cur store.Entry) ([]byte, error) {
 		return document.Patch(cur.Value, []document.Member{{Name: column, Raw: fmt.Appendf(nil, "%q", v)}})
 	})
 	return err
 }
 
-func destroy(ctx context.Context, m *exec.Model, p plan.Plan) error {
+func destroy(ctx context.Context, m *exec.Model, p plan.Query) error {
 	_, err := m.Modify(ctx, p, func(store.Entry) ([]byte, error) { return nil, nil })
 	return err
 }
@@ -122,7 +122,7 @@ func sound(t *testing.T, m *exec.Model, when string) {
 	t.Helper()
 	ctx := context.Background()
 	emails := map[string]string{}
-	for e, err := range m.Run(ctx, plan.Make(m.Def, nil)) {
+	for e, err := range m.Entries(ctx, plan.Where(nil)) {
 		if err != nil {
 			t.Fatalf("%s: %v", when, err)
 		}
@@ -132,12 +132,13 @@ func sound(t *testing.T, m *exec.Model, when string) {
 			t.Fatalf("%s: %v", when, err)
 		}
 		for position, column := range map[int]string{1: "name", 2: "email"} {
-			p := where(m, column, vals.At(position).Str())
+			q := where(m, column, vals.At(position).Str())
+			p := plan.Make(m.Def, q, plan.Stats{})
 			if p.Path != plan.Index && p.Path != plan.Unique {
 				t.Fatalf("%s is found by path %v", column, p.Path)
 			}
 			found := false
-			for hit, err := range m.Run(ctx, p) {
+			for hit, err := range m.Entries(ctx, q) {
 				found = found || err == nil && hit.Key == e.Key
 			}
 			if !found {
@@ -266,7 +267,7 @@ func goOn(t *testing.T, m *exec.Model, when string) {
 	defer cancel()
 	for i, email := range []string{"ann@x", "bob@x", "robert@x", "orphan@x"} {
 		held := false
-		for e, err := range m.Run(ctx, plan.Make(m.Def, nil)) {
+		for e, err := range m.Entries(ctx, plan.Where(nil)) {
 			if err != nil {
 				t.Fatal(err)
 			}

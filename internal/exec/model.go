@@ -6,8 +6,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"iter"
-	"slices"
 
 	"github.com/natsorm/natsorm/internal/commit"
 	"github.com/natsorm/natsorm/internal/cond"
@@ -29,12 +27,13 @@ type Model struct {
 
 	store  store.Store
 	writer *commit.Writer
+	known  *knowledge
 }
 
 // NewModel is a model in a store.
 func NewModel(s store.Store, def *schema.Definition) *Model {
 	l := layout.New(def)
-	return &Model{Def: def, Layout: l, store: s, writer: commit.NewWriter(s, l)}
+	return &Model{Def: def, Layout: l, store: s, writer: commit.NewWriter(s, l), known: &knowledge{}}
 }
 
 // writers is how many records one call changes at the same time.
@@ -43,160 +42,6 @@ const writers = 64
 // Get reads a record by primary key.
 func (m *Model) Get(ctx context.Context, id value.Value) (store.Entry, error) {
 	return m.store.Get(ctx, m.Layout.RecordKey(id))
-}
-
-// Records on the way to a caller that may stop early are read a few at first,
-// then more at a time.
-const (
-	firstChunk   = 16
-	lastChunk    = 4096
-	chunkGrowth  = 8
-	patternChunk = 256 // patterns looked up at a time
-)
-
-// Run streams the records that a plan selects. A record that can not be read
-// comes as a *CorruptError, after which the stream goes on; every other error
-// ends it.
-func (m *Model) Run(ctx context.Context, p plan.Plan) iter.Seq2[store.Entry, error] {
-	source := m.source(ctx, p)
-	if p.Filter == nil {
-		return source
-	}
-	fields := document.NewFields(m.Def, p.Filter.Columns(nil)...)
-	return func(yield func(store.Entry, error) bool) {
-		for e, err := range source {
-			if err == nil {
-				var vals document.Values
-				if vals, err = fields.Read(e.Value); err != nil {
-					err = &errs.CorruptError{Model: m.Def.Name, Key: e.Key, Err: err}
-				} else if !p.Filter.Match(vals) {
-					continue
-				}
-			}
-			if !yield(e, err) {
-				return
-			}
-		}
-	}
-}
-
-// source streams the records on a plan's path, before its filter.
-func (m *Model) source(ctx context.Context, p plan.Plan) iter.Seq2[store.Entry, error] {
-	switch p.Path {
-	case plan.Scan:
-		return m.store.Scan(ctx, keys.Records(m.Def.Name), 0)
-	case plan.Nothing:
-		return func(func(store.Entry, error) bool) {}
-	}
-	return func(yield func(store.Entry, error) bool) {
-		size := firstChunk
-		var chunk []string
-		read := func() (more bool) {
-			found, err := m.store.GetMany(ctx, chunk)
-			if err != nil {
-				yield(store.Entry{}, err)
-				return false
-			}
-			for _, e := range found {
-				if e.Live() && !yield(e, nil) {
-					return false
-				}
-			}
-			chunk, size = chunk[:0], min(size*chunkGrowth, lastChunk)
-			return true
-		}
-		for key, err := range m.candidates(ctx, p) {
-			if err != nil {
-				yield(store.Entry{}, err)
-				return
-			}
-			if chunk = append(chunk, key); len(chunk) == size && !read() {
-				return
-			}
-		}
-		if len(chunk) > 0 {
-			read()
-		}
-	}
-}
-
-// candidates streams the record keys on a plan's path, each once.
-func (m *Model) candidates(ctx context.Context, p plan.Plan) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		seen := map[string]bool{}
-		for key, err := range m.pointers(ctx, p) {
-			if err == nil {
-				if seen[key] {
-					continue
-				}
-				seen[key] = true
-			}
-			if !yield(key, err) {
-				return
-			}
-		}
-	}
-}
-
-// pointers streams the record keys that a plan's keys, claims or entries point
-// at.
-func (m *Model) pointers(ctx context.Context, p plan.Plan) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		switch p.Path {
-		case plan.Key:
-			for _, id := range p.Keys {
-				if !yield(m.Layout.RecordKey(id), nil) {
-					return
-				}
-			}
-		case plan.Index:
-			for vals := range slices.Chunk(p.Values, patternChunk) {
-				patterns := make([]string, len(vals))
-				for i, v := range vals {
-					patterns[i] = m.Layout.Lookup(p.Index, v)
-				}
-				for e, err := range m.store.Match(ctx, patterns) {
-					if err != nil {
-						yield("", err)
-						return
-					}
-					if !yield(m.Layout.RecordOfEntry(e.Key), nil) {
-						return
-					}
-				}
-			}
-		case plan.Union:
-			for _, branch := range p.Either {
-				for key, err := range m.pointers(ctx, branch) {
-					if !yield(key, err) || err != nil {
-						return
-					}
-				}
-			}
-		case plan.Unique:
-			claims := make([]string, len(p.Values))
-			for i, vals := range p.Values {
-				claims[i] = m.Layout.ClaimKey(p.Index, vals)
-			}
-			found, err := m.store.GetMany(ctx, claims)
-			if err != nil {
-				yield("", err)
-				return
-			}
-			for _, e := range found {
-				if !e.Live() {
-					continue
-				}
-				id, err := m.Layout.ReadOwner(e.Value)
-				if err != nil {
-					err = &errs.CorruptError{Model: m.Def.Name, Key: e.Key, Err: err}
-				}
-				if !yield(m.Layout.RecordKey(id), err) || err != nil {
-					return
-				}
-			}
-		}
-	}
 }
 
 // Create writes a new record; Exists when its primary key is taken.
@@ -223,21 +68,21 @@ func (m *Model) Apply(ctx context.Context, id value.Value, next func(cur store.E
 // the record.
 type Mutation func(cur store.Entry) ([]byte, error)
 
-// Modify applies mutate to every record that a plan selects, many at a time,
-// and returns how many: also those that mutate left as they were. Each is checked again when it has changed
-// since it was found. The first error stops it; records changed until then
-// stay changed.
-func (m *Model) Modify(ctx context.Context, p plan.Plan, mutate Mutation) (int, error) {
-	if p.Path == plan.Key && len(p.Keys) == 1 {
-		filter := p.Filter
+// Modify applies mutate to every record that a query selects, many at a time,
+// and returns how many: also those that mutate left as they were. Each is
+// checked again when it has changed since it was found. The first error stops
+// it; records changed until then stay changed.
+func (m *Model) Modify(ctx context.Context, q plan.Query, mutate Mutation) (int, error) {
+	if p := plan.Make(m.Def, q, plan.Stats{}); p.Path == plan.Key && len(p.Keys) == 1 && q.Offset == 0 && q.Limit != 0 {
+		filter := q.Filter
 		if filter.Op == cond.Eq || filter.Op == cond.In {
 			filter = nil // the key alone says it, even of a record that can not be read
 		}
 		return m.modify(ctx, p.Keys[0], nil, m.selects(filter), mutate)
 	}
-	selects := m.selects(p.Filter)
+	selects := m.selects(q.Filter)
 	pool := newPool(ctx, writers)
-	for e, err := range m.Run(pool.ctx, p) {
+	for e, err := range m.Entries(pool.ctx, q) {
 		if err == nil {
 			var id value.Value
 			if id, err = m.idOf(e); err == nil {

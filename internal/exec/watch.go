@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/natsorm/natsorm/internal/cond"
 	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/plan"
@@ -49,16 +50,16 @@ type Watch struct {
 // Watch returns when the watch is in place: all that is there has been read,
 // and every later change will be delivered. With current, what is there comes
 // first, as creations, and then CaughtUp.
-func (m *Model) Watch(ctx context.Context, p plan.Plan, columns []string, current bool) (*Watch, error) {
+func (m *Model) Watch(ctx context.Context, filter *cond.Bound, columns []string, current bool) (*Watch, error) {
 	pattern := keys.Records(m.Def.Name)
-	if p.Path == plan.Key && len(p.Keys) == 1 {
+	if p := plan.Make(m.Def, plan.Where(filter), plan.Stats{}); p.Path == plan.Key && len(p.Keys) == 1 {
 		pattern = m.Layout.RecordKey(p.Keys[0])
 	}
 	feed, err := m.store.Feed(ctx, pattern)
 	if err != nil {
 		return nil, err
 	}
-	w := &Watch{feed: feed, selects: m.selects(p.Filter), columns: columns, known: map[string]store.Entry{}}
+	w := &Watch{feed: feed, selects: m.selects(filter), columns: columns, known: map[string]store.Entry{}}
 	for {
 		ev, err := feed.Next(ctx)
 		if err != nil {

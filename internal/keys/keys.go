@@ -55,6 +55,11 @@ func Record(model string, shards int, id string) string {
 // Records matches every record of a model and no other key of it.
 func Records(model string) string { return model + ".*.*" }
 
+// InShard matches the records of one shard of a model.
+func InShard(model string, shard int) string {
+	return model + "." + shardPrefix + strconv.Itoa(shard) + ".*"
+}
+
 // RecordID is the id token of a record's key.
 func RecordID(key string) string { return key[strings.LastIndexByte(key, '.')+1:] }
 
@@ -172,6 +177,11 @@ func Entries(model string) string { return model + "." + indexToken + ".>" }
 
 // Claims matches every claim of a model.
 func Claims(model string) string { return model + "." + uniqueToken + ".>" }
+
+// IsClaim tells a claim of a model from its index entries.
+func IsClaim(model, key string) bool {
+	return strings.HasPrefix(key[min(len(key), len(model)+1):], uniqueToken+".")
+}
 
 // Schema is the key of a model's entry in the catalogue.
 func Schema(model string) string { return catalogue + "." + model }

@@ -131,6 +131,9 @@ func (l *Layout) Lookup(x schema.Index, vals []value.Value) string {
 // RecordOfEntry is the key of the record that an index entry points at.
 func (l *Layout) RecordOfEntry(entry string) string { return l.record(keys.RecordID(entry)) }
 
+// IsClaim tells a claim from an index entry.
+func (l *Layout) IsClaim(key string) bool { return keys.IsClaim(l.Def.Name, key) }
+
 // ClaimKey is the key of the claim for these values of a unique index.
 func (l *Layout) ClaimKey(x schema.Index, vals []value.Value) string {
 	return keys.Claim(l.Def.Name, x.Name, vals)

@@ -1,7 +1,10 @@
 package plan
 
 import (
+	"flag"
 	"fmt"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -10,112 +13,167 @@ import (
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-func eq(column string, x any) cond.Node {
-	return cond.Node{Op: cond.Eq, Column: column, Values: []any{x}}
-}
+var update = flag.Bool("update", false, "write what the planner says to testdata/plans.txt")
 
-func in(column string, xs ...any) cond.Node {
-	return cond.Node{Op: cond.In, Column: column, Values: xs}
-}
-
-func node(op cond.Op, kids ...cond.Node) cond.Node { return cond.Node{Op: op, Kids: kids} }
-
-// text is a plan in one line.
-func text(p Plan) string {
+// text is an access in one line.
+func text(a Access) string {
 	list := func(vals []value.Value) string {
-		out := make([]string, len(vals))
+		var out []string
 		for i, v := range vals {
-			out[i] = v.Text()
+			if i == 5 && len(vals) > 6 {
+				out = append(out, fmt.Sprintf("… %d more", len(vals)-i))
+				break
+			}
+			out = append(out, v.Text())
 		}
-		return strings.Join(out, ",")
+		return strings.Join(out, ", ")
 	}
-	switch p.Path {
-	case Scan:
-		return "scan"
-	case Nothing:
-		return "nothing"
+	switch a.Path {
 	case Key:
-		return "key " + list(p.Keys)
-	case Union:
-		var branches []string
-		for _, b := range p.Either {
-			branches = append(branches, text(b))
+		return "key (" + list(a.Keys) + ")"
+	case Union, Intersect:
+		var inputs []string
+		for _, in := range a.Inputs {
+			inputs = append(inputs, text(in))
 		}
-		return "union (" + strings.Join(branches, ") (") + ")"
+		return a.Path.String() + " of [" + strings.Join(inputs, "] [") + "]"
+	case Index, Unique:
+		var lookups []string
+		for i, l := range a.Lookups {
+			if i == 5 && len(a.Lookups) > 6 {
+				lookups = append(lookups, fmt.Sprintf("… %d more", len(a.Lookups)-i))
+				break
+			}
+			lookups = append(lookups, "("+list(l.Values)+")")
+		}
+		return fmt.Sprintf("%s %s %s", a.Path, a.Index.Name, strings.Join(lookups, " "))
 	}
-	var lookups []string
-	for _, vals := range p.Values {
-		lookups = append(lookups, list(vals))
-	}
-	return fmt.Sprintf("%s %s %s", p.Index.Kind(), p.Index.Name, strings.Join(lookups, " | "))
+	return a.Path.String()
 }
 
-// A query in, a path out: no answer would be wrong by another path, only slow.
-func TestPaths(t *testing.T) {
+// golden is the model of testdata/plans.txt.
+func golden() *schema.Definition {
 	building := schema.NewIndex(false, "late")
 	building.State = schema.Building
-	def := &schema.Definition{
+	return &schema.Definition{
 		Name: "M", Shards: 16,
 		Columns: []schema.Column{
 			{Name: "id", Type: value.Int, PrimaryKey: true}, {Name: "a", Type: value.String}, {Name: "b", Type: value.Int}, {Name: "u", Type: value.String},
-			{Name: "late", Type: value.Int}, {Name: "zero", Type: value.Int, ZeroNull: true}, {Name: "free", Type: value.Int}, {Name: "c", Type: value.Int},
+			{Name: "late", Type: value.Int}, {Name: "zero", Type: value.Int, ZeroNull: true}, {Name: "free", Type: value.Int}, {Name: "c", Type: value.Int}, {Name: "d", Type: value.Int},
 		},
-		Indexes: []schema.Index{schema.NewIndex(false, "a"), schema.NewIndex(false, "b"), schema.NewIndex(false, "a", "b"), schema.NewIndex(false, "c", "b", "a"), schema.NewIndex(true, "u"), schema.NewIndex(true, "u", "b"), building, schema.NewIndex(false, "zero")},
+		Indexes: []schema.Index{
+			schema.NewIndex(false, "a"), schema.NewIndex(false, "b"), schema.NewIndex(false, "a", "b"), schema.NewIndex(false, "c", "b", "a"),
+			schema.NewIndex(true, "u"), schema.NewIndex(true, "u", "b"), building, schema.NewIndex(false, "zero"), schema.NewIndex(false, "d"),
+		},
 	}
-	many := make([]any, 5000)
-	for i := range many {
-		many[i] = i
+}
+
+// TestPlans holds the planner against testdata/plans.txt: a query in JSON, and
+// under it the plan, with what it is expected to read and to ask. A line
+// "known …" says what is known from there on: records, bytes of a record,
+// entries for a value of an index. Run with -update to write the file anew, and
+// read the difference.
+func TestPlans(t *testing.T) {
+	const file = "testdata/plans.txt"
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, c := range []struct {
-		n    cond.Node
-		want string
-	}{
-		{eq("id", 7), "key 7"},
-		{in("id", 3, 1, 3), "key 3,1"},
-		{node(cond.And, eq("a", "x"), in("id", 1, 2), in("id", 2, 3)), "key 2"},
-		{node(cond.And, eq("id", 1), eq("id", 2)), "nothing"},
-		{eq("id", nil), "nothing"},
-		{eq("a", "x"), "index a x"},
-		{eq("a", nil), "index a null"},
-		{in("a", "x", "y", nil), "index a x | y | null"},
-		{in("a"), "nothing"},
-		{node(cond.And, eq("a", "x"), eq("b", 1)), "index a-b x,1"},
-		{node(cond.And, in("a", "x", "y"), in("b", 1, 2)), "index a-b x,1 | x,2 | y,1 | y,2"},
-		{node(cond.And, eq("a", "x"), eq("u", "k")), "unique u k"},
-		{node(cond.And, eq("u", "k"), eq("b", 1)), "unique u-b k,1"},
-		{eq("u", nil), "scan"}, // a claim does not find nulls
-		{node(cond.And, in("u", "k", nil), eq("a", "x")), "index a x"},
-		{eq("late", 1), "scan"},
-		{eq("free", 1), "scan"},
-		{eq("zero", 0), "index zero 0 | null"},
-		{eq("zero", 1), "index zero 1"},
-		{eq("zero", nil), "nothing"},
-		{node(cond.Or, eq("a", "x"), eq("a", "y")), "union (index a x) (index a y)"},
-		{node(cond.Or, eq("a", "x"), node(cond.Or, eq("id", 1), eq("u", "k"))), "union (index a x) (key 1) (unique u k)"},
-		{node(cond.Or, eq("a", "x"), eq("free", 1)), "scan"},
-		{node(cond.Or, eq("a", "x"), node(cond.And, eq("free", 1), eq("b", 2))), "union (index a x) (index b 2)"},
-		{node(cond.And, eq("free", 1), node(cond.Or, eq("a", "x"), eq("id", 1))), "union (index a x) (key 1)"},
-		{node(cond.And, eq("b", 1), node(cond.Or, eq("a", "x"), eq("id", 1))), "index b 1"},
-		{node(cond.Or, eq("a", "x"), eq("id", nil)), "index a x"},
-		{node(cond.Or, in("a"), eq("id", nil)), "nothing"},
-		{node(cond.Or), "nothing"},
-		{node(cond.Or, in("b", many[:3000]...), in("b", many[2000:]...)), "scan"},
-		{eq("c", 1), "index c-b-a 1"},
-		{node(cond.And, eq("c", 1), in("b", 2, 3)), "index c-b-a 1,2 | 1,3"},
-		{node(cond.And, eq("c", 1), eq("a", "x")), "index a x"},
-		{node(cond.Not, eq("a", "x")), "scan"},
-		{in("b", many...), "scan"},
-		{node(cond.And), "scan"},
-	} {
-		b, err := cond.Bind(c.n, def)
-		if err != nil {
+	def := golden()
+	var known Stats
+	var out strings.Builder
+	limit := -1
+	var order []Sort
+	for _, line := range strings.Split(strings.TrimRight(string(raw), "\n"), "\n") {
+		switch {
+		case strings.HasPrefix(line, "\t"): // the last run's answer
+			continue
+		case strings.HasPrefix(line, "known"):
+			known = parseKnown(t, line)
+		case strings.HasPrefix(line, "limit "):
+			if limit, err = strconv.Atoi(strings.Fields(line)[1]); err != nil {
+				t.Fatal(err)
+			}
+			order = nil
+			if strings.HasSuffix(line, " ordered") {
+				order = []Sort{{Column: 0}}
+			}
+		case strings.HasPrefix(line, "{"):
+			n, err := cond.Parse([]byte(expand(line)))
+			if err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
+			b, err := cond.Bind(n, def)
+			if err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
+			p := Make(def, Query{Filter: b, Limit: limit, Order: order}, known)
+			fmt.Fprintf(&out, "%s\n\t%s\n", line, text(p.Access))
+			if p.Path != Nothing {
+				fmt.Fprintf(&out, "\t%d entries, %d records, %d requests, %v\n", p.Entries, p.Records, p.Cost.Requests, p.Cost.Time)
+			}
+			continue
+		}
+		fmt.Fprintln(&out, line)
+	}
+	if *update {
+		if err := os.WriteFile(file, []byte(out.String()), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if got := text(Make(def, b)); got != c.want {
-			t.Errorf("%+v: %q, want %q", c.n, got, c.want)
+		return
+	}
+	got, want := strings.Split(out.String(), "\n"), strings.Split(string(raw), "\n")
+	for i := range max(len(got), len(want)) {
+		if i >= len(got) || i >= len(want) || got[i] != want[i] {
+			t.Fatalf("%s:%d differs; the planner says\n%s", file, i+1, strings.Join(got[max(0, min(i-2, len(got))):min(i+3, len(got))], "\n"))
 		}
 	}
-	if got := text(Make(def, nil)); got != "scan" {
-		t.Errorf("no condition: %q", got)
+}
+
+// expand writes out "1..5000" inside a condition.
+func expand(line string) string {
+	before, rest, ok := strings.Cut(line, "..")
+	if !ok {
+		return line
 	}
+	i := strings.LastIndexAny(before, "[,") + 1
+	j := strings.IndexAny(rest, ",]")
+	lo, err1 := strconv.Atoi(before[i:])
+	hi, err2 := strconv.Atoi(rest[:j])
+	if err1 != nil || err2 != nil {
+		return line
+	}
+	var nums []string
+	for n := lo; n <= hi; n++ {
+		nums = append(nums, strconv.Itoa(n))
+	}
+	return expand(before[:i] + strings.Join(nums, ",") + rest[j:])
+}
+
+// parseKnown reads "known records=1000 bytes=200 a=50 b=x:3".
+func parseKnown(t *testing.T, line string) Stats {
+	var s Stats
+	perIndex := map[string]int{}
+	for _, field := range strings.Fields(line)[1:] {
+		name, text, _ := strings.Cut(field, "=")
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		switch name {
+		case "records":
+			s.Records = n
+		case "bytes":
+			s.RecordBytes = n
+		default:
+			perIndex[name] = n
+		}
+	}
+	s.Matches = func(x schema.Index, vals []value.Value) int {
+		if n, ok := perIndex[x.Name+":"+vals[0].Text()]; ok {
+			return n
+		}
+		return perIndex[x.Name]
+	}
+	return s
 }

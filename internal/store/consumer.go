@@ -12,17 +12,11 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
+
+	"github.com/natsorm/natsorm/internal/batch"
 )
 
 const (
-	// A request asks for as many messages as the one before, twice over, up to
-	// maxBatch or, with large ones, batchBytes. Two are under way, so that one
-	// is answered while the other's messages are read: that bounds memory.
-	fewBatch   = 16 // the first one's, when the reader needs few
-	firstBatch = 128
-	maxBatch   = 8192
-	batchBytes = 4 << 20
-
 	// feedBatch is how many messages a request waits for.
 	feedBatch = 1024
 
@@ -84,9 +78,9 @@ func (s *JetStream) newConsumer(ctx context.Context, pattern string, start from)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	c := &consumer{s: s, name: nuid.Next(), inbox: s.nc.NewInbox(), usage: usageOf(ctx), batch: firstBatch / 2}
+	c := &consumer{s: s, name: nuid.Next(), inbox: s.nc.NewInbox(), usage: usageOf(ctx), batch: batch.First / 2}
 	if start.want > 0 {
-		c.few, c.batch = true, min(max(start.want, fewBatch), maxBatch)/2
+		c.few, c.batch = true, min(max(start.want, batch.Few), batch.Most)/2
 	}
 	made := make(chan error, 1)
 	if !s.spawn(func() { made <- c.create(pattern, start) }) {
@@ -162,7 +156,7 @@ func (c *consumer) create(pattern string, start from) error {
 	c.pending = resp.Pending
 	c.most = feedBatch
 	if !start.feed {
-		c.most = int(min(max(c.pending, firstBatch), maxBatch))
+		c.most = int(min(max(c.pending, batch.First), batch.Most))
 	}
 	c.msgs = make(chan *nats.Msg, 2*c.most+statuses)
 	if c.sub, err = s.nc.ChanSubscribe(c.inbox, c.msgs); err != nil {
@@ -209,7 +203,7 @@ func (c *consumer) ask() error {
 		if c.wait {
 			req.Expires, req.Heartbeat = pullExpires.Nanoseconds(), heartbeat.Nanoseconds()
 		} else {
-			c.batch = min(nextBatch(c.batch, c.got, c.bytes), c.most)
+			c.batch = min(batch.Next(c.batch, c.got, c.bytes), c.most)
 			req.Batch, req.NoWait = min(c.batch, int(c.pending)-c.asked), true
 		}
 		body, err := json.Marshal(&req)
@@ -237,30 +231,6 @@ func (c *consumer) wants() bool {
 	default:
 		return c.asked <= c.batch
 	}
-}
-
-// nextBatch is how many messages the request after one for batch asks for, when
-// the messages so far have this many bytes.
-func nextBatch(batch, messages, bytes int) int {
-	batch = min(2*batch, maxBatch)
-	for batch > 2 && messages > 0 && batch*(bytes/messages) > batchBytes {
-		batch /= 2
-	}
-	return batch
-}
-
-// ScanRequests is how many requests a scan of this many keys takes, whose
-// entries have this many bytes on average.
-func ScanRequests(keys, bytes int) int {
-	n := 4 // the last revision, the consumer, whether anything follows, its removal
-	if keys == 0 {
-		return n - 1
-	}
-	for batch, got := firstBatch/2, 0; got < keys; n++ {
-		batch = nextBatch(batch, min(got, 1), bytes)
-		got += batch
-	}
-	return n
 }
 
 // delivery is what the server says of a message beside the message.

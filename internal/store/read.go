@@ -139,7 +139,8 @@ func (s *JetStream) GetMany(ctx context.Context, keys []string) ([]Entry, error)
 		slots <- struct{}{}
 		go func() {
 			defer func() { <-slots }()
-			done <- s.multi(ctx, chunk, func(e Entry) { out[at[e.Key]] = e })
+			_, err := s.multi(ctx, chunk, 0, func(e Entry) { out[at[e.Key]] = e })
+			done <- err
 		}()
 	}
 	var err error
@@ -192,50 +193,54 @@ const noResults = "No Results"
 
 // multi reads the last messages of keys or patterns. The server may stop early
 // when the answer grows large; then it is asked for what follows.
-func (s *JetStream) multi(ctx context.Context, keys []string, found func(Entry)) error {
+//
+// With most, it is asked for that many only; rest is how many others there are.
+func (s *JetStream) multi(ctx context.Context, keys []string, most int, found func(Entry)) (rest int, err error) {
 	req := struct {
-		Seq  uint64   `json:"seq,omitempty"`
-		Keys []string `json:"multi_last"`
-	}{Keys: make([]string, len(keys))}
+		Seq   uint64   `json:"seq,omitempty"`
+		Keys  []string `json:"multi_last"`
+		Batch int      `json:"batch,omitempty"`
+	}{Keys: make([]string, len(keys)), Batch: most}
 	for i, key := range keys {
 		req.Keys[i] = s.prefix + key
 	}
 	for {
 		body, err := json.Marshal(&req)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		msgs, err := s.req.many(ctx, "$JS.API.DIRECT.GET."+s.stream, body, func(m *nats.Msg) bool {
 			return m.Header.Get("Status") != ""
 		})
 		if err != nil {
-			return fmt.Errorf("natsorm: get %d keys: %w", len(keys), err)
+			return 0, fmt.Errorf("natsorm: get %d keys: %w", len(keys), err)
 		}
 		end := msgs[len(msgs)-1].Header
 		switch end.Get("Status") {
 		case "204":
 		case "404":
 			if end.Get("Description") != noResults {
-				return fmt.Errorf("natsorm: get %d keys: server answered 404 %s", len(keys), end.Get("Description"))
+				return 0, fmt.Errorf("natsorm: get %d keys: server answered 404 %s", len(keys), end.Get("Description"))
 			}
-			return nil
+			return 0, nil
 		case "413":
-			return ErrTooMany
+			return 0, ErrTooMany
 		default:
-			return fmt.Errorf("natsorm: get %d keys: server answered %s %s", len(keys), end.Get("Status"), end.Get("Description"))
+			return 0, fmt.Errorf("natsorm: get %d keys: server answered %s %s", len(keys), end.Get("Status"), end.Get("Description"))
 		}
 		msgs = msgs[:len(msgs)-1]
 		usageOf(ctx).got(msgs...)
 		for _, m := range msgs {
 			e, err := s.entry(m)
 			if err != nil {
-				return err
+				return 0, err
 			}
 			found(e)
 			req.Seq = max(req.Seq, e.Revision+1)
 		}
-		if pending := end.Get("Nats-Num-Pending"); pending == "" || pending == "0" || len(msgs) == 0 {
-			return nil
+		rest, _ = strconv.Atoi(end.Get("Nats-Num-Pending"))
+		if rest == 0 || len(msgs) == 0 || most > 0 {
+			return rest, nil
 		}
 	}
 }
@@ -338,35 +343,38 @@ func (s *JetStream) afterDirect(ctx context.Context, pattern string, revision ui
 	return found, len(found) > 0 && pending != "" && pending != "0", nil
 }
 
-// Lookup asks once; ErrTooMany when the patterns match more than the server
-// answers for.
-func (s *JetStream) Lookup(ctx context.Context, patterns []string) ([]Entry, error) {
+// Lookup scans where direct get is not allowed.
+func (s *JetStream) Lookup(ctx context.Context, patterns []string, most int) (found []Entry, rest int, err error) {
 	if !s.direct {
-		var found []Entry
 		for _, pattern := range patterns {
 			for e, err := range s.Scan(ctx, pattern, 0) {
 				if err != nil {
-					return nil, err
+					return nil, 0, err
 				}
 				found = append(found, e)
 			}
 		}
-		return found, nil
+		return found, 0, nil
 	}
-	var found []Entry
-	err := s.multi(ctx, patterns, func(e Entry) {
-		if e.Live() {
-			found = append(found, e)
+	for _, chunk := range s.chunks(patterns) {
+		n, err := s.multi(ctx, chunk, most, func(e Entry) {
+			if e.Live() {
+				found = append(found, e)
+			}
+		})
+		if err != nil {
+			return nil, 0, err
 		}
-	})
-	return found, err
+		rest += n
+	}
+	return found, rest, nil
 }
 
 // Match reads up to maxMulti entries in one request; more, and everything
 // where direct get is not allowed, by scanning.
 func (s *JetStream) Match(ctx context.Context, patterns []string) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		found, err := s.Lookup(ctx, patterns)
+		found, _, err := s.Lookup(ctx, patterns, 0)
 		if err != nil && !errors.Is(err, ErrTooMany) {
 			yield(Entry{}, err)
 			return

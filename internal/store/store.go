@@ -26,9 +26,10 @@ type Store interface {
 	// GetMany is Get of many keys, in their order.
 	GetMany(ctx context.Context, keys []string) ([]Entry, error)
 
-	// Lookup is every live entry under the patterns, from one request.
-	// ErrTooMany when they match more than the server answers for, 1024 keys.
-	Lookup(ctx context.Context, patterns []string) ([]Entry, error)
+	// Lookup is the live entries under the patterns, from one request; with
+	// most, no more than that many, and how many keys were left out. ErrTooMany
+	// when the patterns match more than the server answers for, 1024 keys.
+	Lookup(ctx context.Context, patterns []string, most int) (found []Entry, rest int, err error)
 
 	// Match streams every live entry under the patterns, in no particular
 	// order: few of them from one request, many as Scan does.

@@ -78,11 +78,11 @@ func (f *Store) Match(ctx context.Context, patterns []string) iter.Seq2[store.En
 	return f.Store.Match(ctx, patterns)
 }
 
-func (f *Store) Lookup(ctx context.Context, patterns []string) ([]store.Entry, error) {
+func (f *Store) Lookup(ctx context.Context, patterns []string, most int) ([]store.Entry, int, error) {
 	if f.Crashed() {
-		return nil, ErrCrashed
+		return nil, 0, ErrCrashed
 	}
-	return f.Store.Lookup(ctx, patterns)
+	return f.Store.Lookup(ctx, patterns, most)
 }
 
 func (f *Store) Scan(ctx context.Context, pattern string, want int) iter.Seq2[store.Entry, error] {

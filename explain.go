@@ -1,0 +1,247 @@
+package natsorm
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/natsorm/natsorm/internal/cond"
+	"github.com/natsorm/natsorm/internal/plan"
+	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/store"
+)
+
+// Plan is how FindAll answers a query, and what that takes. String prints it
+// as a tree.
+type Plan struct {
+	Model     string   `json:"model"`
+	Filter    string   `json:"filter,omitempty"`  // what is checked on every record that is read
+	OrderBy   []string `json:"orderBy,omitempty"` // the primary key at the end
+	Limit     *int     `json:"limit,omitempty"`
+	Offset    int      `json:"offset,omitempty"`
+	After     bool     `json:"after,omitempty"` // results begin behind a cursor
+	Access    Access   `json:"access"`
+	Estimated Cost     `json:"estimated"`
+	Actual    *Cost    `json:"actual,omitempty"`  // with Analyze
+	Results   *int     `json:"results,omitempty"` // with Analyze: the records that were returned
+}
+
+// Access is one way to the records of a model.
+type Access struct {
+	// Path is "primary key", "unique index", "index", "intersection" or "union"
+	// of Inputs, "scan", or "nothing" when the condition can not be true.
+	Path    string   `json:"path"`
+	Columns []string `json:"columns,omitempty"` // those looked up: of the index, its first ones
+	Lookups []string `json:"lookups,omitempty"` // the values, at most a few of them
+	More    int      `json:"more,omitempty"`    // lookups left out of Lookups
+	Entries int      `json:"entries"`           // index entries and claims that are read, as far as can be told
+	Records int      `json:"records"`           // records that are read
+	Inputs  []Access `json:"inputs,omitempty"`
+}
+
+// Cost is what answering a query takes.
+type Cost struct {
+	Keys     int           `json:"keys"`     // index entries and records received, deleted ones too
+	Requests int           `json:"requests"` // to the server, those that are under way together counted each
+	Bytes    int64         `json:"bytes"`    // received
+	Time     time.Duration `json:"time"`     // estimated for a server in the same machine
+}
+
+// Explain is the plan of FindAll with these queries. The estimates come from
+// the index entries themselves, which it reads, and from what this process has
+// seen of the model. With Analyze it runs the query too, for the actual cost.
+func (m *Model[T]) Explain(ctx context.Context, q ...Query) (Plan, error) {
+	if err := m.db.check(ctx); err != nil {
+		return Plan{}, err
+	}
+	query, spec, err := m.bind(q, forExplain)
+	if err != nil {
+		return Plan{}, err
+	}
+	p, err := m.exec.Explain(ctx, query)
+	if err != nil {
+		return Plan{}, err
+	}
+	out := describePlan(m.exec.Def, p)
+	if !spec.analyze {
+		return out, nil
+	}
+	var used store.Usage
+	start := time.Now()
+	found, err := m.FindAll(store.Measured(ctx, &used), append(append([]Query(nil), q...), withoutAnalyze)...)
+	if err != nil {
+		return Plan{}, err
+	}
+	n := len(found)
+	out.Results = &n
+	out.Actual = &Cost{Keys: int(used.Keys.Load()), Requests: int(used.Requests.Load()), Bytes: used.Bytes.Load(), Time: time.Since(start)}
+	return out, nil
+}
+
+// Analyze lets Explain run the query, and report what it took.
+func Analyze() Query { return queryFunc(func(s *querySpec) { s.analyze = true }) }
+
+var withoutAnalyze = queryFunc(func(s *querySpec) { s.analyze = false })
+
+// shownLookups is how many lookups of an access, and how many values of a list,
+// a plan shows.
+const shownLookups = 8
+
+func describePlan(def *schema.Definition, p plan.Plan) Plan {
+	out := Plan{Model: def.Name, Offset: p.Offset, After: p.After != nil, Access: describeAccess(def, p.Access), Estimated: Cost(p.Cost)}
+	if p.Filter != nil && !p.Filter.All() {
+		out.Filter = p.Filter.Text(def, shownLookups)
+	}
+	if p.Limit >= 0 {
+		out.Limit = &p.Limit
+	}
+	for _, s := range p.Order {
+		name := def.Columns[s.Column].Name
+		if s.Desc {
+			name = "-" + name
+		}
+		out.OrderBy = append(out.OrderBy, name)
+	}
+	return out
+}
+
+func describeAccess(def *schema.Definition, a plan.Access) Access {
+	out := Access{Path: a.Path.String(), Entries: a.Entries, Records: a.Records}
+	show := func(text string) {
+		if len(out.Lookups) < shownLookups {
+			out.Lookups = append(out.Lookups, text)
+		} else {
+			out.More++
+		}
+	}
+	switch a.Path {
+	case plan.Key:
+		out.Columns = []string{def.Key().Name}
+		for _, v := range a.Keys {
+			show(cond.ValueText(v))
+		}
+	case plan.Index, plan.Unique:
+		out.Columns = a.Index.Columns[:len(a.Lookups[0].Values)]
+		for _, l := range a.Lookups {
+			texts := make([]string, len(l.Values))
+			for i, v := range l.Values {
+				texts[i] = cond.ValueText(v)
+			}
+			show(strings.Join(texts, ", "))
+		}
+	}
+	for _, in := range a.Inputs {
+		out.Inputs = append(out.Inputs, describeAccess(def, in))
+	}
+	return out
+}
+
+// String is the plan as a tree, the way to the records below what is done with
+// them:
+//
+//	users: order by -age, id, limit 10
+//	└─ filter city = "Oslo" and age >= 30
+//	   └─ index (city) "Oslo": 120 entries, 120 records
+//	estimated: 240 keys, 2 requests, 52.1 kB, 0.7 ms
+func (p Plan) String() string {
+	var b strings.Builder
+	var steps []string
+	if len(p.OrderBy) > 0 {
+		steps = append(steps, "order by "+strings.Join(p.OrderBy, ", "))
+	}
+	if p.After {
+		steps = append(steps, "after a cursor")
+	}
+	if p.Offset > 0 {
+		steps = append(steps, fmt.Sprintf("offset %d", p.Offset))
+	}
+	if p.Limit != nil {
+		steps = append(steps, fmt.Sprintf("limit %d", *p.Limit))
+	}
+	b.WriteString(p.Model)
+	if len(steps) > 0 {
+		b.WriteString(": " + strings.Join(steps, ", "))
+	}
+	b.WriteByte('\n')
+	indent := ""
+	if p.Filter != "" && p.Access.Path != plan.Nothing.String() {
+		b.WriteString("└─ filter " + p.Filter + "\n")
+		indent = "   "
+	}
+	p.Access.write(&b, indent, true)
+	fmt.Fprintf(&b, "estimated: %s", p.Estimated)
+	if p.Actual != nil {
+		fmt.Fprintf(&b, "\nactual:    %s; %d results", *p.Actual, *p.Results)
+	}
+	return b.String()
+}
+
+func (a Access) write(b *strings.Builder, indent string, last bool) {
+	branch, below := "├─ ", "│  "
+	if last {
+		branch, below = "└─ ", "   "
+	}
+	fmt.Fprintf(b, "%s%s%s\n", indent, branch, a)
+	for i, in := range a.Inputs {
+		in.write(b, indent+below, i == len(a.Inputs)-1)
+	}
+}
+
+// String is the access in one line, without its inputs.
+func (a Access) String() string {
+	var b strings.Builder
+	b.WriteString(a.Path)
+	if len(a.Columns) > 0 {
+		fmt.Fprintf(&b, " (%s)", strings.Join(a.Columns, ", "))
+	}
+	for i, l := range a.Lookups {
+		sep := " "
+		if i > 0 {
+			sep = " | "
+		}
+		b.WriteString(sep + l)
+	}
+	if a.More > 0 {
+		fmt.Fprintf(&b, " | … %d more", a.More)
+	}
+	switch {
+	case a.Path == plan.Nothing.String():
+		b.WriteString(": the condition can not be true")
+	case a.Entries > 0:
+		fmt.Fprintf(&b, ": %s, %s", plural(a.Entries, "entry", "entries"), plural(a.Records, "record", "records"))
+	default:
+		fmt.Fprintf(&b, ": %s", plural(a.Records, "record", "records"))
+	}
+	return b.String()
+}
+
+// String is the cost in one line.
+func (c Cost) String() string {
+	return fmt.Sprintf("%s, %s, %s, %s", plural(c.Keys, "key", "keys"), plural(c.Requests, "request", "requests"), byteText(c.Bytes), timeText(c.Time))
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+func byteText(n int64) string {
+	switch {
+	case n < 1000:
+		return fmt.Sprintf("%d B", n)
+	case n < 1_000_000:
+		return fmt.Sprintf("%.1f kB", float64(n)/1e3)
+	default:
+		return fmt.Sprintf("%.1f MB", float64(n)/1e6)
+	}
+}
+
+func timeText(d time.Duration) string {
+	if d < 10*time.Millisecond {
+		return fmt.Sprintf("%.2f ms", float64(d.Nanoseconds())/1e6)
+	}
+	return fmt.Sprintf("%.0f ms", float64(d.Nanoseconds())/1e6)
+}

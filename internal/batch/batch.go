@@ -1,0 +1,35 @@
+// Package batch is how many messages a reader of a stream asks for at a time:
+// the rule that package store reads by, and that package plan counts requests
+// with. It is pure.
+package batch
+
+// A request asks for twice as many messages as the one before, up to Most or,
+// with large ones, Bytes. Two are under way, so that one is answered while the
+// other's messages are read: that bounds memory.
+const (
+	First = 128
+	Few   = 16 // the first one's, when the reader needs few
+	Most  = 8192
+	Bytes = 4 << 20
+)
+
+// Next is the size of the request after one of this size, when the messages so
+// far have this many bytes.
+func Next(size, messages, bytes int) int {
+	size = min(2*size, Most)
+	for size > 2 && messages > 0 && size*(bytes/messages) > Bytes {
+		size /= 2
+	}
+	return size
+}
+
+// Requests is how many requests it takes to read this many messages, which have
+// this many bytes on average.
+func Requests(messages, bytes int) int {
+	n := 0
+	for size, asked := First/2, 0; asked < messages; n++ {
+		size = Next(size, min(asked, 1), bytes)
+		asked += size
+	}
+	return n
+}

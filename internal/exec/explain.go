@@ -1,0 +1,82 @@
+package exec
+
+import (
+	"context"
+
+	"github.com/natsorm/natsorm/internal/keys"
+	"github.com/natsorm/natsorm/internal/plan"
+	"github.com/natsorm/natsorm/internal/store"
+)
+
+// sample is how many records are read to learn how large they are.
+const sample = 16
+
+// Explain is the plan that a query has now, with what it will read and ask: for
+// that it does the lookups, and counts what would be scanned.
+func (m *Model) Explain(ctx context.Context, q plan.Query) (plan.Plan, error) {
+	p, r, err := m.resolve(ctx, q)
+	if err != nil {
+		return p, err
+	}
+	if p.Path == plan.Nothing {
+		return p, nil
+	}
+	single := len(p.Lookups) == 1 && p.Path != plan.Intersect
+	records := len(r.keys)
+	if r.later != nil && (!single || p.Lookups[0].Matches <= plan.MaxMatches) && q.Needs() == 0 {
+		for _, err := range r.later {
+			if err != nil {
+				return p, err
+			}
+			records++
+		}
+		r.later = nil
+	}
+	if p.Path == plan.Scan {
+		n, err := m.store.Size(ctx, keys.Records(m.Def.Name))
+		if err != nil {
+			return p, err
+		}
+		m.known.sawRecords(n)
+	}
+	if err := m.sample(ctx, r.keys); err != nil {
+		return p, err
+	}
+	known := m.known.stats(m)
+	planned := plan.Make(m.Def, q, known)
+	if planned.Path != p.Path || q.Needs() > 0 || r.later != nil {
+		return planned, nil
+	}
+	if p.Path == plan.Scan {
+		return planned, nil
+	}
+	planned.Records = records
+	if single {
+		planned.Lookups[0].Matches, planned.Entries = r.read, r.read
+	}
+	planned.Cost = plan.Estimate(m.Def, planned, known)
+	return planned, nil
+}
+
+// sample reads some records when it is not known how large they are.
+func (m *Model) sample(ctx context.Context, at []string) error {
+	if m.known.stats(m).RecordBytes > 0 {
+		return nil
+	}
+	if len(at) > 0 {
+		found, err := m.store.GetMany(ctx, at[:min(sample, len(at))])
+		m.known.sawEntries(found)
+		return err
+	}
+	var some []store.Entry
+	for e, err := range m.store.Scan(ctx, keys.Records(m.Def.Name), sample) {
+		if err != nil {
+			return err
+		}
+		if some = append(some, e); len(some) == sample {
+			break
+		}
+	}
+	m.known.sawEntries(some)
+	return nil
+}

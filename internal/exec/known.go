@@ -1,0 +1,187 @@
+package exec
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/natsorm/natsorm/internal/keys"
+	"github.com/natsorm/natsorm/internal/plan"
+	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/value"
+)
+
+const (
+	// A value with this many entries is remembered by itself; others go into
+	// their index's average.
+	notable = 256
+
+	// maxNotable bounds how many values are remembered; with more, all are
+	// forgotten.
+	maxNotable = 4096
+
+	// knownFor is how long counts are trusted.
+	knownFor = time.Minute
+
+	// Averages weigh the last observations most: each counts for one of so many.
+	averageOver = 32
+)
+
+// knowledge is what a model's queries have seen of its records and indexes, for
+// the plans of later ones. Plans that it misleads are slow, not wrong.
+type knowledge struct {
+	mu        sync.Mutex
+	records   int
+	recordsAt time.Time
+	bytes     float64            // of a record, on average; 0: not known
+	matches   map[string]float64 // entries of a value, on average, by the lookup's kind
+	notable   map[string]count   // entries of values with many, by lookup
+}
+
+type count struct {
+	n  int
+	at time.Time
+}
+
+// kind is what lookups of one index and number of columns have in common.
+func kind(x schema.Index, columns int) string {
+	return x.Name + "." + string(rune('0'+columns))
+}
+
+// stats is what is known, for the planner.
+func (k *knowledge) stats(m *Model) plan.Stats {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return plan.Stats{Records: k.records, RecordBytes: int(k.bytes), Matches: func(x schema.Index, vals []value.Value) int {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if len(k.notable) > 0 {
+			if c, ok := k.notable[keys.Lookup(m.Def.Name, x.Name, vals)]; ok && time.Since(c.at) < knownFor {
+				return c.n
+			}
+		}
+		return int(k.matches[kind(x, len(vals))] + 0.5)
+	}}
+}
+
+// sawMatches notes how many entries a lookup has.
+func (k *knowledge) sawMatches(model string, l plan.Lookup, n int) {
+	if l.Index.Unique {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	of := kind(l.Index, len(l.Values))
+	old, ok := k.matches[of]
+	if !ok {
+		old = float64(n)
+	}
+	if k.matches == nil {
+		k.matches = map[string]float64{}
+	}
+	k.matches[of] = old + (float64(n)-old)/averageOver
+	switch key := keys.Lookup(model, l.Index.Name, l.Values); {
+	case n >= notable:
+		if k.notable == nil || len(k.notable) >= maxNotable {
+			k.notable = map[string]count{}
+		}
+		k.notable[key] = count{n, time.Now()}
+	case len(k.notable) > 0:
+		delete(k.notable, key)
+	}
+}
+
+// sawRecords notes how many records there are.
+func (k *knowledge) sawRecords(n int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.records, k.recordsAt = max(1, n), time.Now()
+}
+
+// sawEntries notes the size of records that were read.
+func (k *knowledge) sawEntries(entries []store.Entry) {
+	if len(entries) == 0 {
+		return
+	}
+	const overhead = 200 // a key and headers, about
+	total := 0
+	for _, e := range entries {
+		total += len(e.Key) + len(e.Value) + overhead
+	}
+	mean := float64(total) / float64(len(entries))
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.bytes == 0 {
+		k.bytes = mean
+	}
+	weight := min(1, float64(len(entries))/averageOver)
+	k.bytes += (mean - k.bytes) * weight
+}
+
+// countRecords sees to it that the number of records is known, about: it asks
+// for one shard's when that was not done lately, and for all when they are few.
+func (m *Model) countRecords(ctx context.Context) error {
+	m.known.mu.Lock()
+	fresh := m.known.records > 0 && time.Since(m.known.recordsAt) < knownFor
+	m.known.mu.Unlock()
+	if fresh {
+		return nil
+	}
+	const few = 1000 // in a shard: others may have a different number
+	shard := min(1, m.Def.Shards-1)
+	n, err := m.store.Size(ctx, keys.InShard(m.Def.Name, shard))
+	if err != nil {
+		return err
+	}
+	if n < few && m.Def.Shards > 1 {
+		if n, err = m.store.Size(ctx, keys.Records(m.Def.Name)); err != nil {
+			return err
+		}
+	} else {
+		n *= m.Def.Shards
+	}
+	m.known.sawRecords(n)
+	return nil
+}
+
+// attribute counts, of entries that several lookups gave, how many each has.
+func (m *Model) attribute(lookups []plan.Lookup, entries []store.Entry) {
+	if len(lookups) == 1 {
+		m.known.sawMatches(m.Def.Name, lookups[0], len(entries))
+		return
+	}
+	at := make(map[string]int, len(lookups))
+	depths := map[int]bool{} // tokens of the lookups' prefixes
+	for i, l := range lookups {
+		if !l.Index.Unique {
+			at[keys.Lookup(m.Def.Name, l.Index.Name, l.Values)] = i
+			depths[3+len(l.Values)] = true
+		}
+	}
+	counts := make([]int, len(lookups))
+	for _, e := range entries {
+		for depth := range depths {
+			if i, ok := at[prefix(e.Key, depth)]; ok {
+				counts[i]++
+			}
+		}
+	}
+	for i, l := range lookups {
+		m.known.sawMatches(m.Def.Name, l, counts[i])
+	}
+}
+
+// prefix is the first tokens of a key, with the dot that follows.
+func prefix(key string, tokens int) string {
+	at := 0
+	for range tokens {
+		i := strings.IndexByte(key[at:], '.')
+		if i < 0 {
+			return key
+		}
+		at += i + 1
+	}
+	return key[:at]
+}

@@ -1,0 +1,312 @@
+package exec
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"sync"
+
+	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/plan"
+	"github.com/natsorm/natsorm/internal/store"
+)
+
+const (
+	// replans bounds how often a query is planned again because of what its
+	// lookups found.
+	replans = 3
+
+	// A lookup that finds so many entries, and so many times more than was
+	// expected, makes the planner think again.
+	surprising     = 256
+	surprisingRate = 4
+)
+
+// reach is where a plan's lookups lead: the keys of records, each once. Those
+// that need a consumer, or that a limit may leave unread, come later.
+type reach struct {
+	keys   []string
+	later  iter.Seq2[string, error] // nil when these are all
+	faults []error                  // claims that can not be read
+	read   int                      // entries that were read, so far
+}
+
+// resolve plans a query and does the lookups that its plan begins with. When
+// they find much more than the planner took for granted, it plans again with
+// what is then known; nothing has been delivered yet.
+func (m *Model) resolve(ctx context.Context, q plan.Query) (plan.Plan, reach, error) {
+	for try := 0; ; try++ {
+		p := plan.Make(m.Def, q, m.known.stats(m))
+		r, surprise, err := m.begin(ctx, p, try < replans)
+		if !surprise || err != nil {
+			return p, r, err
+		}
+		if err := m.countRecords(ctx); err != nil {
+			return p, r, err
+		}
+		// What was read already is paid for; if the plan stands, it goes on.
+		again := plan.Make(m.Def, q, m.known.stats(m))
+		left := p
+		left.Entries, left.Lookups, left.Inputs = 0, nil, nil
+		left.Records = len(r.keys)
+		if len(r.keys) > 0 && again.Cost.Time >= plan.Estimate(m.Def, left, m.known.stats(m)).Time {
+			return p, r, nil
+		}
+	}
+}
+
+// begin does a plan's first lookups. surprise is true when they found so much
+// that another plan may be better.
+func (m *Model) begin(ctx context.Context, p plan.Plan, careful bool) (r reach, surprise bool, err error) {
+	switch p.Path {
+	case plan.Scan, plan.Nothing:
+		return r, false, nil
+	case plan.Key:
+		for _, id := range p.Keys {
+			r.keys = append(r.keys, m.Layout.RecordKey(id))
+		}
+		return r, false, nil
+	case plan.Intersect:
+		return m.intersect(ctx, p, careful)
+	}
+	lookups := p.AllLookups()
+	groups := plan.Groups(lookups)
+	needs := p.Needs()
+	for _, in := range p.Inputs {
+		for _, id := range in.Keys {
+			r.keys = append(r.keys, m.Layout.RecordKey(id))
+		}
+	}
+	if len(groups) != 1 || len(lookups) == 1 && lookups[0].Matches > plan.MaxMatches {
+		r.later = m.follow(ctx, groups, needs)
+		return r.distinct(), false, nil
+	}
+	entries, rest, err := m.store.Lookup(ctx, m.patterns(lookups), most(needs))
+	if errors.Is(err, store.ErrTooMany) {
+		half := len(lookups) / 2
+		if careful && half == 0 {
+			n, err := m.store.Size(ctx, m.patterns(lookups)[0])
+			if err == nil && n <= plan.MaxMatches {
+				n = plan.MaxMatches + 1 // it has become less just now
+			}
+			m.known.sawMatches(m.Def.Name, lookups[0], n)
+			return reach{}, true, err
+		}
+		groups = [][]plan.Lookup{lookups[:half], lookups[half:]}
+		if half == 0 {
+			lookups[0].Matches = plan.MaxMatches + 1
+			groups = [][]plan.Lookup{lookups}
+		}
+		r.later = m.follow(ctx, groups, needs)
+		return r.distinct(), false, nil
+	}
+	if err != nil {
+		return r, false, err
+	}
+	r.read = len(entries)
+	for _, e := range entries {
+		key, err := m.pointer(e)
+		if err != nil {
+			r.faults = append(r.faults, err)
+			continue
+		}
+		r.keys = append(r.keys, key)
+	}
+	if len(lookups) == 1 {
+		m.known.sawMatches(m.Def.Name, lookups[0], len(entries)+rest)
+	} else if rest == 0 {
+		m.attribute(lookups, entries)
+	}
+	if rest > 0 { // there is a limit; if these are not enough, all are looked up
+		r.later = m.follow(ctx, groups, 0)
+		return r.distinct(), false, nil
+	}
+	surprise = careful && p.Path == plan.Index && needs == 0 && len(entries) >= surprising && len(entries) > surprisingRate*p.Entries
+	if len(lookups) > 1 || p.Path == plan.Union { // a record may be reached twice
+		r = r.distinct()
+	}
+	return r, surprise, nil
+}
+
+// most is how many entries a lookup asks for, of which so many records are
+// needed: some may not fulfil the rest of the condition.
+func most(needs int) int {
+	if needs == 0 {
+		return 0
+	}
+	return max(firstChunk, 2*needs)
+}
+
+// distinct is r with each key once, those that come later too.
+func (r reach) distinct() reach {
+	seen := make(map[string]bool, len(r.keys))
+	unique := make([]string, 0, len(r.keys))
+	for _, key := range r.keys {
+		if !seen[key] {
+			seen[key] = true
+			unique = append(unique, key)
+		}
+	}
+	r.keys = unique
+	if later := r.later; later != nil {
+		r.later = func(yield func(string, error) bool) {
+			for key, err := range later {
+				if err == nil {
+					if seen[key] {
+						continue
+					}
+					seen[key] = true
+				}
+				if !yield(key, err) {
+					return
+				}
+			}
+		}
+	}
+	return r
+}
+
+// patterns are the keys and patterns that lookups ask for.
+func (m *Model) patterns(lookups []plan.Lookup) []string {
+	out := make([]string, len(lookups))
+	for i, l := range lookups {
+		if l.Index.Unique {
+			out[i] = m.Layout.ClaimKey(l.Index, l.Values)
+		} else {
+			out[i] = m.Layout.Lookup(l.Index, l.Values)
+		}
+	}
+	return out
+}
+
+// pointer is the key of the record that an index entry or a claim points at.
+func (m *Model) pointer(e store.Entry) (string, error) {
+	if !m.Layout.IsClaim(e.Key) {
+		return m.Layout.RecordOfEntry(e.Key), nil
+	}
+	id, err := m.Layout.ReadOwner(e.Value)
+	if err != nil {
+		return "", &errs.CorruptError{Model: m.Def.Name, Key: e.Key, Err: err}
+	}
+	return m.Layout.RecordKey(id), nil
+}
+
+// follow streams the record keys that groups of lookups lead to.
+func (m *Model) follow(ctx context.Context, groups [][]plan.Lookup, needs int) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for _, group := range groups {
+			for e, err := range m.entries(ctx, group, needs) {
+				key := ""
+				if err == nil {
+					key, err = m.pointer(e)
+				}
+				if !yield(key, err) || err != nil && !errors.Is(err, errs.ErrCorrupt) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// entries streams the entries and claims of lookups, however many they are.
+func (m *Model) entries(ctx context.Context, lookups []plan.Lookup, needs int) iter.Seq2[store.Entry, error] {
+	return func(yield func(store.Entry, error) bool) {
+		if len(lookups) > 1 || lookups[0].Matches <= plan.MaxMatches {
+			found, _, err := m.store.Lookup(ctx, m.patterns(lookups), 0)
+			if err == nil {
+				m.attribute(lookups, found)
+				for _, e := range found {
+					if !yield(e, nil) {
+						return
+					}
+				}
+				return
+			}
+			if !errors.Is(err, store.ErrTooMany) {
+				yield(store.Entry{}, err)
+				return
+			}
+		}
+		if half := len(lookups) / 2; half > 0 {
+			for _, part := range [][]plan.Lookup{lookups[:half], lookups[half:]} {
+				for e, err := range m.entries(ctx, part, needs) {
+					if !yield(e, err) || err != nil {
+						return
+					}
+				}
+			}
+			return
+		}
+		n := 0
+		for e, err := range m.store.Scan(ctx, m.patterns(lookups)[0], most(needs)) {
+			if !yield(e, err) || err != nil {
+				return
+			}
+			n++
+		}
+		m.known.sawMatches(m.Def.Name, lookups[0], n)
+	}
+}
+
+// intersect looks up both inputs at the same time.
+func (m *Model) intersect(ctx context.Context, p plan.Plan, careful bool) (r reach, surprise bool, err error) {
+	var sides [2]map[string]bool
+	var faults [2]error
+	var wg sync.WaitGroup
+	for i, in := range p.Inputs {
+		wg.Go(func() {
+			sides[i], faults[i] = m.collect(ctx, in, careful)
+		})
+	}
+	wg.Wait()
+	for _, err := range faults {
+		if errors.Is(err, store.ErrTooMany) {
+			return r, true, nil
+		}
+		if err != nil {
+			return r, false, err
+		}
+	}
+	r.read = len(sides[0]) + len(sides[1])
+	small, large := sides[0], sides[1]
+	if len(small) > len(large) {
+		small, large = large, small
+	}
+	for key := range small {
+		if large[key] {
+			r.keys = append(r.keys, key)
+		}
+	}
+	return r, false, nil
+}
+
+// collect is the record keys that one input of an intersection leads to;
+// ErrTooMany when they are many more than was expected, and careful.
+func (m *Model) collect(ctx context.Context, in plan.Access, careful bool) (map[string]bool, error) {
+	out := make(map[string]bool, in.Entries)
+	for _, group := range plan.Groups(in.Lookups) {
+		if careful && len(group) == 1 && group[0].Matches <= plan.MaxMatches {
+			found, _, err := m.store.Lookup(ctx, m.patterns(group), 0)
+			if errors.Is(err, store.ErrTooMany) {
+				if n, err := m.store.Size(ctx, m.patterns(group)[0]); err == nil {
+					m.known.sawMatches(m.Def.Name, group[0], max(n, plan.MaxMatches+1))
+				}
+			}
+			if err != nil {
+				return nil, err
+			}
+			m.attribute(group, found)
+			for _, e := range found {
+				out[m.Layout.RecordOfEntry(e.Key)] = true
+			}
+			continue
+		}
+		for e, err := range m.entries(ctx, group, 0) {
+			if err != nil {
+				return nil, err
+			}
+			out[m.Layout.RecordOfEntry(e.Key)] = true
+		}
+	}
+	return out, nil
+}

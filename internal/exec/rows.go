@@ -1,0 +1,254 @@
+package exec
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"runtime"
+
+	"github.com/natsorm/natsorm/internal/cond"
+	"github.com/natsorm/natsorm/internal/document"
+	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/keys"
+	"github.com/natsorm/natsorm/internal/plan"
+	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/value"
+)
+
+// Records on the way to a caller that may stop early are read a few at first,
+// then more at a time. One that needs all of them gets plan.FetchChunk at once.
+const (
+	firstChunk  = 16
+	chunkGrowth = 8
+	scanBatch   = 256 // records of a scan that a worker takes at a time
+)
+
+// fetchers is how many requests for records are under way.
+const fetchers = 4
+
+// batch is some of a query's records: there already, or still to be read.
+type batch struct {
+	entries []store.Entry
+	keys    []string
+	alone   bool // no other follows, so it is not worth a goroutine
+}
+
+// batches divides the records on a plan's path. A caller who does not need all
+// gets few in the first ones.
+func (m *Model) batches(ctx context.Context, p plan.Plan, r reach, all bool) iter.Seq2[batch, error] {
+	if p.Path == plan.Scan {
+		return m.scanned(ctx, p, all)
+	}
+	return func(yield func(batch, error) bool) {
+		for _, err := range r.faults {
+			if !yield(batch{}, err) {
+				return
+			}
+		}
+		size := plan.FetchChunk
+		if !all {
+			size = min(max(firstChunk, p.Needs()), size)
+		}
+		grow := func() { size = min(size*chunkGrowth, plan.FetchChunk) }
+		keys := r.keys
+		for r.later == nil && len(keys) > 0 || len(keys) >= size {
+			n := min(size, len(keys))
+			if !yield(batch{keys: keys[:n], alone: r.later == nil && n == len(keys) && n == len(r.keys)}, nil) {
+				return
+			}
+			keys = keys[n:]
+			grow()
+		}
+		if r.later == nil {
+			return
+		}
+		chunk := append(make([]string, 0, size), keys...)
+		for key, err := range r.later {
+			if err != nil {
+				if !yield(batch{}, err) {
+					return
+				}
+				continue
+			}
+			if chunk = append(chunk, key); len(chunk) >= size {
+				if !yield(batch{keys: chunk}, nil) {
+					return
+				}
+				grow()
+				chunk = make([]string, 0, size)
+			}
+		}
+		if len(chunk) > 0 {
+			yield(batch{keys: chunk}, nil)
+		}
+	}
+}
+
+// scanned divides the records of a scan.
+func (m *Model) scanned(ctx context.Context, p plan.Plan, all bool) iter.Seq2[batch, error] {
+	return func(yield func(batch, error) bool) {
+		want, size := 0, scanBatch
+		if needs := p.Needs(); needs > 0 {
+			want = max(firstChunk, 2*needs)
+		}
+		if !all {
+			size = firstChunk
+		}
+		chunk := make([]store.Entry, 0, size)
+		n := 0
+		for e, err := range m.store.Scan(ctx, keys.Records(m.Def.Name), want) {
+			if err != nil {
+				if len(chunk) == 0 || yield(batch{entries: chunk}, nil) {
+					yield(batch{}, err)
+				}
+				return
+			}
+			n++
+			if chunk = append(chunk, e); len(chunk) == size {
+				if !yield(batch{entries: chunk}, nil) {
+					return
+				}
+				size = min(size*chunkGrowth, scanBatch)
+				chunk = make([]store.Entry, 0, size)
+			}
+		}
+		m.known.sawRecords(n)
+		if len(chunk) > 0 {
+			yield(batch{entries: chunk, alone: n == len(chunk)}, nil)
+		}
+	}
+}
+
+// row is what becomes of a record.
+type row[V any] struct {
+	v   V
+	err error
+}
+
+// rows streams what make makes of the records that a query selects, in no
+// particular order, with a worker for each core. Documents are decoded as far
+// as the filter needs them, and those that it lets pass as far as more names
+// columns. A record that can not be read comes as a *CorruptError, after which
+// the stream goes on; every other error ends it.
+func rows[V any](ctx context.Context, m *Model, q plan.Query, all bool, more []int, make func(store.Entry, document.Values) (V, error)) iter.Seq2[V, error] {
+	return func(yield func(V, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		p, r, err := m.resolve(ctx, q)
+		if err != nil {
+			var none V
+			yield(none, err)
+			return
+		}
+		s := selection[V]{m: m, filter: p.Filter, more: document.NewFields(m.Def, more...), make: make}
+		if p.Filter != nil {
+			s.first = document.NewFields(m.Def, p.Filter.Columns(nil)...)
+		}
+		workers := runtime.GOMAXPROCS(0)
+		if p.Path != plan.Scan {
+			workers = max(workers, fetchers)
+		}
+		work(ctx, m.batches(ctx, p, r, all), workers, all, s.run, yield)
+	}
+}
+
+// work runs batches on several goroutines and delivers their rows in order. If
+// not all may be needed, the first batch is delivered before others are begun.
+// It waits for what it has begun.
+func work[V any](ctx context.Context, batches iter.Seq2[batch, error], workers int, all bool, run func(context.Context, batch) []row[V], yield func(V, error) bool) {
+	ctx, cancel := context.WithCancel(ctx)
+	var under []chan []row[V] // batches under way
+	defer func() {
+		cancel()
+		for _, c := range under {
+			<-c
+		}
+	}()
+	deliver := func(rows []row[V]) bool {
+		for _, r := range rows {
+			if !yield(r.v, r.err) || r.err != nil && !errors.Is(r.err, errs.ErrCorrupt) {
+				return false
+			}
+		}
+		return true
+	}
+	next := func() bool {
+		rows := <-under[0]
+		under = under[1:]
+		return deliver(rows)
+	}
+	for b, err := range batches {
+		switch {
+		case err != nil:
+			c := make(chan []row[V], 1)
+			c <- []row[V]{{err: err}}
+			under = append(under, c)
+		case b.alone || !all:
+			all = true
+			if !deliver(run(ctx, b)) {
+				return
+			}
+		default:
+			c := make(chan []row[V], 1)
+			under = append(under, c)
+			go func() { c <- run(ctx, b) }()
+		}
+		if len(under) > workers && !next() {
+			return
+		}
+	}
+	for len(under) > 0 {
+		if !next() {
+			return
+		}
+	}
+}
+
+// selection applies a filter to batches.
+type selection[V any] struct {
+	m           *Model
+	filter      *cond.Bound
+	first, more *document.Fields
+	make        func(store.Entry, document.Values) (V, error)
+}
+
+// run reads a batch, and makes rows of what passes the filter.
+func (s *selection[V]) run(ctx context.Context, b batch) []row[V] {
+	if b.keys != nil {
+		var err error
+		if b.entries, err = s.m.store.GetMany(ctx, b.keys); err != nil {
+			return []row[V]{{err: err}}
+		}
+	}
+	s.m.known.sawEntries(b.entries)
+	var out []row[V]
+	var scratch []value.Value
+	if s.first != nil {
+		scratch = make([]value.Value, s.first.Len())
+	} else {
+		out = make([]row[V], 0, len(b.entries))
+	}
+	for _, e := range b.entries {
+		if !e.Live() {
+			continue
+		}
+		var r row[V]
+		var vals document.Values
+		if s.first != nil {
+			vals, r.err = s.first.ReadInto(e.Value, scratch)
+			if r.err == nil && !s.filter.Match(vals) {
+				continue
+			}
+		}
+		if r.err == nil {
+			vals, r.err = s.more.Read(e.Value)
+		}
+		if r.err != nil {
+			r.err = s.m.corrupt(e, r.err)
+		} else {
+			r.v, r.err = s.make(e, vals)
+		}
+		out = append(out, r)
+	}
+	return out
+}
