@@ -14,6 +14,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"sync"
 
 	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/errs"
@@ -111,7 +112,7 @@ type Bound struct {
 
 	absent value.Value // what null or an absent member stands for
 	match  func(string) bool
-	set    map[value.Value]struct{} // In: the values, when they are many
+	set    func() map[value.Value]struct{} // In: the values, when they are many
 }
 
 // manyValues is from when on In looks values up instead of comparing each.
@@ -175,10 +176,13 @@ func bind(n Node, def *schema.Definition) (*Bound, error) {
 	case In, NotIn:
 		b.Op = In
 		if len(b.Values) > manyValues {
-			b.set = make(map[value.Value]struct{}, len(b.Values))
-			for _, v := range b.Values {
-				b.set[v] = struct{}{}
-			}
+			b.set = sync.OnceValue(func() map[value.Value]struct{} { // a plan by keys does without
+				set := make(map[value.Value]struct{}, len(b.Values))
+				for _, v := range b.Values {
+					set[v] = struct{}{}
+				}
+				return set
+			})
 		}
 	case IsNull, NotNull:
 		b.Op = IsNull
@@ -284,7 +288,7 @@ func (b *Bound) test(v value.Value) truth {
 		}
 		return unknown
 	case b.set != nil:
-		_, ok := b.set[v]
+		_, ok := b.set()[v]
 		return truthOf(ok)
 	case b.Op == In:
 		return truthOf(slices.ContainsFunc(b.Values, func(w value.Value) bool { return value.Equal(v, w) }))

@@ -102,22 +102,26 @@ func (k *knowledge) sawRecords(n int) {
 
 // sawEntries notes the size of records that were read.
 func (k *knowledge) sawEntries(entries []store.Entry) {
-	if len(entries) == 0 {
-		return
-	}
-	const overhead = 200 // a key and headers, about
 	total := 0
 	for _, e := range entries {
-		total += len(e.Key) + len(e.Value) + overhead
+		total += len(e.Key) + len(e.Value)
 	}
-	mean := float64(total) / float64(len(entries))
+	k.sawBytes(total, len(entries))
+}
+
+// sawBytes notes the size of keys and values of n records.
+func (k *knowledge) sawBytes(size, n int) {
+	if n == 0 {
+		return
+	}
+	const headers = 200 // about
+	mean := float64(size)/float64(n) + headers
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.bytes == 0 {
 		k.bytes = mean
 	}
-	weight := min(1, float64(len(entries))/averageOver)
-	k.bytes += (mean - k.bytes) * weight
+	k.bytes += (mean - k.bytes) * min(1, float64(n)/averageOver)
 }
 
 // countRecords sees to it that the number of records is known, about: it asks

@@ -73,12 +73,9 @@ type Mutation func(cur store.Entry) ([]byte, error)
 // checked again when it has changed since it was found. The first error stops
 // it; records changed until then stay changed.
 func (m *Model) Modify(ctx context.Context, q plan.Query, mutate Mutation) (int, error) {
-	if p := plan.Make(m.Def, q, plan.Stats{}); p.Path == plan.Key && len(p.Keys) == 1 && q.Offset == 0 && q.Limit != 0 {
-		filter := q.Filter
-		if filter.Op == cond.Eq || filter.Op == cond.In {
-			filter = nil // the key alone says it, even of a record that can not be read
-		}
-		return m.modify(ctx, p.Keys[0], nil, m.selects(filter), mutate)
+	if p := plan.Make(m.Def, q, plan.Stats{}); p.Path == plan.Key && len(p.Keys) == 1 && q.Offset == 0 && q.After == nil {
+		// The key alone may say it, even of a record that can not be read.
+		return m.modify(ctx, p.Keys[0], nil, m.selects(p.Check(m.Def)), mutate)
 	}
 	selects := m.selects(q.Filter)
 	pool := newPool(ctx, writers)

@@ -139,7 +139,8 @@ func decoded[V any](ctx context.Context, m *Model, entries []store.Entry, decode
 		}
 	}
 	return func(yield func(V, error) bool) {
-		work(ctx, batches, runtime.GOMAXPROCS(0), true, s.run, yield)
+		ctx, cancel := context.WithCancel(ctx)
+		work(ctx, cancel, batches, runtime.GOMAXPROCS(0), true, s.run, yield)
 	}
 }
 

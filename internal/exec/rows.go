@@ -140,23 +140,22 @@ func rows[V any](ctx context.Context, m *Model, q plan.Query, all bool, more []i
 			yield(none, err)
 			return
 		}
-		s := selection[V]{m: m, filter: p.Filter, more: document.NewFields(m.Def, more...), make: make}
-		if p.Filter != nil {
-			s.first = document.NewFields(m.Def, p.Filter.Columns(nil)...)
+		s := selection[V]{m: m, filter: p.Check(m.Def), more: document.NewFields(m.Def, more...), make: make}
+		if s.filter != nil {
+			s.first = document.NewFields(m.Def, s.filter.Columns(nil)...)
 		}
 		workers := runtime.GOMAXPROCS(0)
 		if p.Path != plan.Scan {
 			workers = max(workers, fetchers)
 		}
-		work(ctx, m.batches(ctx, p, r, all), workers, all, s.run, yield)
+		work(ctx, cancel, m.batches(ctx, p, r, all), workers, all, s.run, yield)
 	}
 }
 
 // work runs batches on several goroutines and delivers their rows in order. If
 // not all may be needed, the first batch is delivered before others are begun.
-// It waits for what it has begun.
-func work[V any](ctx context.Context, batches iter.Seq2[batch, error], workers int, all bool, run func(context.Context, batch) []row[V], yield func(V, error) bool) {
-	ctx, cancel := context.WithCancel(ctx)
+// In the end it cancels what is under way, and waits for it.
+func work[V any](ctx context.Context, cancel context.CancelFunc, batches iter.Seq2[batch, error], workers int, all bool, run func(context.Context, batch) []row[V], yield func(V, error) bool) {
 	var under []chan []row[V] // batches under way
 	defer func() {
 		cancel()
@@ -212,43 +211,71 @@ type selection[V any] struct {
 	make        func(store.Entry, document.Values) (V, error)
 }
 
-// run reads a batch, and makes rows of what passes the filter.
+// run makes rows of what passes the filter in a batch. Records that are still
+// to be read are worked on as they come, while the server sends the next.
 func (s *selection[V]) run(ctx context.Context, b batch) []row[V] {
-	if b.keys != nil {
-		var err error
-		if b.entries, err = s.m.store.GetMany(ctx, b.keys); err != nil {
-			return []row[V]{{err: err}}
-		}
-	}
-	s.m.known.sawEntries(b.entries)
-	var out []row[V]
 	var scratch []value.Value
 	if s.first != nil {
 		scratch = make([]value.Value, s.first.Len())
-	} else {
-		out = make([]row[V], 0, len(b.entries))
 	}
-	for _, e := range b.entries {
-		if !e.Live() {
-			continue
-		}
-		var r row[V]
-		var vals document.Values
-		if s.first != nil {
-			vals, r.err = s.first.ReadInto(e.Value, scratch)
-			if r.err == nil && !s.filter.Match(vals) {
-				continue
+	if b.keys == nil {
+		out := make([]row[V], 0, s.expect(len(b.entries)))
+		for _, e := range b.entries {
+			if r, ok := s.row(e, scratch); ok {
+				out = append(out, r)
 			}
 		}
-		if r.err == nil {
-			vals, r.err = s.more.Read(e.Value)
-		}
-		if r.err != nil {
-			r.err = s.m.corrupt(e, r.err)
-		} else {
-			r.v, r.err = s.make(e, vals)
-		}
-		out = append(out, r)
+		s.m.known.sawEntries(b.entries)
+		return out
 	}
-	return out
+	rows, picked := make([]row[V], len(b.keys)), make([]bool, len(b.keys))
+	var size, n int
+	err := s.m.store.GetEach(ctx, b.keys, func(i int, e store.Entry) {
+		rows[i], picked[i] = s.row(e, scratch)
+		size += len(e.Key) + len(e.Value)
+		n++
+	})
+	if err != nil {
+		return []row[V]{{err: err}}
+	}
+	s.m.known.sawBytes(size, n)
+	kept := rows[:0]
+	for i, r := range rows {
+		if picked[i] {
+			kept = append(kept, r)
+		}
+	}
+	return kept
+}
+
+// expect is room for the rows of so many records.
+func (s *selection[V]) expect(records int) int {
+	if s.first == nil {
+		return records
+	}
+	return 0
+}
+
+// row makes a row of a record; ok is false when it does not pass the filter.
+func (s *selection[V]) row(e store.Entry, scratch []value.Value) (r row[V], ok bool) {
+	if !e.Live() {
+		return r, false
+	}
+	var vals document.Values
+	var err error
+	if s.first != nil {
+		vals, err = s.first.ReadInto(e.Value, scratch)
+		if err == nil && !s.filter.Match(vals) {
+			return r, false
+		}
+	}
+	if err == nil && s.more.Len() > 0 {
+		vals, err = s.more.Read(e.Value)
+	}
+	if err != nil {
+		r.err = s.m.corrupt(e, err)
+		return r, true
+	}
+	r.v, r.err = s.make(e, vals)
+	return r, true
 }

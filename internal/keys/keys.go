@@ -49,7 +49,10 @@ func CheckName(name string) error {
 
 // Record is the key of a record: User.shard_11.123.
 func Record(model string, shards int, id string) string {
-	return model + "." + shardPrefix + strconv.Itoa(Shard(id, shards)) + "." + id
+	b := make([]byte, 0, len(model)+len(shardPrefix)+len(id)+6)
+	b = append(append(append(b, model...), '.'), shardPrefix...)
+	b = strconv.AppendInt(b, int64(Shard(id, shards)), 10)
+	return string(append(append(b, '.'), id...))
 }
 
 // Records matches every record of a model and no other key of it.

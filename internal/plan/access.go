@@ -312,10 +312,19 @@ func distinct(vals []value.Value) []value.Value {
 		return vals
 	}
 	out := make([]value.Value, 0, len(vals))
-	seen := make(map[value.Value]bool, len(vals))
+	seen := map[string]struct{}{}
+	ints := make(map[int64]struct{}, len(vals)) // most keys are, and they have no text to hash
 	for _, v := range vals {
-		if !seen[v] {
-			seen[v] = true
+		if v.Type() == value.Int {
+			if _, ok := ints[v.Int()]; !ok {
+				ints[v.Int()] = struct{}{}
+				out = append(out, v)
+			}
+			continue
+		}
+		key := string(v.Type()) + v.Text()
+		if _, ok := seen[key]; !ok {
+			seen[key] = struct{}{}
 			out = append(out, v)
 		}
 	}

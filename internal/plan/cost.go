@@ -61,7 +61,7 @@ const (
 
 	// FetchChunk is how many records are read with one request, several of
 	// which are under way.
-	FetchChunk = 512
+	FetchChunk = 256
 
 	// entryBytes is about the size of an entry with its headers.
 	entryBytes = 250

@@ -111,6 +111,16 @@ func Make(def *schema.Definition, q Query, known Stats) Plan {
 	return p
 }
 
+// Check is what is still to be asked of the records that the plan reads; nil is
+// nothing. The key of a record says what its primary key is; an index entry
+// does not say what its record holds now.
+func (p *Plan) Check(def *schema.Definition) *cond.Bound {
+	if f := p.Filter; p.Path == Key && (f.Op == cond.Eq || f.Op == cond.In) && f.Column == def.PrimaryKey() {
+		return nil
+	}
+	return p.Filter
+}
+
 // Estimate is the cost of a plan once it is known how many entries and records
 // it reads.
 func Estimate(def *schema.Definition, p Plan, known Stats) Cost {

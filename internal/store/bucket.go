@@ -80,6 +80,7 @@ type JetStream struct {
 	tasks     sync.WaitGroup
 	consumers map[*consumer]struct{} // on the server
 
+	created time.Time // when the stream was made
 	tallies tallies
 }
 
@@ -109,10 +110,11 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*JetStream, error) {
 		ctx, cancel = context.WithTimeout(ctx, defaultTimeout)
 		defer cancel()
 	}
-	conf, err := openStream(ctx, js, cfg)
+	info, err := openStream(ctx, js, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("natsorm: open bucket %q: %w", cfg.Bucket, err)
 	}
+	conf := info.Config
 	kv, err := js.KeyValue(ctx, cfg.Bucket)
 	if err != nil {
 		return nil, fmt.Errorf("natsorm: open bucket %q: %w", cfg.Bucket, err)
@@ -133,6 +135,7 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*JetStream, error) {
 		marker:     cfg.MarkerTTL,
 		logger:     cfg.Logger,
 		consumers:  map[*consumer]struct{}{},
+		created:    info.Created,
 	}, nil
 }
 
@@ -171,7 +174,7 @@ func (s *JetStream) spawn(task func()) bool {
 // KV is the bucket as nats.go gives it.
 func (s *JetStream) KV() jetstream.KeyValue { return s.kv }
 
-func openStream(ctx context.Context, js jetstream.JetStream, cfg Config) (jetstream.StreamConfig, error) {
+func openStream(ctx context.Context, js jetstream.JetStream, cfg Config) (*jetstream.StreamInfo, error) {
 	name := "KV_" + cfg.Bucket
 	stream, err := js.Stream(ctx, name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -179,7 +182,7 @@ func openStream(ctx context.Context, js jetstream.JetStream, cfg Config) (jetstr
 		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another process was faster
 			stream, err = js.Stream(ctx, name)
 		} else if err == nil && !stream.CachedInfo().Config.AllowMsgTTL {
-			return jetstream.StreamConfig{}, fmt.Errorf("%w: the JetStream server ignores per-message TTLs; natsorm needs nats-server %d.%d or later", errs.ErrUnsupportedServer, minMajor, minMinor)
+			return nil, fmt.Errorf("%w: the JetStream server ignores per-message TTLs; natsorm needs nats-server %d.%d or later", errs.ErrUnsupportedServer, minMajor, minMinor)
 		}
 	}
 	var api *jetstream.APIError
@@ -187,13 +190,14 @@ func openStream(ctx context.Context, js jetstream.JetStream, cfg Config) (jetstr
 		err = fmt.Errorf("%w; Config.Replicas is %d, which takes a cluster of as many servers", err, cfg.Replicas)
 	}
 	if err != nil {
-		return jetstream.StreamConfig{}, err
+		return nil, err
 	}
-	have := stream.CachedInfo().Config
+	info := stream.CachedInfo()
+	have := info.Config
 	want := have
 	want.AllowDirect, want.AllowMsgTTL, want.AllowAtomicPublish = true, true, true
 	if have.AllowDirect && have.AllowMsgTTL && have.AllowAtomicPublish || have.Mirror != nil {
-		return have, nil
+		return info, nil
 	}
 	// The config is the server's own, with three switches on: made from a
 	// KeyValueConfig it would lose what that type does not know.
@@ -202,13 +206,13 @@ func openStream(ctx context.Context, js jetstream.JetStream, cfg Config) (jetstr
 	stream, err = js.UpdateStream(upgrade, want)
 	if err != nil {
 		if ctx.Err() != nil {
-			return jetstream.StreamConfig{}, ctx.Err()
+			return nil, ctx.Err()
 		}
 		cfg.Logger.Warn("natsorm: the bucket can not be upgraded, and is used as it is",
 			"bucket", cfg.Bucket, "error", err, "direct get", have.AllowDirect, "message TTL", have.AllowMsgTTL, "atomic publish", have.AllowAtomicPublish)
-		return have, nil
+		return info, nil
 	}
-	return stream.CachedInfo().Config, nil
+	return stream.CachedInfo(), nil
 }
 
 // streamConfig is what nats.go makes of a bucket, and what natsorm needs.

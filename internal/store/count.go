@@ -24,8 +24,9 @@ const (
 
 // Count takes the number of keys, which the server has at hand, and subtracts
 // the delete markers among them. Which keys have markers is the only thing that
-// must be read: the first time all keys are, without values; after that only
-// what was written since, for a message that was no marker never becomes one.
+// must be read: the first time all keys are, without values, unless a scan has
+// come by them; after that only what was written since, for a message that was
+// no marker never becomes one.
 //
 // The result is exact as a scan's is. A key that is live all the while is
 // counted once: it is among the keys, and no marker. One that has a marker all
@@ -33,9 +34,7 @@ const (
 // before the keys were counted and is there afterwards. When a marker went away
 // in between, the keys are counted again.
 func (s *JetStream) Count(ctx context.Context, pattern string) (int, error) {
-	if s.replicated || s.history || !s.direct {
-		// Another replica may be behind the one that counts the keys; and of a
-		// key with history an older message can come back.
+	if !s.tallied() {
 		return s.countByScan(ctx, pattern)
 	}
 	t := s.tallies.get(pattern)
@@ -61,6 +60,11 @@ func (s *JetStream) Count(ctx context.Context, pattern string) (int, error) {
 	}
 	return s.countByScan(ctx, pattern)
 }
+
+// tallied reports whether markers can be tallied. Of several replicas one may be
+// behind the one that counts the keys, and of a key with history an older
+// message can come back.
+func (s *JetStream) tallied() bool { return !s.replicated && !s.history && s.direct }
 
 func (s *JetStream) countByScan(ctx context.Context, pattern string) (n int, err error) {
 	for _, err := range s.Scan(ctx, pattern, 0) {

@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -116,30 +119,73 @@ func (e *Entry) mark(h nats.Header) {
 
 // GetMany asks in chunks of what the server takes at once, several under way.
 func (s *JetStream) GetMany(ctx context.Context, keys []string) ([]Entry, error) {
-	switch {
-	case len(keys) == 0:
-		return nil, nil
-	case len(keys) == 1 || !s.direct:
-		return s.getEach(ctx, keys)
-	}
 	out := make([]Entry, len(keys))
-	at := make(map[string]int, len(keys))
-	unique := keys[:0:0]
 	for i, key := range keys {
 		out[i].Key = key
+	}
+	err := s.GetEach(ctx, keys, func(i int, e Entry) { out[i] = e })
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// GetEach is GetMany for who works on entries as they come.
+func (s *JetStream) GetEach(ctx context.Context, keys []string, each func(i int, e Entry)) error {
+	if len(keys) <= 1 || !s.direct {
+		for i, key := range keys {
+			e, err := s.Get(ctx, key)
+			if err != nil {
+				return err
+			}
+			each(i, e)
+		}
+		return nil
+	}
+	at := make(map[string]int, len(keys))
+	unique, double := keys, false
+	for i, key := range keys {
 		if _, ok := at[key]; !ok {
 			at[key] = i
-			unique = append(unique, key)
+			continue
+		}
+		if !double {
+			unique, double = append([]string(nil), keys[:i]...), true
+		}
+	}
+	if double {
+		unique = unique[:0]
+		for i, key := range keys {
+			if at[key] == i {
+				unique = append(unique, key)
+			}
+		}
+		single := each
+		each = func(i int, e Entry) {
+			for j, key := range keys {
+				if key == e.Key {
+					single(j, e)
+				}
+			}
 		}
 	}
 	chunks := s.chunks(unique)
+	if len(chunks) == 1 {
+		_, err := s.multi(ctx, unique, 0, func(e Entry, _ bool) { each(at[e.Key], e) })
+		return err
+	}
+	var mu sync.Mutex
 	slots := make(chan struct{}, maxInFlight)
 	done := make(chan error, len(chunks))
 	for _, chunk := range chunks {
 		slots <- struct{}{}
 		go func() {
 			defer func() { <-slots }()
-			_, err := s.multi(ctx, chunk, 0, func(e Entry) { out[at[e.Key]] = e })
+			_, err := s.multi(ctx, chunk, 0, func(e Entry, _ bool) {
+				mu.Lock()
+				defer mu.Unlock()
+				each(at[e.Key], e)
+			})
 			done <- err
 		}()
 	}
@@ -149,26 +195,7 @@ func (s *JetStream) GetMany(ctx context.Context, keys []string) ([]Entry, error)
 			err = e
 		}
 	}
-	if err != nil {
-		return nil, err
-	}
-	if len(unique) < len(keys) {
-		for i, key := range keys {
-			out[i] = out[at[key]]
-		}
-	}
-	return out, nil
-}
-
-func (s *JetStream) getEach(ctx context.Context, keys []string) ([]Entry, error) {
-	out := make([]Entry, len(keys))
-	for i, key := range keys {
-		var err error
-		if out[i], err = s.Get(ctx, key); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
+	return err
 }
 
 // chunks cuts keys where a request would get too large.
@@ -191,31 +218,56 @@ func (s *JetStream) chunks(keys []string) [][]string {
 // message that it could not load.
 const noResults = "No Results"
 
-// multi reads the last messages of keys or patterns. The server may stop early
+// multi reads the last messages of keys or patterns, and gives each to found as
+// it comes. When a reply was lost the request is repeated, and so are entries
+// that were given already, perhaps changed since. The server may stop early
 // when the answer grows large; then it is asked for what follows.
 //
 // With most, it is asked for that many only; rest is how many others there are.
-func (s *JetStream) multi(ctx context.Context, keys []string, most int, found func(Entry)) (rest int, err error) {
-	req := struct {
-		Seq   uint64   `json:"seq,omitempty"`
-		Keys  []string `json:"multi_last"`
-		Batch int      `json:"batch,omitempty"`
-	}{Keys: make([]string, len(keys)), Batch: most}
-	for i, key := range keys {
-		req.Keys[i] = s.prefix + key
-	}
+func (s *JetStream) multi(ctx context.Context, keys []string, most int, found func(e Entry, repeated bool)) (rest int, err error) {
+	usage := usageOf(ctx)
+	body, after := make([]byte, 0, len(keys)*(len(s.prefix)+len(keys[0])+8)+64), uint64(0)
 	for {
-		body, err := json.Marshal(&req)
-		if err != nil {
-			return 0, err
+		body = append(body[:0], '{')
+		if after > 0 {
+			body = append(strconv.AppendUint(append(body, `"seq":`...), after, 10), ',')
 		}
-		msgs, err := s.req.many(ctx, "$JS.API.DIRECT.GET."+s.stream, body, func(m *nats.Msg) bool {
-			return m.Header.Get("Status") != ""
+		if most > 0 {
+			body = append(strconv.AppendInt(append(body, `"batch":`...), int64(most), 10), ',')
+		}
+		body = append(body, `"multi_last":[`...)
+		for i, key := range keys {
+			if i > 0 {
+				body = append(body, ',')
+			}
+			body = s.appendSubject(body, key)
+		}
+		body = append(body, "]}"...)
+		var end nats.Header
+		var fault error
+		got, tries := 0, 0
+		err := s.req.request(ctx, "$JS.API.DIRECT.GET."+s.stream, body, func() { got = 0; tries++ }, func(m *nats.Msg) (more bool) {
+			if m.Header.Get("Status") != "" {
+				end = m.Header
+				return false
+			}
+			e, err := s.entry(m)
+			if err != nil {
+				fault = err
+				return true
+			}
+			usage.got(m)
+			got++
+			after = max(after, e.Revision+1)
+			found(e, tries > 1)
+			return true
 		})
+		if err == nil {
+			err = fault
+		}
 		if err != nil {
 			return 0, fmt.Errorf("natsorm: get %d keys: %w", len(keys), err)
 		}
-		end := msgs[len(msgs)-1].Header
 		switch end.Get("Status") {
 		case "204":
 		case "404":
@@ -228,21 +280,23 @@ func (s *JetStream) multi(ctx context.Context, keys []string, most int, found fu
 		default:
 			return 0, fmt.Errorf("natsorm: get %d keys: server answered %s %s", len(keys), end.Get("Status"), end.Get("Description"))
 		}
-		msgs = msgs[:len(msgs)-1]
-		usageOf(ctx).got(msgs...)
-		for _, m := range msgs {
-			e, err := s.entry(m)
-			if err != nil {
-				return 0, err
-			}
-			found(e)
-			req.Seq = max(req.Seq, e.Revision+1)
-		}
 		rest, _ = strconv.Atoi(end.Get("Nats-Num-Pending"))
-		if rest == 0 || len(msgs) == 0 || most > 0 {
+		if rest == 0 || got == 0 || most > 0 {
 			return rest, nil
 		}
 	}
+}
+
+// appendSubject appends a key's subject as a JSON string. Keys that natsorm makes
+// need no escapes; others in its place may.
+func (s *JetStream) appendSubject(b []byte, key string) []byte {
+	for i := 0; i < len(key); i++ {
+		if c := key[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x80 {
+			b, _ = jsontext.AppendQuote(b, s.prefix+key) // what is not UTF-8 is replaced, and finds nothing
+			return b
+		}
+	}
+	return append(append(append(append(b, '"'), s.prefix...), key...), '"')
 }
 
 // after reads the messages under a pattern that follow a revision, at most n.
@@ -357,7 +411,10 @@ func (s *JetStream) Lookup(ctx context.Context, patterns []string, most int) (fo
 		return found, 0, nil
 	}
 	for _, chunk := range s.chunks(patterns) {
-		n, err := s.multi(ctx, chunk, most, func(e Entry) {
+		n, err := s.multi(ctx, chunk, most, func(e Entry, repeated bool) {
+			if repeated {
+				found = slices.DeleteFunc(found, func(f Entry) bool { return f.Key == e.Key })
+			}
 			if e.Live() {
 				found = append(found, e)
 			}

@@ -48,6 +48,7 @@ type requests struct {
 	alive *lane // on which nothing comes; its end is the connection's
 
 	mu     sync.Mutex
+	lanes  map[*lane]struct{}
 	free   []*lane // the last one used is the next one taken
 	closed error
 	done   chan struct{} // closed with it
@@ -62,11 +63,24 @@ type lane struct {
 	replies []string // the reply subject of a call's n-th request, as far as they were needed
 	sub     *nats.Subscription
 	msgs    chan *nats.Msg
-	timer   *time.Timer
+
+	// alarm wakes the call when replies stay out. It is a function's timer and
+	// no channel's, which would go into the runtime's heap and out of it again
+	// each time a reply is waited for.
+	alarm *time.Timer
+}
+
+// wake lets a call that waits look whether it should wait any longer: a nil
+// among its replies. One that comes too late makes a later call look.
+func (l *lane) wake() {
+	select {
+	case l.msgs <- nil:
+	default: // it has replies to look at
+	}
 }
 
 func newRequests(nc *nats.Conn) (*requests, error) {
-	r := &requests{nc: nc, done: make(chan struct{})}
+	r := &requests{nc: nc, lanes: map[*lane]struct{}{}, done: make(chan struct{})}
 	var err error
 	if r.alive, err = r.newLane(); err != nil {
 		return nil, err
@@ -95,6 +109,9 @@ func (r *requests) fail(err error) {
 	if r.closed == nil {
 		r.closed = err
 		close(r.done)
+		for l := range r.lanes {
+			l.wake()
+		}
 	}
 }
 
@@ -117,11 +134,18 @@ func (r *requests) err() error {
 }
 
 func (r *requests) newLane() (*lane, error) {
-	l := &lane{prefix: r.nc.NewInbox() + ".", msgs: make(chan *nats.Msg, laneBuffer), timer: time.NewTimer(time.Hour)}
-	l.timer.Stop()
+	l := &lane{prefix: r.nc.NewInbox() + ".", msgs: make(chan *nats.Msg, laneBuffer)}
+	l.alarm = time.AfterFunc(time.Hour, l.wake)
+	l.alarm.Stop()
 	var err error
 	if l.sub, err = r.nc.ChanSubscribe(l.prefix+"*", l.msgs); err != nil {
 		return nil, r.explain(err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lanes[l] = struct{}{}
+	if r.closed != nil {
+		l.wake() // whoever takes it finds out
 	}
 	return l, nil
 }
@@ -154,6 +178,8 @@ func (r *requests) give(l *lane, complete bool) {
 	open := complete && r.closed == nil && len(r.free) < maxIdleLanes
 	if open {
 		r.free = append(r.free, l)
+	} else {
+		delete(r.lanes, l)
 	}
 	r.mu.Unlock()
 	if !open {
@@ -181,23 +207,37 @@ func (l *lane) answers(m *nats.Msg) int {
 // collect gives replies to got until it says that there are no more to come,
 // or until none has come for a time.
 func (r *requests) collect(ctx context.Context, l *lane, quiet time.Duration, got func(n int, m *nats.Msg) (more bool)) error {
-	l.timer.Reset(quiet)
-	defer l.timer.Stop()
+	l.alarm.Reset(quiet)
+	defer l.alarm.Stop()
+	if ctx.Done() != nil {
+		defer context.AfterFunc(ctx, l.wake)()
+	}
+	heard := time.Now()
 	for replies := 0; ; {
-		select {
-		case m := <-l.msgs:
-			if !got(l.answers(m), m) {
-				return nil
+		m := <-l.msgs
+		if m == nil {
+			if err := ctx.Err(); err != nil {
+				return err
 			}
-			if replies++; replies%64 == 0 {
-				l.timer.Reset(quiet)
+			if err := r.err(); err != nil {
+				return err
 			}
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-l.timer.C:
-			return errNoAnswer
-		case <-r.done:
-			return r.err()
+			left := quiet - time.Since(heard)
+			if left <= 0 {
+				return errNoAnswer
+			}
+			l.alarm.Reset(left)
+			continue
+		}
+		if !got(l.answers(m), m) {
+			return nil
+		}
+		if replies++; replies%64 == 0 {
+			heard = time.Now()
+			l.alarm.Reset(quiet) // one that found no room is made up for
+			if err := ctx.Err(); err != nil {
+				return err
+			}
 		}
 	}
 }

@@ -30,7 +30,7 @@ const tailBatch = 1000
 // at one instant, every key that was not delivered before.
 func (s *JetStream) Scan(ctx context.Context, pattern string, want int) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		sc := scan{s: s, pattern: pattern, want: want, yield: yield}
+		sc := scan{s: s, pattern: pattern, want: want, yield: yield, markers: map[string]uint64{}}
 		start, err := s.lastRevision(ctx)
 		if err != nil {
 			yield(Entry{}, fmt.Errorf("natsorm: scan %q: %w", pattern, err))
@@ -51,6 +51,8 @@ func (s *JetStream) Scan(ctx context.Context, pattern string, want int) iter.Seq
 			}
 			if err != nil {
 				yield(Entry{}, fmt.Errorf("natsorm: scan %q: %w", pattern, err))
+			} else if s.tallied() && sc.markers != nil {
+				s.tallies.put(pattern, tally{created: s.created, upTo: sc.last, markers: sc.markers})
 			}
 			return
 		}
@@ -64,7 +66,8 @@ type scan struct {
 	seen    *delivered
 	last    uint64 // the last revision delivered; a new consumer passes over what is not after it
 	yield   func(Entry, error) bool
-	broken  bool // the reader broke off
+	broken  bool              // the reader broke off
+	markers map[string]uint64 // delete markers met, for a later count
 }
 
 // run scans with one consumer.
@@ -105,6 +108,13 @@ func (sc *scan) deliver(e Entry) bool {
 		return true
 	}
 	sc.last = e.Revision
+	if e.Deleted && sc.markers != nil {
+		if sc.markers[e.Key] = e.Revision; len(sc.markers) > maxMarkers {
+			sc.markers = nil
+		}
+	} else if len(sc.markers) > 0 {
+		delete(sc.markers, e.Key)
+	}
 	if e.Live() && sc.seen.first(e.Key, e.Revision) && !sc.yield(e, nil) {
 		sc.broken = true
 	}

@@ -26,6 +26,12 @@ type Store interface {
 	// GetMany is Get of many keys, in their order.
 	GetMany(ctx context.Context, keys []string) ([]Entry, error)
 
+	// GetEach is GetMany for who works on entries as they come: each is called
+	// with the position of a key and its entry, not at the same time, in no
+	// particular order, and more than once when a reply was lost. Absent keys
+	// may be left out.
+	GetEach(ctx context.Context, keys []string, each func(i int, e Entry)) error
+
 	// Lookup is the live entries under the patterns, from one request; with
 	// most, no more than that many, and how many keys were left out. ErrTooMany
 	// when the patterns match more than the server answers for, 1024 keys.

@@ -71,6 +71,13 @@ func (f *Store) GetMany(ctx context.Context, keys []string) ([]store.Entry, erro
 	return f.Store.GetMany(ctx, keys)
 }
 
+func (f *Store) GetEach(ctx context.Context, keys []string, each func(i int, e store.Entry)) error {
+	if f.Crashed() {
+		return ErrCrashed
+	}
+	return f.Store.GetEach(ctx, keys, each)
+}
+
 func (f *Store) Match(ctx context.Context, patterns []string) iter.Seq2[store.Entry, error] {
 	if f.Crashed() {
 		return func(yield func(store.Entry, error) bool) { yield(store.Entry{}, ErrCrashed) }
