@@ -22,7 +22,7 @@ func (m *Model) Explain(ctx context.Context, q plan.Query) (plan.Plan, error) {
 		return p, nil
 	}
 	single := len(p.Lookups) == 1 && p.Path != plan.Intersect
-	records := len(r.keys)
+	records, counted := len(r.keys), r.later == nil
 	if r.later != nil && (!single || p.Lookups[0].Matches <= plan.MaxMatches) && q.Needs() == 0 {
 		for _, err := range r.later {
 			if err != nil {
@@ -51,10 +51,14 @@ func (m *Model) Explain(ctx context.Context, q plan.Query) (plan.Plan, error) {
 		return planned, nil
 	}
 	planned.Records = records
-	if single {
+	if counted && single {
 		planned.Lookups[0].Matches, planned.Entries = r.read, r.read
 	}
 	planned.Cost = plan.Estimate(m.Def, planned, known)
+	if counted {
+		planned.Cost.Keys += r.read - planned.Entries
+		planned.Entries = r.read
+	}
 	return planned, nil
 }
 

@@ -133,14 +133,14 @@ func decoded[V any](ctx context.Context, m *Model, entries []store.Entry, decode
 	s := selection[V]{m: m, more: document.NewFields(m.Def), make: func(e store.Entry, _ document.Values) (V, error) { return decode(e) }}
 	batches := func(yield func(batch, error) bool) {
 		for chunk := range slices.Chunk(entries, scanBatch) {
-			if !yield(batch{entries: chunk, alone: len(chunk) == len(entries)}, nil) {
+			if !yield(batch{entries: chunk, inline: len(chunk) == len(entries)}, nil) {
 				return
 			}
 		}
 	}
 	return func(yield func(V, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
-		work(ctx, cancel, batches, runtime.GOMAXPROCS(0), true, s.run, yield)
+		work(ctx, cancel, batches, runtime.GOMAXPROCS(0), s.run, yield)
 	}
 }
 

@@ -18,10 +18,36 @@ import (
 // Records on the way to a caller that may stop early are read a few at first,
 // then more at a time. One that needs all of them gets plan.FetchChunk at once.
 const (
-	firstChunk  = 16
-	chunkGrowth = 8
-	scanBatch   = 256 // records of a scan that a worker takes at a time
+	firstChunk = 16
+	scanBatch  = 256 // records of a scan that a worker takes at a time
 )
+
+// pace is how many records the batches have.
+type pace struct {
+	size, most, growth int
+	inline             bool // worked on before others are begun
+}
+
+// newPace begins with all at once for a caller who needs all, with a few for
+// one who may stop early, and with about as many as it needs for one that says
+// so: that one is not read ahead for before much was read in vain.
+func newPace(needs int, all bool, most int) pace {
+	switch {
+	case needs > 0:
+		return pace{size: min(max(firstChunk, needs), most), most: most, growth: 2, inline: true}
+	case !all:
+		return pace{size: firstChunk, most: most, growth: 8, inline: true}
+	}
+	return pace{size: most, most: most, growth: 1}
+}
+
+// next is the pace after a batch.
+func (p *pace) next() {
+	if p.size == p.most || p.growth == 8 {
+		p.inline = false
+	}
+	p.size = min(p.size*p.growth, p.most)
+}
 
 // fetchers is how many requests for records are under way.
 const fetchers = 4
@@ -30,7 +56,7 @@ const fetchers = 4
 type batch struct {
 	entries []store.Entry
 	keys    []string
-	alone   bool // no other follows, so it is not worth a goroutine
+	inline  bool // to be worked on before others are begun, or because no other follows
 }
 
 // batches divides the records on a plan's path. A caller who does not need all
@@ -45,24 +71,20 @@ func (m *Model) batches(ctx context.Context, p plan.Plan, r reach, all bool) ite
 				return
 			}
 		}
-		size := plan.FetchChunk
-		if !all {
-			size = min(max(firstChunk, p.Needs()), size)
-		}
-		grow := func() { size = min(size*chunkGrowth, plan.FetchChunk) }
+		pace := newPace(p.Needs(), all, plan.FetchChunk)
 		keys := r.keys
-		for r.later == nil && len(keys) > 0 || len(keys) >= size {
-			n := min(size, len(keys))
-			if !yield(batch{keys: keys[:n], alone: r.later == nil && n == len(keys) && n == len(r.keys)}, nil) {
+		for r.later == nil && len(keys) > 0 || len(keys) >= pace.size {
+			n := min(pace.size, len(keys))
+			if !yield(batch{keys: keys[:n], inline: pace.inline || r.later == nil && n == len(r.keys)}, nil) {
 				return
 			}
 			keys = keys[n:]
-			grow()
+			pace.next()
 		}
 		if r.later == nil {
 			return
 		}
-		chunk := append(make([]string, 0, size), keys...)
+		chunk := append(make([]string, 0, pace.size), keys...)
 		for key, err := range r.later {
 			if err != nil {
 				if !yield(batch{}, err) {
@@ -70,16 +92,16 @@ func (m *Model) batches(ctx context.Context, p plan.Plan, r reach, all bool) ite
 				}
 				continue
 			}
-			if chunk = append(chunk, key); len(chunk) >= size {
-				if !yield(batch{keys: chunk}, nil) {
+			if chunk = append(chunk, key); len(chunk) >= pace.size {
+				if !yield(batch{keys: chunk, inline: pace.inline}, nil) {
 					return
 				}
-				grow()
-				chunk = make([]string, 0, size)
+				pace.next()
+				chunk = make([]string, 0, pace.size)
 			}
 		}
 		if len(chunk) > 0 {
-			yield(batch{keys: chunk}, nil)
+			yield(batch{keys: chunk, inline: pace.inline}, nil)
 		}
 	}
 }
@@ -87,14 +109,12 @@ func (m *Model) batches(ctx context.Context, p plan.Plan, r reach, all bool) ite
 // scanned divides the records of a scan.
 func (m *Model) scanned(ctx context.Context, p plan.Plan, all bool) iter.Seq2[batch, error] {
 	return func(yield func(batch, error) bool) {
-		want, size := 0, scanBatch
+		want := 0
 		if needs := p.Needs(); needs > 0 {
 			want = max(firstChunk, 2*needs)
 		}
-		if !all {
-			size = firstChunk
-		}
-		chunk := make([]store.Entry, 0, size)
+		pace := newPace(p.Needs(), all, scanBatch)
+		chunk := make([]store.Entry, 0, pace.size)
 		n := 0
 		for e, err := range m.store.Scan(ctx, keys.Records(m.Def.Name), want) {
 			if err != nil {
@@ -104,17 +124,17 @@ func (m *Model) scanned(ctx context.Context, p plan.Plan, all bool) iter.Seq2[ba
 				return
 			}
 			n++
-			if chunk = append(chunk, e); len(chunk) == size {
-				if !yield(batch{entries: chunk}, nil) {
+			if chunk = append(chunk, e); len(chunk) == pace.size {
+				if !yield(batch{entries: chunk, inline: pace.inline}, nil) {
 					return
 				}
-				size = min(size*chunkGrowth, scanBatch)
-				chunk = make([]store.Entry, 0, size)
+				pace.next()
+				chunk = make([]store.Entry, 0, pace.size)
 			}
 		}
 		m.known.sawRecords(n)
 		if len(chunk) > 0 {
-			yield(batch{entries: chunk, alone: n == len(chunk)}, nil)
+			yield(batch{entries: chunk, inline: pace.inline || n == len(chunk)}, nil)
 		}
 	}
 }
@@ -148,14 +168,13 @@ func rows[V any](ctx context.Context, m *Model, q plan.Query, all bool, more []i
 		if p.Path != plan.Scan {
 			workers = max(workers, fetchers)
 		}
-		work(ctx, cancel, m.batches(ctx, p, r, all), workers, all, s.run, yield)
+		work(ctx, cancel, m.batches(ctx, p, r, all), workers, s.run, yield)
 	}
 }
 
-// work runs batches on several goroutines and delivers their rows in order. If
-// not all may be needed, the first batch is delivered before others are begun.
-// In the end it cancels what is under way, and waits for it.
-func work[V any](ctx context.Context, cancel context.CancelFunc, batches iter.Seq2[batch, error], workers int, all bool, run func(context.Context, batch) []row[V], yield func(V, error) bool) {
+// work runs batches on several goroutines and delivers their rows in order. In
+// the end it cancels what is under way, and waits for it.
+func work[V any](ctx context.Context, cancel context.CancelFunc, batches iter.Seq2[batch, error], workers int, run func(context.Context, batch) []row[V], yield func(V, error) bool) {
 	var under []chan []row[V] // batches under way
 	defer func() {
 		cancel()
@@ -182,8 +201,7 @@ func work[V any](ctx context.Context, cancel context.CancelFunc, batches iter.Se
 			c := make(chan []row[V], 1)
 			c <- []row[V]{{err: err}}
 			under = append(under, c)
-		case b.alone || !all:
-			all = true
+		case b.inline && len(under) == 0:
 			if !deliver(run(ctx, b)) {
 				return
 			}
