@@ -130,3 +130,16 @@ func (c TypedColumn[V]) EndsWith(suffix V) Condition { return c.compare(cond.End
 
 // Contains is the condition [Contains] on this column.
 func (c TypedColumn[V]) Contains(part V) Condition { return c.compare(cond.Contains, part) }
+
+// Asc is OrderBy this column.
+func (c TypedColumn[V]) Asc() Query { return c.order("") }
+
+// Desc is OrderBy this column, descending.
+func (c TypedColumn[V]) Desc() Query { return c.order("-") }
+
+func (c TypedColumn[V]) order(sign string) Query {
+	if c.err != nil {
+		return badCondition{c.err}
+	}
+	return OrderBy(sign + c.name)
+}

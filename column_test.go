@@ -47,7 +47,14 @@ func TestTypedColumns(t *testing.T) {
 			t.Errorf("case %d: %d, want %d", i, got, c.want)
 		}
 	}
+	if v := must[*rec](t)(recs.FindOne(ctx, name.Desc())); v.ID != 2 {
+		t.Errorf("the last name is of %d", v.ID)
+	}
+	if v := must[*rec](t)(recs.FindOne(ctx, city.Asc(), name.Desc())); v.ID != 0 {
+		t.Errorf("the first city is of %d", v.ID)
+	}
 	for what, q := range map[string]natsorm.Query{
+		"order":              natsorm.Column(func(r *rec) *int { return &r.Hidden }).Desc(),
 		"no column":          natsorm.Column(func(r *rec) *int { return &r.Hidden }).Eq(1),
 		"elsewhere":          natsorm.Column(func(*rec) *int { return new(int) }).Eq(1),
 		"nil":                natsorm.Column(func(*rec) *int { return nil }).Eq(1),

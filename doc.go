@@ -36,6 +36,12 @@
 // condition reads every record of the model. Conditions combine with And, Or
 // and Not; several queries of one call combine with AND.
 //
+// [OrderBy], [Limit], [Offset], [After] and [Select] shape what is returned;
+// [Model.GroupBy] and its neighbours aggregate. Which way a query takes, and
+// what it asks of the server, is what [Model.Explain] says.
+//
+//	page, total, err := users.FindAndCountAll(ctx, natsorm.Gte("age", 18), natsorm.OrderBy("-age"), natsorm.Limit(20))
+//
 // # Errors
 //
 // Every error matches one of the package's sentinels with errors.Is, or is the
