@@ -2,6 +2,8 @@ package natsorm_test
 
 import (
 	"fmt"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -146,5 +148,35 @@ func TestPlanPrintsAsATree(t *testing.T) {
 estimated: 21 keys`
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestREADMEPlan prints the plan that the README shows; bytes and times are its
+// machine's.
+func TestREADMEPlan(t *testing.T) {
+	t.Parallel()
+	readme := string(must[[]byte](t)(os.ReadFile("README.md")))
+	_, block, _ := strings.Cut(readme, "```\nUser: order by")
+	block, _, found := strings.Cut(block, "```")
+	if !found {
+		t.Fatal("the README shows no plan")
+	}
+	type User struct {
+		ID   int64  `json:"id" orm:"primaryKey"`
+		Age  int    `json:"age"`
+		City string `json:"city" orm:"index"`
+	}
+	db := natsormtest.New(t)
+	users := define[User](t, db, natsorm.Name("User"))
+	ctx := within(t)
+	all := make([]*User, 6000)
+	for i := range all {
+		all[i] = &User{ID: int64(i), Age: i / 10 % 80, City: []string{"Oslo", "Rome", "Paris", "Berlin", "Madrid", "Wien", "Bern", "Prag", "Riga", "Lima"}[i%10]}
+	}
+	ok(t, users.BulkCreate(ctx, all))
+	plan := must[natsorm.Plan](t)(users.Explain(ctx, natsorm.Eq("city", "Oslo"), natsorm.Gt("age", 30), natsorm.OrderBy("-age"), natsorm.Limit(10), natsorm.Analyze()))
+	varies := regexp.MustCompile(`[0-9.]+ (k?B|ms)`)
+	if got, want := varies.ReplaceAllString(plan.String(), "#"), varies.ReplaceAllString(strings.TrimSpace("User: order by"+block), "#"); got != want {
+		t.Errorf("the README shows\n%s\nit is\n%s", want, got)
 	}
 }
