@@ -51,10 +51,11 @@ const partial = math.MaxUint64
 type structCodec[T any] struct {
 	model   *schema.Struct
 	columns map[string]bool // that T has; the model can have more
+	read    func(doc []byte, x any) error
 }
 
 func newStructCodec[T any](compiled *schema.Struct) *structCodec[T] {
-	c := &structCodec[T]{model: compiled, columns: map[string]bool{}}
+	c := &structCodec[T]{model: compiled, columns: map[string]bool{}, read: value.Unmarshaler(reflect.TypeFor[T]())}
 	for _, col := range compiled.Definition.Columns {
 		c.columns[col.Name] = true
 	}
@@ -72,7 +73,7 @@ func (c *structCodec[T]) encode(v *T) ([]byte, error) {
 }
 
 func (c *structCodec[T]) decode(e store.Entry, v *T) error {
-	if err := value.Unmarshal(e.Value, v); err != nil {
+	if err := c.read(e.Value, v); err != nil {
 		return &errs.CorruptError{Model: c.model.Definition.Name, Key: e.Key, Err: err}
 	}
 	c.setVersion(v, e.Version())

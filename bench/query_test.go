@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"github.com/natsorm/natsorm"
 )
@@ -70,6 +71,46 @@ func (r *rawMulti) get(b *testing.B, subjects ...string) (n int) {
 }
 
 func recordSubject(id int) string { return fmt.Sprintf("$KV.bench.person.shard_%d.%d", id%16, id) }
+
+// BenchmarkIndexLookupOrbit is BenchmarkIndexLookup against the same two
+// requests by orbit's jetstreamext, as a program without natsorm would send
+// them.
+func BenchmarkIndexLookupOrbit(b *testing.B) {
+	each(b, func(b *testing.B, db *natsorm.DB, _ jetstream.KeyValue) {
+		m := define(b, db, people)
+		ctx := context.Background()
+		js, err := jetstream.New(db.Conn())
+		check(b, err)
+		get := func(subjects ...string) (n int) {
+			msgs, err := jetstreamext.GetLastMsgsFor(ctx, js, "KV_bench", subjects)
+			check(b, err)
+			for _, err := range msgs {
+				check(b, err)
+				n++
+			}
+			return n
+		}
+		compare(b, func(i int) {
+			city := i * 7919 % (people / 10)
+			if got := get(fmt.Sprintf("$KV.bench.person.index.city.City%d.*", city)); got != 10 {
+				b.Fatalf("%d entries", got)
+			}
+			subjects := make([]string, 10)
+			for j := range subjects {
+				subjects[j] = recordSubject(city*10 + j)
+			}
+			if got := get(subjects...); got != 10 {
+				b.Fatalf("%d records", got)
+			}
+		}, func(i int) {
+			found, err := m.FindAll(ctx, natsorm.Eq("city", fmt.Sprint("City", i*7919%(people/10))))
+			check(b, err)
+			if len(found) != 10 {
+				b.Fatalf("%d found", len(found))
+			}
+		})
+	}, "memory", "file", "tcp")
+}
 
 // BenchmarkIndexLookup compares finding the ten records of a city, decoded,
 // with the two requests that it takes.
