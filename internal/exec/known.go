@@ -35,6 +35,7 @@ type knowledge struct {
 	mu        sync.Mutex
 	records   int
 	recordsAt time.Time
+	crowdAt   time.Time          // when there were too many keys for one request, with delete markers
 	bytes     float64            // of a record, on average; 0: not known
 	matches   map[string]float64 // entries of a value, on average, by the lookup's kind
 	notable   map[string]count   // entries of values with many, by lookup
@@ -54,7 +55,7 @@ func kind(x schema.Index, columns int) string {
 func (k *knowledge) stats(m *Model) plan.Stats {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return plan.Stats{Records: k.records, RecordBytes: int(k.bytes), Matches: func(x schema.Index, vals []value.Value) int {
+	return plan.Stats{Records: k.records, Fresh: time.Since(k.recordsAt) < knownFor && time.Since(k.crowdAt) > knownFor && !m.store.Replicated(), RecordBytes: int(k.bytes), Matches: func(x schema.Index, vals []value.Value) int {
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		if len(k.notable) > 0 {
@@ -107,6 +108,13 @@ func (k *knowledge) sawEntries(entries []store.Entry) {
 		total += len(e.Key) + len(e.Value)
 	}
 	k.sawBytes(total, len(entries))
+}
+
+// sawCrowd notes that one request does not read all records.
+func (k *knowledge) sawCrowd() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.crowdAt = time.Now()
 }
 
 // sawBytes notes the size of keys and values of n records.

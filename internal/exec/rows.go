@@ -106,17 +106,27 @@ func (m *Model) batches(ctx context.Context, p plan.Plan, r reach, all bool) ite
 	}
 }
 
-// scanned divides the records of a scan.
+// scanned divides the records of a scan. Few are read with one request, which
+// sees the model at one instant.
 func (m *Model) scanned(ctx context.Context, p plan.Plan, all bool) iter.Seq2[batch, error] {
 	return func(yield func(batch, error) bool) {
-		want := 0
-		if needs := p.Needs(); needs > 0 {
-			want = max(firstChunk, 2*needs)
+		if p.OneRequest() {
+			found, _, err := m.store.Lookup(ctx, []string{keys.Records(m.Def.Name)}, 0)
+			if err == nil {
+				m.known.sawRecords(len(found))
+				yield(batch{entries: found, inline: true}, nil)
+				return
+			}
+			if !errors.Is(err, store.ErrTooMany) {
+				yield(batch{}, err)
+				return
+			}
+			m.known.sawCrowd()
 		}
 		pace := newPace(p.Needs(), all, scanBatch)
 		chunk := make([]store.Entry, 0, pace.size)
 		n := 0
-		for e, err := range m.store.Scan(ctx, keys.Records(m.Def.Name), want) {
+		for e, err := range m.store.Scan(ctx, keys.Records(m.Def.Name), most(p.Needs())) {
 			if err != nil {
 				if len(chunk) == 0 || yield(batch{entries: chunk}, nil) {
 					yield(batch{}, err)

@@ -26,6 +26,9 @@ func (pl *planner) enough(n int) int {
 }
 
 func (pl *planner) scan() Access {
+	if pl.small() {
+		return Access{Path: Scan, Records: pl.known.Records}
+	}
 	return Access{Path: Scan, Records: pl.enough(pl.known.records())}
 }
 

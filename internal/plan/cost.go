@@ -63,6 +63,13 @@ const (
 	// which are under way.
 	FetchChunk = 256
 
+	// smallModel and smallBytes are how many records, of how many bytes, are
+	// read with one request rather than scanned; smallLimited is it when the
+	// first ones are enough.
+	smallModel   = 1000
+	smallBytes   = 8 << 20
+	smallLimited = 200
+
 	// entryBytes is about the size of an entry with its headers.
 	entryBytes = 250
 )
@@ -80,11 +87,22 @@ func (pl *planner) scanRequests(keys, bytes int) int {
 	return 4 + batch.Requests(keys, bytes)
 }
 
+// small reports whether the whole model is read with one request.
+func (pl *planner) small() bool {
+	most := smallModel
+	if pl.needs > 0 {
+		most = smallLimited
+	}
+	n := pl.known.Records
+	return pl.known.Fresh && n > 0 && n <= most && n*pl.known.recordBytes() <= smallBytes
+}
+
 // Stats is what is known of a model's records and indexes. The zero Stats
 // knows nothing.
 type Stats struct {
-	Records     int // 0: not known
-	RecordBytes int // on average, with key and headers; 0: not known
+	Records     int  // 0: not known
+	Fresh       bool // Records was right a moment ago, and one request sees them all
+	RecordBytes int  // on average, with key and headers; 0: not known
 
 	// Matches is about how many entries an index has for these values of its
 	// first columns; 0 when that is not known. It may be nil.
@@ -134,6 +152,11 @@ func (pl *planner) cost(a Access) Cost {
 	case Nothing:
 		return c
 	case Scan:
+		if pl.small() {
+			c = Cost{Keys: pl.known.Records, Requests: 1, Bytes: int64(pl.known.Records) * int64(bytes)}
+			c.Time = requestCost + time.Duration(c.Keys)*entryCost + time.Duration(streamByteCost*float64(c.Bytes))
+			return c
+		}
 		c.Requests = pl.scanRequests(a.Records, bytes)
 		c.Keys = a.Records
 		c.Bytes = int64(a.Records) * int64(bytes)

@@ -111,6 +111,10 @@ func Make(def *schema.Definition, q Query, known Stats) Plan {
 	return p
 }
 
+// OneRequest reports whether a scan is of so few records that one request reads
+// them all.
+func (p *Plan) OneRequest() bool { return p.Path == Scan && p.Cost.Requests == 1 }
+
 // Check is what is still to be asked of the records that the plan reads; nil is
 // nothing. The key of a record says what its primary key is; an index entry
 // does not say what its record holds now.

@@ -28,7 +28,7 @@ const (
 	// asks for nothing while its reader is busy.
 	inactiveThreshold = 5 * time.Minute
 
-	// removeTimeout bounds the removal of a consumer.
+	// removeTimeout is how long the removal of a consumer is waited for.
 	removeTimeout = time.Second
 
 	// While a feed waits for changes, the server says this often that it is
@@ -185,9 +185,16 @@ func (c *consumer) remove() {
 	if !c.s.nc.IsConnected() {
 		return // the server removes it by itself after inactiveThreshold
 	}
-	ctx, cancel := context.WithTimeout(Measured(context.Background(), c.usage), removeTimeout)
+	if c.delete(removeTimeout) != nil { // the caller does not wait for a slow server; Close does
+		c.s.spawn(func() { _ = c.delete(defaultTimeout) })
+	}
+}
+
+func (c *consumer) delete(timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(Measured(context.Background(), c.usage), timeout)
 	defer cancel()
-	_, _ = c.s.req.one(ctx, "$JS.API.CONSUMER.DELETE."+c.s.stream+"."+c.name, nil)
+	_, err := c.s.req.one(ctx, "$JS.API.CONSUMER.DELETE."+c.s.stream+"."+c.name, nil)
+	return err
 }
 
 // ask requests messages before those requested run out, and not more than there

@@ -198,6 +198,9 @@ func (s *JetStream) GetEach(ctx context.Context, keys []string, each func(i int,
 	return err
 }
 
+// Replicated reports whether several servers keep the bucket.
+func (s *JetStream) Replicated() bool { return s.replicated }
+
 // chunks cuts keys where a request would get too large.
 func (s *JetStream) chunks(keys []string) [][]string {
 	limit := int(s.nc.MaxPayload()) / multiPayload
@@ -220,12 +223,13 @@ const noResults = "No Results"
 
 // multi reads the last messages of keys or patterns, and gives each to found as
 // it comes. When a reply was lost the request is repeated, and so are entries
-// that were given already, perhaps changed since. The server may stop early
+// that were given already, perhaps changed since; and one that is changed
+// between two parts of an answer may be in both. The server may stop early
 // when the answer grows large; then it is asked for what follows.
 //
 // With most, it is asked for that many only; rest is how many others there are.
 func (s *JetStream) multi(ctx context.Context, keys []string, most int, found func(e Entry, repeated bool)) (rest int, err error) {
-	usage := usageOf(ctx)
+	usage, parts := usageOf(ctx), 0
 	body, after := make([]byte, 0, len(keys)*(len(s.prefix)+len(keys[0])+8)+64), uint64(0)
 	for {
 		body = append(body[:0], '{')
@@ -259,7 +263,7 @@ func (s *JetStream) multi(ctx context.Context, keys []string, most int, found fu
 			usage.got(m)
 			got++
 			after = max(after, e.Revision+1)
-			found(e, tries > 1)
+			found(e, tries > 1 || parts > 0)
 			return true
 		})
 		if err == nil {
@@ -280,6 +284,7 @@ func (s *JetStream) multi(ctx context.Context, keys []string, most int, found fu
 		default:
 			return 0, fmt.Errorf("natsorm: get %d keys: server answered %s %s", len(keys), end.Get("Status"), end.Get("Description"))
 		}
+		parts++
 		rest, _ = strconv.Atoi(end.Get("Nats-Num-Pending"))
 		if rest == 0 || got == 0 || most > 0 {
 			return rest, nil

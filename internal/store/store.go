@@ -61,6 +61,10 @@ type Store interface {
 	// Write sends independent writes together and waits for every answer.
 	Write(ctx context.Context, ops ...Op) []Result
 
+	// Replicated reports whether several servers keep the bucket. One of them may
+	// be behind what was acknowledged; scans see to it that it is not.
+	Replicated() bool
+
 	// MaxValue is the largest value that can be written, in bytes.
 	MaxValue() int
 }
