@@ -107,7 +107,7 @@ func newWorld(t *testing.T, db *natsorm.DB, r *rand.Rand, n int) *world {
 	for i := range 2 + r.IntN(4) {
 		w.columns = append(w.columns, natsorm.Field{Name: fmt.Sprint("c", i), Type: natsorm.Type(typeNames[r.IntN(len(typeNames))])})
 	}
-	for i := range 10 + r.IntN(40) {
+	for i := range 30 + r.IntN(80) {
 		rec := natsorm.Record{}
 		switch keyType {
 		case natsorm.Int:
@@ -387,11 +387,34 @@ func TestRandomQueries(t *testing.T) {
 
 // check asks one random query of every model.
 func (w *world) check(t *testing.T, paths map[string]int) {
-	cond, judge := w.condition(3)
+	cond, matches := w.condition(3)
+	equality := func() (natsorm.Condition, judge) {
+		for {
+			c := w.columns[w.r.IntN(len(w.columns))]
+			if x := w.value(c); x != nil {
+				return natsorm.Eq(c.Name, x), func(rec natsorm.Record) truth {
+					if rec[c.Name] == nil {
+						return unknown
+					}
+					return when(compareGo(rec[c.Name], x) == 0)
+				}
+			}
+		}
+	}
+	rest, restMatches := cond, matches
+	switch w.r.IntN(6) { // most random conditions leave an index nothing to do
+	case 0, 1, 2:
+		a, isA := equality()
+		cond, matches = natsorm.And(a, rest), func(rec natsorm.Record) truth { return min(isA(rec), restMatches(rec)) }
+	case 3:
+		a, isA := equality()
+		b, isB := equality()
+		cond, matches = natsorm.Or(a, b), func(rec natsorm.Record) truth { return max(isA(rec), isB(rec)) }
+	}
 	order, compare := w.order()
 	var want []natsorm.Record
 	for _, rec := range w.records {
-		if judge(rec) == yes {
+		if matches(rec) == yes {
 			want = append(want, rec)
 		}
 	}
@@ -431,7 +454,7 @@ func (w *world) check(t *testing.T, paths map[string]int) {
 		case 3: // page by page
 			var got []string
 			for cursor := ""; ; {
-				next := deref(must[[]*natsorm.Record](t)(m.FindAll(ctx, cond, order, natsorm.Limit(3), natsorm.After(cursor))))
+				next := deref(must[[]*natsorm.Record](t)(m.FindAll(ctx, cond, order, natsorm.Limit(1+len(whole)/3), natsorm.After(cursor))))
 				if len(next) == 0 {
 					break
 				}
