@@ -14,26 +14,29 @@ import (
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-// Sum adds up a number column of the records that FindAll would return; nulls
-// count for nothing, and the sum of no values is 0. Integers and decimals are
-// added exactly, and rounded once, to the nearest float64. ErrInvalid for a
-// column that holds no numbers, or a sum beyond a float64.
+// Sum adds up a number column of the records that the queries select; nulls count
+// for nothing, and the sum of no values is 0. Integers and decimals are added
+// exactly, and rounded once, to the nearest float64; floats with the error of
+// each addition carried along. ErrInvalid for a column that holds no numbers, or
+// a sum beyond a float64. ErrCorrupt for a record in which the column, or one of
+// a condition, can not be read.
 func (m *Model[T]) Sum(ctx context.Context, column string, q ...Query) (float64, error) {
 	r, err := m.total(ctx, exec.Sum, column, q)
 	return r.Float, err
 }
 
-// Avg is the mean of a number column over the records that FindAll would
-// return, leaving nulls out. Of no values it is NaN. Its errors are Sum's.
+// Avg is the mean of a number column over the records that the queries select,
+// leaving nulls out. Of no values it is NaN. Its errors are Sum's.
 func (m *Model[T]) Avg(ctx context.Context, column string, q ...Query) (float64, error) {
 	r, err := m.total(ctx, exec.Avg, column, q)
 	return r.Float, err
 }
 
-// Min is the smallest value of a column among the records that FindAll would
-// return, leaving nulls out; nil when there is none. It has the type that a
+// Min is the smallest value of a column among the records that the queries
+// select, leaving nulls out; nil when there is none. It has the type that a
 // Record has it in: int64, uint64, float64, bool, string, []byte, time.Time, or
-// json.Number for a decimal. ErrInvalid for a column that has no order.
+// json.Number for a decimal. ErrInvalid for a column that has no order,
+// ErrCorrupt as for Sum.
 func (m *Model[T]) Min(ctx context.Context, column string, q ...Query) (any, error) {
 	r, err := m.total(ctx, exec.Min, column, q)
 	return goValue(r.Value), err
@@ -121,7 +124,9 @@ func (m *Model[T]) aggregate(a Aggregate) (exec.Aggregate, error) {
 //
 // OrderBy sorts the groups, by columns or by the names of results, and Limit
 // and Offset are of groups. Otherwise groups are in the order of their columns.
-// What GroupBy holds in memory grows with the groups, not with the records.
+// What GroupBy holds in memory grows with the groups, not with the records. Its
+// errors are those of the aggregates, and ErrInvalid for After, of which groups
+// have none, or two results of one name.
 func (m *Model[T]) GroupBy(ctx context.Context, columns []string, aggs []Aggregate, q ...Query) ([]Record, error) {
 	if err := m.db.check(ctx); err != nil {
 		return nil, err
@@ -251,8 +256,9 @@ func goValue(v value.Value) any {
 	switch v.Type() {
 	case value.Decimal:
 		return json.Number(v.AppendJSON(nil))
-	case value.JSON:
-		return json.RawMessage(v.Str())
+	case value.JSON: // a group's column
+		x, _ := decodeJSON(v.Str()) // it was read from JSON
+		return x
 	}
 	return v.Any()
 }

@@ -2,6 +2,7 @@ package natsorm
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/natsorm/natsorm/internal/cond"
 )
@@ -21,7 +22,8 @@ type Condition interface {
 }
 
 // Where selects the records whose columns equal the values, all of them. A
-// slice, other than a []byte, means any of its values.
+// slice, other than a []byte, means any of its values. The map must not be
+// changed while a call uses it.
 type Where map[string]any
 
 func (w Where) shape(s *querySpec) { s.conds = append(s.conds, w.node()) }
@@ -33,7 +35,7 @@ func (c condition) shape(s *querySpec) { s.conds = append(s.conds, cond.Node(c))
 func (c condition) node() cond.Node    { return cond.Node(c) }
 
 func compare(op cond.Op, column string, values ...any) Condition {
-	return condition{Op: op, Column: column, Values: values}
+	return condition{Op: op, Column: column, Values: slices.Clone(values)}
 }
 
 // Eq selects records whose column equals value; those where it is null when

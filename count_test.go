@@ -111,3 +111,68 @@ func TestCountAmongWriters(t *testing.T) {
 		t.Errorf("in the end %d", n)
 	}
 }
+
+// TestCountOfOverwrittenRecords: records that are only ever overwritten are all
+// counted, at every instant.
+func TestCountOfOverwrittenRecords(t *testing.T) {
+	t.Parallel()
+	db := natsormtest.New(t)
+	users := define[user](t, db)
+	ctx := within(t)
+	const n = 20
+	for i := range n {
+		ok(t, users.Create(ctx, &user{ID: int64(i), Name: "n", Email: fmt.Sprint(i)}))
+	}
+	stop, halt := context.WithTimeout(ctx, 3*time.Second)
+	defer halt()
+	var wg sync.WaitGroup
+	for w := range 16 {
+		wg.Go(func() {
+			for i := 0; stop.Err() == nil; i++ {
+				if _, err := users.Update(ctx, natsorm.Set{"bio": fmt.Sprint(i)}, natsorm.Eq("id", (w+i)%n)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	counts := 0
+	for ; stop.Err() == nil; counts++ {
+		if got := must[int](t)(users.Count(ctx)); got != n {
+			t.Errorf("count %d: %d of %d", counts, got, n)
+		}
+	}
+	wg.Wait()
+	t.Logf("%d counts", counts)
+}
+
+// TestScanOfOneHotRecord: a record that is overwritten all the time is found by
+// every scan, also by one whose consumer says that there is nothing.
+func TestScanOfOneHotRecord(t *testing.T) {
+	t.Parallel()
+	db := natsormtest.New(t)
+	users := define[user](t, db)
+	ctx := within(t)
+	ok(t, users.Create(ctx, &user{ID: 1, Name: "n", Email: "e"}))
+	stop, halt := context.WithTimeout(ctx, 3*time.Second)
+	defer halt()
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for i := 0; stop.Err() == nil; i++ {
+				if _, err := users.Increment(ctx, natsorm.Set{"age": 1}, natsorm.Eq("id", 1)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	scans := 0
+	for ; stop.Err() == nil; scans++ {
+		// A fresh handle does not know that the model is small, and scans it.
+		again := define[user](t, db)
+		if found := must[[]*user](t)(again.FindAll(ctx)); len(found) != 1 {
+			t.Errorf("scan %d found %d", scans, len(found))
+		}
+	}
+	wg.Wait()
+	t.Logf("%d scans", scans)
+}

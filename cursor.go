@@ -33,7 +33,7 @@ const (
 // The place is that of the values, so records that are created or destroyed
 // between two pages, even last itself, neither repeat nor hide others. Limit and
 // Offset do not matter. A cursor is text for URLs, valid as long as the columns
-// of OrderBy keep their types; it shows their values to who decodes it.
+// of OrderBy keep their types; it shows their values to whoever decodes it.
 // ErrInvalid without OrderBy, or when Select left one of its columns, or the
 // primary key, out.
 func (m *Model[T]) Cursor(last *T, q ...Query) (string, error) {

@@ -2,6 +2,7 @@ package natsorm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -16,7 +17,7 @@ import (
 // as a tree.
 type Plan struct {
 	Model     string   `json:"model"`
-	Filter    string   `json:"filter,omitempty"`  // what is checked on every record that is read
+	Filter    string   `json:"filter,omitempty"`  // what is checked on the records that are read
 	OrderBy   []string `json:"orderBy,omitempty"` // the primary key at the end
 	Limit     *int     `json:"limit,omitempty"`
 	Offset    int      `json:"offset,omitempty"`
@@ -30,7 +31,7 @@ type Plan struct {
 // Access is one way to the records of a model.
 type Access struct {
 	// Path is "primary key", "unique index", "index", "intersection" or "union"
-	// of Inputs, "scan", or "nothing" when the condition can not be true.
+	// of Inputs, "scan", or "nothing": the condition can not be true, or Limit is 0.
 	Path    string   `json:"path"`
 	Columns []string `json:"columns,omitempty"` // those looked up: of the index, its first ones
 	Lookups []string `json:"lookups,omitempty"` // the values, at most a few of them
@@ -45,12 +46,14 @@ type Cost struct {
 	Keys     int           `json:"keys"`     // index entries and records received, deleted ones too
 	Requests int           `json:"requests"` // to the server, those that are under way together counted each
 	Bytes    int64         `json:"bytes"`    // received
-	Time     time.Duration `json:"time"`     // estimated for a server in the same machine
+	Time     time.Duration `json:"time"`     // in JSON nanoseconds; estimates are for a server in the same machine
 }
 
 // Explain is the plan of FindAll with these queries. The estimates come from
 // the index entries themselves, which it reads, and from what this process has
-// seen of the model. With Analyze it runs the query too, for the actual cost.
+// seen of the model. With Analyze it runs the query too, for the actual cost;
+// ErrCorrupt then comes beside the plan, as it does beside FindAll's records.
+// Other errors are FindAll's.
 func (m *Model[T]) Explain(ctx context.Context, q ...Query) (Plan, error) {
 	if err := m.db.check(ctx); err != nil {
 		return Plan{}, err
@@ -70,13 +73,13 @@ func (m *Model[T]) Explain(ctx context.Context, q ...Query) (Plan, error) {
 	var used store.Usage
 	start := time.Now()
 	found, err := m.FindAll(store.Measured(ctx, &used), append(append([]Query(nil), q...), withoutAnalyze)...)
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrCorrupt) {
 		return Plan{}, err
 	}
 	n := len(found)
 	out.Results = &n
 	out.Actual = &Cost{Keys: int(used.Keys.Load()), Requests: int(used.Requests.Load()), Bytes: used.Bytes.Load(), Time: time.Since(start)}
-	return out, nil
+	return out, err
 }
 
 // Analyze lets Explain run the query, and report what it took.
@@ -90,8 +93,8 @@ const shownLookups = 8
 
 func describePlan(def *schema.Definition, p plan.Plan) Plan {
 	out := Plan{Model: def.Name, Offset: p.Offset, After: p.After != nil, Access: describeAccess(def, p.Access), Estimated: Cost(p.Cost)}
-	if p.Filter != nil && !p.Filter.All() {
-		out.Filter = p.Filter.Text(def, shownLookups)
+	if check := p.Check(def); check != nil && p.Path != plan.Nothing {
+		out.Filter = check.Text(def, shownLookups)
 	}
 	if p.Limit >= 0 {
 		out.Limit = &p.Limit
@@ -143,7 +146,7 @@ func describeAccess(def *schema.Definition, a plan.Access) Access {
 //	users: order by -age, id, limit 10
 //	└─ filter city = "Oslo" and age >= 30
 //	   └─ index (city) "Oslo": 120 entries, 120 records
-//	estimated: 240 keys, 2 requests, 52.1 kB, 0.7 ms
+//	estimated: 240 keys, 2 requests, 52.1 kB, 0.70 ms
 func (p Plan) String() string {
 	var b strings.Builder
 	var steps []string
@@ -165,7 +168,7 @@ func (p Plan) String() string {
 	}
 	b.WriteByte('\n')
 	indent := ""
-	if p.Filter != "" && p.Access.Path != plan.Nothing.String() {
+	if p.Filter != "" {
 		b.WriteString("└─ filter " + p.Filter + "\n")
 		indent = "   "
 	}
@@ -207,7 +210,7 @@ func (a Access) String() string {
 	}
 	switch {
 	case a.Path == plan.Nothing.String():
-		b.WriteString(": the condition can not be true")
+		b.WriteString(" to read")
 	case a.Entries > 0:
 		fmt.Fprintf(&b, ": %s, %s", plural(a.Entries, "entry", "entries"), plural(a.Records, "record", "records"))
 	default:

@@ -34,7 +34,8 @@ func (m *Model[T]) FindByPK(ctx context.Context, id any) (*T, error) {
 }
 
 // FindOne reads the first record that the queries select; without OrderBy,
-// whichever is found first. ErrNotFound when there is none.
+// whichever is found first. ErrNotFound when there is none, ErrCorrupt when there
+// is none but one that can not be read.
 func (m *Model[T]) FindOne(ctx context.Context, q ...Query) (*T, error) {
 	var corrupt error
 	for v, err := range m.each(ctx, append(slices.Clip(q), atMostOne), false) {
@@ -63,6 +64,7 @@ var atMostOne = queryFunc(func(s *querySpec) {
 // or without it in no particular order; none is an empty slice and no error.
 // Records that can not be read are left out, and named by the error, a
 // *CorruptError or several of them joined; the others are returned beside it.
+// Among the records of a Limit, one whose place is known keeps it.
 func (m *Model[T]) FindAll(ctx context.Context, q ...Query) ([]*T, error) {
 	out := []*T{}
 	var corrupt []error
@@ -80,7 +82,8 @@ func (m *Model[T]) FindAll(ctx context.Context, q ...Query) ([]*T, error) {
 }
 
 // FindAndCountAll is FindAll, and how many records there are in all: without
-// Limit, Offset and After. It reads them once. The error may be as FindAll's.
+// Limit, Offset and After, and counted as Count does. It reads them once. The
+// error may be as FindAll's.
 func (m *Model[T]) FindAndCountAll(ctx context.Context, q ...Query) (page []*T, total int, err error) {
 	if err := m.db.check(ctx); err != nil {
 		return nil, 0, err
@@ -101,18 +104,20 @@ func (m *Model[T]) FindAndCountAll(ctx context.Context, q ...Query) (page []*T, 
 
 // Each streams the records that the queries select, in the order of OrderBy, or
 // without it in no particular order and as they are read: of a large model only
-// a few are in memory at a time, and 8 bytes for each that was seen. A record
-// that was there all along is seen exactly once, one that is written meanwhile
+// a few are in memory at a time, and 8 bytes for each that was seen (its key,
+// where an index leads to many, or the bucket is replicated). A record that was
+// there all along is seen exactly once, one that is written meanwhile
 // at most once. An error comes with a nil record; after ErrCorrupt, which names
 // one record, the stream goes on. Breaking out frees everything.
 func (m *Model[T]) Each(ctx context.Context, q ...Query) iter.Seq2[*T, error] {
 	return m.each(ctx, q, false)
 }
 
-// Count counts the records that FindAll would return. A record that can not be
-// read is an error, unless there are no conditions; then no record is read, and
-// the first count of a model takes most of the time of a scan, later ones a
-// small part.
+// Count counts the records that the queries select, of which it reads just the
+// conditions' columns: one in which they can not be read is ErrCorrupt. Without
+// conditions no record is read. Then the first count of a model takes most of
+// the time of a scan, unless there has been one, and later ones a small part; on
+// a bucket with replicas or history, every count takes a scan.
 func (m *Model[T]) Count(ctx context.Context, q ...Query) (int, error) {
 	if err := m.db.check(ctx); err != nil {
 		return 0, err

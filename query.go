@@ -46,12 +46,12 @@ func (s *querySpec) fail(format string, args ...any) {
 type queryUse int
 
 const (
-	forRead   queryUse = iota // records
-	forTotal                  // counts and sums
-	forGroups                 // the order is of the groups
-	forChange                 // must say which records
-	forWatch
-	forExplain
+	forRead    queryUse = iota // records
+	forTotal                   // counts and sums
+	forGroups                  // the order is of the groups
+	forChange                  // must say which records
+	forWatch                   // changes
+	forExplain                 // as forRead
 )
 
 func newQuerySpec(q []Query, use queryUse) (querySpec, error) {
@@ -182,8 +182,8 @@ func All() Query { return queryFunc(func(s *querySpec) { s.all = true }) }
 // order of its bytes. Records that agree in all these columns are in the order
 // of their primary keys, so that no two have the same place.
 //
-// With a Limit only so many records are kept in memory on the way; without one
-// all that are selected are.
+// With a Limit no more records than that and the Offset are kept in memory on
+// the way; without one all that are selected are.
 func OrderBy(columns ...string) Query {
 	columns = slices.Clone(columns)
 	return queryFunc(func(s *querySpec) {
@@ -195,7 +195,7 @@ func OrderBy(columns ...string) Query {
 }
 
 // Limit takes the first n records, or as many as there are. Without OrderBy
-// these are whichever are found first, and no more are read than it takes to
+// these are whichever are found first, and few more are read than it takes to
 // find them.
 func Limit(n int) Query {
 	return queryFunc(func(s *querySpec) {
@@ -222,8 +222,9 @@ func Offset(n int) Query {
 // beginning.
 func After(cursor string) Query { return queryFunc(func(s *querySpec) { s.after = cursor }) }
 
-// Select reads only these columns; other fields stay zero, and other members of
-// a Record are left out. Such a record is not whole: change it with Update, not
+// Select decodes only these columns; other fields stay zero, and other members of
+// a Record are left out. The server sends whole documents all the same. Such a
+// record is not whole: change it with Update, not
 // with Save, which would write the zeros too. (Where T has an orm:"version"
 // field, Save refuses it.)
 func Select(columns ...string) Query {
@@ -235,18 +236,3 @@ func Select(columns ...string) Query {
 		s.selects = append(s.selects, columns...)
 	})
 }
-
-// Columns lets a Watch deliver an update only when one of these columns
-// differs. Creations and deletions are always delivered.
-func Columns(columns ...string) Query {
-	return queryFunc(func(s *querySpec) {
-		if len(columns) == 0 {
-			s.fail("Columns without columns")
-		}
-		s.columns = append(s.columns, columns...)
-	})
-}
-
-// WithCurrent lets a Watch begin with the records that are there, as Created
-// changes, followed by one CaughtUp.
-func WithCurrent() Query { return queryFunc(func(s *querySpec) { s.current = true }) }

@@ -86,10 +86,8 @@ func (c *recordCodec) decode(e store.Entry, v *Record) error {
 		case val.Type() == value.Decimal:
 			out[col.Name] = json.Number(strings.TrimSpace(string(text)))
 		case val.Type() == value.JSON:
-			dec := json.NewDecoder(strings.NewReader(val.Str()))
-			dec.UseNumber()
-			var x any
-			if err := dec.Decode(&x); err != nil {
+			x, err := decodeJSON(val.Str())
+			if err != nil {
 				return corrupt(fmt.Errorf("column %s: %w", col.Name, err))
 			}
 			out[col.Name] = x
@@ -99,6 +97,14 @@ func (c *recordCodec) decode(e store.Entry, v *Record) error {
 	}
 	*v = out
 	return nil
+}
+
+// decodeJSON is the value of a JSON column as a Record has it.
+func decodeJSON(text string) (x any, err error) {
+	dec := json.NewDecoder(strings.NewReader(text))
+	dec.UseNumber()
+	err = dec.Decode(&x)
+	return x, err
 }
 
 func (c *recordCodec) clone(v *Record) *Record {

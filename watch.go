@@ -3,6 +3,7 @@ package natsorm
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -64,6 +65,22 @@ type Watcher[T any] struct {
 	mu  sync.Mutex
 	err error
 }
+
+// Columns lets a Watch deliver an update only when one of these columns
+// differs. Creations and deletions are always delivered.
+func Columns(columns ...string) Query {
+	columns = slices.Clone(columns)
+	return queryFunc(func(s *querySpec) {
+		if len(columns) == 0 {
+			s.fail("Columns without columns")
+		}
+		s.columns = append(s.columns, columns...)
+	})
+}
+
+// WithCurrent lets a Watch begin with the records that are there, as Created
+// changes, followed by one CaughtUp.
+func WithCurrent() Query { return queryFunc(func(s *querySpec) { s.current = true }) }
 
 // watchBuffer is how many changes wait for a slow reader before the watch stops
 // reading the bucket, where later ones may overwrite each other.

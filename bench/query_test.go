@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
@@ -303,6 +304,7 @@ func BenchmarkGrowth(b *testing.B) {
 			m = define(b, db, 1_000_000)
 			b.StartTimer()
 			key2, index2 := timed(1_000_000)
+			b.ReportMetric(eachMemory(b, m, 1_000_000), "each-MB")
 			b.ReportMetric(0, "ns/op")
 			b.ReportMetric(float64(key2.Nanoseconds()), "key-ns")
 			b.ReportMetric(float64(index2.Nanoseconds()), "index-ns")
@@ -311,4 +313,27 @@ func BenchmarkGrowth(b *testing.B) {
 			return
 		}
 	}, "file")
+}
+
+// eachMemory is how much the heap grows, at most, while Each streams n records,
+// in MB. The server's part is in it, which lists 8 bytes for each record.
+func eachMemory(b *testing.B, m *natsorm.Model[person], n int) float64 {
+	live := func() uint64 {
+		runtime.GC()
+		var s runtime.MemStats
+		runtime.ReadMemStats(&s)
+		return s.HeapAlloc
+	}
+	before := live()
+	most, seen := before, 0
+	for _, err := range m.Each(context.Background()) {
+		check(b, err)
+		if seen++; seen%(n/20) == 0 {
+			most = max(most, live())
+		}
+	}
+	if seen != n {
+		b.Fatalf("%d of %d records", seen, n)
+	}
+	return float64(most-before) / 1e6
 }

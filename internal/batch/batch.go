@@ -7,17 +7,17 @@ package batch
 // with large ones, Bytes. Two are under way, so that one is answered while the
 // other's messages are read: that bounds memory.
 const (
-	First = 128
-	Few   = 16 // the first one's, when the reader needs few
-	Most  = 8192
-	Bytes = 4 << 20
+	First = 128     // messages, of the first request
+	Few   = 16      // messages, at least, of the first request of a reader who needs few
+	Most  = 8192    // messages
+	Bytes = 4 << 20 // in total, though never fewer than two messages
 )
 
 // Next is the size of the request after one of this size, when the messages so
 // far have this many bytes.
 func Next(size, messages, bytes int) int {
 	size = min(2*size, Most)
-	for size > 2 && messages > 0 && size*(bytes/messages) > Bytes {
+	for size > 2 && messages > 0 && bytes/messages > Bytes/size {
 		size /= 2
 	}
 	return size

@@ -7,7 +7,6 @@ import (
 	"math"
 	"math/big"
 	"slices"
-	"strconv"
 
 	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/errs"
@@ -70,6 +69,9 @@ func (m *Model) GroupBy(ctx context.Context, q plan.Query, columns []int, aggs [
 		}
 	}
 	fields := document.NewFields(m.Def, needed...)
+	if q.Limit < 0 && q.Offset == 0 && q.After == nil {
+		q.Order = nil // it does not matter
+	}
 	groups := map[string]*group{}
 	if len(columns) == 0 {
 		groups[""] = newGroup(nil, aggs)
@@ -206,11 +208,11 @@ func (t *total) result(f Function) (Result, error) {
 	}
 	switch {
 	case !t.decimal.IsNull():
-		sum, err := strconv.ParseFloat(t.decimal.Text(), 64)
-		if err != nil {
+		sum, ok := new(big.Rat).SetString(t.decimal.Text())
+		if !ok {
 			return r, errTooLarge
 		}
-		r.Float = sum / float64(n)
+		r.Float, _ = sum.Quo(sum, new(big.Rat).SetInt64(n)).Float64()
 	case t.integers.Sign() != 0:
 		r.Float, _ = new(big.Rat).SetFrac(&t.integers, big.NewInt(n)).Float64()
 	default:

@@ -10,6 +10,7 @@ import (
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/layout"
+	"github.com/natsorm/natsorm/internal/store"
 )
 
 // maxViolations bounds how many duplicates a failed build names.
@@ -23,7 +24,7 @@ func (m *Model) build(ctx context.Context) error {
 	pool := newPool(ctx, writers)
 	var mu sync.Mutex
 	var violations []string
-	for e, err := range m.store.Scan(pool.ctx, keys.Records(m.Def.Name), 0) {
+	for e, err := range m.store.Scan(pool.ctx, keys.Records(m.Def.Name), store.ScanOptions{}) {
 		if err != nil {
 			pool.fail(err)
 			break
@@ -66,8 +67,5 @@ func (m *Model) footprint(ctx context.Context, key string) (layout.Footprint, er
 		return layout.Footprint{}, err
 	}
 	f, err := m.Layout.Of(e.Value)
-	if err != nil {
-		err = &errs.CorruptError{Model: m.Def.Name, Key: key, Err: err}
-	}
-	return f, err
+	return f, m.corrupt(e, err)
 }

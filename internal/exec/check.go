@@ -67,7 +67,7 @@ type checker struct {
 }
 
 func (c *checker) readRecords(ctx context.Context) error {
-	for e, err := range c.m.store.Scan(ctx, keys.Records(c.m.Def.Name), 0) {
+	for e, err := range c.m.store.Scan(ctx, keys.Records(c.m.Def.Name), store.ScanOptions{}) {
 		if err != nil {
 			return err
 		}
@@ -96,7 +96,7 @@ func (c *checker) readRecords(ctx context.Context) error {
 }
 
 func (c *checker) readEntries(ctx context.Context) error {
-	for e, err := range c.m.store.Scan(ctx, keys.Entries(c.m.Def.Name), 0) {
+	for e, err := range c.m.store.Scan(ctx, keys.Entries(c.m.Def.Name), store.ScanOptions{}) {
 		if err != nil {
 			return err
 		}
@@ -114,7 +114,7 @@ func (c *checker) readEntries(ctx context.Context) error {
 }
 
 func (c *checker) readClaims(ctx context.Context) error {
-	for e, err := range c.m.store.Scan(ctx, keys.Claims(c.m.Def.Name), 0) {
+	for e, err := range c.m.store.Scan(ctx, keys.Claims(c.m.Def.Name), store.ScanOptions{}) {
 		if err != nil {
 			return err
 		}

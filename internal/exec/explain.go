@@ -2,6 +2,7 @@ package exec
 
 import (
 	"context"
+	"slices"
 
 	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/plan"
@@ -44,10 +45,8 @@ func (m *Model) Explain(ctx context.Context, q plan.Query) (plan.Plan, error) {
 	}
 	known := m.known.stats(m)
 	planned := plan.Make(m.Def, q, known)
-	if planned.Path != p.Path || q.Needs() > 0 || r.later != nil {
-		return planned, nil
-	}
-	if p.Path == plan.Scan {
+	same := planned.Path == p.Path && planned.Index.Name == p.Index.Name && len(planned.Lookups) == len(p.Lookups)
+	if !same || p.Path == plan.Scan || q.Needs() > 0 || r.later != nil {
 		return planned, nil
 	}
 	planned.Records = records
@@ -69,11 +68,11 @@ func (m *Model) sample(ctx context.Context, at []string) error {
 	}
 	if len(at) > 0 {
 		found, err := m.store.GetMany(ctx, at[:min(sample, len(at))])
-		m.known.sawEntries(found)
+		m.known.sawEntries(slices.DeleteFunc(found, func(e store.Entry) bool { return !e.Live() }))
 		return err
 	}
 	var some []store.Entry
-	for e, err := range m.store.Scan(ctx, keys.Records(m.Def.Name), sample) {
+	for e, err := range m.store.Scan(ctx, keys.Records(m.Def.Name), store.ScanOptions{Want: sample}) {
 		if err != nil {
 			return err
 		}

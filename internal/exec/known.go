@@ -2,6 +2,7 @@ package exec
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -22,7 +23,8 @@ const (
 	// forgotten.
 	maxNotable = 4096
 
-	// knownFor is how long counts are trusted.
+	// knownFor is how long the number of entries of a value is remembered, and
+	// how old the number of records may be where a plan depends on it.
 	knownFor = time.Minute
 
 	// Averages weigh the last observations most: each counts for one of so many.
@@ -48,7 +50,7 @@ type count struct {
 
 // kind is what lookups of one index and number of columns have in common.
 func kind(x schema.Index, columns int) string {
-	return x.Name + "." + string(rune('0'+columns))
+	return x.Name + "." + strconv.Itoa(columns)
 }
 
 // stats is what is known, for the planner.
@@ -63,7 +65,10 @@ func (k *knowledge) stats(m *Model) plan.Stats {
 				return c.n
 			}
 		}
-		return int(k.matches[kind(x, len(vals))] + 0.5)
+		if mean, ok := k.matches[kind(x, len(vals))]; ok {
+			return max(1, int(mean+0.5))
+		}
+		return 0
 	}}
 }
 
@@ -141,8 +146,8 @@ func (m *Model) countRecords(ctx context.Context) error {
 	if fresh {
 		return nil
 	}
-	const few = 1000 // in a shard: others may have a different number
-	shard := min(1, m.Def.Shards-1)
+	const few = 1000                // in a shard: others may have a different number
+	shard := min(1, m.Def.Shards-1) // the first one has the ids that are multiples
 	n, err := m.store.Size(ctx, keys.InShard(m.Def.Name, shard))
 	if err != nil {
 		return err
@@ -180,8 +185,8 @@ func (m *Model) attribute(lookups []plan.Lookup, entries []store.Entry) {
 			}
 		}
 	}
-	for i, l := range lookups {
-		m.known.sawMatches(m.Def.Name, l, counts[i])
+	for _, i := range at { // of equal lookups just one
+		m.known.sawMatches(m.Def.Name, lookups[i], counts[i])
 	}
 }
 

@@ -73,7 +73,7 @@ type Mutation func(cur store.Entry) ([]byte, error)
 // checked again when it has changed since it was found. The first error stops
 // it; records changed until then stay changed.
 func (m *Model) Modify(ctx context.Context, q plan.Query, mutate Mutation) (int, error) {
-	if p := plan.Make(m.Def, q, plan.Stats{}); p.Path == plan.Key && len(p.Keys) == 1 && q.Offset == 0 && q.After == nil {
+	if p := plan.Make(m.Def, q, plan.Stats{}); p.Path == plan.Key && len(p.Keys) == 1 && q.Offset == 0 {
 		// The key alone may say it, even of a record that can not be read.
 		return m.modify(ctx, p.Keys[0], nil, m.selects(p.Check(m.Def)), mutate)
 	}
@@ -134,7 +134,7 @@ func (m *Model) selects(filter *cond.Bound) func(store.Entry) (bool, error) {
 		}
 		vals, err := fields.Read(e.Value)
 		if err != nil {
-			return false, &errs.CorruptError{Model: m.Def.Name, Key: e.Key, Err: err}
+			return false, m.corrupt(e, err)
 		}
 		return filter.Match(vals), nil
 	}
@@ -147,7 +147,7 @@ func (m *Model) idOf(e store.Entry) (value.Value, error) {
 		err = errors.New("its primary key is not the one in its key")
 	}
 	if err != nil {
-		return value.Null, &errs.CorruptError{Model: m.Def.Name, Key: e.Key, Err: err}
+		return value.Null, m.corrupt(e, err)
 	}
 	return f.ID, nil
 }
@@ -156,7 +156,7 @@ func (m *Model) idOf(e store.Entry) (value.Value, error) {
 // then left in the indexes.
 func (m *Model) Truncate(ctx context.Context) error {
 	pool := newPool(ctx, writers)
-	for e, err := range m.store.Scan(pool.ctx, keys.Records(m.Def.Name), 0) {
+	for e, err := range m.store.Scan(pool.ctx, keys.Records(m.Def.Name), store.ScanOptions{}) {
 		if err != nil {
 			pool.fail(err)
 			break

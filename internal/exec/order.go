@@ -74,10 +74,7 @@ func sortColumns(order []plan.Sort) []int {
 // read, whose place is not known, come last.
 func ordered[V any](ctx context.Context, m *Model, q plan.Query, total *int, decode func(store.Entry) (V, error)) iter.Seq2[V, error] {
 	return func(yield func(V, error) bool) {
-		keep := -1
-		if q.Limit >= 0 {
-			keep = q.Offset + q.Limit
-		}
+		keep := q.Keeps()
 		top := &topmost{order: q.Order}
 		var faults []error
 		whole := q
@@ -130,7 +127,7 @@ func ordered[V any](ctx context.Context, m *Model, q plan.Query, total *int, dec
 // decoded streams what decode makes of entries, in their order, on several
 // cores when they are many.
 func decoded[V any](ctx context.Context, m *Model, entries []store.Entry, decode func(store.Entry) (V, error)) iter.Seq2[V, error] {
-	s := selection[V]{m: m, more: document.NewFields(m.Def), make: func(e store.Entry, _ document.Values) (V, error) { return decode(e) }}
+	s := selection[V]{m: m, more: document.NewFields(m.Def), build: func(e store.Entry, _ document.Values) (V, error) { return decode(e) }}
 	batches := func(yield func(batch, error) bool) {
 		for chunk := range slices.Chunk(entries, scanBatch) {
 			if !yield(batch{entries: chunk, inline: len(chunk) == len(entries)}, nil) {

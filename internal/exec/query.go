@@ -96,8 +96,8 @@ func Page[V any](ctx context.Context, m *Model, q plan.Query, decode func(store.
 		}
 		total++
 	}
-	for _, e := range chosen {
-		if err := keep(decode(e)); err != nil {
+	for v, err := range decoded(ctx, m, chosen, decode) {
+		if err := keep(v, err); err != nil {
 			return nil, 0, nil, err
 		}
 	}

@@ -85,17 +85,13 @@ func (m *Model) begin(ctx context.Context, p plan.Plan, careful bool) (r reach, 
 	if errors.Is(err, store.ErrTooMany) {
 		half := len(lookups) / 2
 		if careful && half == 0 {
-			n, err := m.store.Size(ctx, m.patterns(lookups)[0])
-			if err == nil && n <= plan.MaxMatches {
-				n = plan.MaxMatches + 1 // it has become less just now
-			}
-			m.known.sawMatches(m.Def.Name, lookups[0], n)
-			return reach{}, true, err
+			return reach{}, true, m.size(ctx, lookups[0])
 		}
 		groups = [][]plan.Lookup{lookups[:half], lookups[half:]}
 		if half == 0 {
-			lookups[0].Matches = plan.MaxMatches + 1
-			groups = [][]plan.Lookup{lookups}
+			large := lookups[0]
+			large.Matches = plan.MaxMatches + 1
+			groups = [][]plan.Lookup{{large}}
 		}
 		r.later = m.follow(ctx, groups, needs)
 		return r.distinct(), false, nil
@@ -126,6 +122,15 @@ func (m *Model) begin(ctx context.Context, p plan.Plan, careful bool) (r reach, 
 		r = r.distinct()
 	}
 	return r, surprise, nil
+}
+
+// size notes how many entries a lookup has that has too many for one request.
+func (m *Model) size(ctx context.Context, l plan.Lookup) error {
+	n, err := m.store.Size(ctx, m.patterns([]plan.Lookup{l})[0])
+	if err == nil {
+		m.known.sawMatches(m.Def.Name, l, max(n, plan.MaxMatches+1)) // it may be fewer by now
+	}
+	return err
 }
 
 // most is how many entries a lookup asks for, of which so many records are
@@ -186,7 +191,7 @@ func (m *Model) pointer(e store.Entry) (string, error) {
 	}
 	id, err := m.Layout.ReadOwner(e.Value)
 	if err != nil {
-		return "", &errs.CorruptError{Model: m.Def.Name, Key: e.Key, Err: err}
+		return "", m.corrupt(e, err)
 	}
 	return m.Layout.RecordKey(id), nil
 }
@@ -238,7 +243,7 @@ func (m *Model) entries(ctx context.Context, lookups []plan.Lookup, needs int) i
 			return
 		}
 		n := 0
-		for e, err := range m.store.Scan(ctx, m.patterns(lookups)[0], most(needs)) {
+		for e, err := range m.store.Scan(ctx, m.patterns(lookups)[0], store.ScanOptions{Want: most(needs)}) {
 			if !yield(e, err) || err != nil {
 				return
 			}
@@ -288,8 +293,8 @@ func (m *Model) collect(ctx context.Context, in plan.Access, careful bool) (map[
 		if careful && len(group) == 1 && group[0].Matches <= plan.MaxMatches {
 			found, _, err := m.store.Lookup(ctx, m.patterns(group), 0)
 			if errors.Is(err, store.ErrTooMany) {
-				if n, err := m.store.Size(ctx, m.patterns(group)[0]); err == nil {
-					m.known.sawMatches(m.Def.Name, group[0], max(n, plan.MaxMatches+1))
+				if e := m.size(ctx, group[0]); e != nil {
+					err = e
 				}
 			}
 			if err != nil {

@@ -22,10 +22,18 @@ const (
 	scanBatch  = 256 // records of a scan that a worker takes at a time
 )
 
+// How fast batches grow for a caller who may stop early, and for one who needs a
+// known number.
+const (
+	growFast = 8
+	growSlow = 2
+)
+
 // pace is how many records the batches have.
 type pace struct {
 	size, most, growth int
-	inline             bool // worked on before others are begun
+	inline             bool // the next one is worked on before others are begun
+	ahead              bool // others are begun after the first one
 }
 
 // newPace begins with all at once for a caller who needs all, with a few for
@@ -34,16 +42,16 @@ type pace struct {
 func newPace(needs int, all bool, most int) pace {
 	switch {
 	case needs > 0:
-		return pace{size: min(max(firstChunk, needs), most), most: most, growth: 2, inline: true}
+		return pace{size: min(max(firstChunk, needs), most), most: most, growth: growSlow, inline: true}
 	case !all:
-		return pace{size: firstChunk, most: most, growth: 8, inline: true}
+		return pace{size: firstChunk, most: most, growth: growFast, inline: true, ahead: true}
 	}
 	return pace{size: most, most: most, growth: 1}
 }
 
 // next is the pace after a batch.
 func (p *pace) next() {
-	if p.size == p.most || p.growth == 8 {
+	if p.size == p.most || p.ahead {
 		p.inline = false
 	}
 	p.size = min(p.size*p.growth, p.most)
@@ -83,6 +91,12 @@ func (m *Model) batches(ctx context.Context, p plan.Plan, r reach, all bool) ite
 		}
 		if r.later == nil {
 			return
+		}
+		if pace.inline && len(keys) > 0 { // they may be enough
+			if !yield(batch{keys: keys, inline: true}, nil) {
+				return
+			}
+			keys = nil
 		}
 		chunk := append(make([]string, 0, pace.size), keys...)
 		for key, err := range r.later {
@@ -126,7 +140,7 @@ func (m *Model) scanned(ctx context.Context, p plan.Plan, all bool) iter.Seq2[ba
 		pace := newPace(p.Needs(), all, scanBatch)
 		chunk := make([]store.Entry, 0, pace.size)
 		n := 0
-		for e, err := range m.store.Scan(ctx, keys.Records(m.Def.Name), most(p.Needs())) {
+		for e, err := range m.store.Scan(ctx, keys.Records(m.Def.Name), store.ScanOptions{Want: most(p.Needs()), Counted: true}) {
 			if err != nil {
 				if len(chunk) == 0 || yield(batch{entries: chunk}, nil) {
 					yield(batch{}, err)
@@ -155,12 +169,12 @@ type row[V any] struct {
 	err error
 }
 
-// rows streams what make makes of the records that a query selects, in no
+// rows streams what build makes of the records that a query selects, in no
 // particular order, with a worker for each core. Documents are decoded as far
 // as the filter needs them, and those that it lets pass as far as more names
 // columns. A record that can not be read comes as a *CorruptError, after which
 // the stream goes on; every other error ends it.
-func rows[V any](ctx context.Context, m *Model, q plan.Query, all bool, more []int, make func(store.Entry, document.Values) (V, error)) iter.Seq2[V, error] {
+func rows[V any](ctx context.Context, m *Model, q plan.Query, all bool, more []int, build func(store.Entry, document.Values) (V, error)) iter.Seq2[V, error] {
 	return func(yield func(V, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
@@ -170,7 +184,7 @@ func rows[V any](ctx context.Context, m *Model, q plan.Query, all bool, more []i
 			yield(none, err)
 			return
 		}
-		s := selection[V]{m: m, filter: p.Check(m.Def), more: document.NewFields(m.Def, more...), make: make}
+		s := selection[V]{m: m, filter: p.Check(m.Def), more: document.NewFields(m.Def, more...), build: build}
 		if s.filter != nil {
 			s.first = document.NewFields(m.Def, s.filter.Columns(nil)...)
 		}
@@ -185,10 +199,10 @@ func rows[V any](ctx context.Context, m *Model, q plan.Query, all bool, more []i
 // work runs batches on several goroutines and delivers their rows in order. In
 // the end it cancels what is under way, and waits for it.
 func work[V any](ctx context.Context, cancel context.CancelFunc, batches iter.Seq2[batch, error], workers int, run func(context.Context, batch) []row[V], yield func(V, error) bool) {
-	var under []chan []row[V] // batches under way
+	var inFlight []chan []row[V]
 	defer func() {
 		cancel()
-		for _, c := range under {
+		for _, c := range inFlight {
 			<-c
 		}
 	}()
@@ -201,8 +215,8 @@ func work[V any](ctx context.Context, cancel context.CancelFunc, batches iter.Se
 		return true
 	}
 	next := func() bool {
-		rows := <-under[0]
-		under = under[1:]
+		rows := <-inFlight[0]
+		inFlight = inFlight[1:]
 		return deliver(rows)
 	}
 	for b, err := range batches {
@@ -210,21 +224,21 @@ func work[V any](ctx context.Context, cancel context.CancelFunc, batches iter.Se
 		case err != nil:
 			c := make(chan []row[V], 1)
 			c <- []row[V]{{err: err}}
-			under = append(under, c)
-		case b.inline && len(under) == 0:
+			inFlight = append(inFlight, c)
+		case b.inline && len(inFlight) == 0:
 			if !deliver(run(ctx, b)) {
 				return
 			}
 		default:
 			c := make(chan []row[V], 1)
-			under = append(under, c)
+			inFlight = append(inFlight, c)
 			go func() { c <- run(ctx, b) }()
 		}
-		if len(under) > workers && !next() {
+		if len(inFlight) >= workers && !next() {
 			return
 		}
 	}
-	for len(under) > 0 {
+	for len(inFlight) > 0 {
 		if !next() {
 			return
 		}
@@ -236,7 +250,7 @@ type selection[V any] struct {
 	m           *Model
 	filter      *cond.Bound
 	first, more *document.Fields
-	make        func(store.Entry, document.Values) (V, error)
+	build       func(store.Entry, document.Values) (V, error)
 }
 
 // run makes rows of what passes the filter in a batch. Records that are still
@@ -304,6 +318,6 @@ func (s *selection[V]) row(e store.Entry, scratch []value.Value) (r row[V], ok b
 		r.err = s.m.corrupt(e, err)
 		return r, true
 	}
-	r.v, r.err = s.make(e, vals)
+	r.v, r.err = s.build(e, vals)
 	return r, true
 }

@@ -42,7 +42,7 @@ func (pl *planner) best(b *cond.Bound) Access {
 		if part.Op != cond.Or {
 			continue
 		}
-		if u, ok := pl.union(part); ok && (best.Path == Scan || u.Path == Nothing || pl.cost(u).Time < pl.cost(best).Time) {
+		if u, found := pl.union(part); found && (best.Path == Scan || u.Path == Nothing || pl.cost(u).Time < pl.cost(best).Time) {
 			best = u
 		}
 	}
@@ -118,9 +118,9 @@ func conjuncts(b *cond.Bound) []*cond.Bound {
 // takes a scan, or all of them too many lookups.
 func (pl *planner) union(or *cond.Bound) (u Access, ok bool) {
 	for _, k := range or.Kids {
-		branch, ok := pl.branch(k)
+		branch, found := pl.branch(k)
 		switch {
-		case !ok:
+		case !found:
 			return u, false
 		case branch.Path == Nothing:
 			continue
@@ -287,7 +287,10 @@ func (pl *planner) combinations(x schema.Index, eq map[int][]value.Value) [][]va
 			out = [][]value.Value{nil}
 		}
 		if len(out)*len(vals) > maxLookups {
-			return nil
+			if i == 0 {
+				return nil
+			}
+			break // the columns before it are enough to look up
 		}
 		next := make([][]value.Value, 0, len(out)*len(vals))
 		for _, head := range out {
@@ -315,19 +318,10 @@ func distinct(vals []value.Value) []value.Value {
 		return vals
 	}
 	out := make([]value.Value, 0, len(vals))
-	seen := map[string]struct{}{}
-	ints := make(map[int64]struct{}, len(vals)) // most keys are, and they have no text to hash
+	seen := make(map[value.Value]struct{}, len(vals))
 	for _, v := range vals {
-		if v.Type() == value.Int {
-			if _, ok := ints[v.Int()]; !ok {
-				ints[v.Int()] = struct{}{}
-				out = append(out, v)
-			}
-			continue
-		}
-		key := string(v.Type()) + v.Text()
-		if _, ok := seen[key]; !ok {
-			seen[key] = struct{}{}
+		if _, ok := seen[v]; !ok {
+			seen[v] = struct{}{}
 			out = append(out, v)
 		}
 	}

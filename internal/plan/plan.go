@@ -43,16 +43,29 @@ type Sort struct {
 // Where is the query for every record of which filter is true.
 func Where(filter *cond.Bound) Query { return Query{Filter: filter, Limit: -1} }
 
+// maxNeeds is from when on a limit is as good as none.
+const maxNeeds = 1 << 28
+
 // Needs is how many records are enough: limit and offset, where no order makes
 // all of them necessary. 0 is all.
 func (q Query) Needs() int {
-	if q.Limit < 0 || len(q.Order) > 0 {
+	if len(q.Order) > 0 {
 		return 0
+	}
+	return max(0, q.Keeps())
+}
+
+// Keeps is how many records a page needs to be cut from: limit and offset;
+// negative is all.
+func (q Query) Keeps() int {
+	if q.Limit < 0 || q.Limit > maxNeeds || q.Offset > maxNeeds {
+		return -1
 	}
 	return q.Offset + q.Limit
 }
 
-// Path is how records are reached.
+// Path is how records are reached. Of paths that cost the same, the later one
+// here is preferred.
 type Path int
 
 const (
@@ -119,10 +132,11 @@ func (p *Plan) OneRequest() bool { return p.Path == Scan && p.Cost.Requests == 1
 // nothing. The key of a record says what its primary key is; an index entry
 // does not say what its record holds now.
 func (p *Plan) Check(def *schema.Definition) *cond.Bound {
-	if f := p.Filter; p.Path == Key && (f.Op == cond.Eq || f.Op == cond.In) && f.Column == def.PrimaryKey() {
+	f := p.Filter
+	if f == nil || f.All() || p.Path == Key && (f.Op == cond.Eq || f.Op == cond.In) && f.Column == def.PrimaryKey() {
 		return nil
 	}
-	return p.Filter
+	return f
 }
 
 // Estimate is the cost of a plan once it is known how many entries and records

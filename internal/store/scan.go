@@ -28,9 +28,12 @@ const tailBatch = 1000
 // follows the last message delivered is then read by direct gets. Each of them
 // is isolated from writes, so the one that says that no more follows has seen,
 // at one instant, every key that was not delivered before.
-func (s *JetStream) Scan(ctx context.Context, pattern string, want int) iter.Seq2[Entry, error] {
+func (s *JetStream) Scan(ctx context.Context, pattern string, opts ScanOptions) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		sc := scan{s: s, pattern: pattern, want: want, yield: yield, markers: map[string]uint64{}}
+		sc := scan{s: s, pattern: pattern, want: opts.Want, yield: yield}
+		if opts.Counted && s.tallied() {
+			sc.markers = map[string]uint64{}
+		}
 		start, err := s.lastRevision(ctx)
 		if err != nil {
 			yield(Entry{}, fmt.Errorf("natsorm: scan %q: %w", pattern, err))
@@ -51,7 +54,7 @@ func (s *JetStream) Scan(ctx context.Context, pattern string, want int) iter.Seq
 			}
 			if err != nil {
 				yield(Entry{}, fmt.Errorf("natsorm: scan %q: %w", pattern, err))
-			} else if s.tallied() && sc.markers != nil {
+			} else if sc.markers != nil {
 				s.tallies.put(pattern, tally{created: s.created, upTo: sc.last, markers: sc.markers})
 			}
 			return
@@ -77,8 +80,8 @@ func (sc *scan) run(ctx context.Context) error {
 		return err
 	}
 	defer c.close()
-	if c.pending == 0 {
-		return nil
+	if c.pending == 0 { // by its own count
+		return sc.tail(ctx)
 	}
 	for {
 		m, d, err := c.next(ctx)

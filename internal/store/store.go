@@ -26,15 +26,16 @@ type Store interface {
 	// GetMany is Get of many keys, in their order.
 	GetMany(ctx context.Context, keys []string) ([]Entry, error)
 
-	// GetEach is GetMany for who works on entries as they come: each is called
-	// with the position of a key and its entry, not at the same time, in no
-	// particular order, and more than once when a reply was lost. Absent keys
-	// may be left out.
+	// GetEach is GetMany for callers that work on entries as they come: each is
+	// called with the position of a key and its entry, not at the same time, in
+	// no particular order, and more than once when a reply was lost or the answer
+	// came in several parts. Absent keys may be left out.
 	GetEach(ctx context.Context, keys []string, each func(i int, e Entry)) error
 
-	// Lookup is the live entries under the patterns, from one request; with
-	// most, no more than that many, and how many keys were left out. ErrTooMany
-	// when the patterns match more than the server answers for, 1024 keys.
+	// Lookup is the live entries under the patterns, from one request, or a few
+	// when the patterns do not fit into one; with most, about that many, and how
+	// many keys were left out. ErrTooMany when a request's patterns match more
+	// than the server answers for, 1024 keys.
 	Lookup(ctx context.Context, patterns []string, most int) (found []Entry, rest int, err error)
 
 	// Match streams every live entry under the patterns, in no particular
@@ -43,16 +44,15 @@ type Store interface {
 
 	// Scan streams every live entry under a pattern. A key that is live from
 	// before the scan until after it is seen exactly once; one that comes, goes
-	// or changes meanwhile, at most once. Breaking off frees everything. A reader
-	// who expects to need only the first ones says how many with want, so that
-	// the server sends few more; 0 is all.
-	Scan(ctx context.Context, pattern string, want int) iter.Seq2[Entry, error]
+	// or changes meanwhile, at most once. Breaking off frees everything.
+	Scan(ctx context.Context, pattern string, opts ScanOptions) iter.Seq2[Entry, error]
 
 	// Count is how many live entries Scan would deliver.
 	Count(ctx context.Context, pattern string) (int, error)
 
-	// Size is the number of keys under a pattern, delete markers included. It
-	// costs two requests, and the server less than a tenth of a scan.
+	// Size is about the number of keys under a pattern, delete markers included:
+	// while some are written, it may miss those. It costs two requests, and the
+	// server less than a tenth of a scan.
 	Size(ctx context.Context, pattern string) (int, error)
 
 	// Feed follows the keys under a pattern; see Feed.
@@ -67,6 +67,13 @@ type Store interface {
 
 	// MaxValue is the largest value that can be written, in bytes.
 	MaxValue() int
+}
+
+// ScanOptions is what the reader of a scan knows, to make it and later calls
+// cheaper.
+type ScanOptions struct {
+	Want    int  // entries that will be enough, so that the server sends few more; 0 for all
+	Counted bool // the pattern is one that Count is asked for
 }
 
 // Entry is the last message of a key.

@@ -92,11 +92,11 @@ func (f *Store) Lookup(ctx context.Context, patterns []string, most int) ([]stor
 	return f.Store.Lookup(ctx, patterns, most)
 }
 
-func (f *Store) Scan(ctx context.Context, pattern string, want int) iter.Seq2[store.Entry, error] {
+func (f *Store) Scan(ctx context.Context, pattern string, opts store.ScanOptions) iter.Seq2[store.Entry, error] {
 	if f.Crashed() {
 		return func(yield func(store.Entry, error) bool) { yield(store.Entry{}, ErrCrashed) }
 	}
-	return f.Store.Scan(ctx, pattern, want)
+	return f.Store.Scan(ctx, pattern, opts)
 }
 
 func (f *Store) Count(ctx context.Context, pattern string) (int, error) {

@@ -1,0 +1,148 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// after reads the messages under a pattern that follow a revision, at most n.
+// more is true when others may follow these. With direct get it is one isolated
+// request; without, one message at a time, from the leader. Only the leader of a
+// replicated bucket knows that nothing follows: it is asked in the end.
+func (s *JetStream) after(ctx context.Context, pattern string, revision uint64, n int) (found []Entry, more bool, err error) {
+	if s.direct {
+		found, more, err = s.afterDirect(ctx, pattern, revision, n)
+		if err != nil || len(found) > 0 {
+			return found, more || s.replicated, err
+		}
+		if !s.replicated {
+			return nil, false, nil
+		}
+	}
+	e, err := s.fromLeader(ctx, map[string]any{"seq": revision + 1, "next_by_subj": s.prefix + pattern})
+	if err != nil || e.Revision == 0 {
+		return nil, false, err
+	}
+	return []Entry{e}, true, nil
+}
+
+type nextRequest struct {
+	Seq     uint64 `json:"seq"`
+	Pattern string `json:"next_by_subj"`
+	Batch   int    `json:"batch,omitzero"`
+}
+
+// follows reports whether there is a message under a pattern after a revision,
+// in one isolated request.
+func (s *JetStream) follows(ctx context.Context, pattern string, revision uint64) (bool, error) {
+	body, err := json.Marshal(nextRequest{Seq: revision + 1, Pattern: s.prefix + pattern})
+	if err != nil {
+		return false, err
+	}
+	m, err := s.req.one(ctx, "$JS.API.DIRECT.GET."+s.stream, body)
+	if err != nil {
+		return false, fmt.Errorf("natsorm: get what follows revision %d: %w", revision, err)
+	}
+	switch status := m.Header.Get("Status"); status {
+	case "":
+		return true, nil
+	case "404":
+		return false, nil
+	default:
+		return false, fmt.Errorf("natsorm: get what follows revision %d: server answered %s %s", revision, status, m.Header.Get("Description"))
+	}
+}
+
+// lastRevision is a revision that every message that is there before the call
+// is up to, or 0 when that is not cheaply known.
+func (s *JetStream) lastRevision(ctx context.Context) (uint64, error) {
+	if !s.direct || s.replicated {
+		return 0, nil
+	}
+	m, err := s.req.one(ctx, "$JS.API.DIRECT.GET."+s.stream, []byte(`{"last_by_subj":">"}`))
+	if err != nil {
+		return 0, fmt.Errorf("natsorm: get the last revision: %w", err)
+	}
+	switch status := m.Header.Get("Status"); status {
+	case "":
+		return strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64)
+	case "404": // the last message is gone
+		return 0, nil
+	default:
+		return 0, fmt.Errorf("natsorm: get the last revision: server answered %s %s", status, m.Header.Get("Description"))
+	}
+}
+
+func (s *JetStream) afterDirect(ctx context.Context, pattern string, revision uint64, n int) (found []Entry, more bool, err error) {
+	// For a batch the server first counts what is pending, which takes as long
+	// as the pattern has keys; most often nothing follows, and no count is needed.
+	if more, err := s.follows(ctx, pattern, revision); err != nil || !more {
+		return nil, false, err
+	}
+	found, rest, err := s.next(ctx, nextRequest{Seq: revision + 1, Pattern: s.prefix + pattern, Batch: n})
+	if err != nil {
+		return nil, false, fmt.Errorf("natsorm: get what follows revision %d: %w", revision, err)
+	}
+	return found, len(found) > 0 && rest > 0, nil
+}
+
+// next reads a batch of messages, and says how many follow them, all isolated
+// from writes.
+func (s *JetStream) next(ctx context.Context, req nextRequest) (found []Entry, rest int, err error) {
+	body, err := json.Marshal(req)
+	if err != nil {
+		return nil, 0, err
+	}
+	msgs, err := s.req.many(ctx, "$JS.API.DIRECT.GET."+s.stream, body, func(m *nats.Msg) bool {
+		return m.Header.Get("Status") != ""
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	end, msgs := msgs[len(msgs)-1].Header, msgs[:len(msgs)-1]
+	switch end.Get("Status") {
+	case "204":
+	case "404":
+		return nil, 0, nil
+	default:
+		return nil, 0, fmt.Errorf("server answered %s %s", end.Get("Status"), end.Get("Description"))
+	}
+	usageOf(ctx).got(msgs...)
+	for _, m := range msgs {
+		e, err := s.entry(m)
+		if err != nil {
+			return nil, 0, err
+		}
+		found = append(found, e)
+	}
+	rest, _ = strconv.Atoi(end.Get("Nats-Num-Pending"))
+	return found, rest, nil
+}
+
+// streamState is when the stream was made, and its last revision.
+func (s *JetStream) streamState(ctx context.Context) (created time.Time, last uint64, err error) {
+	m, err := s.req.one(ctx, "$JS.API.STREAM.INFO."+s.stream, nil)
+	if err != nil {
+		return created, 0, fmt.Errorf("natsorm: get the state of %s: %w", s.stream, err)
+	}
+	var resp struct {
+		Created time.Time `json:"created"`
+		State   struct {
+			Last uint64 `json:"last_seq"`
+		} `json:"state"`
+		Error *jetstream.APIError `json:"error"`
+	}
+	if err := json.Unmarshal(m.Data, &resp); err != nil {
+		return created, 0, fmt.Errorf("natsorm: get the state of %s: %w", s.stream, err)
+	}
+	if resp.Error != nil {
+		return created, 0, fmt.Errorf("natsorm: get the state of %s: %w", s.stream, resp.Error)
+	}
+	return resp.Created, resp.State.Last, nil
+}
