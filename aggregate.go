@@ -15,10 +15,9 @@ import (
 )
 
 // Sum adds up a number column of the records that the queries select; nulls count
-// for nothing, and the sum of no values is 0. Integers and decimals are added
-// exactly, and rounded once, to the nearest float64; floats with the error of
-// each addition carried along. ErrInvalid for a column that holds no numbers, or
-// a sum beyond a float64. ErrCorrupt for a record in which the column, or one of
+// for nothing, and the sum of no values is 0. They are added exactly, and the sum
+// is rounded once, to the nearest float64. ErrInvalid for a column that holds no
+// numbers, a sum beyond a float64, or one of decimals of more than 10,000 digits. ErrCorrupt for a record in which the column, or one of
 // a condition, can not be read.
 func (m *Model[T]) Sum(ctx context.Context, column string, q ...Query) (float64, error) {
 	r, err := m.total(ctx, exec.Sum, column, q)

@@ -113,7 +113,12 @@ func combine(op cond.Op, conditions []Condition) Condition {
 		if _, bad := c.(badCondition); bad {
 			return c
 		}
-		n.Kids = append(n.Kids, c.node())
+		kid := c.node()
+		n.Kids = append(n.Kids, kid)
+		n.Depth = max(n.Depth, kid.Depth+1)
+	}
+	if n.Depth > cond.MaxDepth {
+		return badCondition{fmt.Errorf("%w: conditions are nested more than %d deep", ErrInvalid, cond.MaxDepth)}
 	}
 	return condition(n)
 }

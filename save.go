@@ -46,7 +46,7 @@ func (m *Model[T]) save(ctx context.Context, v *T, upsert bool) (created bool, e
 		return false, err
 	}
 	version := m.codec.version(v)
-	if version == partial && !upsert {
+	if version == partial {
 		return false, fmt.Errorf("%w was read with Select and is not whole; read all of it, or use Update", m.describe(ErrConflict, id.Text()))
 	}
 	var w *T // v as it is written

@@ -7,8 +7,7 @@ package batch
 // with large ones, Bytes. Two are under way, so that one is answered while the
 // other's messages are read: that bounds memory.
 const (
-	First = 128     // messages, of the first request
-	Few   = 16      // messages, at least, of the first request of a reader who needs few
+	First = 16      // messages, at least, of the first request: they may be large
 	Most  = 8192    // messages
 	Bytes = 4 << 20 // in total, though never fewer than two messages
 )

@@ -55,7 +55,11 @@ type Node struct {
 	Values []any  // of a comparison
 	Kids   []Node // of And, Or, Not
 	Path   string // where in its JSON it stands, for messages
+	Depth  int    // of the combinations in it
 }
+
+// MaxDepth bounds how deeply conditions are nested.
+const MaxDepth = 1000
 
 // FromMap is the conjunction of equalities that a map of column to value says.
 // A slice means any of its values, except for a []byte.

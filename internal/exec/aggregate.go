@@ -138,19 +138,27 @@ type group struct {
 }
 
 func newGroup(by []value.Value, aggs []Aggregate) *group {
-	return &group{by: by, totals: make([]total, len(aggs))}
+	g := &group{by: by, totals: make([]total, len(aggs))}
+	for i := range g.totals {
+		g.totals[i].float.SetPrec(floatPrecision)
+	}
+	return g
 }
 
-// total adds up the values of one column. Integers and decimals are summed
-// exactly, floats with the error of each addition carried along.
+// floatPrecision is enough bits for every sum of float64s to be exact: from the
+// smallest, 2^-1074, to 2^1024, and 64 for their number.
+const floatPrecision = 1074 + 1024 + 64
+
+// total adds up the values of one column, exactly.
 type total struct {
 	count    int
 	extreme  value.Value
 	integers big.Int
-	term     big.Int
 	decimal  value.Value
-	float    float64
-	carry    float64
+	float    big.Float // of floatPrecision
+
+	term      big.Int
+	floatTerm big.Float
 }
 
 func (t *total) add(f Function, v value.Value) error {
@@ -181,14 +189,7 @@ func (t *total) add(f Function, v value.Value) error {
 			return fmt.Errorf("%w: %w", errs.ErrInvalid, err)
 		}
 	default:
-		x := v.Float()
-		sum := t.float + x
-		if math.Abs(t.float) >= math.Abs(x) {
-			t.carry += t.float - sum + x
-		} else {
-			t.carry += x - sum + t.float
-		}
-		t.float = sum
+		t.float.Add(&t.float, t.floatTerm.SetFloat64(v.Float()))
 	}
 	return nil
 }
@@ -216,7 +217,11 @@ func (t *total) result(f Function) (Result, error) {
 	case t.integers.Sign() != 0:
 		r.Float, _ = new(big.Rat).SetFrac(&t.integers, big.NewInt(n)).Float64()
 	default:
-		r.Float = (t.float + t.carry) / float64(n)
+		sum := &t.float
+		if n != 1 {
+			sum = new(big.Float).SetPrec(floatPrecision).Quo(sum, new(big.Float).SetInt64(n))
+		}
+		r.Float, _ = sum.Float64()
 	}
 	if math.IsInf(r.Float, 0) || math.IsNaN(r.Float) {
 		return r, errTooLarge

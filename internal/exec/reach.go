@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 	"sync"
 
 	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/store"
 )
@@ -77,11 +79,15 @@ func (m *Model) begin(ctx context.Context, p plan.Plan, careful bool) (r reach, 
 			r.keys = append(r.keys, m.Layout.RecordKey(id))
 		}
 	}
-	if len(groups) != 1 || len(lookups) == 1 && lookups[0].Matches > plan.MaxMatches {
+	if len(groups) == 0 { // a union of primary keys
+		return r.distinct(), false, nil
+	}
+	patterns := m.patterns(lookups)
+	if len(groups) != 1 || len(lookups) == 1 && lookups[0].Matches > plan.MaxMatches || patternBytes(patterns) > maxPatterns {
 		r.later = m.follow(ctx, groups, needs)
 		return r.distinct(), false, nil
 	}
-	entries, rest, err := m.store.Lookup(ctx, m.patterns(lookups), most(needs))
+	entries, rest, err := m.store.Lookup(ctx, patterns, most(needs))
 	if errors.Is(err, store.ErrTooMany) {
 		half := len(lookups) / 2
 		if careful && half == 0 {
@@ -197,26 +203,83 @@ func (m *Model) pointer(e store.Entry) (string, error) {
 }
 
 // follow streams the record keys that groups of lookups lead to.
+//
+// Several lookups may take several requests, and a record may move meanwhile
+// from one that is still to be read to one that has been. So in the end what was
+// written since the beginning is looked at, as of one instant: a record that
+// fulfils one of the lookups then has an entry that was there all the while, and
+// has been read, or one that was written since.
 func (m *Model) follow(ctx context.Context, groups [][]plan.Lookup, needs int) iter.Seq2[string, error] {
+	several := len(groups) > 1 || len(groups[0]) > 1
 	return func(yield func(string, error) bool) {
+		var start uint64
+		if several {
+			var err error
+			if start, err = m.store.Revision(ctx); err != nil {
+				yield("", err)
+				return
+			}
+		}
+		deliver := func(e store.Entry, err error) bool {
+			key := ""
+			if err == nil {
+				key, err = m.pointer(e)
+			}
+			return yield(key, err) && (err == nil || errors.Is(err, errs.ErrCorrupt))
+		}
 		for _, group := range groups {
 			for e, err := range m.entries(ctx, group, needs) {
-				key := ""
-				if err == nil {
-					key, err = m.pointer(e)
-				}
-				if !yield(key, err) || err != nil && !errors.Is(err, errs.ErrCorrupt) {
+				if !deliver(e, err) {
 					return
 				}
 			}
 		}
+		if !several {
+			return
+		}
+		written, err := m.store.Since(ctx, keys.All(m.Def.Name), start)
+		if err != nil {
+			yield("", err)
+			return
+		}
+		belongs := m.belongs(slices.Concat(groups...))
+		for _, e := range written {
+			if belongs(e.Key) && !deliver(e, nil) {
+				return
+			}
+		}
+	}
+}
+
+// belongs tells the entries and claims that lookups ask for from other keys.
+func (m *Model) belongs(lookups []plan.Lookup) func(key string) bool {
+	claims, prefixes, depths := map[string]bool{}, map[string]bool{}, map[int]bool{}
+	for _, l := range lookups {
+		if l.Index.Unique {
+			claims[m.Layout.ClaimKey(l.Index, l.Values)] = true
+			continue
+		}
+		prefixes[keys.Lookup(m.Def.Name, l.Index.Name, l.Values)] = true
+		depths[3+len(l.Values)] = true
+	}
+	return func(key string) bool {
+		if claims[key] {
+			return true
+		}
+		for depth := range depths {
+			if prefixes[prefix(key, depth)] {
+				return true
+			}
+		}
+		return false
 	}
 }
 
 // entries streams the entries and claims of lookups, however many they are.
 func (m *Model) entries(ctx context.Context, lookups []plan.Lookup, needs int) iter.Seq2[store.Entry, error] {
 	return func(yield func(store.Entry, error) bool) {
-		if len(lookups) > 1 || lookups[0].Matches <= plan.MaxMatches {
+		half := len(lookups) / 2
+		if half > 0 && patternBytes(m.patterns(lookups)) <= maxPatterns || half == 0 && lookups[0].Matches <= plan.MaxMatches {
 			found, _, err := m.store.Lookup(ctx, m.patterns(lookups), 0)
 			if err == nil {
 				m.attribute(lookups, found)
@@ -232,7 +295,7 @@ func (m *Model) entries(ctx context.Context, lookups []plan.Lookup, needs int) i
 				return
 			}
 		}
-		if half := len(lookups) / 2; half > 0 {
+		if half > 0 {
 			for _, part := range [][]plan.Lookup{lookups[:half], lookups[half:]} {
 				for e, err := range m.entries(ctx, part, needs) {
 					if !yield(e, err) || err != nil {
@@ -289,29 +352,52 @@ func (m *Model) intersect(ctx context.Context, p plan.Plan, careful bool) (r rea
 // ErrTooMany when they are many more than was expected, and careful.
 func (m *Model) collect(ctx context.Context, in plan.Access, careful bool) (map[string]bool, error) {
 	out := make(map[string]bool, in.Entries)
-	for _, group := range plan.Groups(in.Lookups) {
-		if careful && len(group) == 1 && group[0].Matches <= plan.MaxMatches {
-			found, _, err := m.store.Lookup(ctx, m.patterns(group), 0)
-			if errors.Is(err, store.ErrTooMany) {
-				if e := m.size(ctx, group[0]); e != nil {
-					err = e
-				}
+	groups := plan.Groups(in.Lookups)
+	if only := in.Lookups[0]; careful && len(in.Lookups) == 1 && only.Matches <= plan.MaxMatches {
+		found, _, err := m.store.Lookup(ctx, m.patterns(in.Lookups), 0)
+		if errors.Is(err, store.ErrTooMany) {
+			if e := m.size(ctx, only); e != nil {
+				err = e
 			}
-			if err != nil {
-				return nil, err
-			}
-			m.attribute(group, found)
+		}
+		if err != nil {
+			return nil, err
+		}
+		m.attribute(in.Lookups, found)
+		for _, e := range found {
+			out[m.Layout.RecordOfEntry(e.Key)] = true
+		}
+		return out, nil
+	}
+	if len(groups) == 1 { // one request, if it is enough
+		found, _, err := m.store.Lookup(ctx, m.patterns(in.Lookups), 0)
+		if err == nil {
+			m.attribute(in.Lookups, found)
 			for _, e := range found {
 				out[m.Layout.RecordOfEntry(e.Key)] = true
 			}
-			continue
+			return out, nil
 		}
-		for e, err := range m.entries(ctx, group, 0) {
-			if err != nil {
-				return nil, err
-			}
-			out[m.Layout.RecordOfEntry(e.Key)] = true
+		if !errors.Is(err, store.ErrTooMany) {
+			return nil, err
 		}
 	}
+	for key, err := range m.follow(ctx, groups, 0) {
+		if err != nil {
+			return nil, err
+		}
+		out[key] = true
+	}
 	return out, nil
+}
+
+// maxPatterns bounds the bytes of the patterns that one request asks for, so
+// that it is one.
+const maxPatterns = 256 << 10
+
+func patternBytes(patterns []string) (n int) {
+	for _, p := range patterns {
+		n += len(p)
+	}
+	return n
 }

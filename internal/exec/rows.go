@@ -16,7 +16,7 @@ import (
 )
 
 // Records on the way to a caller that may stop early are read a few at first,
-// then more at a time. One that needs all of them gets plan.FetchChunk at once.
+// then more at a time. One that needs all of them gets as many as a request takes.
 const (
 	firstChunk = 16
 	scanBatch  = 256 // records of a scan that a worker takes at a time
@@ -79,7 +79,7 @@ func (m *Model) batches(ctx context.Context, p plan.Plan, r reach, all bool) ite
 				return
 			}
 		}
-		pace := newPace(p.Needs(), all, plan.FetchChunk)
+		pace := newPace(p.Needs(), all, m.known.stats(m).FetchChunk())
 		keys := r.keys
 		for r.later == nil && len(keys) > 0 || len(keys) >= pace.size {
 			n := min(pace.size, len(keys))

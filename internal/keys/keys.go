@@ -178,6 +178,9 @@ func under(model, kind, index string, values []value.Value) string {
 // Entries matches every entry of every index of a model.
 func Entries(model string) string { return model + "." + indexToken + ".>" }
 
+// All matches every key of a model.
+func All(model string) string { return model + ".>" }
+
 // Claims matches every claim of a model.
 func Claims(model string) string { return model + "." + uniqueToken + ".>" }
 

@@ -14,6 +14,10 @@ type planner struct {
 	def   *schema.Definition
 	known Stats
 	needs int // records that are enough; 0 is all
+
+	// share is the part of the model's records that the condition selects at the
+	// most, as far as its indexes tell; 0 when they do not.
+	share float64
 }
 
 // enough is how many of n records are read, when the first ones that pass the
@@ -29,7 +33,11 @@ func (pl *planner) scan() Access {
 	if pl.small() {
 		return Access{Path: Scan, Records: pl.known.Records}
 	}
-	return Access{Path: Scan, Records: pl.enough(pl.known.records())}
+	records := pl.known.records()
+	if pl.needs > 0 && pl.share > 0 {
+		return Access{Path: Scan, Records: int(min(float64(records), float64(pl.needs)/pl.share))}
+	}
+	return Access{Path: Scan, Records: pl.enough(records)}
 }
 
 // best is the cheapest access to the records of which b is true.
@@ -58,6 +66,13 @@ func (pl *planner) indexed(b *cond.Bound) Access {
 	singles := pl.singles(b)
 	if len(singles) == 0 {
 		return pl.scan()
+	}
+	if pl.known.Records > 0 {
+		for _, a := range singles {
+			if share := float64(a.Entries) / float64(pl.known.Records); a.Path == Index && (pl.share == 0 || share < pl.share) {
+				pl.share = min(share, 0.5)
+			}
+		}
 	}
 	best := singles[0]
 	for _, a := range singles[1:] {
@@ -256,7 +271,14 @@ func (pl *planner) equalities(b *cond.Bound) map[int][]value.Value {
 		}
 		vals = distinct(vals)
 		if have, ok := out[c.Column]; ok {
-			vals = slices.DeleteFunc(vals, func(v value.Value) bool { return !contains(have, v) })
+			in := make(map[value.Value]struct{}, len(have))
+			for _, v := range have {
+				in[v] = struct{}{}
+			}
+			vals = slices.DeleteFunc(vals, func(v value.Value) bool {
+				_, ok := in[v]
+				return !ok
+			})
 		}
 		out[c.Column] = vals
 	}

@@ -61,16 +61,22 @@ const (
 	// read by a consumer.
 	MaxMatches = 1024
 
-	// FetchChunk is how many records are read with one request, several of
-	// which are under way.
-	FetchChunk = 256
+	// fetchChunk and fetchBytes are how many records, of how many bytes, are read
+	// with one request, several of which are under way.
+	fetchChunk = 256
+	fetchBytes = 2 << 20
 
 	// smallModel and smallBytes are how many records, of how many bytes, are
 	// read with one request rather than scanned; smallLimited is it when the
 	// first ones are enough.
 	smallModel   = 1000
-	smallBytes   = 8 << 20
+	smallBytes   = 2 << 20
 	smallLimited = 200
+
+	// movedRequests is what it takes to find the records that moved between
+	// lookups that are not made with one request: the revision at the start, and
+	// what was written since, which most often is nothing.
+	movedRequests = 2
 
 	// entryBytes is about the size of an entry with its headers.
 	entryBytes = 250
@@ -109,6 +115,11 @@ type Stats struct {
 	// Matches is about how many entries an index has for these values of its
 	// first columns; 0 when that is not known. It may be nil.
 	Matches func(x schema.Index, values []value.Value) int
+}
+
+// FetchChunk is how many records are read with one request.
+func (s Stats) FetchChunk() int {
+	return min(max(2, fetchBytes/s.recordBytes()), fetchChunk)
 }
 
 func (s Stats) records() int {
@@ -171,7 +182,8 @@ func (pl *planner) cost(a Access) Cost {
 	default:
 		c.add(pl.lookupCost(a.AllLookups()))
 	}
-	fetch := Cost{Keys: a.Records, Requests: (a.Records + FetchChunk - 1) / FetchChunk, Bytes: int64(a.Records) * int64(bytes)}
+	chunk := pl.known.FetchChunk()
+	fetch := Cost{Keys: a.Records, Requests: (a.Records + chunk - 1) / chunk, Bytes: int64(a.Records) * int64(bytes)}
 	fetch.Time = time.Duration(fetch.Requests)*requestCost + time.Duration(a.Records)*keyCost + time.Duration(keyByteCost*float64(fetch.Bytes))
 	c.add(fetch)
 	return c
@@ -186,7 +198,12 @@ func (c *Cost) add(d Cost) {
 
 // lookupCost is what reading the entries of lookups costs.
 func (pl *planner) lookupCost(lookups []Lookup) (c Cost) {
-	for _, group := range Groups(lookups) {
+	groups := Groups(lookups)
+	if len(groups) > 1 { // what moved between them
+		c.Requests += movedRequests
+		c.Time += movedRequests * requestCost
+	}
+	for _, group := range groups {
 		matches := 0
 		for _, l := range group {
 			matches += l.Matches

@@ -119,6 +119,10 @@ func (d *Definition) Resolve(name string) (int, error) {
 			found = i
 		}
 	}
+	const most = 100 // of a name in a message
+	if len(name) > most {
+		name = name[:most] + "…"
+	}
 	if found < 0 {
 		return -1, errs.Invalidf(d.Name, name, "no such column; %s has %s", d.Name, strings.Join(d.columnNames(), ", "))
 	}

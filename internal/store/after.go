@@ -146,3 +146,71 @@ func (s *JetStream) streamState(ctx context.Context) (created time.Time, last ui
 	}
 	return resp.Created, resp.State.Last, nil
 }
+
+// sinceSingles is how many messages Since reads one by one, before it asks for
+// batches, for which the server counts the keys under the pattern.
+const sinceSingles = 256
+
+// Since reads on until nothing follows: what is live at that moment has then
+// been read, whatever moved meanwhile.
+func (s *JetStream) Since(ctx context.Context, pattern string, revision uint64) ([]Entry, error) {
+	var out []Entry
+	for more := true; more; {
+		var found []Entry
+		var err error
+		if len(out) < sinceSingles {
+			found, more, err = s.afterOne(ctx, pattern, revision)
+		} else {
+			found, more, err = s.after(ctx, pattern, revision, tailBatch)
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range found {
+			revision = e.Revision
+			if e.Live() {
+				out = append(out, e)
+			}
+		}
+	}
+	return out, nil
+}
+
+// afterOne reads the message that follows a revision.
+func (s *JetStream) afterOne(ctx context.Context, pattern string, revision uint64) (found []Entry, more bool, err error) {
+	if !s.direct || s.replicated { // only the leader knows that nothing follows
+		e, err := s.fromLeader(ctx, map[string]any{"seq": revision + 1, "next_by_subj": s.prefix + pattern})
+		if err != nil || e.Revision == 0 {
+			return nil, false, err
+		}
+		return []Entry{e}, true, nil
+	}
+	body, err := json.Marshal(nextRequest{Seq: revision + 1, Pattern: s.prefix + pattern})
+	if err != nil {
+		return nil, false, err
+	}
+	m, err := s.req.one(ctx, "$JS.API.DIRECT.GET."+s.stream, body)
+	if err != nil {
+		return nil, false, fmt.Errorf("natsorm: get what follows revision %d: %w", revision, err)
+	}
+	switch status := m.Header.Get("Status"); status {
+	case "":
+	case "404":
+		return nil, false, nil
+	default:
+		return nil, false, fmt.Errorf("natsorm: get what follows revision %d: server answered %s %s", revision, status, m.Header.Get("Description"))
+	}
+	usageOf(ctx).got(m)
+	e, err := s.entry(m)
+	return []Entry{e}, true, err
+}
+
+// Revision asks for the stream's state where its last message is gone, or where
+// another server may be behind.
+func (s *JetStream) Revision(ctx context.Context) (uint64, error) {
+	if last, err := s.lastRevision(ctx); err != nil || last > 0 {
+		return last, err
+	}
+	_, last, err := s.streamState(ctx)
+	return last, err
+}

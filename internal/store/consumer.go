@@ -20,6 +20,10 @@ const (
 	// feedBatch is how many messages a request waits for.
 	feedBatch = 1024
 
+	// scanSilence is after what time without a message a scan goes on with a new
+	// consumer.
+	scanSilence = 2 * time.Second
+
 	// statuses is how many messages that are not of the stream may come.
 	statuses = 64
 
@@ -68,7 +72,7 @@ type consumer struct {
 type from struct {
 	revision uint64
 	keys     bool // keys and delete markers, without values
-	want     int  // how many messages the reader expects to need; 0 for all
+	want     int  // the reader expects to need few messages, unless it is 0
 	feed     bool // what comes later is waited for
 }
 
@@ -78,10 +82,7 @@ func (s *JetStream) newConsumer(ctx context.Context, pattern string, start from)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	c := &consumer{s: s, name: nuid.Next(), inbox: s.nc.NewInbox(), usage: usageOf(ctx), batch: batch.First / 2}
-	if start.want > 0 {
-		c.few, c.batch = true, min(max(start.want, batch.Few), batch.Most)/2
-	}
+	c := &consumer{s: s, name: nuid.Next(), inbox: s.nc.NewInbox(), usage: usageOf(ctx), batch: batch.First / 2, few: start.want > 0}
 	made := make(chan error, 1)
 	if !s.spawn(func() { made <- c.create(pattern, start) }) {
 		return nil, ErrClosed
@@ -233,6 +234,8 @@ func (c *consumer) wants() bool {
 		return c.asked <= feedBatch
 	case uint64(c.asked) >= c.pending:
 		return false
+	case c.asked > 0 && c.got == 0:
+		return false // it is not known how large they are
 	case c.few:
 		return c.asked <= c.batch/2
 	default:
@@ -290,7 +293,7 @@ func (c *consumer) receive(ctx context.Context) (*nats.Msg, error) {
 		return m, ctx.Err()
 	default:
 	}
-	quiet := defaultTimeout
+	quiet := scanSilence
 	if c.wait {
 		quiet = 2 * heartbeat
 	}

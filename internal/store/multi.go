@@ -17,6 +17,10 @@ const (
 	maxMulti     = 1024 // subjects that the server answers for in one request
 	maxInFlight  = 4    // multi-get requests of one call under way
 	multiPayload = 2    // a request's keys take at most one n-th of the payload limit
+
+	// multiBytes is after how many bytes the server ends an answer. It drops a
+	// connection that 64 MB wait for; several requests may be under way.
+	multiBytes = 4 << 20
 )
 
 // GetMany asks in chunks of what the server takes at once, several under way.
@@ -144,7 +148,8 @@ func (s *JetStream) multi(ctx context.Context, keys []string, most int, found fu
 		if most > 0 {
 			body = append(strconv.AppendInt(append(body, `"batch":`...), int64(most), 10), ',')
 		}
-		body = append(body, `"multi_last":[`...)
+		body = strconv.AppendInt(append(body, `"max_bytes":`...), multiBytes, 10)
+		body = append(body, `,"multi_last":[`...)
 		for i, key := range keys {
 			if i > 0 {
 				body = append(body, ',')

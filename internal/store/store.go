@@ -61,6 +61,13 @@ type Store interface {
 	// Write sends independent writes together and waits for every answer.
 	Write(ctx context.Context, ops ...Op) []Result
 
+	// Revision is one that every message acknowledged before the call is up to.
+	Revision(ctx context.Context) (uint64, error)
+
+	// Since is every live entry under a pattern that was written after a
+	// revision, as of one instant during the call.
+	Since(ctx context.Context, pattern string, revision uint64) ([]Entry, error)
+
 	// Replicated reports whether several servers keep the bucket. One of them may
 	// be behind what was acknowledged; scans see to it that it is not.
 	Replicated() bool

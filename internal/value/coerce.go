@@ -119,6 +119,11 @@ func coerceTime(at time.Time, t Type) (Value, error) {
 	case t != Time:
 		return Null, misfit(at, t)
 	}
+	return storedTime(at)
+}
+
+// storedTime is at, if RFC 3339 can say it in UTC.
+func storedTime(at time.Time) (Value, error) {
 	if year := at.UTC().Year(); year < 0 || year > 9999 {
 		return Null, fmt.Errorf("%v is in the year %d; a stored time is in the years 0 to 9999, in UTC", at, year)
 	}
@@ -150,7 +155,7 @@ func coerceString(s string, t Type) (Value, error) {
 		if err != nil {
 			return Null, fmt.Errorf("%q is not an RFC 3339 time, like 2006-01-02T15:04:05Z", s)
 		}
-		return OfTime(at), nil
+		return storedTime(at)
 	case JSON:
 		return coerceJSON(s)
 	case Decimal:

@@ -99,6 +99,20 @@ func (f *Store) Scan(ctx context.Context, pattern string, opts store.ScanOptions
 	return f.Store.Scan(ctx, pattern, opts)
 }
 
+func (f *Store) Revision(ctx context.Context) (uint64, error) {
+	if f.Crashed() {
+		return 0, ErrCrashed
+	}
+	return f.Store.Revision(ctx)
+}
+
+func (f *Store) Since(ctx context.Context, pattern string, revision uint64) ([]store.Entry, error) {
+	if f.Crashed() {
+		return nil, ErrCrashed
+	}
+	return f.Store.Since(ctx, pattern, revision)
+}
+
 func (f *Store) Count(ctx context.Context, pattern string) (int, error) {
 	if f.Crashed() {
 		return 0, ErrCrashed
