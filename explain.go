@@ -51,9 +51,10 @@ type Cost struct {
 
 // Explain is the plan of FindAll with these queries. The estimates come from
 // the index entries themselves, which it reads, and from what this process has
-// seen of the model. With Analyze it runs the query too, for the actual cost;
-// ErrCorrupt then comes beside the plan, as it does beside FindAll's records.
-// Other errors are FindAll's.
+// seen of the model. With a Limit and no order they are guesses: how soon enough
+// records are found is not known before. With Analyze it runs the query too, for
+// the actual cost; ErrCorrupt then comes beside the plan, as it does beside
+// FindAll's records. Other errors are FindAll's.
 func (m *Model[T]) Explain(ctx context.Context, q ...Query) (Plan, error) {
 	if err := m.db.check(ctx); err != nil {
 		return Plan{}, err
