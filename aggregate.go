@@ -72,6 +72,7 @@ type Aggregate struct {
 	function exec.Function
 	column   string
 	name     string
+	named    bool
 }
 
 // CountRecords counts a group's records, as "count".
@@ -90,9 +91,9 @@ func MinOf(column string) Aggregate { return Aggregate{function: exec.Min, colum
 // MaxOf is the largest value of a column, as "max_<column>".
 func MaxOf(column string) Aggregate { return Aggregate{function: exec.Max, column: column} }
 
-// As gives the result another name.
+// As gives the result another name; an empty one is ErrInvalid at the call.
 func (a Aggregate) As(name string) Aggregate {
-	a.name = name
+	a.name, a.named = name, true
 	return a
 }
 
@@ -121,7 +122,8 @@ func (m *Model[T]) aggregate(a Aggregate) (exec.Aggregate, error) {
 // int64, sums and means as float64. Without columns there is one group of all
 // records.
 //
-// OrderBy sorts the groups, by columns or by the names of results, and Limit
+// Conditions select records, before they are grouped; OrderBy sorts the groups,
+// by columns or by the names of results, and Limit
 // and Offset are of groups. Otherwise groups are in the order of their columns.
 // What GroupBy holds in memory grows with the groups, not with the records. Its
 // errors are those of the aggregates, and ErrInvalid for After, of which groups
@@ -149,7 +151,9 @@ func (m *Model[T]) GroupBy(ctx context.Context, columns []string, aggs []Aggrega
 		}
 		name := a.name
 		switch {
-		case name != "":
+		case a.named && name == "":
+			return nil, fmt.Errorf("%w: GroupBy: As without a name", ErrInvalid)
+		case a.named:
 		case a.function == exec.Count:
 			name = "count"
 		default:

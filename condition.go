@@ -2,6 +2,7 @@ package natsorm
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 
 	"github.com/natsorm/natsorm/internal/cond"
@@ -26,8 +27,24 @@ type Condition interface {
 // changed while a call uses it.
 type Where map[string]any
 
-func (w Where) shape(s *querySpec) { s.conds = append(s.conds, w.node()) }
-func (w Where) node() cond.Node    { return cond.FromMap(w) }
+func (w Where) shape(s *querySpec) {
+	if err := w.fault(); err != nil && s.err == nil {
+		s.err = err
+	}
+	s.conds = append(s.conds, w.node())
+}
+
+// fault is what is wrong with the values before they meet a model.
+func (w Where) fault() error {
+	for name, x := range w {
+		_, condition := x.(Query)
+		if condition || reflect.ValueOf(x).Kind() == reflect.Map {
+			return fmt.Errorf("%w: Where{%q: …}: Where compares with values; for other conditions use Gte, Like, Or and the like, or ParseWhere", ErrInvalid, clip(name))
+		}
+	}
+	return nil
+}
+func (w Where) node() cond.Node { return cond.FromMap(w) }
 
 type condition cond.Node
 
@@ -112,6 +129,11 @@ func combine(op cond.Op, conditions []Condition) Condition {
 		}
 		if _, bad := c.(badCondition); bad {
 			return c
+		}
+		if w, ok := c.(Where); ok {
+			if err := w.fault(); err != nil {
+				return badCondition{err}
+			}
 		}
 		kid := c.node()
 		n.Kids = append(n.Kids, kid)

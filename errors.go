@@ -40,6 +40,9 @@ var (
 	// ErrInvalid: a record, key, value or condition does not fit the model.
 	// The error is most often a *ValidationError with each field's fault.
 	ErrInvalid = errs.ErrInvalid
+	// ErrCursor: After was given text that is no cursor, or a cursor of another
+	// query. It is ErrInvalid too.
+	ErrCursor = fmt.Errorf("%w cursor", errs.ErrInvalid)
 	// ErrSchema: a model's declaration is wrong, or contradicts the catalogue.
 	ErrSchema = errs.ErrSchema
 	// ErrUnsupportedServer: the server is older than natsorm needs.

@@ -49,28 +49,25 @@ func ExampleOrderBy() {
 	// Oslo 717710
 }
 
-// Pages by cursor stay right while records come and go between them.
-func ExampleModel_Cursor() {
+// Pages stay right while records come and go between them.
+func ExampleModel_FindPage() {
 	ctx := context.Background()
 	db, done := open(ctx)
 	defer done()
 	cities := cities(ctx, db)
 
-	norwegian, byPeople := natsorm.Eq("country", "NO"), natsorm.OrderBy("-people")
 	for cursor := ""; ; {
-		page, err := cities.FindAll(ctx, norwegian, byPeople, natsorm.Limit(2), natsorm.After(cursor))
+		page, next, err := cities.FindPage(ctx, natsorm.Eq("country", "NO"), natsorm.OrderBy("-people"), natsorm.Limit(2), natsorm.After(cursor))
 		if err != nil {
 			log.Fatal(err)
-		}
-		if len(page) == 0 {
-			break
 		}
 		for i, c := range page {
 			fmt.Println(i, c.Name)
 		}
-		if cursor, err = cities.Cursor(page[len(page)-1], norwegian, byPeople); err != nil {
-			log.Fatal(err)
+		if next == "" {
+			break
 		}
+		cursor = next
 	}
 	// Output:
 	// 0 Oslo

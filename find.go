@@ -113,7 +113,8 @@ func (m *Model[T]) Each(ctx context.Context, q ...Query) iter.Seq2[*T, error] {
 	return m.each(ctx, q, false)
 }
 
-// Count counts the records that the queries select, of which it reads just the
+// Count counts the records that the queries select, no more than Limit where
+// there is one, of which it reads just the
 // conditions' columns: one in which they can not be read is ErrCorrupt. Without
 // conditions no record is read. Then the first count of a model takes most of
 // the time of a scan, unless there has been one, and later ones a small part; on

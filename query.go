@@ -147,7 +147,7 @@ func (m *Model[T]) order(names []string) ([]plan.Sort, error) {
 		}
 		at, err := m.exec.Def.Resolve(column)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w (OrderBy(%q): one column each; \"-\" before it descends)", err, clip(name))
 		}
 		if col := m.exec.Def.Columns[at]; !col.Type.Ordered() {
 			return nil, errs.Invalidf(m.name(), col.Name, "has type %s, which has no order for OrderBy", col.Type)
@@ -196,7 +196,7 @@ func OrderBy(columns ...string) Query {
 
 // Limit takes the first n records, or as many as there are. Without OrderBy
 // these are whichever are found first, and few more are read than it takes to
-// find them.
+// find them. Limit(0) takes none.
 func Limit(n int) Query {
 	return queryFunc(func(s *querySpec) {
 		if n < 0 {
@@ -206,8 +206,9 @@ func Limit(n int) Query {
 	})
 }
 
-// Offset passes over the first n records. They are read all the same: After is
-// the faster way to a later page, and the one that survives changes.
+// Offset passes over the first n records. They are read all the same; After too
+// reads all that the conditions select, but stays right when records come and go
+// between two pages.
 func Offset(n int) Query {
 	return queryFunc(func(s *querySpec) {
 		if n < 0 {

@@ -226,6 +226,20 @@ func runSuite[T any](t *testing.T, m *natsorm.Model[T], make func(natsorm.Record
 		t.Errorf("distinct values %v", groups)
 	}
 
+	// FindPage, whatever is selected.
+	walked := ""
+	for cursor, n := "", 0; n < 10; n++ {
+		page, next, err := m.FindPage(ctx, natsorm.OrderBy("-rating", "id"), natsorm.Select("id"), natsorm.Limit(2), natsorm.After(cursor))
+		ok(t, err)
+		walked += ids(page) + " "
+		if cursor = next; next == "" {
+			break
+		}
+	}
+	if walked != "da bf ec " {
+		t.Errorf("pages %q", walked)
+	}
+
 	// Select: the columns that are asked for, and nothing else.
 	for _, v := range must[[]*T](t)(m.FindAll(ctx, natsorm.Select("id", "no"), natsorm.Select("live"), natsorm.Eq("album", "Blue"), natsorm.OrderBy("-rating"))) {
 		full := must[*T](t)(m.FindByPK(ctx, id(v)))
@@ -308,6 +322,7 @@ func TestQueryOptionsThatDoNotFit(t *testing.T) {
 	byName := natsorm.OrderBy("name")
 	cursor := must[string](t)(recs.Cursor(v, byName))
 	call := func(_ any, err error) error { return err }
+	second := func(_ any, _ string, err error) error { return err }
 	find := func(q ...natsorm.Query) error { return call(recs.FindAll(ctx, q...)) }
 	for _, c := range []struct {
 		err   error
@@ -324,15 +339,23 @@ func TestQueryOptionsThatDoNotFit(t *testing.T) {
 		{find(natsorm.Like("id", "1%")), "id"},
 		{find(natsorm.Analyze()), "Explain"},
 		{find(natsorm.After(cursor)), "OrderBy"},
-		{find(byName, natsorm.After("nonsense")), "not a cursor"},
-		{find(byName, natsorm.After("????")), "not a cursor"},
-		{find(byName, natsorm.After("AQ")), "not a cursor"},
+		{find(byName, natsorm.After("nonsense")), "cursor"},
+		{find(byName, natsorm.After("????")), "cursor"},
+		{find(byName, natsorm.After("AQ")), "cursor"},
 		{find(byName, natsorm.After("Zm9yIGFub3RoZXI")), "version"},
-		{find(byName, natsorm.After(cursor[:len(cursor)-4])), "not a cursor"},
+		{find(byName, natsorm.After(cursor[:len(cursor)-4])), "cursor"},
 		{find(natsorm.OrderBy("-name"), natsorm.After(cursor)), "another query"},
 		{find(byName, natsorm.Eq("name", "x"), natsorm.After(cursor)), "another query"},
 		{call(others.FindAll(ctx, byName, natsorm.After(cursor))), "another query"},
 		{call(recs.Cursor(v)), "OrderBy"},
+		{second(recs.FindPage(ctx, natsorm.Limit(1))), "OrderBy"},
+		{second(recs.FindPage(ctx, byName)), "Limit"},
+		{second(recs.FindPage(ctx, byName, natsorm.Limit(0))), "Limit"},
+		{call(recs.Cursor(&rec{Version: math.MaxUint64}, byName)), "Select"},
+		{find(natsorm.OrderBy("name DESC")), "descends"},
+		{find(natsorm.Where{"name": natsorm.Eq("name", "x")}), "ParseWhere"},
+		{find(natsorm.Or(natsorm.Where{"id": map[string]any{"gte": 5}})), "ParseWhere"},
+		{call(recs.GroupBy(ctx, nil, []natsorm.Aggregate{natsorm.CountRecords().As("")})), "As"},
 		{call(recs.Cursor(nil, byName)), "nil"},
 		{call(recs.Cursor(v, byName, natsorm.Select("id"))), "name"},
 		{call(recs.Count(ctx, natsorm.Limit(-1))), "Limit(-1)"},
@@ -358,6 +381,17 @@ func TestQueryOptionsThatDoNotFit(t *testing.T) {
 	}
 	if err := call(recs.Destroy(ctx, natsorm.Limit(1))); !errors.Is(err, natsorm.ErrMissingWhere) {
 		t.Errorf("Destroy with just a limit: %v", err)
+	}
+
+	if _, err := recs.FindAll(ctx, byName, natsorm.After("nonsense")); !errors.Is(err, natsorm.ErrCursor) {
+		t.Errorf("nonsense: %v", err)
+	}
+	in := func(names ...any) []natsorm.Query {
+		return []natsorm.Query{byName, natsorm.In("name", names...), natsorm.Gte("id", 0)}
+	}
+	same := must[string](t)(recs.Cursor(v, in("a", "b")...))
+	if _, err := recs.FindAll(ctx, byName, natsorm.After(same), natsorm.And(natsorm.Gte("id", 0), natsorm.In("name", "b", "a"))); err != nil {
+		t.Errorf("conditions in another order: %v", err)
 	}
 
 	// A partial record can not be saved over the whole one.

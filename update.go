@@ -18,7 +18,9 @@ type Set map[string]any
 
 // Update sets columns of every record that the queries select, and returns how
 // many. Each record is changed atomically, and only if it still is selected
-// at that moment; all of them together are not. ErrMissingWhere without a
+// at that moment; all of them together are not. OrderBy, Limit and Offset choose
+// among them first, so fewer than Limit are changed when one is not selected any
+// more at its turn. ErrMissingWhere without a
 // condition or All; ErrInvalid for a column or value that does not fit, or the
 // primary key; ErrUnique. After an error, those counted are changed.
 func (m *Model[T]) Update(ctx context.Context, set Set, q ...Query) (int, error) {

@@ -25,6 +25,28 @@ func (b *Bound) Text(def *schema.Definition, most int) string {
 	return t.String()
 }
 
+// Canonical is Text in which the order of conditions and of listed values does
+// not matter.
+func (b *Bound) Canonical(def *schema.Definition) string {
+	return b.canonical(def).Text(def, 0)
+}
+
+// canonical is b with its parts in the order of their texts.
+func (b *Bound) canonical(def *schema.Definition) *Bound {
+	c := *b
+	c.Kids = make([]*Bound, len(b.Kids))
+	texts := map[*Bound]string{}
+	for i, k := range b.Kids {
+		c.Kids[i] = k.canonical(def)
+		texts[c.Kids[i]] = c.Kids[i].Text(def, 0)
+	}
+	slices.SortFunc(c.Kids, func(x, y *Bound) int { return strings.Compare(texts[x], texts[y]) })
+	if b.Op == In {
+		c.Values = slices.SortedFunc(slices.Values(b.Values), value.Compare)
+	}
+	return &c
+}
+
 type texter struct {
 	strings.Builder
 	def  *schema.Definition

@@ -24,7 +24,8 @@ func (m *Model) Explain(ctx context.Context, q plan.Query) (plan.Plan, error) {
 	}
 	single := len(p.Lookups) == 1 && p.Path != plan.Intersect
 	records, counted := len(r.keys), r.later == nil
-	if r.later != nil && (!single || p.Lookups[0].Matches <= plan.MaxMatches) && q.Needs() == 0 {
+	large := single && p.Lookups[0].Large
+	if r.later != nil && !large && q.Needs() == 0 {
 		for _, err := range r.later {
 			if err != nil {
 				return p, err
@@ -46,7 +47,16 @@ func (m *Model) Explain(ctx context.Context, q plan.Query) (plan.Plan, error) {
 	known := m.known.stats(m)
 	planned := plan.Make(m.Def, q, known)
 	same := planned.Path == p.Path && planned.Index.Name == p.Index.Name && len(planned.Lookups) == len(p.Lookups)
-	if !same || p.Path == plan.Scan || q.Needs() > 0 || r.later != nil {
+	if !same || p.Path == plan.Scan || q.Needs() > 0 {
+		return planned, nil
+	}
+	if large {
+		n, err := m.store.Size(ctx, m.patterns(p.Lookups)[0])
+		if err != nil {
+			return p, err
+		}
+		planned.Lookups[0].Matches, planned.Entries, planned.Records = n, n, n
+		planned.Cost = plan.Estimate(m.Def, planned, known)
 		return planned, nil
 	}
 	planned.Records = records

@@ -83,7 +83,7 @@ func (m *Model) begin(ctx context.Context, p plan.Plan, careful bool) (r reach, 
 		return r.distinct(), false, nil
 	}
 	patterns := m.patterns(lookups)
-	if len(groups) != 1 || len(lookups) == 1 && lookups[0].Matches > plan.MaxMatches || patternBytes(patterns) > maxPatterns {
+	if len(groups) != 1 || lookups[0].Large || patternBytes(patterns) > maxPatterns {
 		r.later = m.follow(ctx, groups, needs)
 		return r.distinct(), false, nil
 	}
@@ -96,7 +96,7 @@ func (m *Model) begin(ctx context.Context, p plan.Plan, careful bool) (r reach, 
 		groups = [][]plan.Lookup{lookups[:half], lookups[half:]}
 		if half == 0 {
 			large := lookups[0]
-			large.Matches = plan.MaxMatches + 1
+			large.Matches, large.Large = plan.MaxMatches+1, true
 			groups = [][]plan.Lookup{{large}}
 		}
 		r.later = m.follow(ctx, groups, needs)
@@ -279,7 +279,7 @@ func (m *Model) belongs(lookups []plan.Lookup) func(key string) bool {
 func (m *Model) entries(ctx context.Context, lookups []plan.Lookup, needs int) iter.Seq2[store.Entry, error] {
 	return func(yield func(store.Entry, error) bool) {
 		half := len(lookups) / 2
-		if half > 0 && patternBytes(m.patterns(lookups)) <= maxPatterns || half == 0 && lookups[0].Matches <= plan.MaxMatches {
+		if half > 0 && patternBytes(m.patterns(lookups)) <= maxPatterns || half == 0 && !lookups[0].Large {
 			found, _, err := m.store.Lookup(ctx, m.patterns(lookups), 0)
 			if err == nil {
 				m.attribute(lookups, found)
@@ -353,7 +353,7 @@ func (m *Model) intersect(ctx context.Context, p plan.Plan, careful bool) (r rea
 func (m *Model) collect(ctx context.Context, in plan.Access, careful bool) (map[string]bool, error) {
 	out := make(map[string]bool, in.Entries)
 	groups := plan.Groups(in.Lookups)
-	if only := in.Lookups[0]; careful && len(in.Lookups) == 1 && only.Matches <= plan.MaxMatches {
+	if only := in.Lookups[0]; careful && len(in.Lookups) == 1 && !only.Large {
 		found, _, err := m.store.Lookup(ctx, m.patterns(in.Lookups), 0)
 		if errors.Is(err, store.ErrTooMany) {
 			if e := m.size(ctx, only); e != nil {
@@ -369,7 +369,7 @@ func (m *Model) collect(ctx context.Context, in plan.Access, careful bool) (map[
 		}
 		return out, nil
 	}
-	if len(groups) == 1 { // one request, if it is enough
+	if len(groups) == 1 && !in.Lookups[0].Large { // one request, if it is enough
 		found, _, err := m.store.Lookup(ctx, m.patterns(in.Lookups), 0)
 		if err == nil {
 			m.attribute(in.Lookups, found)

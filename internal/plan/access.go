@@ -227,6 +227,7 @@ func (pl *planner) singles(b *cond.Bound) []Access {
 			l := Lookup{Index: x, Values: v, Matches: 1}
 			if !x.Unique {
 				l.Matches = pl.known.matches(x, v)
+				l.Large = l.Matches > MaxMatches
 			}
 			a.Lookups = append(a.Lookups, l)
 			a.Entries += l.Matches

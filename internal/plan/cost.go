@@ -84,13 +84,10 @@ const (
 
 // scanRequests is what a scan of so many keys asks: the last revision, a
 // consumer, its messages, whether anything follows, and the consumer's removal.
-// One that is broken off, because there is enough, asks for messages once.
+// One that is broken off, because there is enough, does not ask what follows.
 func (pl *planner) scanRequests(keys, bytes int) int {
-	switch {
-	case keys == 0:
-		return 4
-	case pl.needs > 0 && keys > pl.needs:
-		return 4
+	if pl.needs > 0 && keys > pl.needs {
+		return 3 + batch.Requests(pl.needs, bytes)
 	}
 	return 4 + batch.Requests(keys, bytes)
 }
@@ -212,7 +209,7 @@ func (pl *planner) lookupCost(lookups []Lookup) (c Cost) {
 		c.Keys += read
 		c.Bytes += int64(read) * entryBytes
 		c.Time += time.Duration(matches) * listCost
-		if matches > MaxMatches {
+		if group[0].Large {
 			c.Requests += pl.scanRequests(matches, entryBytes)
 			c.Time += startCost + time.Duration(read)*streamCost
 		} else {
@@ -242,7 +239,7 @@ func Groups(lookups []Lookup) [][]Lookup {
 	var out [][]Lookup
 	start, sum := 0, 0
 	for i, l := range lookups {
-		if i > start && (sum+l.Matches > MaxMatches || i-start == MaxMatches) {
+		if i > start && (sum+l.Matches > MaxMatches || i-start == MaxMatches || l.Large || lookups[start].Large) {
 			out = append(out, lookups[start:i])
 			start, sum = i, 0
 		}

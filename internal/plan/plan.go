@@ -99,6 +99,7 @@ type Lookup struct {
 	Index   schema.Index
 	Values  []value.Value // one for each column; for the first ones, of an Index
 	Matches int           // entries it has, as far as can be told
+	Large   bool          // they are read by a consumer, as more than one request gives
 }
 
 // Plan is one way to answer a query.
