@@ -75,7 +75,7 @@ func TestExplainCountsRequests(t *testing.T) {
 		{"index", 0, 0, []natsorm.Query{natsorm.Eq("user", 99999)}},
 		{"index", 30, 0, []natsorm.Query{natsorm.In("user", 1, 2, 3)}},
 		{"index", 150, 0, []natsorm.Query{natsorm.Eq("country", "A"), natsorm.Eq("os", "os0")}},
-		{"index", 1500, 0, []natsorm.Query{natsorm.Eq("country", "A")}}, // by the first column; more than one request can give
+		{"index", 1500, 0, []natsorm.Query{natsorm.Eq("country", "A")}},    // by the first column; more than one request can give
 		{"index", 0, 0, []natsorm.Query{natsorm.Eq("country", "nowhere")}}, // of an index whose values have many
 		{"index", 600, 0, []natsorm.Query{natsorm.Eq("page", 7)}},
 		{"index", 1200, 0, []natsorm.Query{natsorm.In("page", 7, 8)}},

@@ -116,8 +116,8 @@ func (m *Model[T]) Each(ctx context.Context, q ...Query) iter.Seq2[*T, error] {
 // Count counts the records that the queries select, no more than Limit where
 // there is one, of which it reads just the
 // conditions' columns: one in which they can not be read is ErrCorrupt. Without
-// conditions no record is read. Then the first count of a model takes most of
-// the time of a scan, unless there has been one, and later ones a small part; on
+// conditions no record is read. Then the first count of a model takes about the
+// time of a scan, unless there has been one, and later ones less than a tenth; on
 // a bucket with replicas or history, every count takes a scan.
 func (m *Model[T]) Count(ctx context.Context, q ...Query) (int, error) {
 	if err := m.db.check(ctx); err != nil {

@@ -49,10 +49,23 @@ func CheckName(name string) error {
 
 // Record is the key of a record: User.shard_11.123.
 func Record(model string, shards int, id string) string {
-	b := make([]byte, 0, len(model)+len(shardPrefix)+len(id)+6)
+	b := appendShard(make([]byte, 0, len(model)+len(shardPrefix)+len(id)+6), model, Shard(id, shards))
+	return string(append(b, id...))
+}
+
+// RecordOf is Record of the id token of a primary key.
+func RecordOf(model string, shards int, id value.Value) string {
+	if id.Type() != value.Int || id.Int() < 0 {
+		return Record(model, shards, ID(id))
+	}
+	b := appendShard(make([]byte, 0, len(model)+len(shardPrefix)+26), model, int(id.Int()%int64(shards)))
+	return string(strconv.AppendInt(b, id.Int(), 10))
+}
+
+// appendShard appends what the keys of a shard's records begin with.
+func appendShard(b []byte, model string, shard int) []byte {
 	b = append(append(append(b, model...), '.'), shardPrefix...)
-	b = strconv.AppendInt(b, int64(Shard(id, shards)), 10)
-	return string(append(append(b, '.'), id...))
+	return append(strconv.AppendInt(b, int64(shard), 10), '.')
 }
 
 // Records matches every record of a model and no other key of it.

@@ -122,3 +122,17 @@ func TestCheckName(t *testing.T) {
 		}
 	}
 }
+
+// The two ways to a record's key give the same one.
+func TestRecordOf(t *testing.T) {
+	for _, id := range []value.Value{
+		value.OfInt(0), value.OfInt(7), value.OfInt(-7), value.OfInt(math.MaxInt64), value.OfInt(math.MinInt64),
+		value.OfUint(7), value.OfUint(math.MaxUint64), value.OfString("7"), value.OfString("x.y"), value.OfString(""),
+	} {
+		for _, shards := range []int{1, 16, 4096} {
+			if got, want := RecordOf("M", shards, id), Record("M", shards, ID(id)); got != want {
+				t.Errorf("%s of %d shards: %s, want %s", id.Text(), shards, got, want)
+			}
+		}
+	}
+}

@@ -115,7 +115,9 @@ func (l *Layout) Of(doc []byte) (Footprint, error) {
 }
 
 // RecordKey is the key of the record with this primary key.
-func (l *Layout) RecordKey(id value.Value) string { return l.record(keys.ID(id)) }
+func (l *Layout) RecordKey(id value.Value) string {
+	return keys.RecordOf(l.Def.Name, l.Def.Shards, id)
+}
 
 func (l *Layout) record(token string) string {
 	return keys.Record(l.Def.Name, l.Def.Shards, token)
