@@ -71,6 +71,20 @@ func (r *rawMulti) get(b *testing.B, subjects ...string) (n int) {
 	return n
 }
 
+// city makes the two requests for the ten records of a city.
+func (r *rawMulti) city(b *testing.B, city int) {
+	if got := r.get(b, fmt.Sprintf("$KV.bench.person.index.city.City%d.*", city)); got != 10 {
+		b.Fatalf("%d entries", got)
+	}
+	subjects := make([]string, 10)
+	for j := range subjects {
+		subjects[j] = recordSubject(city*10 + j)
+	}
+	if got := r.get(b, subjects...); got != 10 {
+		b.Fatalf("%d records", got)
+	}
+}
+
 func recordSubject(id int) string { return fmt.Sprintf("$KV.bench.person.shard_%d.%d", id%16, id) }
 
 // BenchmarkIndexLookupOrbit is BenchmarkIndexLookup against the same two
@@ -126,17 +140,7 @@ func lookup(b *testing.B, db *natsorm.DB, m *natsorm.Model[person], n int) {
 	ctx := context.Background()
 	raw := newRawMulti(b, db.Conn())
 	compare(b, func(i int) {
-		city := i * 7919 % (n / 10)
-		if got := raw.get(b, fmt.Sprintf("$KV.bench.person.index.city.City%d.*", city)); got != 10 {
-			b.Fatalf("%d entries", got)
-		}
-		subjects := make([]string, 10)
-		for j := range subjects {
-			subjects[j] = recordSubject(city*10 + j)
-		}
-		if got := raw.get(b, subjects...); got != 10 {
-			b.Fatalf("%d records", got)
-		}
+		raw.city(b, i*7919%(n/10))
 	}, func(i int) {
 		found, err := m.FindAll(ctx, natsorm.Eq("city", fmt.Sprint("City", i*7919%(n/10))))
 		check(b, err)
@@ -267,8 +271,9 @@ func BenchmarkLimit(b *testing.B) {
 }
 
 // BenchmarkGrowth times lookups among 10,000 and among 1,000,000 records;
-// growth is how much longer they take. It needs about 2 GB of memory, and half
-// a minute to make the records.
+// growth is how much longer they take, raw-index-growth the same of the two raw
+// requests of an index lookup, and each-MB what streaming all of them adds to the
+// heap. It needs about 2 GB of memory, and half a minute to make the records.
 func BenchmarkGrowth(b *testing.B) {
 	if testing.Short() {
 		b.Skip("makes a million records")
@@ -276,8 +281,10 @@ func BenchmarkGrowth(b *testing.B) {
 	each(b, func(b *testing.B, db *natsorm.DB, _ jetstream.KeyValue) {
 		ctx := context.Background()
 		m := define(b, db, 10_000)
-		timed := func(n int) (byKey, byIndex time.Duration) {
-			const rounds = 3000
+		raw := newRawMulti(b, db.Conn())
+		timed := func(n int) (byKey, byIndex, rawIndex time.Duration) {
+			const rounds = 10_000
+			runtime.GC() // what making the records left
 			for range 2 { // the first time warms up
 				start := time.Now()
 				for i := range rounds {
@@ -294,25 +301,32 @@ func BenchmarkGrowth(b *testing.B) {
 					}
 				}
 				byIndex = time.Since(start) / rounds
+				start = time.Now()
+				for i := range rounds {
+					raw.city(b, i*7919%(n/10))
+				}
+				rawIndex = time.Since(start) / rounds
 			}
-			return byKey, byIndex
+			return byKey, byIndex, rawIndex
 		}
 		for done := false; b.Loop(); done = true {
 			if done { // once is enough
 				continue
 			}
-			key, index := timed(10_000)
+			key, index, rawIndex := timed(10_000)
 			b.StopTimer()
 			check(b, m.Truncate(ctx))
 			m = define(b, db, 1_000_000)
 			b.StartTimer()
-			key2, index2 := timed(1_000_000)
+			key2, index2, rawIndex2 := timed(1_000_000)
 			b.ReportMetric(eachMemory(b, m, 1_000_000), "each-MB")
 			b.ReportMetric(0, "ns/op")
 			b.ReportMetric(float64(key2.Nanoseconds()), "key-ns")
 			b.ReportMetric(float64(index2.Nanoseconds()), "index-ns")
 			b.ReportMetric(float64(key2)/float64(key), "key-growth")
 			b.ReportMetric(float64(index2)/float64(index), "index-growth")
+			b.ReportMetric(float64(rawIndex2.Nanoseconds()), "raw-index-ns")
+			b.ReportMetric(float64(rawIndex2)/float64(rawIndex), "raw-index-growth")
 		}
 	}, "file")
 }
