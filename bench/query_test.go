@@ -284,7 +284,7 @@ func BenchmarkGrowth(b *testing.B) {
 		raw := newRawMulti(b, db.Conn())
 		timed := func(n int) (byKey, byIndex, rawIndex time.Duration) {
 			const rounds = 10_000
-			runtime.GC() // what making the records left
+			runtime.GC()  // what making the records left
 			for range 2 { // the first time warms up
 				start := time.Now()
 				for i := range rounds {
