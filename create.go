@@ -50,6 +50,9 @@ func (m *Model[T]) createWith(ctx context.Context, v *T, id value.Value) error {
 }
 
 func (m *Model[T]) create(ctx context.Context, v *T) error {
+	if m.codec.version(v) == partial {
+		return errs.Invalidf(m.name(), "", "the record was read with Select and is not whole; read all of it")
+	}
 	doc, footprint, err := m.encode(v)
 	if err != nil {
 		return err

@@ -227,7 +227,7 @@ func After(cursor string) Query { return queryFunc(func(s *querySpec) { s.after 
 // a Record are left out. The server sends whole documents all the same. Such a
 // record is not whole: change it with Update, not
 // with Save, which would write the zeros too. (Where T has an orm:"version"
-// field, Save refuses it.)
+// field, Save, Upsert and Create refuse it.)
 func Select(columns ...string) Query {
 	columns = slices.Clone(columns)
 	return queryFunc(func(s *querySpec) {

@@ -131,6 +131,9 @@ func TestUpsertOfAPartialRecord(t *testing.T) {
 	if _, err := recs.Upsert(ctx, part); !errors.Is(err, natsorm.ErrConflict) {
 		t.Errorf("Upsert of a partial record: %v", err)
 	}
+	if err := recs.Create(ctx, part); !errors.Is(err, natsorm.ErrInvalid) {
+		t.Errorf("Create of a partial record: %v", err)
+	}
 	if v := must[*rec](t)(recs.FindByPK(ctx, 1)); v.Note != "kept" {
 		t.Errorf("%+v", v)
 	}
