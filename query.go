@@ -219,15 +219,15 @@ func Offset(n int) Query {
 }
 
 // After takes the records that follow the one that a cursor was made of, with
-// the same conditions and OrderBy; see Model.Cursor. An empty cursor is the
-// beginning.
+// the same conditions and OrderBy, by [Model.FindPage] or [Model.Cursor]. An empty
+// cursor is the beginning; ErrCursor for one of another query, or none at all.
 func After(cursor string) Query { return queryFunc(func(s *querySpec) { s.after = cursor }) }
 
 // Select decodes only these columns; other fields stay zero, and other members of
 // a Record are left out. The server sends whole documents all the same. Such a
-// record is not whole: change it with Update, not
-// with Save, which would write the zeros too. (Where T has an orm:"version"
-// field, Save, Upsert and Create refuse it.)
+// record is not whole: change it with Update, not with Save, which would write
+// the zeros too. (Where T has an orm:"version" field, Save, Upsert and Create
+// refuse it.)
 func Select(columns ...string) Query {
 	columns = slices.Clone(columns)
 	return queryFunc(func(s *querySpec) {
