@@ -25,11 +25,7 @@ func (s *JetStream) after(ctx context.Context, pattern string, revision uint64, 
 			return nil, false, nil
 		}
 	}
-	e, err := s.fromLeader(ctx, map[string]any{"seq": revision + 1, "next_by_subj": s.prefix + pattern})
-	if err != nil || e.Revision == 0 {
-		return nil, false, err
-	}
-	return []Entry{e}, true, nil
+	return s.afterLeader(ctx, pattern, revision)
 }
 
 type nextRequest struct {
@@ -41,22 +37,31 @@ type nextRequest struct {
 // follows reports whether there is a message under a pattern after a revision,
 // in one isolated request.
 func (s *JetStream) follows(ctx context.Context, pattern string, revision uint64) (bool, error) {
+	_, ok, err := s.nextDirect(ctx, pattern, revision)
+	return ok, err
+}
+
+// nextDirect reads the message under a pattern that follows a revision; ok is
+// false when there is none.
+func (s *JetStream) nextDirect(ctx context.Context, pattern string, revision uint64) (e Entry, ok bool, err error) {
 	body, err := json.Marshal(nextRequest{Seq: revision + 1, Pattern: s.prefix + pattern})
 	if err != nil {
-		return false, err
+		return e, false, err
 	}
 	m, err := s.req.one(ctx, "$JS.API.DIRECT.GET."+s.stream, body)
 	if err != nil {
-		return false, fmt.Errorf("natsorm: get what follows revision %d: %w", revision, err)
+		return e, false, fmt.Errorf("natsorm: get what follows revision %d: %w", revision, err)
 	}
 	switch status := m.Header.Get("Status"); status {
 	case "":
-		return true, nil
 	case "404":
-		return false, nil
+		return e, false, nil
 	default:
-		return false, fmt.Errorf("natsorm: get what follows revision %d: server answered %s %s", revision, status, m.Header.Get("Description"))
+		return e, false, fmt.Errorf("natsorm: get what follows revision %d: server answered %s %s", revision, status, m.Header.Get("Description"))
 	}
+	usageOf(ctx).got(m)
+	e, err = s.entry(m)
+	return e, err == nil, err
 }
 
 // lastRevision is a revision that every message that is there before the call
@@ -179,30 +184,22 @@ func (s *JetStream) Since(ctx context.Context, pattern string, revision uint64) 
 // afterOne reads the message that follows a revision.
 func (s *JetStream) afterOne(ctx context.Context, pattern string, revision uint64) (found []Entry, more bool, err error) {
 	if !s.direct || s.replicated { // only the leader knows that nothing follows
-		e, err := s.fromLeader(ctx, map[string]any{"seq": revision + 1, "next_by_subj": s.prefix + pattern})
-		if err != nil || e.Revision == 0 {
-			return nil, false, err
-		}
-		return []Entry{e}, true, nil
+		return s.afterLeader(ctx, pattern, revision)
 	}
-	body, err := json.Marshal(nextRequest{Seq: revision + 1, Pattern: s.prefix + pattern})
-	if err != nil {
+	e, ok, err := s.nextDirect(ctx, pattern, revision)
+	if err != nil || !ok {
 		return nil, false, err
 	}
-	m, err := s.req.one(ctx, "$JS.API.DIRECT.GET."+s.stream, body)
-	if err != nil {
-		return nil, false, fmt.Errorf("natsorm: get what follows revision %d: %w", revision, err)
+	return []Entry{e}, true, nil
+}
+
+// afterLeader reads from the leader the message that follows a revision.
+func (s *JetStream) afterLeader(ctx context.Context, pattern string, revision uint64) (found []Entry, more bool, err error) {
+	e, err := s.fromLeader(ctx, map[string]any{"seq": revision + 1, "next_by_subj": s.prefix + pattern})
+	if err != nil || e.Revision == 0 {
+		return nil, false, err
 	}
-	switch status := m.Header.Get("Status"); status {
-	case "":
-	case "404":
-		return nil, false, nil
-	default:
-		return nil, false, fmt.Errorf("natsorm: get what follows revision %d: server answered %s %s", revision, status, m.Header.Get("Description"))
-	}
-	usageOf(ctx).got(m)
-	e, err := s.entry(m)
-	return []Entry{e}, true, err
+	return []Entry{e}, true, nil
 }
 
 // Revision asks for the stream's state where its last message is gone, or where
