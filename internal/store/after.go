@@ -126,8 +126,18 @@ func (s *JetStream) next(ctx context.Context, req nextRequest) (found []Entry, r
 		}
 		found = append(found, e)
 	}
-	rest, _ = strconv.Atoi(end.Get("Nats-Num-Pending"))
-	return found, rest, nil
+	rest, err = pending(end)
+	return found, rest, err
+}
+
+// pending is how many messages follow, by the end of an answer. Counts and the
+// ends of scans rest on it, so an answer without it is an error.
+func pending(end nats.Header) (int, error) {
+	n, err := strconv.Atoi(end.Get("Nats-Num-Pending"))
+	if err != nil {
+		return 0, fmt.Errorf("the server does not say how much follows: %w", err)
+	}
+	return n, nil
 }
 
 // streamState is when the stream was made, and its last revision.

@@ -195,7 +195,9 @@ func (s *JetStream) multi(ctx context.Context, keys []string, most int, found fu
 			return 0, fmt.Errorf("natsorm: get %d keys: server answered %s %s", len(keys), end.Get("Status"), end.Get("Description"))
 		}
 		parts++
-		rest, _ = strconv.Atoi(end.Get("Nats-Num-Pending"))
+		if rest, err = pending(end); err != nil {
+			return 0, fmt.Errorf("natsorm: get %d keys: %w", len(keys), err)
+		}
 		if rest == 0 || got == 0 || most > 0 {
 			return rest, nil
 		}
