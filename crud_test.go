@@ -111,7 +111,7 @@ func TestVersionSurvivesAFence(t *testing.T) {
 		Email   *string `json:"email" orm:"unique"`
 		Version uint64  `json:"-" orm:"version"`
 	}
-	db := natsormtest.New(t)
+	db := onFiles(t)
 	docs := define[doc](t, db)
 	ctx := within(t)
 	a := &doc{ID: 1, Text: "one"}

@@ -100,14 +100,15 @@ func (e *BulkError) Unwrap() []error {
 	return out
 }
 
-// SafeToRetry reports whether the call that returned err surely changed
-// nothing, and may succeed when it is made again as it is: because no server
-// took the request. It is false for everything that is not known.
+// SafeToRetry reports whether the call that returned err surely changed nothing,
+// and may succeed when it is made again as it is: because the server could not be
+// reached, or the context ended, before anything was written. It is false for
+// everything that is not known, and for errors that another try does not mend.
 func SafeToRetry(err error) bool {
 	var partial *PartialError
 	var bulk *BulkError
 	if errors.As(err, &partial) || errors.As(err, &bulk) || errors.Is(err, ErrUnknownOutcome) {
 		return false
 	}
-	return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrDisconnected)
+	return errors.Is(err, errs.ErrUnwritten) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrDisconnected)
 }

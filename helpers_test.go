@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/natsorm/natsorm"
+	"github.com/natsorm/natsorm/embedded"
+	"github.com/natsorm/natsorm/natsormtest"
 )
 
 // user is the record of most tests.
@@ -16,6 +18,15 @@ type user struct {
 	Age   int     `json:"age"   orm:"index"`
 	City  *string `json:"city"  orm:"index"`
 	Bio   string  `json:"bio,omitempty"`
+}
+
+// onFiles is a database whose server keeps it in files, where records are written
+// phased; natsormtest.New is in memory, where they are written in batches.
+func onFiles(t testing.TB) *natsorm.DB {
+	t.Helper()
+	srv := must[*embedded.Server](t)(embedded.Start(embedded.Config{Dir: t.TempDir(), Sync: embedded.SyncInterval}))
+	t.Cleanup(func() { srv.Close() })
+	return natsormtest.Open(t, srv, "test")
 }
 
 // within is a context for one test, which has a deadline so that nothing hangs.

@@ -62,7 +62,7 @@ func (w *Writer) claim(ctx context.Context, c layout.Claim, owner []byte) (uint6
 				return 0, err
 			}
 		}
-		res := w.store.Write(ctx, store.Op{Key: c.Key, Value: owner, Check: true, Expect: have.Revision})[0]
+		res := w.store.Write(ctx, store.Op{Key: c.Key, Value: owner, Check: true, Expect: have.Revision, Settle: true})[0]
 		if !errors.Is(res.Err, store.ErrWrongRevision) {
 			return res.Revision, res.Err
 		}

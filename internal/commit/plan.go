@@ -8,12 +8,13 @@ import (
 )
 
 // Plan is everything that one write of one record does to the bucket. It says
-// nothing of how: see phased.
+// nothing of how: see phased and atomic.
 type Plan struct {
 	Record  string // the record's key
 	Expect  uint64 // its revision when it was read, 0 for none
 	Doc     []byte // the new document; nil deletes the record
 	Entries []string
+	Heads   []string // of the entries; only on a replicated bucket
 	Claims  []layout.Claim
 	Owner   []byte // what the claims hold
 	Release []string
@@ -56,4 +57,18 @@ func NewPlan(cur store.Entry, old, new *layout.Footprint, doc, owner []byte) *Pl
 		}
 	}
 	return p
+}
+
+// addHeads adds the heads of the plan's entries, each once.
+func (p *Plan) addHeads(l *layout.Layout) {
+	for _, e := range p.Entries {
+		if head := l.HeadOf(e); !slices.Contains(p.Heads, head) {
+			p.Heads = append(p.Heads, head)
+		}
+	}
+}
+
+// commit is the write of the record.
+func (p *Plan) commit() store.Op {
+	return store.Op{Key: p.Record, Value: p.Doc, Delete: p.Doc == nil, Check: true, Expect: p.Expect, Settle: true}
 }

@@ -23,6 +23,16 @@ type Writer struct {
 // NewWriter is a Writer for a model.
 func NewWriter(s store.Store, l *layout.Layout) *Writer { return &Writer{store: s, layout: l} }
 
+// begin is the executor for a change. A batch takes one round trip and a phased
+// write two; but where the server stages batches in files, it takes longer than
+// many phased writes.
+func (w *Writer) begin() executor {
+	if w.store.Batches() && !w.store.StagesBatches() {
+		return &atomic{w: w}
+	}
+	return &phased{w: w}
+}
+
 // Change is a change to one record.
 type Change struct {
 	ID value.Value // its primary key
@@ -63,16 +73,16 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 		cur = *ch.Assume
 		cur.Key = key
 	} else if cur, err = w.store.GetLatest(ctx, key); err != nil {
-		return Outcome{}, w.failed(ch.ID, err)
+		return Outcome{}, w.failed(ch.ID, untouched(err))
 	}
-	exec := &phased{w: w}
+	exec := w.begin()
 	for try := 1; ; try++ {
 		doc, err := ch.Next(cur)
 		if err == nil {
 			err = w.fits(key, doc)
 		}
 		if err != nil {
-			exec.abandon(ctx, cur)
+			exec.abandon(ctx, w, cur)
 			if errors.Is(err, ErrLeave) {
 				return Outcome{Before: cur}, nil
 			}
@@ -80,7 +90,7 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 		}
 		plan, err := w.plan(ch, cur, doc, owner)
 		if err != nil {
-			exec.abandon(ctx, cur)
+			exec.abandon(ctx, w, cur)
 			return Outcome{}, err
 		}
 		revision, err := exec.execute(ctx, plan)
@@ -88,16 +98,16 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 		case err == nil:
 			return Outcome{Written: true, Revision: revision, Before: cur}, nil
 		case errors.Is(err, errs.ErrUnique):
-			exec.abandon(ctx, cur)
+			exec.abandon(ctx, w, cur)
 			return Outcome{}, err
 		case !errors.Is(err, store.ErrWrongRevision):
 			return Outcome{}, w.failed(ch.ID, err)
 		}
 		if err := backoff(ctx, try); err != nil {
-			return Outcome{}, w.failed(ch.ID, fmt.Errorf("others kept changing it: %w", err))
+			return Outcome{}, w.failed(ch.ID, untouched(fmt.Errorf("others kept changing it: %w", err)))
 		}
 		if cur, err = w.store.GetLatest(ctx, key); err != nil {
-			return Outcome{}, w.failed(ch.ID, err)
+			return Outcome{}, w.failed(ch.ID, untouched(err))
 		}
 	}
 }
@@ -131,7 +141,11 @@ func (w *Writer) plan(ch Change, cur store.Entry, doc, owner []byte) (*Plan, err
 		}
 		after = &f
 	}
-	return NewPlan(cur, before, after, doc, owner), nil
+	p := NewPlan(cur, before, after, doc, owner)
+	if w.store.Replicated() {
+		p.addHeads(w.layout)
+	}
+	return p, nil
 }
 
 func (w *Writer) corrupt(key string, err error) error {
@@ -152,9 +166,9 @@ func (w *Writer) fits(key string, doc []byte) error {
 // fence makes every writer of the record that read it before cur lose its
 // commit. It fails with ErrWrongRevision when the record is no longer at cur.
 func (w *Writer) fence(ctx context.Context, cur store.Entry) error {
-	op := store.Op{Key: cur.Key, Value: cur.Value, Check: true, Expect: cur.Revision, Fence: cur.Version()}
+	op := store.Op{Key: cur.Key, Value: cur.Value, Check: true, Expect: cur.Revision, Fence: cur.Version(), Settle: true}
 	if !cur.Live() {
-		op = store.Op{Key: cur.Key, Delete: true, Check: true, Expect: cur.Revision}
+		op = store.Op{Key: cur.Key, Delete: true, Check: true, Expect: cur.Revision, Settle: true}
 	}
 	return w.store.Write(ctx, op)[0].Err
 }

@@ -20,6 +20,12 @@ var (
 	ErrUnsupportedServer = errors.New("natsorm: unsupported server")
 	ErrUnknownOutcome    = errors.New("natsorm: outcome unknown")
 	ErrClosed            = errors.New("natsorm: closed")
+	ErrTxTooLarge        = errors.New("natsorm: transaction too large")
+	ErrTxDone            = errors.New("natsorm: transaction has ended")
+
+	// ErrUnwritten marks the error of a call that surely has changed nothing, and
+	// that may succeed another time. It is not exported: see SafeToRetry.
+	ErrUnwritten = errors.New("nothing was written")
 )
 
 // UniqueError says which unique value was taken, and by whom.

@@ -81,6 +81,17 @@ func definePerson(t testing.TB, s store.Store) *exec.Model {
 	return m
 }
 
+// kinds are the ways to write a record; others at work on the same bucket may
+// use the other one.
+var kinds = []struct {
+	name        string
+	mine, other func(store.Store) store.Store
+}{
+	{"phased", fault.Phased, fault.Atomic},
+	{"atomic", fault.Atomic, fault.Phased},
+	{"all phased", fault.Phased, fault.Phased},
+}
+
 // on is the model m in another store on the same bucket.
 func on(m *exec.Model, s store.Store) *exec.Model { return exec.NewModel(s, m.Def) }
 
@@ -209,38 +220,44 @@ func TestCrashAfterEveryStep(t *testing.T) {
 	}
 	srv := newServer(t)
 	for n, sc := range scenarios {
-		t.Run(sc.name, func(t *testing.T) {
-			t.Parallel()
-			const most = 200
-			for steps := 0; ; steps++ {
-				if steps == most {
-					t.Fatalf("still crashing after %d writes", most)
-				}
-				s := openStore(t, srv, fmt.Sprintf("crash_%d_%d", n, steps))
-				m := definePerson(t, s)
-				prepare(t, m, s)
+		for k, kind := range kinds {
+			t.Run(sc.name+"/"+kind.name, func(t *testing.T) {
+				t.Parallel()
+				crashAfterEveryStep(t, srv, fmt.Sprintf("crash_%d_%d", n, k), kind.mine, kind.other, sc.run)
+			})
+		}
+	}
+}
 
-				crashing := fault.CrashAfter(s, steps)
-				err := sc.run(context.Background(), on(m, crashing))
-				when := fmt.Sprintf("crash after write %d", steps)
-				if !crashing.Crashed() {
-					if steps == 0 {
-						t.Fatal("the scenario wrote nothing")
-					}
-					if err != nil && !errors.Is(err, errs.ErrUnique) && !errors.Is(err, errs.ErrExists) {
-						t.Fatal(err)
-					}
-					sound(t, m, "without a crash")
-					s.Close()
-					t.Logf("%d crashes", steps)
-					return
-				}
-				sound(t, m, when)
-				goOn(t, m, when)
-				mend(t, m, when)
-				s.Close()
+func crashAfterEveryStep(t *testing.T, srv *embedded.Server, bucket string, mine, other func(store.Store) store.Store, run func(context.Context, *exec.Model) error) {
+	const most = 200
+	for steps := 0; ; steps++ {
+		if steps == most {
+			t.Fatalf("still crashing after %d writes", most)
+		}
+		s := openStore(t, srv, fmt.Sprint(bucket, "_", steps))
+		m := definePerson(t, other(s))
+		prepare(t, m, s)
+
+		crashing := fault.CrashAfter(mine(s), steps)
+		err := run(context.Background(), on(m, crashing))
+		when := fmt.Sprintf("crash after write %d", steps)
+		if !crashing.Crashed() {
+			if steps == 0 {
+				t.Fatal("the scenario wrote nothing")
 			}
-		})
+			if err != nil && !errors.Is(err, errs.ErrUnique) && !errors.Is(err, errs.ErrExists) {
+				t.Fatal(err)
+			}
+			sound(t, m, "without a crash")
+			s.Close()
+			t.Logf("%d crashes", steps)
+			return
+		}
+		sound(t, m, when)
+		goOn(t, m, when)
+		mend(t, m, when)
+		s.Close()
 	}
 }
 
@@ -254,7 +271,7 @@ func prepare(t *testing.T, m *exec.Model, s store.Store) {
 			t.Fatal(err)
 		}
 	}
-	if err := create(ctx, on(m, fault.CrashAfter(s, 4)), doc(9, "Orphan", "orphan@x", "Oslo")); !errors.Is(err, fault.ErrCrashed) {
+	if err := create(ctx, on(m, fault.CrashAfter(fault.Phased(s), 4)), doc(9, "Orphan", "orphan@x", "Oslo")); !errors.Is(err, fault.ErrCrashed) {
 		t.Fatalf("the orphan's writer: %v", err)
 	}
 }
@@ -325,7 +342,7 @@ func TestCrashingProcesses(t *testing.T) {
 		wg.Go(func() {
 			r := rand.New(rand.NewPCG(seed, uint64(slot)))
 			for range lives {
-				crashing := fault.CrashAfter(s, r.IntN(60))
+				crashing := fault.CrashAfter(kinds[slot%2].mine(s), r.IntN(60))
 				mine := on(m, crashing)
 				for !crashing.Crashed() {
 					if err := randomWrite(ctx, mine, r); err != nil && !errors.Is(err, fault.ErrCrashed) && !errors.Is(err, errs.ErrUnique) && !errors.Is(err, errs.ErrExists) {

@@ -73,7 +73,7 @@ func (q *Sequence) take(ctx context.Context, passed uint64) error {
 		}
 		first += passed
 		end := first + sequenceBlock
-		res := q.store.Write(ctx, store.Op{Key: q.key, Value: strconv.AppendUint(nil, end, 10), Check: true, Expect: cur.Revision})[0]
+		res := q.store.Write(ctx, store.Op{Key: q.key, Value: strconv.AppendUint(nil, end, 10), Check: true, Expect: cur.Revision, Settle: true})[0]
 		if res.Err == nil {
 			q.next, q.end = first, end
 			return nil

@@ -3,6 +3,7 @@ package exec_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -19,6 +20,24 @@ func commits(op store.Op) bool {
 
 // releases is true of the removal of an index entry.
 func releases(op store.Op) bool { return strings.Contains(op.Key, ".index.") && op.Delete }
+
+// eachWriter runs a test with each way to write; left is how many entries and
+// claims a create has placed before its commit.
+func eachWriter(t *testing.T, test func(t *testing.T, s store.Store, m *exec.Model, left int)) {
+	t.Parallel()
+	srv := newServer(t)
+	for i, kind := range kinds {
+		t.Run(kind.name, func(t *testing.T) {
+			s := openStore(t, srv, fmt.Sprint("stall", i))
+			left := 4
+			if kind.name == "atomic" {
+				left = 0
+			}
+			mine := kind.mine(s)
+			test(t, mine, definePerson(t, mine), left)
+		})
+	}
+}
 
 // stall runs a write that stalls, then meanwhile, then lets the write end. It
 // returns the write's error.
@@ -37,136 +56,130 @@ func stall(t *testing.T, s store.Store, m *exec.Model, when func(store.Op) bool,
 // A writer that stalls between its claim and its commit must lose the commit
 // once another has taken the value.
 func TestStalledWriterLosesItsUniqueValue(t *testing.T) {
-	t.Parallel()
-	s := openStore(t, newServer(t), "stall")
-	m := definePerson(t, s)
-	err := stall(t, s, m, commits,
-		func(ctx context.Context, m *exec.Model) error { return create(ctx, m, doc(1, "Ann", "a@x", "Oslo")) },
-		func(ctx context.Context) {
-			if err := create(ctx, m, doc(2, "Bob", "a@x", "Rome")); err != nil {
-				t.Errorf("the value of a stalled writer can not be taken: %v", err)
-			}
-		})
-	var unique *errs.UniqueError
-	if !errors.As(err, &unique) || unique.Owner != "2" {
-		t.Errorf("the stalled writer got %v", err)
-	}
-	sound(t, m, "at the end")
-	mend(t, m, "at the end")
+	eachWriter(t, func(t *testing.T, s store.Store, m *exec.Model, left int) {
+		err := stall(t, s, m, commits,
+			func(ctx context.Context, m *exec.Model) error { return create(ctx, m, doc(1, "Ann", "a@x", "Oslo")) },
+			func(ctx context.Context) {
+				if err := create(ctx, m, doc(2, "Bob", "a@x", "Rome")); err != nil {
+					t.Errorf("the value of a stalled writer can not be taken: %v", err)
+				}
+			})
+		var unique *errs.UniqueError
+		if !errors.As(err, &unique) || unique.Owner != "2" {
+			t.Errorf("the stalled writer got %v", err)
+		}
+		sound(t, m, "at the end")
+		mend(t, m, "at the end")
+	})
 }
 
 // The same, for a value that an update takes.
 func TestStalledUpdateLosesItsUniqueValue(t *testing.T) {
-	t.Parallel()
-	s := openStore(t, newServer(t), "stall")
-	m := definePerson(t, s)
-	if err := create(context.Background(), m, doc(1, "Ann", "old@x", "Oslo")); err != nil {
-		t.Fatal(err)
-	}
-	err := stall(t, s, m, commits,
-		func(ctx context.Context, m *exec.Model) error { return update(ctx, m, byID(m, 1), "email", "a@x") },
-		func(ctx context.Context) {
-			if err := create(ctx, m, doc(2, "Bob", "a@x", "Rome")); err != nil {
-				t.Errorf("the value of a stalled writer can not be taken: %v", err)
-			}
-		})
-	if !errors.Is(err, errs.ErrUnique) {
-		t.Errorf("the stalled writer got %v", err)
-	}
-	sound(t, m, "at the end")
-	mend(t, m, "at the end")
+	eachWriter(t, func(t *testing.T, s store.Store, m *exec.Model, left int) {
+		if err := create(context.Background(), m, doc(1, "Ann", "old@x", "Oslo")); err != nil {
+			t.Fatal(err)
+		}
+		err := stall(t, s, m, commits,
+			func(ctx context.Context, m *exec.Model) error { return update(ctx, m, byID(m, 1), "email", "a@x") },
+			func(ctx context.Context) {
+				if err := create(ctx, m, doc(2, "Bob", "a@x", "Rome")); err != nil {
+					t.Errorf("the value of a stalled writer can not be taken: %v", err)
+				}
+			})
+		if !errors.Is(err, errs.ErrUnique) {
+			t.Errorf("the stalled writer got %v", err)
+		}
+		sound(t, m, "at the end")
+		mend(t, m, "at the end")
+	})
 }
 
 // Check with Repair takes the entries of a writer that stalls before its
 // commit; the writer must notice and put them again.
 func TestStalledWriterSurvivesARepair(t *testing.T) {
-	t.Parallel()
-	s := openStore(t, newServer(t), "stall")
-	m := definePerson(t, s)
-	err := stall(t, s, m, commits,
-		func(ctx context.Context, m *exec.Model) error { return create(ctx, m, doc(1, "Ann", "a@x", "Oslo")) },
-		func(ctx context.Context) {
-			report, err := m.Check(ctx, true)
-			if err != nil || len(report.Faults) != 4 {
-				t.Errorf("repair found %+v, %v; want the writer's two entries and two claims", report.Faults, err)
-			}
-		})
-	if err != nil {
-		t.Errorf("the stalled writer got %v", err)
-	}
-	sound(t, m, "at the end")
-	mend(t, m, "at the end")
+	eachWriter(t, func(t *testing.T, s store.Store, m *exec.Model, left int) {
+		err := stall(t, s, m, commits,
+			func(ctx context.Context, m *exec.Model) error { return create(ctx, m, doc(1, "Ann", "a@x", "Oslo")) },
+			func(ctx context.Context) {
+				report, err := m.Check(ctx, true)
+				if err != nil || len(report.Faults) != left {
+					t.Errorf("repair found %+v, %v; want %d entries and claims of the writer", report.Faults, err, left)
+				}
+			})
+		if err != nil {
+			t.Errorf("the stalled writer got %v", err)
+		}
+		sound(t, m, "at the end")
+		mend(t, m, "at the end")
+	})
 }
 
 // Two writers create one record; the second fails and cleans up. Its entries
 // are the first one's too, which must not lose them.
 func TestFailedWriterLeavesItsNeighboursEntries(t *testing.T) {
-	t.Parallel()
-	s := openStore(t, newServer(t), "stall")
-	m := definePerson(t, s)
-	if err := create(context.Background(), m, doc(9, "Eve", "taken@x", "Rome")); err != nil {
-		t.Fatal(err)
-	}
-	err := stall(t, s, m, commits,
-		func(ctx context.Context, m *exec.Model) error { return create(ctx, m, doc(1, "Ann", "a@x", "Oslo")) },
-		func(ctx context.Context) {
-			if err := create(ctx, m, doc(1, "Ann", "taken@x", "Oslo")); !errors.Is(err, errs.ErrUnique) {
-				t.Errorf("the second writer got %v", err)
-			}
-		})
-	if err != nil {
-		t.Errorf("the stalled writer got %v", err)
-	}
-	sound(t, m, "at the end")
-	mend(t, m, "at the end")
+	eachWriter(t, func(t *testing.T, s store.Store, m *exec.Model, left int) {
+		if err := create(context.Background(), m, doc(9, "Eve", "taken@x", "Rome")); err != nil {
+			t.Fatal(err)
+		}
+		err := stall(t, s, m, commits,
+			func(ctx context.Context, m *exec.Model) error { return create(ctx, m, doc(1, "Ann", "a@x", "Oslo")) },
+			func(ctx context.Context) {
+				if err := create(ctx, m, doc(1, "Ann", "taken@x", "Oslo")); !errors.Is(err, errs.ErrUnique) {
+					t.Errorf("the second writer got %v", err)
+				}
+			})
+		if err != nil {
+			t.Errorf("the stalled writer got %v", err)
+		}
+		sound(t, m, "at the end")
+		mend(t, m, "at the end")
+	})
 }
 
 // A writer stalls after its commit, before it removes the old entry; another
 // changes the value back. The entry is needed again and must stay.
 func TestLateRemovalSparesANewEntry(t *testing.T) {
-	t.Parallel()
-	s := openStore(t, newServer(t), "stall")
-	m := definePerson(t, s)
-	if err := create(context.Background(), m, doc(1, "Ann", "a@x", "Oslo")); err != nil {
-		t.Fatal(err)
-	}
-	err := stall(t, s, m, releases,
-		func(ctx context.Context, m *exec.Model) error { return update(ctx, m, byID(m, 1), "name", "Bea") },
-		func(ctx context.Context) {
-			if err := update(ctx, m, byID(m, 1), "name", "Ann"); err != nil {
-				t.Error(err)
-			}
-		})
-	if err != nil {
-		t.Errorf("the stalled writer got %v", err)
-	}
-	sound(t, m, "at the end")
-	mend(t, m, "at the end")
+	eachWriter(t, func(t *testing.T, s store.Store, m *exec.Model, left int) {
+		if err := create(context.Background(), m, doc(1, "Ann", "a@x", "Oslo")); err != nil {
+			t.Fatal(err)
+		}
+		err := stall(t, s, m, releases,
+			func(ctx context.Context, m *exec.Model) error { return update(ctx, m, byID(m, 1), "name", "Bea") },
+			func(ctx context.Context) {
+				if err := update(ctx, m, byID(m, 1), "name", "Ann"); err != nil {
+					t.Error(err)
+				}
+			})
+		if err != nil {
+			t.Errorf("the stalled writer got %v", err)
+		}
+		sound(t, m, "at the end")
+		mend(t, m, "at the end")
+	})
 }
 
 // A writer that stalls between reading and committing must not undo what
 // others wrote meanwhile.
 func TestStalledUpdateSeesWhatOthersWrote(t *testing.T) {
-	t.Parallel()
-	s := openStore(t, newServer(t), "stall")
-	m := definePerson(t, s)
-	if err := create(context.Background(), m, doc(1, "Ann", "a@x", "Oslo")); err != nil {
-		t.Fatal(err)
-	}
-	err := stall(t, s, m, commits,
-		func(ctx context.Context, m *exec.Model) error { return update(ctx, m, byID(m, 1), "name", "Bea") },
-		func(ctx context.Context) {
-			if err := update(ctx, m, byID(m, 1), "city", "Rome"); err != nil {
-				t.Error(err)
-			}
-		})
-	if err != nil {
-		t.Errorf("the stalled writer got %v", err)
-	}
-	got, err := s.Get(context.Background(), "Person.shard_1.1")
-	if err != nil || string(got.Value) != string(doc(1, "Bea", "a@x", "Rome")) {
-		t.Errorf("the record is %s, %v", got.Value, err)
-	}
-	sound(t, m, "at the end")
-	mend(t, m, "at the end")
+	eachWriter(t, func(t *testing.T, s store.Store, m *exec.Model, left int) {
+		if err := create(context.Background(), m, doc(1, "Ann", "a@x", "Oslo")); err != nil {
+			t.Fatal(err)
+		}
+		err := stall(t, s, m, commits,
+			func(ctx context.Context, m *exec.Model) error { return update(ctx, m, byID(m, 1), "name", "Bea") },
+			func(ctx context.Context) {
+				if err := update(ctx, m, byID(m, 1), "city", "Rome"); err != nil {
+					t.Error(err)
+				}
+			})
+		if err != nil {
+			t.Errorf("the stalled writer got %v", err)
+		}
+		got, err := s.Get(context.Background(), "Person.shard_1.1")
+		if err != nil || string(got.Value) != string(doc(1, "Bea", "a@x", "Rome")) {
+			t.Errorf("the record is %s, %v", got.Value, err)
+		}
+		sound(t, m, "at the end")
+		mend(t, m, "at the end")
+	})
 }

@@ -19,6 +19,7 @@ const (
 	shardPrefix  = "shard_"
 	indexToken   = "index"
 	uniqueToken  = "unique"
+	headToken    = "head"
 	catalogue    = "_schema"
 	sequence     = "_sequence"
 	nullToken    = "=null"
@@ -29,6 +30,7 @@ const (
 	maxName        = 64  // bytes of a model or column name
 	maxValuePrefix = 64  // readable bytes of a value token
 	maxID          = 128 // bytes of an id token, before it becomes a hash
+	headSlots      = 256 // heads of an index
 )
 
 // CheckName reports why name can not be a model's or an indexed column's
@@ -166,6 +168,19 @@ func Entry(model, index string, values []value.Value, id string) string {
 // Lookup is what every entry of one index for the same values begins with.
 func Lookup(model, index string, values []value.Value) string {
 	return under(model, indexToken, index, values) + "."
+}
+
+// HeadOf is the head of an index entry, or of a lookup's pattern: the key that is
+// written with every new entry, where replicas keep a pattern from being
+// guarded. It goes by the first value alone, which every lookup knows, in one of
+// 256 slots: User.head.email.17.
+func HeadOf(model, entry string) string {
+	rest := entry[len(model)+1+len(indexToken)+1:]
+	index, rest, _ := strings.Cut(rest, ".")
+	first, _, _ := strings.Cut(rest, ".")
+	h := fnv.New64a()
+	h.Write([]byte(first))
+	return model + "." + headToken + "." + index + "." + strconv.FormatUint(h.Sum64()%headSlots, 10)
 }
 
 // Claim is the key of a unique value's claim: User.unique.email.<value>.

@@ -130,6 +130,9 @@ func (l *Layout) Lookup(x schema.Index, vals []value.Value) string {
 	return keys.Lookup(l.Def.Name, x.Name, vals) + strings.Repeat("*.", open) + "*"
 }
 
+// HeadOf is the head of an index entry, or of a lookup's pattern.
+func (l *Layout) HeadOf(entry string) string { return keys.HeadOf(l.Def.Name, entry) }
+
 // RecordOfEntry is the key of the record that an index entry points at.
 func (l *Layout) RecordOfEntry(entry string) string { return l.record(keys.RecordID(entry)) }
 

@@ -221,3 +221,9 @@ func (s *JetStream) Revision(ctx context.Context) (uint64, error) {
 	_, last, err := s.streamState(ctx)
 	return last, err
 }
+
+// Last asks for the last message under the pattern.
+func (s *JetStream) Last(ctx context.Context, pattern string) (uint64, error) {
+	e, err := s.fromLeader(ctx, map[string]any{"last_by_subj": s.prefix + pattern})
+	return e.Revision, err
+}

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -71,8 +72,13 @@ type JetStream struct {
 	direct     bool // direct get is allowed
 	markerTTL  bool // a message can have a TTL
 	history    bool // more than one revision of a key is kept
+	batches    bool // atomic publish is on
+	staged     bool // a batch is written to a file of its own first
 	maxMsgSize int  // the bucket's own limit, 0 for none
 	marker     time.Duration
+	window     time.Duration // for which the server remembers message ids
+	ids        ids
+	floor      atomic.Uint64 // the highest revision written or seen, of a replicated bucket
 	logger     *slog.Logger
 
 	mu        sync.Mutex
@@ -119,7 +125,11 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*JetStream, error) {
 	if err != nil {
 		return nil, fmt.Errorf("natsorm: open bucket %q: %w", cfg.Bucket, err)
 	}
-	req, err := newRequests(nc)
+	retries := noResponderRetries
+	if conf.Replicas > 1 {
+		retries = electionRetries
+	}
+	req, err := newRequests(nc, retries)
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +142,11 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*JetStream, error) {
 		markerTTL:  conf.AllowMsgTTL,
 		history:    conf.MaxMsgsPerSubject != 1,
 		maxMsgSize: max(0, int(conf.MaxMsgSize)),
+		batches:    conf.AllowAtomicPublish,
+		staged:     conf.Replicas <= 1 && conf.Storage == jetstream.FileStorage,
 		marker:     cfg.MarkerTTL,
+		window:     conf.Duplicates,
+		ids:        newIDs(),
 		logger:     cfg.Logger,
 		consumers:  map[*consumer]struct{}{},
 		created:    info.Created,
@@ -170,6 +184,13 @@ func (s *JetStream) spawn(task func()) bool {
 	s.tasks.Go(task)
 	return true
 }
+
+// Batches reports whether the bucket takes batches.
+func (s *JetStream) Batches() bool { return s.batches }
+
+// StagesBatches is true of files without replicas: the server makes sure that a
+// batch survives its own end before it begins to write it.
+func (s *JetStream) StagesBatches() bool { return s.staged }
 
 // KV is the bucket as nats.go gives it.
 func (s *JetStream) KV() jetstream.KeyValue { return s.kv }

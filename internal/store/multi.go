@@ -77,7 +77,7 @@ func (s *JetStream) GetEach(ctx context.Context, keys []string, each func(i int,
 	}
 	chunks := s.chunks(unique)
 	if len(chunks) == 1 {
-		_, err := s.multi(ctx, unique, 0, func(e Entry, _ bool) { each(at[e.Key], e) })
+		_, _, err := s.multi(ctx, unique, 0, func(e Entry, _ bool) { each(at[e.Key], e) })
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -89,7 +89,7 @@ func (s *JetStream) GetEach(ctx context.Context, keys []string, each func(i int,
 		slots <- struct{}{}
 		go func() {
 			defer func() { <-slots }()
-			_, err := s.multi(ctx, chunk, 0, func(e Entry, _ bool) {
+			_, _, err := s.multi(ctx, chunk, 0, func(e Entry, _ bool) {
 				mu.Lock()
 				defer mu.Unlock()
 				each(at[e.Key], e)
@@ -112,12 +112,15 @@ func (s *JetStream) Replicated() bool { return s.replicated }
 
 // chunks cuts keys where a request would get too large.
 func (s *JetStream) chunks(keys []string) [][]string {
-	limit := int(s.nc.MaxPayload()) / multiPayload
+	limit, most := int(s.nc.MaxPayload())/multiPayload, maxMulti
+	if s.replicated {
+		most-- // for the anchor
+	}
 	var out [][]string
 	start, size := 0, 0
 	for i, key := range keys {
 		n := len(s.prefix) + len(key) + 3
-		if i > start && (i-start == maxMulti || size+n > limit) {
+		if i > start && (i-start == most || size+n > limit) {
 			out = append(out, keys[start:i])
 			start, size = i, 0
 		}
@@ -137,7 +140,69 @@ const noResults = "No Results"
 // when the answer grows large; then it is asked for what follows.
 //
 // With most, it is asked for that many only; rest is how many others there are.
-func (s *JetStream) multi(ctx context.Context, keys []string, most int, found func(e Entry, repeated bool)) (rest int, err error) {
+// asOf is a revision that the server had reached, 0 when nothing was found and
+// the bucket is not replicated.
+func (s *JetStream) multi(ctx context.Context, keys []string, most int, found func(e Entry, repeated bool)) (rest int, asOf uint64, err error) {
+	if s.replicated {
+		asOf, err = s.multiCurrent(ctx, keys, func(e Entry) { found(e, false) })
+		return 0, asOf, err
+	}
+	return s.multiOnce(ctx, keys, most, found)
+}
+
+// multiCurrent is multi with the anchor, from a server that is not behind the
+// session.
+func (s *JetStream) multiCurrent(ctx context.Context, keys []string, found func(Entry)) (asOf uint64, err error) {
+	wanted := slices.Contains(keys, anchorKey)
+	with := keys
+	if !wanted {
+		with = append(slices.Clip(keys), anchorKey)
+	}
+	var got []Entry
+	keep := func(e Entry, repeated bool) {
+		if repeated {
+			got = slices.DeleteFunc(got, func(f Entry) bool { return f.Key == e.Key })
+		}
+		if e.Key != anchorKey || wanted {
+			got = append(got, e)
+		}
+	}
+	leader := func() (err error) {
+		got = got[:0]
+		if _, asOf, err = s.streamState(ctx); err != nil {
+			return err
+		}
+		return s.fromLeaderMatching(ctx, keys, func(e Entry) { keep(e, false) })
+	}
+	err = s.current(ctx, func() (err error) {
+		got = got[:0]
+		floor := s.floor.Load()
+		_, asOf, err = s.multiOnce(ctx, with, 0, keep)
+		switch {
+		case err != nil:
+			return err
+		case asOf == 0: // nothing was found, not even the anchor
+			if s.dropAnchor(ctx) != nil {
+				return leader() // it may not write
+			}
+			return errBehind
+		case asOf < floor:
+			return errBehind
+		}
+		return nil
+	}, leader)
+	if err != nil {
+		return 0, err
+	}
+	s.saw(asOf)
+	for _, e := range got {
+		found(e)
+	}
+	return asOf, nil
+}
+
+// multiOnce is multi from any server.
+func (s *JetStream) multiOnce(ctx context.Context, keys []string, most int, found func(e Entry, repeated bool)) (rest int, asOf uint64, err error) {
 	usage, parts := usageOf(ctx), 0
 	body, after := make([]byte, 0, len(keys)*(len(s.prefix)+len(keys[0])+8)+64), uint64(0)
 	for {
@@ -180,26 +245,30 @@ func (s *JetStream) multi(ctx context.Context, keys []string, most int, found fu
 			err = fault
 		}
 		if err != nil {
-			return 0, fmt.Errorf("natsorm: get %d keys: %w", len(keys), err)
+			return 0, 0, fmt.Errorf("natsorm: get %d keys: %w", len(keys), err)
 		}
 		switch end.Get("Status") {
 		case "204":
 		case "404":
 			if end.Get("Description") != noResults {
-				return 0, fmt.Errorf("natsorm: get %d keys: server answered 404 %s", len(keys), end.Get("Description"))
+				return 0, 0, fmt.Errorf("natsorm: get %d keys: server answered 404 %s", len(keys), end.Get("Description"))
 			}
-			return 0, nil
+			return 0, 0, nil
 		case "413":
-			return 0, ErrTooMany
+			return 0, 0, ErrTooMany
 		default:
-			return 0, fmt.Errorf("natsorm: get %d keys: server answered %s %s", len(keys), end.Get("Status"), end.Get("Description"))
+			return 0, 0, fmt.Errorf("natsorm: get %d keys: server answered %s %s", len(keys), end.Get("Status"), end.Get("Description"))
 		}
-		parts++
+		if parts++; parts == 1 {
+			if asOf, err = upTo(end); err != nil {
+				return 0, 0, fmt.Errorf("natsorm: get %d keys: %w", len(keys), err)
+			}
+		}
 		if rest, err = pending(end); err != nil {
-			return 0, fmt.Errorf("natsorm: get %d keys: %w", len(keys), err)
+			return 0, 0, fmt.Errorf("natsorm: get %d keys: %w", len(keys), err)
 		}
 		if rest == 0 || got == 0 || most > 0 {
-			return rest, nil
+			return rest, asOf, nil
 		}
 	}
 }
@@ -230,7 +299,7 @@ func (s *JetStream) Lookup(ctx context.Context, patterns []string, most int) (fo
 		return found, 0, nil
 	}
 	for _, chunk := range s.chunks(patterns) {
-		n, err := s.multi(ctx, chunk, most, func(e Entry, repeated bool) {
+		n, _, err := s.multi(ctx, chunk, most, func(e Entry, repeated bool) {
 			if repeated {
 				found = slices.DeleteFunc(found, func(f Entry) bool { return f.Key == e.Key })
 			}
@@ -244,6 +313,22 @@ func (s *JetStream) Lookup(ctx context.Context, patterns []string, most int) (fo
 		rest += n
 	}
 	return found, rest, nil
+}
+
+// Read asks for the anchor too: an answer that has nothing else in it says how far
+// the server is all the same.
+func (s *JetStream) Read(ctx context.Context, patterns []string) (found []Entry, asOf uint64, err error) {
+	if !s.direct {
+		if _, asOf, err = s.streamState(ctx); err == nil {
+			err = s.fromLeaderMatching(ctx, patterns, func(e Entry) { found = append(found, e) })
+		}
+		return found, asOf, err
+	}
+	if len(patterns) >= maxMulti || len(s.chunks(patterns)) > 1 {
+		return nil, 0, ErrTooMany
+	}
+	asOf, err = s.multiCurrent(ctx, patterns, func(e Entry) { found = append(found, e) })
+	return found, asOf, err
 }
 
 // Match reads up to maxMulti entries in one request; more, and everything

@@ -15,6 +15,11 @@ func (s *JetStream) Get(ctx context.Context, key string) (Entry, error) {
 	if !s.direct {
 		return s.GetLatest(ctx, key)
 	}
+	if s.replicated {
+		e := Entry{Key: key}
+		_, _, err := s.multi(ctx, []string{key}, 0, func(got Entry, _ bool) { e = got })
+		return e, err
+	}
 	m, err := s.req.one(ctx, "$JS.API.DIRECT.GET."+s.stream+"."+s.prefix+key, nil)
 	if err != nil {
 		return Entry{}, fmt.Errorf("natsorm: get %q: %w", key, err)
@@ -77,7 +82,11 @@ func (s *JetStream) fromLeader(ctx context.Context, req map[string]any) (Entry, 
 			return Entry{}, err
 		}
 		e.mark(h)
+		if expected, err := strconv.ParseUint(h.Get(headerExpect), 10, 64); err == nil {
+			e.replaced = &expected
+		}
 	}
+	s.saw(e.Revision)
 	return e, nil
 }
 

@@ -25,9 +25,10 @@ const (
 	// maxIdleLanes is how many lanes are kept for later calls.
 	maxIdleLanes = 128
 
-	// A request that no server takes, as while a leader is elected, is sent
-	// again this often; the server has not seen it, so that is safe.
+	// A request that no server takes is sent again this often; the server has not
+	// seen it, so that is safe. Replicas need more: they elect a leader first.
 	noResponderRetries = 10
+	electionRetries    = 100
 	noResponderPause   = 100 * time.Millisecond
 
 	// laneBuffer is how many replies a lane holds: those of the largest call.
@@ -44,8 +45,11 @@ var errNoAnswer = errors.New("no answer from the server in time; is it running, 
 // a goroutine between reader and caller, which costs a fifth of the time of an
 // in-process request.
 type requests struct {
-	nc    *nats.Conn
-	alive *lane // on which nothing comes; its end is the connection's
+	nc      *nats.Conn
+	retries int   // of what nobody takes
+	alive   *lane // on which nothing comes; its end is the connection's
+
+	batching sync.Mutex // held while the messages of a batch are published
 
 	mu     sync.Mutex
 	lanes  map[*lane]struct{}
@@ -79,8 +83,8 @@ func (l *lane) wake() {
 	}
 }
 
-func newRequests(nc *nats.Conn) (*requests, error) {
-	r := &requests{nc: nc, lanes: map[*lane]struct{}{}, done: make(chan struct{})}
+func newRequests(nc *nats.Conn, retries int) (*requests, error) {
+	r := &requests{nc: nc, retries: retries, lanes: map[*lane]struct{}{}, done: make(chan struct{})}
 	var err error
 	if r.alive, err = r.newLane(); err != nil {
 		return nil, err
@@ -283,7 +287,7 @@ func (r *requests) request(ctx context.Context, subject string, data []byte, beg
 			return err
 		default:
 			untaken++
-			if err := pause(ctx, untaken, subject); err != nil {
+			if err := r.pause(ctx, untaken, subject); err != nil {
 				return err
 			}
 		}
@@ -316,10 +320,10 @@ func (r *requests) attempt(ctx context.Context, subject string, data []byte, qui
 	return taken, err
 }
 
-// all publishes messages and waits for a reply to each. A nil reply has its
-// error beside it: one that was never sent its own, one without an answer
-// ErrUnknown.
-func (r *requests) all(ctx context.Context, msgs []*nats.Msg) ([]*nats.Msg, []error) {
+// all publishes messages and waits for a reply to each, as long as none stays
+// out for longer than quiet. A nil reply has its error beside it: one that was
+// never sent its own, one without an answer ErrUnknown.
+func (r *requests) all(ctx context.Context, msgs []*nats.Msg, quiet time.Duration) ([]*nats.Msg, []error) {
 	replies, errs := make([]*nats.Msg, len(msgs)), make([]error, len(msgs))
 	fill := func(err error) {
 		for i := range errs {
@@ -351,7 +355,7 @@ func (r *requests) all(ctx context.Context, msgs []*nats.Msg) ([]*nats.Msg, []er
 	if missing == 0 {
 		return replies, errs
 	}
-	err = r.collect(ctx, l, silence, func(n int, m *nats.Msg) bool {
+	err = r.collect(ctx, l, quiet, func(n int, m *nats.Msg) bool {
 		if n >= 0 && n < len(replies) && replies[n] == nil {
 			replies[n] = m
 			missing--
@@ -369,8 +373,8 @@ func noResponders(m *nats.Msg) bool {
 }
 
 // pause waits before a request that nobody took is sent again.
-func pause(ctx context.Context, try int, subject string) error {
-	if try >= noResponderRetries {
+func (r *requests) pause(ctx context.Context, try int, subject string) error {
+	if try >= r.retries {
 		return fmt.Errorf("nobody answers on %q: %w; is JetStream enabled, and does the bucket exist?", subject, nats.ErrNoResponders)
 	}
 	t := time.NewTimer(noResponderPause)

@@ -30,7 +30,7 @@ const tailBatch = 1000
 // at one instant, every key that was not delivered before.
 func (s *JetStream) Scan(ctx context.Context, pattern string, opts ScanOptions) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		sc := scan{s: s, pattern: pattern, want: opts.Want, yield: yield}
+		sc := scan{s: s, pattern: pattern, want: opts.Want, strict: opts.Strict, floor: s.floor.Load(), yield: yield}
 		if opts.Counted && s.tallied() {
 			sc.markers = map[string]uint64{}
 		}
@@ -52,6 +52,10 @@ func (s *JetStream) Scan(ctx context.Context, pattern string, opts ScanOptions) 
 			if errors.Is(err, errLost) && try < scanRestarts && ctx.Err() == nil {
 				continue
 			}
+			s.saw(sc.last)
+			if err == nil && sc.strict && sc.stale {
+				err = ErrStale
+			}
 			if err != nil {
 				yield(Entry{}, fmt.Errorf("natsorm: scan %q: %w", pattern, err))
 			} else if sc.markers != nil {
@@ -68,6 +72,9 @@ type scan struct {
 	want    int
 	seen    *delivered
 	last    uint64 // the last revision delivered; a new consumer passes over what is not after it
+	floor   uint64 // what the session had seen; a key that comes as it was before, comes again
+	strict  bool
+	stale   bool // and one did
 	yield   func(Entry, error) bool
 	broken  bool              // the reader broke off
 	markers map[string]uint64 // delete markers met, for a later count
@@ -118,10 +125,18 @@ func (sc *scan) deliver(e Entry) bool {
 	} else if len(sc.markers) > 0 {
 		delete(sc.markers, e.Key)
 	}
-	if e.Live() && sc.seen.first(e.Key, e.Revision) && !sc.yield(e, nil) {
+	if sc.floor == 0 && !e.Live() { // none comes as it was before
+		return true
+	}
+	first := sc.seen.first(e.Key, e.Revision)
+	if !first && e.Revision <= sc.floor {
+		sc.stale = true
+		first = !sc.strict
+	}
+	if e.Live() && first && !sc.yield(e, nil) {
 		sc.broken = true
 	}
-	return !sc.broken
+	return !sc.broken && !(sc.strict && sc.stale)
 }
 
 // tail reads what follows the last message delivered.

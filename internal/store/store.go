@@ -11,6 +11,8 @@ import (
 	"iter"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/natsorm/natsorm/internal/errs"
 )
 
@@ -58,8 +60,34 @@ type Store interface {
 	// Feed follows the keys under a pattern; see Feed.
 	Feed(ctx context.Context, pattern string) (Feed, error)
 
+	// Read is the last message of every key that matches, delete markers too, and
+	// a revision that the bucket had reached: without those that are newer, the
+	// answer is as of that revision. ErrTooMany as for Lookup.
+	Read(ctx context.Context, patterns []string) (found []Entry, asOf uint64, err error)
+
+	// Last is the last revision under a pattern, delete markers included, or 0;
+	// from the leader.
+	Last(ctx context.Context, pattern string) (uint64, error)
+
+	// CatchUp lets the reads that follow see all that anyone was told is written
+	// before the call. Only a replicated bucket takes a request for it.
+	CatchUp(ctx context.Context) error
+
 	// Write sends independent writes together and waits for every answer.
 	Write(ctx context.Context, ops ...Op) []Result
+
+	// Batch does all of a batch's writes, with nothing between them, or none. It
+	// returns the first one's revision; the others follow it by one each.
+	// ErrWrongRevision when a condition does not hold, ErrBatchTooLarge,
+	// ErrNoBatches.
+	Batch(ctx context.Context, b Batch) (first uint64, err error)
+
+	// Batches reports whether the bucket takes batches.
+	Batches() bool
+
+	// StagesBatches reports whether the server writes a batch to a file of its own
+	// first, which takes longer than several single writes.
+	StagesBatches() bool
 
 	// Revision is one that every message acknowledged before the call is up to.
 	Revision(ctx context.Context) (uint64, error)
@@ -69,7 +97,8 @@ type Store interface {
 	Since(ctx context.Context, pattern string, revision uint64) ([]Entry, error)
 
 	// Replicated reports whether several servers keep the bucket. One of them may
-	// be behind what was acknowledged; scans see to it that it is not.
+	// be behind what was acknowledged to others; it is never asked twice by what
+	// this store has written or seen.
 	Replicated() bool
 
 	// MaxValue is the largest value that can be written, in bytes.
@@ -81,6 +110,11 @@ type Store interface {
 type ScanOptions struct {
 	Want    int  // entries that will be enough, so that the server sends few more; 0 for all
 	Counted bool // the pattern is one that Count is asked for
+
+	// Strict ends a scan with ErrStale when a replica was behind: when a key turns
+	// out to have been delivered as it was before what the session has seen.
+	// Without, such a key is delivered again.
+	Strict bool
 }
 
 // Entry is the last message of a key.
@@ -92,6 +126,8 @@ type Entry struct {
 	Expired  bool      // a delete marker that the server left when a TTL ran out
 	Fence    uint64    // of a fence, the revision whose value it repeats; see package commit
 	Time     time.Time // when the server stored it; only Scan and Feed set it
+
+	replaced *uint64 // the revision that the write expected; only reads from the leader set it
 }
 
 // Live reports whether the key has a value.
@@ -114,6 +150,12 @@ type Op struct {
 	Check  bool   // only if the key's last revision is Expect
 	Expect uint64 // 0: only if it has none, not even a delete marker
 	Fence  uint64 // marks a rewrite of this revision; see Entry
+	TTL    time.Duration
+
+	// Settle asks for certainty: when the answer is lost, the outcome is found
+	// out, and a write that was not done is sent again. It takes the server some
+	// memory for the duplicate window.
+	Settle bool
 }
 
 // Result is the answer to a write: the revision it got, or why it was not done.
@@ -160,8 +202,28 @@ var (
 	ErrTooMany = errors.New("too many results for one request")
 	// ErrUnknown says that no answer came: the write may or may not be done.
 	ErrUnknown = errors.New("sent, and not acknowledged")
+	// ErrNoBatches says that the bucket takes no batches.
+	ErrNoBatches = errors.New("the bucket's atomic publish is off")
+	// ErrBatchTooLarge says that a batch exceeds MaxBatch, or MaxBatchBytes, or
+	// what the server is set to take; nothing was written.
+	ErrBatchTooLarge = errors.New("too many writes for one batch")
+	// ErrStale ends a strict scan; begun again, it most likely comes through.
+	ErrStale = errors.New("a replica was behind")
 	// ErrTooLarge says that a value exceeds the payload limit; nothing was sent.
 	ErrTooLarge = fmt.Errorf("%w: value exceeds the server's payload limit", errs.ErrInvalid)
 	// ErrClosed is the answer of a store after Close.
 	ErrClosed = errs.ErrClosed
 )
+
+// Transient reports whether an error comes from the way to the server, or from
+// the end of a context: the same call may succeed another time.
+func Transient(err error) bool {
+	for _, target := range []error{
+		errNoAnswer, errBusy, ErrUnknown, nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrReconnectBufExceeded, context.DeadlineExceeded, context.Canceled,
+	} {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
+}

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -10,6 +11,8 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/natsorm/natsorm/internal/errs"
 )
 
 // Headers of a message in a bucket.
@@ -20,6 +23,7 @@ const (
 	headerOperation = "KV-Operation" // DEL or PURGE, as every KV client writes it
 	headerReason    = "Nats-Marker-Reason"
 	headerFence     = "Natsorm-Fence" // a fence's original revision
+	headerID        = "Nats-Msg-Id"
 )
 
 // headerReserve is what is kept free of the payload limit for headers, the
@@ -61,48 +65,81 @@ func (s *JetStream) Write(ctx context.Context, ops ...Op) []Result {
 	return results
 }
 
+// write sends writes, and sends those again that surely were not done, for as
+// long as somebody may take them.
 func (s *JetStream) write(ctx context.Context, ops []Op, results []Result) {
-	msgs, buf := make([]*nats.Msg, len(ops)), make([]nats.Msg, len(ops))
-	for i := range ops {
-		msgs[i] = &buf[i]
-		s.message(&ops[i], msgs[i])
+	todo := make([]int, len(ops))
+	for i := range todo {
+		todo[i] = i
 	}
-	at := []int(nil) // of msgs among ops; nil when they are the same
+	buf := make([]nats.Msg, len(ops))
+	msgs := make([]*nats.Msg, len(ops))
+	began, server := time.Now(), s.nc.ConnectedServerId()
 	for try := 1; ; try++ {
-		replies, errs := s.req.all(ctx, msgs)
-		var again []int
-		for n := range msgs {
-			i := n
-			if at != nil {
-				i = at[n]
-			}
+		msgs = msgs[:len(todo)]
+		for n, i := range todo {
+			msgs[n] = &buf[i]
+			s.message(&ops[i], msgs[n])
+		}
+		sent := time.Now()
+		replies, faults := s.req.all(ctx, msgs, patience(ctx))
+		var untaken, silent []int
+		var unsettled []lost
+		var verdicts []*Result
+		for n, i := range todo {
 			switch {
-			case errs[n] != nil:
-				results[i].Err = errs[n]
-			case noResponders(replies[n]):
-				again = append(again, n)
-			default:
+			case faults[n] == nil && noResponders(replies[n]):
+				untaken = append(untaken, i)
+			case faults[n] == nil:
 				results[i] = s.acknowledgement(replies[n].Data)
+			case errors.Is(faults[n], ErrUnknown) && ops[i].Settle:
+				unsettled = append(unsettled, lost{op: &ops[i], id: msgs[n].Header[headerID][0], sent: sent, server: server})
+				verdicts = append(verdicts, &results[i])
+				silent = append(silent, i)
+			case errors.Is(faults[n], ErrUnknown) && !ops[i].Check && !ops[i].Delete:
+				results[i].Err = faults[n]
+				untaken = append(untaken, i) // once more does no harm
+			default:
+				results[i].Err = faults[n]
+			}
+		}
+		again := untaken
+		if len(unsettled) > 0 {
+			for _, n := range s.settled(ctx, unsettled, verdicts) {
+				results[silent[n]].Err = fmt.Errorf("%w: %w", errUndelivered, errNoAnswer)
+				again = append(again, silent[n])
 			}
 		}
 		if len(again) == 0 {
 			return
 		}
-		next, nextAt := make([]*nats.Msg, len(again)), make([]int, len(again))
-		for k, n := range again {
-			next[k], nextAt[k] = msgs[n], n
-			if at != nil {
-				nextAt[k] = at[n]
-			}
-		}
-		msgs, at = next, nextAt
-		if err := pause(ctx, try, msgs[0].Subject); err != nil {
-			for _, i := range at {
-				results[i].Err = err
+		if err := s.again(ctx, began, try, len(untaken) > 0, ops[again[0]].Key); err != nil {
+			for _, i := range again {
+				if results[i].Err == nil || errors.Is(results[i].Err, errUndelivered) {
+					results[i].Err = fmt.Errorf("%w: %w", errUndelivered, err)
+				}
 			}
 			return
 		}
+		for _, i := range again {
+			results[i] = Result{}
+		}
+		todo = again
 	}
+}
+
+// errUndelivered says that a write was not done, and will not be.
+var errUndelivered = errs.ErrUnwritten
+
+// again reports whether writes are to be sent once more, and waits before it.
+func (s *JetStream) again(ctx context.Context, began time.Time, try int, untaken bool, key string) error {
+	if _, ok := ctx.Deadline(); !ok && time.Since(began) > giveUp {
+		return errNoAnswer
+	}
+	if untaken {
+		return s.req.pause(ctx, try, s.prefix+key)
+	}
+	return ctx.Err()
 }
 
 func fail(results []Result, err error) {
@@ -114,10 +151,16 @@ func fail(results []Result, err error) {
 // message makes the message of a write.
 func (s *JetStream) message(op *Op, m *nats.Msg) {
 	m.Subject, m.Data = s.prefix+op.Key, op.Value
-	if !op.Delete && !op.Check && op.Fence == 0 {
+	if !op.Delete && !op.Check && op.Fence == 0 && !op.Settle && op.TTL == 0 {
 		return
 	}
 	m.Header = nats.Header{}
+	if op.Settle {
+		m.Header[headerID] = []string{s.ids.next()}
+	}
+	if op.TTL != 0 && s.markerTTL {
+		m.Header[headerTTL] = []string{strconv.Itoa(int(op.TTL / time.Second))}
+	}
 	if op.Check {
 		m.Header[headerExpect] = []string{strconv.FormatUint(op.Expect, 10)}
 	}
@@ -138,14 +181,18 @@ func (s *JetStream) message(op *Op, m *nats.Msg) {
 	}
 }
 
-// acknowledgement reads the server's answer to a publish.
+// acknowledgement reads the server's answer to a publish, or to the last
+// message of a batch.
 func (s *JetStream) acknowledgement(data []byte) Result {
 	// What a server writes most often is read without a JSON decoder.
 	if rest, ok := bytes.CutPrefix(data, s.ackPrefix); ok {
-		if digits, ok := bytes.CutSuffix(rest, []byte("}")); ok {
-			if seq, err := strconv.ParseUint(string(digits), 10, 64); err == nil {
-				return Result{Revision: seq}
-			}
+		n := 0
+		for n < len(rest) && '0' <= rest[n] && rest[n] <= '9' {
+			n++
+		}
+		if seq, err := strconv.ParseUint(string(rest[:n]), 10, 64); err == nil && (string(rest[n:]) == "}" || bytes.HasPrefix(rest[n:], batchAck)) {
+			s.saw(seq)
+			return Result{Revision: seq}
 		}
 	}
 	var ack struct {
@@ -153,16 +200,28 @@ func (s *JetStream) acknowledgement(data []byte) Result {
 		Seq    uint64              `json:"seq"`
 		Error  *jetstream.APIError `json:"error"`
 	}
-	switch err := json.Unmarshal(data, &ack); {
-	case err != nil:
+	if err := json.Unmarshal(data, &ack); err != nil {
 		return Result{Err: fmt.Errorf("%w: unreadable acknowledgement: %w", ErrUnknown, err)}
+	}
+	switch {
 	case ack.Error == nil && ack.Stream != s.stream:
 		return Result{Err: fmt.Errorf("%w: stream %q answered for %q", ErrUnknown, ack.Stream, s.stream)}
 	case ack.Error == nil:
+		s.saw(ack.Seq)
 		return Result{Revision: ack.Seq}
-	case ack.Error.ErrorCode == codeWrongSequence || ack.Error.ErrorCode == codeWrongSequenceConstant:
-		return Result{Err: fmt.Errorf("%w: %w", ErrWrongRevision, ack.Error)}
-	default:
-		return Result{Err: ack.Error}
 	}
+	switch ack.Error.ErrorCode {
+	case codeWrongSequence, codeWrongSequenceConstant:
+		return Result{Err: fmt.Errorf("%w: %w", ErrWrongRevision, ack.Error)}
+	case codeBatchesOff:
+		return Result{Err: fmt.Errorf("%w: %w", ErrNoBatches, ack.Error)}
+	case codeBatchTooLarge:
+		return Result{Err: fmt.Errorf("%w: %w", ErrBatchTooLarge, ack.Error)}
+	case codeBatchIncomplete, codeTooManyBatches:
+		return Result{Err: fmt.Errorf("%w: %w", errBusy, ack.Error)}
+	}
+	return Result{Err: ack.Error}
 }
+
+// batchAck is what follows the revision in the answer to a batch.
+var batchAck = []byte(`,"batch":`)

@@ -50,6 +50,35 @@ func (f *Store) Write(ctx context.Context, ops ...store.Op) []store.Result {
 	return results
 }
 
+// Batch passes a batch on as one write: all of it reaches the server, or none.
+func (f *Store) Batch(ctx context.Context, b store.Batch) (uint64, error) {
+	if f.budget.Add(-1) < 0 {
+		return 0, ErrCrashed
+	}
+	return f.Store.Batch(ctx, b)
+}
+
+func (f *Store) Read(ctx context.Context, patterns []string) ([]store.Entry, uint64, error) {
+	if f.Crashed() {
+		return nil, 0, ErrCrashed
+	}
+	return f.Store.Read(ctx, patterns)
+}
+
+func (f *Store) Last(ctx context.Context, pattern string) (uint64, error) {
+	if f.Crashed() {
+		return 0, ErrCrashed
+	}
+	return f.Store.Last(ctx, pattern)
+}
+
+func (f *Store) CatchUp(ctx context.Context) error {
+	if f.Crashed() {
+		return ErrCrashed
+	}
+	return f.Store.CatchUp(ctx)
+}
+
 func (f *Store) Get(ctx context.Context, key string) (store.Entry, error) {
 	if f.Crashed() {
 		return store.Entry{}, ErrCrashed

@@ -30,6 +30,16 @@ func (f *Stalling) Stalled() <-chan struct{} { return f.stalled }
 func (f *Stalling) Resume() { close(f.resume) }
 
 func (f *Stalling) Write(ctx context.Context, ops ...store.Op) []store.Result {
+	f.stall(ops)
+	return f.Store.Write(ctx, ops...)
+}
+
+func (f *Stalling) Batch(ctx context.Context, b store.Batch) (uint64, error) {
+	f.stall(b.Ops)
+	return f.Store.Batch(ctx, b)
+}
+
+func (f *Stalling) stall(ops []store.Op) {
 	for _, op := range ops {
 		if f.when(op) {
 			f.once.Do(func() {
@@ -38,5 +48,4 @@ func (f *Stalling) Write(ctx context.Context, ops ...store.Op) []store.Result {
 			})
 		}
 	}
-	return f.Store.Write(ctx, ops...)
 }
