@@ -23,70 +23,78 @@ import (
 // stored, ErrUnknownOutcome when the server's answer was lost. After an error
 // v is as it was.
 func (m *Model[T]) Create(ctx context.Context, v *T) error {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	return m.createWith(ctx, v, value.Null)
 }
 
 // createWith creates v, with an automatic key that was taken for it already, or
 // null.
 func (m *Model[T]) createWith(ctx context.Context, v *T, id value.Value) error {
-	if err := m.db.check(ctx); err != nil {
-		return err
-	}
 	if v == nil {
 		return m.nilRecord()
 	}
 	w := m.codec.clone(v)
 	m.codec.stamp(w, now(), now())
+	var created place
 	var err error
 	if m.exec.Def.Key().Auto && m.codec.zeroKey(w) {
-		err = m.createAuto(ctx, w, id)
+		created, err = m.createAuto(ctx, w, id)
 	} else {
-		err = m.create(ctx, w)
+		created, err = m.create(ctx, w)
 	}
 	if err == nil {
-		*v = *w
+		m.written(v, w, created.record, created.revision)
 	}
 	return err
 }
 
-func (m *Model[T]) create(ctx context.Context, v *T) error {
+// place is where a record was written.
+type place struct {
+	record   string // its key
+	revision uint64
+}
+
+func (m *Model[T]) create(ctx context.Context, v *T) (place, error) {
 	if m.codec.version(v) == partial {
-		return errs.Invalidf(m.name(), "", "the record was read with Select and is not whole; read all of it")
+		return place{}, errs.Invalidf(m.name(), "", "the record was read with Select and is not whole; read all of it")
 	}
 	doc, footprint, err := m.encode(v)
 	if err != nil {
-		return err
+		return place{}, err
 	}
 	out, err := m.exec.Create(ctx, doc, footprint)
 	if err != nil {
 		if errors.Is(err, ErrExists) {
 			err = fmt.Errorf("%w; Save or Upsert changes it", m.describe(ErrExists, footprint.ID.Text()))
 		}
-		return err
+		return place{}, err
 	}
-	m.codec.setVersion(v, out.Revision)
-	return nil
+	return place{footprint.Record, out.Revision}, nil
 }
 
 // createAuto creates with id, or when that is null or taken with keys that
 // nobody was given, until one is free: records may have been created with keys
 // of their own. It passes over twice as many each time, so that it soon gets
 // beyond them.
-func (m *Model[T]) createAuto(ctx context.Context, v *T, id value.Value) error {
+func (m *Model[T]) createAuto(ctx context.Context, v *T, id value.Value) (place, error) {
 	skip := uint64(0)
 	for {
 		if id.IsNull() {
 			var err error
 			if id, err = m.nextKey(ctx, skip); err != nil {
-				return err
+				return place{}, err
 			}
 		}
 		if err := m.codec.setKey(v, id); err != nil {
-			return err
+			return place{}, err
 		}
-		err := m.create(ctx, v)
+		created, err := m.create(ctx, v)
 		if !errors.Is(err, ErrExists) {
-			return err
+			return created, err
 		}
 		id, skip = value.Null, 2*skip+1
 	}
@@ -133,9 +141,11 @@ const bulkWriters = 128
 // *BulkError that names them, and the others are there. Once the context has
 // ended no more are begun.
 func (m *Model[T]) BulkCreate(ctx context.Context, vs []*T) error {
-	if err := m.db.check(ctx); err != nil {
+	leave, err := m.enter(ctx)
+	if err != nil {
 		return err
 	}
+	defer leave()
 	faults := &BulkError{Total: len(vs)}
 	var mu sync.Mutex
 	fail := func(i int, err error) {

@@ -111,9 +111,11 @@ func (m *Model[T]) needsOrder(q plan.Query) error {
 //
 // Errors are FindAll's, ErrCursor, and ErrInvalid without OrderBy or Limit.
 func (m *Model[T]) FindPage(ctx context.Context, q ...Query) (page []*T, next string, err error) {
-	if err := m.db.check(ctx); err != nil {
+	leave, err := m.enterToRead(ctx)
+	if err != nil {
 		return nil, "", err
 	}
+	defer leave()
 	query, spec, err := m.bind(q, forRead)
 	if err != nil {
 		return nil, "", err

@@ -30,9 +30,16 @@ var (
 	// ErrMissingWhere: Update, Increment or Destroy got no condition; All()
 	// means every record.
 	ErrMissingWhere = errs.ErrMissingWhere
-	// ErrUnknownOutcome: the server's answer was lost, so the write may or may
-	// not have happened. Read the record to find out.
+	// ErrUnknownOutcome: the answer to a write was lost, and nobody answered the
+	// question what became of it within the context (10 seconds without a
+	// deadline), so it may or may not have happened. Read the record to find out.
 	ErrUnknownOutcome = errs.ErrUnknownOutcome
+	// ErrTxTooLarge: a transaction's writes take more messages than the 1,000 of a
+	// batch, or more than 32 MB. A record takes one, and one for each of its index
+	// entries and unique values that are new or go. Nothing was sent.
+	ErrTxTooLarge = errs.ErrTxTooLarge
+	// ErrTxDone: a model was used inside a transaction that has ended.
+	ErrTxDone = errs.ErrTxDone
 )
 
 // Errors of use. Nothing was read or written.

@@ -56,20 +56,9 @@ type Cost struct {
 // the actual cost; ErrCorrupt then comes beside the plan, as it does beside
 // FindAll's records. Other errors are FindAll's.
 func (m *Model[T]) Explain(ctx context.Context, q ...Query) (Plan, error) {
-	if err := m.db.check(ctx); err != nil {
-		return Plan{}, err
-	}
-	query, spec, err := m.bind(q, forExplain)
-	if err != nil {
-		return Plan{}, err
-	}
-	p, err := m.exec.Explain(ctx, query)
-	if err != nil {
-		return Plan{}, err
-	}
-	out := describePlan(m.exec.Def, p)
-	if !spec.analyze {
-		return out, nil
+	out, analyze, err := m.explain(ctx, q)
+	if err != nil || !analyze {
+		return out, err
 	}
 	var used store.Usage
 	start := time.Now()
@@ -81,6 +70,24 @@ func (m *Model[T]) Explain(ctx context.Context, q ...Query) (Plan, error) {
 	out.Results = &n
 	out.Actual = &Cost{Keys: int(used.Keys.Load()), Requests: int(used.Requests.Load()), Bytes: used.Bytes.Load(), Time: time.Since(start)}
 	return out, err
+}
+
+// explain is the plan, and whether it is to be carried out too.
+func (m *Model[T]) explain(ctx context.Context, q []Query) (p Plan, analyze bool, err error) {
+	leave, err := m.enterToRead(ctx)
+	if err != nil {
+		return Plan{}, false, err
+	}
+	defer leave()
+	query, spec, err := m.bind(q, forExplain)
+	if err != nil {
+		return Plan{}, false, err
+	}
+	made, err := m.exec.Explain(ctx, query)
+	if err != nil {
+		return Plan{}, false, err
+	}
+	return describePlan(m.exec.Def, made), spec.analyze, nil
 }
 
 // Analyze lets Explain run the query, and report what it took.

@@ -10,20 +10,27 @@ import (
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/exec"
 	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/txn"
 	"github.com/natsorm/natsorm/internal/value"
 )
 
 // FindByPK reads the record with this primary key, in one round trip.
 // ErrNotFound when there is none, ErrInvalid when id does not fit the key.
 func (m *Model[T]) FindByPK(ctx context.Context, id any) (*T, error) {
-	if err := m.db.check(ctx); err != nil {
+	leave, err := m.enter(ctx)
+	if err != nil {
 		return nil, err
 	}
+	defer leave()
 	key, err := m.key(id)
 	if err != nil {
 		return nil, err
 	}
-	e, err := m.exec.Get(ctx, key)
+	get := m.exec.Get
+	if m.latest {
+		get = m.exec.GetLatest
+	}
+	e, err := get(ctx, key)
 	if err != nil {
 		return nil, err
 	}
@@ -85,9 +92,11 @@ func (m *Model[T]) FindAll(ctx context.Context, q ...Query) ([]*T, error) {
 // Limit, Offset and After, and counted as Count does. It reads them once. The
 // error may be as FindAll's.
 func (m *Model[T]) FindAndCountAll(ctx context.Context, q ...Query) (page []*T, total int, err error) {
-	if err := m.db.check(ctx); err != nil {
+	leave, err := m.enterToRead(ctx)
+	if err != nil {
 		return nil, 0, err
 	}
+	defer leave()
 	query, spec, err := m.bind(q, forRead)
 	if err != nil {
 		return nil, 0, err
@@ -120,9 +129,11 @@ func (m *Model[T]) Each(ctx context.Context, q ...Query) iter.Seq2[*T, error] {
 // time of a scan, unless there has been one, and later ones less than a tenth; on
 // a bucket with replicas or history, every count takes a scan.
 func (m *Model[T]) Count(ctx context.Context, q ...Query) (int, error) {
-	if err := m.db.check(ctx); err != nil {
+	leave, err := m.enterToRead(ctx)
+	if err != nil {
 		return 0, err
 	}
+	defer leave()
 	query, _, err := m.bind(q, forTotal)
 	if err != nil {
 		return 0, err
@@ -132,15 +143,50 @@ func (m *Model[T]) Count(ctx context.Context, q ...Query) (int, error) {
 
 // each streams what the queries select; with all, the caller reads every one.
 func (m *Model[T]) each(ctx context.Context, q []Query, all bool) iter.Seq2[*T, error] {
-	err := m.db.check(ctx)
-	if err == nil {
-		query, spec, e := m.bind(q, forRead)
-		if e == nil {
-			return exec.Select(ctx, m.exec, query, all, m.decoder(spec))
+	return func(yield func(*T, error) bool) {
+		leave, err := m.enterToRead(ctx)
+		if err != nil {
+			yield(nil, err)
+			return
 		}
-		err = e
+		query, spec, err := m.bind(q, forRead)
+		if err != nil {
+			leave()
+			yield(nil, err)
+			return
+		}
+		found := exec.Select(ctx, m.exec, query, all, m.decoder(spec))
+		if m.inside() { // the caller may use the transaction for each of them
+			found = gathered(found)
+			leave()
+		} else {
+			defer leave()
+		}
+		for v, err := range found {
+			if !yield(v, err) {
+				return
+			}
+		}
 	}
-	return func(yield func(*T, error) bool) { yield(nil, err) }
+}
+
+// gathered is a sequence, all of it taken before the first is given.
+func gathered[V any](in iter.Seq2[V, error]) iter.Seq2[V, error] {
+	type item struct {
+		v   V
+		err error
+	}
+	var all []item
+	for v, err := range in {
+		all = append(all, item{v, err})
+	}
+	return func(yield func(V, error) bool) {
+		for _, i := range all {
+			if !yield(i.v, i.err) {
+				return
+			}
+		}
+	}
 }
 
 // decoder makes records of entries, whole or with the columns of Select.
@@ -166,6 +212,9 @@ func (m *Model[T]) decode(e store.Entry) (*T, error) {
 	v := new(T)
 	if err := m.codec.decode(e, v); err != nil {
 		return nil, err
+	}
+	if m.inside() && txn.Provisional(e.Revision) {
+		m.provisional(v, e.Revision, e.Key, e.Revision)
 	}
 	return v, nil
 }

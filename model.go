@@ -17,6 +17,10 @@ type Model[T any] struct {
 	exec  *exec.Model
 	codec codec[T]
 	seq   *exec.Sequence
+
+	in     bool // made by In
+	tx     *Tx
+	latest bool // made by Latest
 }
 
 // ModelOption changes what Define declares.

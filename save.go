@@ -32,14 +32,16 @@ func (m *Model[T]) Upsert(ctx context.Context, v *T) (created bool, err error) {
 }
 
 func (m *Model[T]) save(ctx context.Context, v *T, upsert bool) (created bool, err error) {
-	if err := m.db.check(ctx); err != nil {
+	leave, err := m.enter(ctx)
+	if err != nil {
 		return false, err
 	}
+	defer leave()
 	if v == nil {
 		return false, m.nilRecord()
 	}
 	if upsert && m.exec.Def.Key().Auto && m.codec.zeroKey(v) {
-		return true, m.Create(ctx, v)
+		return true, m.createWith(ctx, v, value.Null)
 	}
 	id, err := m.keyOf(v)
 	if err != nil {
@@ -77,8 +79,7 @@ func (m *Model[T]) save(ctx context.Context, v *T, upsert bool) (created bool, e
 	if err != nil {
 		return false, err
 	}
-	m.codec.setVersion(w, out.Revision)
-	*v = *w
+	m.written(v, w, m.exec.Layout.RecordKey(id), out.Revision)
 	return created, nil
 }
 

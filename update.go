@@ -142,9 +142,11 @@ func (m *Model[T]) Destroy(ctx context.Context, q ...Query) (int, error) {
 
 // modify changes every record that the queries select; nil deletes.
 func (m *Model[T]) modify(ctx context.Context, q []Query, patch func(doc []byte) ([]byte, error)) (int, error) {
-	if err := m.db.check(ctx); err != nil {
+	leave, err := m.enterToRead(ctx)
+	if err != nil {
 		return 0, err
 	}
+	defer leave()
 	query, _, err := m.bind(q, forChange)
 	if err != nil {
 		return 0, err
@@ -177,7 +179,12 @@ func (m *Model[T]) modify(ctx context.Context, q []Query, patch func(doc []byte)
 // what crashed writers left in the indexes. Records created meanwhile may
 // stay. Automatic ids go on from where they were.
 func (m *Model[T]) Truncate(ctx context.Context) error {
-	if err := m.db.check(ctx); err != nil {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if err := m.notInside("Truncate"); err != nil {
 		return err
 	}
 	return m.exec.Truncate(ctx)

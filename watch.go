@@ -96,7 +96,12 @@ const watchBuffer = 256
 //
 // The watch ends with ctx, Stop, or the DB. It survives reconnects.
 func (m *Model[T]) Watch(ctx context.Context, q ...Query) (*Watcher[T], error) {
-	if err := m.db.check(ctx); err != nil {
+	leave, err := m.enterToRead(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	if err := m.notInside("Watch"); err != nil {
 		return nil, err
 	}
 	spec, err := newQuerySpec(q, forWatch)

@@ -24,6 +24,7 @@ var layers = [][]string{
 	{"internal/document"},
 	{"internal/cond", "internal/layout", "internal/store"},
 	{"internal/plan", "internal/commit", "internal/store/fault"},
+	{"internal/txn"},
 	{"internal/exec"},
 	{""}, // natsorm itself
 	{"embedded"},

@@ -19,7 +19,7 @@ type atomic struct {
 }
 
 func (x *atomic) execute(ctx context.Context, p *Plan) (uint64, error) {
-	ops := p.ops(x.claimed)
+	ops := p.Ops(x.claimed)
 	first, err := x.w.store.Batch(ctx, store.Batch{Ops: ops})
 	switch {
 	case errors.Is(err, store.ErrWrongRevision):
@@ -44,25 +44,6 @@ func (x *atomic) claimed(key string) uint64 {
 		return revision
 	}
 	return x.expect[key]
-}
-
-// ops are a plan's writes in one step, that of the record last. claimed is what
-// is known of the revisions of its claims.
-func (p *Plan) ops(claimed func(key string) uint64) []store.Op {
-	ops := make([]store.Op, 0, len(p.Entries)+len(p.Heads)+len(p.Claims)+len(p.Release)+1)
-	for _, key := range p.Entries {
-		ops = append(ops, store.Op{Key: key})
-	}
-	for _, key := range p.Heads {
-		ops = append(ops, store.Op{Key: key})
-	}
-	for _, c := range p.Claims {
-		ops = append(ops, store.Op{Key: c.Key, Value: p.Owner, Check: true, Expect: claimed(c.Key)})
-	}
-	for _, key := range p.Release {
-		ops = append(ops, store.Op{Key: key, Delete: true, Purge: true})
-	}
-	return append(ops, p.commit())
 }
 
 // contest finds out why a batch was refused. When the record is as it was, it

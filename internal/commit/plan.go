@@ -59,13 +59,35 @@ func NewPlan(cur store.Entry, old, new *layout.Footprint, doc, owner []byte) *Pl
 	return p
 }
 
-// addHeads adds the heads of the plan's entries, each once.
-func (p *Plan) addHeads(l *layout.Layout) {
+// After is the footprint of the new document.
+func (p *Plan) After() *layout.Footprint { return p.after }
+
+// AddHeads adds the heads of the plan's entries, each once.
+func (p *Plan) AddHeads(l *layout.Layout) {
 	for _, e := range p.Entries {
 		if head := l.HeadOf(e); !slices.Contains(p.Heads, head) {
 			p.Heads = append(p.Heads, head)
 		}
 	}
+}
+
+// Ops are the plan's writes in one step, that of the record last. claimed is the
+// revision at which a claim is taken.
+func (p *Plan) Ops(claimed func(key string) uint64) []store.Op {
+	ops := make([]store.Op, 0, len(p.Entries)+len(p.Heads)+len(p.Claims)+len(p.Release)+1)
+	for _, key := range p.Entries {
+		ops = append(ops, store.Op{Key: key})
+	}
+	for _, key := range p.Heads {
+		ops = append(ops, store.Op{Key: key})
+	}
+	for _, c := range p.Claims {
+		ops = append(ops, store.Op{Key: c.Key, Value: p.Owner, Check: true, Expect: claimed(c.Key)})
+	}
+	for _, key := range p.Release {
+		ops = append(ops, store.Op{Key: key, Delete: true, Purge: true})
+	}
+	return append(ops, p.commit())
 }
 
 // commit is the write of the record.

@@ -18,15 +18,29 @@ import (
 type Writer struct {
 	store  store.Store
 	layout *layout.Layout
+	stage  Stage // nil when changes are committed one by one
 }
+
+// Stage takes a plan into a transaction, and returns a revision for the record
+// that stands until the transaction commits.
+type Stage func(ctx context.Context, id value.Value, p *Plan) (uint64, error)
 
 // NewWriter is a Writer for a model.
 func NewWriter(s store.Store, l *layout.Layout) *Writer { return &Writer{store: s, layout: l} }
 
+// NewStagingWriter is a Writer whose changes go into a transaction; s is the
+// bucket as the transaction sees it.
+func NewStagingWriter(s store.Store, l *layout.Layout, stage Stage) *Writer {
+	return &Writer{store: s, layout: l, stage: stage}
+}
+
 // begin is the executor for a change. A batch takes one round trip and a phased
 // write two; but where the server stages batches in files, it takes longer than
 // many phased writes.
-func (w *Writer) begin() executor {
+func (w *Writer) begin(id value.Value) executor {
+	if w.stage != nil {
+		return &staged{stage: w.stage, id: id}
+	}
 	if w.store.Batches() && !w.store.StagesBatches() {
 		return &atomic{w: w}
 	}
@@ -69,13 +83,13 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 	owner := w.layout.Owner(ch.ID)
 	var cur store.Entry
 	var err error
-	if ch.Assume != nil {
+	if ch.Assume != nil && w.stage == nil {
 		cur = *ch.Assume
 		cur.Key = key
 	} else if cur, err = w.store.GetLatest(ctx, key); err != nil {
 		return Outcome{}, w.failed(ch.ID, untouched(err))
 	}
-	exec := w.begin()
+	exec := w.begin(ch.ID)
 	for try := 1; ; try++ {
 		doc, err := ch.Next(cur)
 		if err == nil {
@@ -143,7 +157,7 @@ func (w *Writer) plan(ch Change, cur store.Entry, doc, owner []byte) (*Plan, err
 	}
 	p := NewPlan(cur, before, after, doc, owner)
 	if w.store.Replicated() {
-		p.addHeads(w.layout)
+		p.AddHeads(w.layout)
 	}
 	return p, nil
 }
@@ -166,11 +180,18 @@ func (w *Writer) fits(key string, doc []byte) error {
 // fence makes every writer of the record that read it before cur lose its
 // commit. It fails with ErrWrongRevision when the record is no longer at cur.
 func (w *Writer) fence(ctx context.Context, cur store.Entry) error {
-	op := store.Op{Key: cur.Key, Value: cur.Value, Check: true, Expect: cur.Revision, Fence: cur.Version(), Settle: true}
-	if !cur.Live() {
-		op = store.Op{Key: cur.Key, Delete: true, Check: true, Expect: cur.Revision, Settle: true}
+	return w.store.Write(ctx, FenceOp(cur))[0].Err
+}
+
+// FenceOp rewrites a record unchanged, or its delete marker.
+func FenceOp(cur store.Entry) store.Op {
+	op := store.Op{Key: cur.Key, Check: true, Expect: cur.Revision, Settle: true}
+	if cur.Live() {
+		op.Value, op.Fence = cur.Value, cur.Version()
+	} else {
+		op.Delete = true
 	}
-	return w.store.Write(ctx, op)[0].Err
+	return op
 }
 
 const (

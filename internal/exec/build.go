@@ -24,10 +24,16 @@ func (m *Model) build(ctx context.Context) error {
 	pool := newPool(ctx, writers)
 	var mu sync.Mutex
 	var violations []string
-	for e, err := range m.store.Scan(pool.ctx, keys.Records(m.Def.Name), store.ScanOptions{}) {
+	if err := m.store.CatchUp(ctx); err != nil {
+		return err
+	}
+	for e, err := range m.store.Scan(pool.ctx, keys.Records(m.Def.Name), store.ScanOptions{Again: true}) {
 		if err != nil {
 			pool.fail(err)
 			break
+		}
+		if !e.Live() {
+			continue
 		}
 		f, err := m.Layout.Of(e.Value)
 		if err != nil || f.Record != e.Key {

@@ -48,7 +48,7 @@ type Report struct {
 // not look like faults. It holds the key of every entry in memory.
 func (m *Model) Check(ctx context.Context, repair bool) (Report, error) {
 	c := checker{m: m, repair: repair, expected: map[string]string{}}
-	for _, step := range []func(context.Context) error{c.readRecords, c.readEntries, c.readClaims, c.judge} {
+	for _, step := range []func(context.Context) error{m.store.CatchUp, c.readRecords, c.readEntries, c.readClaims, c.judge} {
 		if err := step(ctx); err != nil {
 			return c.report, fmt.Errorf("natsorm: check %s: %w", m.Def.Name, err)
 		}

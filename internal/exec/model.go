@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"iter"
 
 	"github.com/natsorm/natsorm/internal/commit"
 	"github.com/natsorm/natsorm/internal/cond"
@@ -16,6 +17,7 @@ import (
 	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/txn"
 	"github.com/natsorm/natsorm/internal/value"
 )
 
@@ -28,12 +30,28 @@ type Model struct {
 	store  store.Store
 	writer *commit.Writer
 	known  *knowledge
+	inside bool // a transaction
 }
 
 // NewModel is a model in a store.
 func NewModel(s store.Store, def *schema.Definition) *Model {
 	l := layout.New(def)
 	return &Model{Def: def, Layout: l, store: s, writer: commit.NewWriter(s, l), known: &knowledge{}}
+}
+
+// In is the model inside a transaction.
+func (m *Model) In(t *txn.Tx) *Model {
+	view := t.View(m.Layout)
+	return &Model{Def: m.Def, Layout: m.Layout, store: view, writer: view.Writer(), known: m.known, inside: true}
+}
+
+// CatchUp lets the reads that follow see all that anyone was told is written
+// before the call.
+func (m *Model) CatchUp(ctx context.Context) error { return m.store.CatchUp(ctx) }
+
+// GetLatest is Get from the leader.
+func (m *Model) GetLatest(ctx context.Context, id value.Value) (store.Entry, error) {
+	return m.store.GetLatest(ctx, m.Layout.RecordKey(id))
 }
 
 // writers is how many records one call changes at the same time.
@@ -78,8 +96,12 @@ func (m *Model) Modify(ctx context.Context, q plan.Query, mutate Mutation) (int,
 		return m.modify(ctx, p.Keys[0], nil, m.selects(p.Check(m.Def)), mutate)
 	}
 	selects := m.selects(q.Filter)
+	found := m.Entries
+	if m.inside { // where the query would see what is changed meanwhile
+		found = m.gathered
+	}
 	pool := newPool(ctx, writers)
-	for e, err := range m.Entries(pool.ctx, q) {
+	for e, err := range found(pool.ctx, q) {
 		if err == nil {
 			var id value.Value
 			if id, err = m.idOf(e); err == nil {
@@ -94,9 +116,28 @@ func (m *Model) Modify(ctx context.Context, q plan.Query, mutate Mutation) (int,
 	return n, m.partial(n, err)
 }
 
+// gathered is Entries, all of them read before the first.
+func (m *Model) gathered(ctx context.Context, q plan.Query) iter.Seq2[store.Entry, error] {
+	type found struct {
+		e   store.Entry
+		err error
+	}
+	var all []found
+	for e, err := range m.Entries(ctx, q) {
+		all = append(all, found{e, err})
+	}
+	return func(yield func(store.Entry, error) bool) {
+		for _, f := range all {
+			if !yield(f.e, f.err) {
+				return
+			}
+		}
+	}
+}
+
 // partial marks an error after which some records are changed.
 func (m *Model) partial(changed int, err error) error {
-	if err == nil || changed == 0 {
+	if err == nil || changed == 0 || m.inside {
 		return err
 	}
 	return &errs.PartialError{Model: m.Def.Name, Changed: changed, Err: err}

@@ -137,6 +137,10 @@ func (m *Model) scanned(ctx context.Context, p plan.Plan, all bool) iter.Seq2[ba
 			}
 			m.known.sawCrowd()
 		}
+		if m.store.Replicated() { // the values that a replica scans may be old
+			m.scannedKeys(ctx, p, all, yield)
+			return
+		}
 		pace := newPace(p.Needs(), all, scanBatch)
 		chunk := make([]store.Entry, 0, pace.size)
 		n := 0
@@ -160,6 +164,34 @@ func (m *Model) scanned(ctx context.Context, p plan.Plan, all bool) iter.Seq2[ba
 		if len(chunk) > 0 {
 			yield(batch{entries: chunk, inline: pace.inline || n == len(chunk)}, nil)
 		}
+	}
+}
+
+// scannedKeys divides the records that a scan finds, to be read by key: by servers
+// that are not behind what the session has seen, which the one that scans may be.
+func (m *Model) scannedKeys(ctx context.Context, p plan.Plan, all bool, yield func(batch, error) bool) {
+	pace := newPace(p.Needs(), all, m.known.stats(m).FetchChunk())
+	chunk := make([]string, 0, pace.size)
+	n := 0
+	for e, err := range m.store.Scan(ctx, keys.Records(m.Def.Name), store.ScanOptions{Want: most(p.Needs()), Keys: true}) {
+		if err != nil {
+			if len(chunk) == 0 || yield(batch{keys: chunk}, nil) {
+				yield(batch{}, err)
+			}
+			return
+		}
+		n++
+		if chunk = append(chunk, e.Key); len(chunk) == pace.size {
+			if !yield(batch{keys: chunk, inline: pace.inline}, nil) {
+				return
+			}
+			pace.next()
+			chunk = make([]string, 0, pace.size)
+		}
+	}
+	m.known.sawRecords(n)
+	if len(chunk) > 0 {
+		yield(batch{keys: chunk, inline: pace.inline || n == len(chunk)}, nil)
 	}
 }
 

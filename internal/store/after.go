@@ -218,6 +218,10 @@ func (s *JetStream) Revision(ctx context.Context) (uint64, error) {
 	if last, err := s.lastRevision(ctx); err != nil || last > 0 {
 		return last, err
 	}
+	return s.Sequence(ctx)
+}
+
+func (s *JetStream) Sequence(ctx context.Context) (uint64, error) {
 	_, last, err := s.streamState(ctx)
 	return last, err
 }

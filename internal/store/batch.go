@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/natsorm/natsorm/internal/errs"
 )
 
 const (
@@ -87,6 +90,9 @@ func (s *JetStream) Batch(ctx context.Context, b Batch) (first uint64, err error
 	witness := slices.IndexFunc(b.Ops, func(op Op) bool { return op.Settle })
 	began, server := time.Now(), s.nc.ConnectedServerId()
 	for try := 1; ; try++ {
+		if !s.batches.Load() {
+			return 0, ErrNoBatches
+		}
 		msgs, at := s.batchMessages(b)
 		sent := time.Now()
 		reply, fault := s.req.batch(ctx, msgs, patience(ctx))
@@ -118,6 +124,12 @@ func (s *JetStream) Batch(ctx context.Context, b Batch) (first uint64, err error
 				return 0, fmt.Errorf("%w: %w", errUndelivered, err)
 			}
 		}
+		if errors.Is(result.Err, ErrNoBatches) { // somebody switched them off
+			s.batches.Store(false)
+			if s.EnableBatches(ctx) == nil {
+				continue
+			}
+		}
 		if result.Err == nil {
 			return result.Revision - uint64(len(b.Ops)-1), nil
 		}
@@ -128,6 +140,34 @@ func (s *JetStream) Batch(ctx context.Context, b Batch) (first uint64, err error
 			return 0, fmt.Errorf("%w: %w", errUndelivered, err)
 		}
 	}
+}
+
+// EnableBatches switches the bucket's atomic publish on, where it is off.
+// ErrUnsupportedServer when that is not possible.
+func (s *JetStream) EnableBatches(ctx context.Context) error {
+	if s.batches.Load() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, upgradeTimeout)
+	defer cancel()
+	js, err := jetstream.New(s.nc)
+	if err != nil {
+		return s.req.explain(err)
+	}
+	stream, err := js.Stream(ctx, s.stream)
+	if err == nil {
+		conf := stream.CachedInfo().Config
+		conf.AllowAtomicPublish = true
+		stream, err = js.UpdateStream(ctx, conf)
+	}
+	if err == nil && !stream.CachedInfo().Config.AllowAtomicPublish {
+		err = errors.New("the server ignores it")
+	}
+	if err != nil {
+		return fmt.Errorf("%w: the bucket's atomic publish is off, and this account can not switch it on (%w); nothing was written: set allow_atomic in the configuration of stream %s", errs.ErrUnsupportedServer, err, s.stream)
+	}
+	s.batches.Store(true)
+	return nil
 }
 
 // batchMessages makes a batch's messages. Those of the ops are the last ones,

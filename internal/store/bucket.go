@@ -69,12 +69,12 @@ type JetStream struct {
 	ackPrefix []byte // of an acknowledgement without an error
 
 	replicated bool
-	direct     bool // direct get is allowed
-	markerTTL  bool // a message can have a TTL
-	history    bool // more than one revision of a key is kept
-	batches    bool // atomic publish is on
-	staged     bool // a batch is written to a file of its own first
-	maxMsgSize int  // the bucket's own limit, 0 for none
+	direct     bool        // direct get is allowed
+	markerTTL  bool        // a message can have a TTL
+	history    bool        // more than one revision of a key is kept
+	batches    atomic.Bool // atomic publish is on
+	staged     bool        // a batch is written to a file of its own first
+	maxMsgSize int         // the bucket's own limit, 0 for none
 	marker     time.Duration
 	window     time.Duration // for which the server remembers message ids
 	ids        ids
@@ -133,7 +133,7 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*JetStream, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &JetStream{
+	s := &JetStream{
 		nc: nc, kv: kv, req: req,
 		stream: conf.Name, prefix: "$KV." + cfg.Bucket + ".",
 		ackPrefix:  fmt.Appendf(nil, `{"stream":%q,"seq":`, conf.Name),
@@ -142,7 +142,6 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*JetStream, error) {
 		markerTTL:  conf.AllowMsgTTL,
 		history:    conf.MaxMsgsPerSubject != 1,
 		maxMsgSize: max(0, int(conf.MaxMsgSize)),
-		batches:    conf.AllowAtomicPublish,
 		staged:     conf.Replicas <= 1 && conf.Storage == jetstream.FileStorage,
 		marker:     cfg.MarkerTTL,
 		window:     conf.Duplicates,
@@ -150,7 +149,9 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*JetStream, error) {
 		logger:     cfg.Logger,
 		consumers:  map[*consumer]struct{}{},
 		created:    info.Created,
-	}, nil
+	}
+	s.batches.Store(conf.AllowAtomicPublish)
+	return s, nil
 }
 
 // Close frees what the store holds on the connection and on the server. Calls
@@ -186,7 +187,7 @@ func (s *JetStream) spawn(task func()) bool {
 }
 
 // Batches reports whether the bucket takes batches.
-func (s *JetStream) Batches() bool { return s.batches }
+func (s *JetStream) Batches() bool { return s.batches.Load() }
 
 // StagesBatches is true of files without replicas: the server makes sure that a
 // batch survives its own end before it begins to write it.

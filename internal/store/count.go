@@ -54,13 +54,20 @@ func (s *JetStream) Count(ctx context.Context, pattern string) (int, error) {
 func (s *JetStream) tallied() bool { return !s.replicated && !s.history && s.direct }
 
 func (s *JetStream) countByScan(ctx context.Context, pattern string) (n int, err error) {
-	for _, err := range s.Scan(ctx, pattern, ScanOptions{}) {
-		if err != nil {
+	gone := map[string]bool{}
+	for e, err := range s.Scan(ctx, pattern, ScanOptions{Keys: true, Again: true}) {
+		switch {
+		case err != nil:
 			return 0, err
+		case !e.Again:
+			n++
+		case e.Live():
+			delete(gone, e.Key)
+		default:
+			gone[e.Key] = true
 		}
-		n++
 	}
-	return n, nil
+	return n - len(gone), nil
 }
 
 // keyCount is the number of keys under a pattern, delete markers among them, in

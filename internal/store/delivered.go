@@ -44,10 +44,20 @@ func (d *delivered) first(key string, revision uint64) bool {
 		d.blocks = nil
 		slices.Sort(d.sorted)
 	}
-	if _, found := slices.BinarySearch(d.sorted, h); found {
+	if d.holds(h) {
 		return false
 	}
-	n := len(d.late)
 	d.late[h] = struct{}{}
-	return len(d.late) > n
+	return true
+}
+
+// has reports whether a key has come, of a scan without a start.
+func (d *delivered) has(key string) bool { return d.holds(maphash.String(d.seed, key)) }
+
+func (d *delivered) holds(h uint64) bool {
+	if _, found := slices.BinarySearch(d.sorted, h); found {
+		return true
+	}
+	_, found := d.late[h]
+	return found
 }

@@ -30,7 +30,7 @@ const tailBatch = 1000
 // at one instant, every key that was not delivered before.
 func (s *JetStream) Scan(ctx context.Context, pattern string, opts ScanOptions) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		sc := scan{s: s, pattern: pattern, want: opts.Want, strict: opts.Strict, floor: s.floor.Load(), yield: yield}
+		sc := scan{s: s, pattern: pattern, opts: opts, floor: s.floor.Load(), yield: yield}
 		if opts.Counted && s.tallied() {
 			sc.markers = map[string]uint64{}
 		}
@@ -53,9 +53,6 @@ func (s *JetStream) Scan(ctx context.Context, pattern string, opts ScanOptions) 
 				continue
 			}
 			s.saw(sc.last)
-			if err == nil && sc.strict && sc.stale {
-				err = ErrStale
-			}
 			if err != nil {
 				yield(Entry{}, fmt.Errorf("natsorm: scan %q: %w", pattern, err))
 			} else if sc.markers != nil {
@@ -69,12 +66,10 @@ func (s *JetStream) Scan(ctx context.Context, pattern string, opts ScanOptions) 
 type scan struct {
 	s       *JetStream
 	pattern string
-	want    int
+	opts    ScanOptions
 	seen    *delivered
 	last    uint64 // the last revision delivered; a new consumer passes over what is not after it
-	floor   uint64 // what the session had seen; a key that comes as it was before, comes again
-	strict  bool
-	stale   bool // and one did
+	floor   uint64 // what the session had seen at the start
 	yield   func(Entry, error) bool
 	broken  bool              // the reader broke off
 	markers map[string]uint64 // delete markers met, for a later count
@@ -82,7 +77,7 @@ type scan struct {
 
 // run scans with one consumer.
 func (sc *scan) run(ctx context.Context) error {
-	c, err := sc.s.newConsumer(ctx, sc.pattern, from{want: sc.want})
+	c, err := sc.s.newConsumer(ctx, sc.pattern, from{want: sc.opts.Want, keys: sc.opts.Keys})
 	if err != nil {
 		return err
 	}
@@ -125,18 +120,15 @@ func (sc *scan) deliver(e Entry) bool {
 	} else if len(sc.markers) > 0 {
 		delete(sc.markers, e.Key)
 	}
-	if sc.floor == 0 && !e.Live() { // none comes as it was before
+	switch {
+	case e.Live() && sc.seen.first(e.Key, e.Revision):
+	case sc.opts.Again && e.Revision <= sc.floor && sc.seen.has(e.Key):
+		e.Again = true
+	default:
 		return true
 	}
-	first := sc.seen.first(e.Key, e.Revision)
-	if !first && e.Revision <= sc.floor {
-		sc.stale = true
-		first = !sc.strict
-	}
-	if e.Live() && first && !sc.yield(e, nil) {
-		sc.broken = true
-	}
-	return !sc.broken && !(sc.strict && sc.stale)
+	sc.broken = !sc.yield(e, nil)
+	return !sc.broken
 }
 
 // tail reads what follows the last message delivered.

@@ -101,6 +101,10 @@ type Store interface {
 	// this store has written or seen.
 	Replicated() bool
 
+	// Sequence is the revision of the last message that the bucket ever had, whether
+	// it is still there or not; from the leader.
+	Sequence(ctx context.Context) (uint64, error)
+
 	// MaxValue is the largest value that can be written, in bytes.
 	MaxValue() int
 }
@@ -111,10 +115,12 @@ type ScanOptions struct {
 	Want    int  // entries that will be enough, so that the server sends few more; 0 for all
 	Counted bool // the pattern is one that Count is asked for
 
-	// Strict ends a scan with ErrStale when a replica was behind: when a key turns
-	// out to have been delivered as it was before what the session has seen.
-	// Without, such a key is delivered again.
-	Strict bool
+	Keys bool // values are not needed
+
+	// Again delivers a key once more that came as it was before what the session
+	// has seen, because a replica was behind: as it is now, or as a delete marker.
+	// Such entries say so.
+	Again bool
 }
 
 // Entry is the last message of a key.
@@ -127,6 +133,7 @@ type Entry struct {
 	Fence    uint64    // of a fence, the revision whose value it repeats; see package commit
 	Time     time.Time // when the server stored it; only Scan and Feed set it
 
+	Again    bool    // it corrects what a scan has delivered; see ScanOptions
 	replaced *uint64 // the revision that the write expected; only reads from the leader set it
 }
 
@@ -207,8 +214,6 @@ var (
 	// ErrBatchTooLarge says that a batch exceeds MaxBatch, or MaxBatchBytes, or
 	// what the server is set to take; nothing was written.
 	ErrBatchTooLarge = errors.New("too many writes for one batch")
-	// ErrStale ends a strict scan; begun again, it most likely comes through.
-	ErrStale = errors.New("a replica was behind")
 	// ErrTooLarge says that a value exceeds the payload limit; nothing was sent.
 	ErrTooLarge = fmt.Errorf("%w: value exceeds the server's payload limit", errs.ErrInvalid)
 	// ErrClosed is the answer of a store after Close.

@@ -72,6 +72,13 @@ func (f *Store) Last(ctx context.Context, pattern string) (uint64, error) {
 	return f.Store.Last(ctx, pattern)
 }
 
+func (f *Store) Sequence(ctx context.Context) (uint64, error) {
+	if f.Crashed() {
+		return 0, ErrCrashed
+	}
+	return f.Store.Sequence(ctx)
+}
+
 func (f *Store) CatchUp(ctx context.Context) error {
 	if f.Crashed() {
 		return ErrCrashed

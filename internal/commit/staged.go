@@ -1,0 +1,18 @@
+package commit
+
+import (
+	"context"
+
+	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/value"
+)
+
+// staged executes plans by putting them into a transaction.
+type staged struct {
+	stage Stage
+	id    value.Value
+}
+
+func (x *staged) execute(ctx context.Context, p *Plan) (uint64, error) { return x.stage(ctx, x.id, p) }
+
+func (x *staged) abandon(context.Context, *Writer, store.Entry) {}

@@ -1,0 +1,231 @@
+package txn
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/natsorm/natsorm/internal/commit"
+	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/layout"
+	"github.com/natsorm/natsorm/internal/store"
+)
+
+// assembly puts a transaction's batch together.
+type assembly struct {
+	tx      *Tx
+	plans   []*commit.Plan
+	of      []*change               // of the plans
+	holders map[string]*change      // of claims, by what the records will be
+	expect  map[string]uint64       // the revisions of claims that are taken
+	fences  map[string]store.Op     // of records that are to lose their claims
+	written map[string]bool         // the keys that ops write
+	claims  map[string]layout.Claim // by key
+	ops     []store.Op
+}
+
+// commit writes what the transaction has changed, if all that it has read is still
+// so. It returns the new revisions of records.
+func (t *Tx) commit(ctx context.Context) (map[string]uint64, error) {
+	t.mu.Lock()
+	err := t.usable()
+	t.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	a := &assembly{tx: t, holders: map[string]*change{}, expect: map[string]uint64{}, fences: map[string]store.Op{}, written: map[string]bool{}, claims: map[string]layout.Claim{}}
+	for _, step := range []func(context.Context) error{a.plan, a.judge, a.assemble} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if len(a.ops) == 0 {
+		return map[string]uint64{}, nil // what was read was so at one instant
+	}
+	b, err := a.batch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	first, err := t.store.Batch(ctx, b)
+	switch {
+	case errors.Is(err, store.ErrWrongRevision):
+		return nil, t.conflict("of the commit")
+	case errors.Is(err, store.ErrBatchTooLarge), errors.Is(err, store.ErrTooLarge):
+		return nil, tooLarge(err)
+	case errors.Is(err, store.ErrUnknown):
+		return nil, fmt.Errorf("%w: the transaction's commit was sent, and nobody answered in time, also not to the question whether it was done: %w", errs.ErrUnknownOutcome, err)
+	case err != nil:
+		return nil, fmt.Errorf("natsorm: commit the transaction: %w", err)
+	}
+	revisions := make(map[string]uint64, len(t.order))
+	for i, op := range b.Ops {
+		if t.changes[op.Key] != nil {
+			revisions[op.Key] = first + uint64(i)
+		}
+	}
+	for _, c := range t.order { // what was changed back is as it was
+		if _, ok := revisions[c.base.Key]; !ok {
+			revisions[c.base.Key] = c.base.Revision
+		}
+	}
+	return revisions, nil
+}
+
+func tooLarge(err error) error {
+	return fmt.Errorf("%w: nothing was sent: %w; a transaction's records, with their index entries and claims, take at most %d messages and %d MB: change fewer records at a time, or use BulkCreate, Update or Destroy outside of a transaction", errs.ErrTxTooLarge, err, store.MaxBatch, store.MaxBatchBytes>>20)
+}
+
+// plan makes a plan for every record that is not as it was.
+func (a *assembly) plan(context.Context) error {
+	for _, c := range a.tx.order {
+		for _, claim := range c.after.Claims {
+			if other := a.holders[claim.Key]; other != nil {
+				return &errs.UniqueError{Model: c.layout.Def.Name, Field: claim.Index, Value: claim.Text, Owner: other.id.Text()}
+			}
+			a.holders[claim.Key] = c
+			a.claims[claim.Key] = claim
+		}
+		if !c.base.Live() && c.doc == nil || c.base.Live() && c.doc != nil && bytes.Equal(c.base.Value, c.doc) {
+			continue
+		}
+		var before *layout.Footprint
+		if c.base.Live() {
+			if f, err := c.layout.Of(c.base.Value); err == nil && f.Record == c.base.Key {
+				before = &f
+			}
+		}
+		var after *layout.Footprint
+		if c.doc != nil {
+			after = &c.after
+		}
+		p := commit.NewPlan(c.base, before, after, c.doc, c.layout.Owner(c.id))
+		if a.tx.store.Replicated() {
+			p.AddHeads(c.layout)
+		}
+		a.plans, a.of = append(a.plans, p), append(a.of, c)
+	}
+	return nil
+}
+
+// judge finds out for every claim that is to be taken who has it, and whether they
+// still hold the value when the transaction is done.
+func (a *assembly) judge(ctx context.Context) error {
+	for i, p := range a.plans {
+		if len(p.Claims) == 0 {
+			continue
+		}
+		c := a.of[i]
+		view := a.tx.View(c.layout)
+		for _, claim := range p.Claims {
+			have, err := a.outside(ctx, view, claim.Key)
+			if err != nil {
+				return err
+			}
+			a.expect[claim.Key] = have.Revision
+			if !have.Live() || bytes.Equal(have.Value, p.Owner) {
+				continue
+			}
+			owner, err := c.layout.ReadOwner(have.Value)
+			if err != nil {
+				return fmt.Errorf("%w: claim %s: %w; delete that key", errs.ErrCorrupt, claim.Key, err)
+			}
+			record := c.layout.RecordKey(owner)
+			if a.tx.changes[record] != nil {
+				continue // it does not hold the value any more, or plan had said so
+			}
+			other, err := a.outside(ctx, view, record)
+			if err != nil {
+				return err
+			}
+			if other.Live() {
+				if f, err := c.layout.Of(other.Value); err != nil || f.Holds(claim.Key) {
+					return &errs.UniqueError{Model: c.layout.Def.Name, Field: claim.Index, Value: claim.Text, Owner: owner.Text()}
+				}
+			}
+			a.fences[record] = commit.FenceOp(other)
+		}
+	}
+	return nil
+}
+
+// outside reads a key as it is outside of the transaction.
+func (a *assembly) outside(ctx context.Context, v *View, key string) (store.Entry, error) {
+	if e, ok := v.known(key); ok {
+		return e, nil
+	}
+	found, err := a.tx.read(ctx, []string{key})
+	if err != nil {
+		return store.Entry{}, err
+	}
+	if len(found) == 0 {
+		return store.Entry{Key: key}, nil
+	}
+	return found[0], nil
+}
+
+// assemble makes the writes: each key once.
+func (a *assembly) assemble(context.Context) error {
+	add := func(op store.Op) {
+		if !a.written[op.Key] {
+			a.written[op.Key] = true
+			if revision, guarded := a.tx.keys[op.Key]; guarded && !op.Check {
+				op.Check, op.Expect = true, revision
+			}
+			a.ops = append(a.ops, op)
+		}
+	}
+	for _, p := range a.plans {
+		for _, op := range p.Ops(func(key string) uint64 { return a.expect[key] }) {
+			if op.Delete && a.holders[op.Key] != nil {
+				continue // the claim goes to another record
+			}
+			add(op)
+		}
+	}
+	for _, op := range a.fences {
+		add(op)
+	}
+	return nil
+}
+
+// batch adds the guards.
+func (a *assembly) batch(ctx context.Context) (store.Batch, error) {
+	b := store.Batch{Ops: a.ops}
+	if len(a.ops) > store.MaxBatch {
+		return b, tooLarge(fmt.Errorf("%d messages", len(a.ops)))
+	}
+	whole := false
+	for key, revision := range a.tx.keys {
+		if !a.written[key] {
+			b.Guards = append(b.Guards, store.Guard{Key: key, Revision: revision})
+		}
+	}
+	for pattern, s := range a.tx.ranges {
+		switch {
+		case !a.tx.store.Replicated():
+			b.Guards = append(b.Guards, store.Guard{Key: pattern, Revision: s.last})
+		case !isLookup(pattern): // a lookup's head is among the keys
+			whole = true
+		}
+	}
+	if whole || b.Messages() > store.MaxBatch {
+		a.tx.mu.Lock()
+		revision, err := a.tx.revalidate(ctx)
+		a.tx.mu.Unlock()
+		if err != nil {
+			return b, err
+		}
+		b.Guards, b.After = nil, &revision
+	}
+	slices.SortFunc(b.Guards, func(x, y store.Guard) int { return bytes.Compare([]byte(x.Key), []byte(y.Key)) })
+	return b, nil
+}
+
+// isLookup tells a lookup's pattern from a scan's: it names a value.
+func isLookup(pattern string) bool {
+	_, rest, _ := strings.Cut(pattern, ".")
+	return strings.HasPrefix(rest, "index.") && strings.Count(pattern, ".") > 3
+}

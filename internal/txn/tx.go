@@ -1,0 +1,167 @@
+package txn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/natsorm/natsorm/internal/commit"
+	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/layout"
+	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/value"
+)
+
+// errConflict ends a run of a transaction in which something had changed.
+var errConflict = fmt.Errorf("%w while the transaction ran", errs.ErrConflict)
+
+// Tx is one run of a transaction. Its methods may be called by several goroutines
+// that work for one call.
+type Tx struct {
+	store store.Store
+
+	mu      sync.Mutex
+	ended   bool
+	failed  error // why it can not commit, whatever happens
+	asOf    uint64
+	entries map[string]store.Entry // the keys that were read, one by one or by a pattern
+	keys    map[string]uint64      // those to guard one by one, with their revisions
+	ranges  map[string]*span       // the patterns that were read
+	changes map[string]*change     // by record key
+	order   []*change
+	stamps  []stamp
+	staged  uint64 // how many writes were staged
+}
+
+// span is a pattern that was read.
+type span struct {
+	last  uint64 // the last revision under it
+	large bool   // it has more keys than one request reads
+}
+
+// change is what the transaction makes of one record.
+type change struct {
+	layout   *layout.Layout
+	id       value.Value
+	base     store.Entry // the record outside
+	doc      []byte      // the new document; nil deletes it
+	after    layout.Footprint
+	revision uint64 // provisional, until the commit
+}
+
+// stamp is told the revision that a record got, or that it got none.
+type stamp struct {
+	record  string
+	settled func(revision uint64, committed bool)
+}
+
+// provisional is what the revisions of writes that are not committed begin at.
+const provisional = 1 << 63
+
+// Provisional reports whether a revision is one inside a transaction.
+func Provisional(revision uint64) bool { return revision >= provisional }
+
+func newTx(s store.Store) *Tx {
+	return &Tx{
+		store:   s,
+		entries: map[string]store.Entry{}, keys: map[string]uint64{}, ranges: map[string]*span{}, changes: map[string]*change{},
+	}
+}
+
+// usable refuses a transaction that has ended, or that can not go on.
+func (t *Tx) usable() error {
+	switch {
+	case t.ended:
+		return fmt.Errorf("%w; start another one, and keep what is inside it inside its function", errs.ErrTxDone)
+	case t.failed != nil:
+		return t.failed
+	}
+	return nil
+}
+
+// Usable is nil while the transaction can be used.
+func (t *Tx) Usable() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.usable()
+}
+
+// Fail lets the transaction end with err, whatever its function returns.
+func (t *Tx) Fail(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.fail(err)
+}
+
+func (t *Tx) fail(err error) error {
+	if t.failed == nil {
+		t.failed = err
+	}
+	return t.failed
+}
+
+// conflict ends the run: what was read of a key is no longer so.
+func (t *Tx) conflict(key string) error {
+	return t.fail(fmt.Errorf("%w: key %s", errConflict, key))
+}
+
+// Stamp lets settled know what becomes of a record's provisional revision.
+func (t *Tx) Stamp(record string, settled func(revision uint64, committed bool)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stamps = append(t.stamps, stamp{record, settled})
+}
+
+// Base is the revision of a record outside the transaction.
+func (t *Tx) Base(record string) uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if c, ok := t.changes[record]; ok {
+		return c.base.Version()
+	}
+	return t.entries[record].Version()
+}
+
+// end makes the transaction unusable, and settles its provisional revisions.
+func (t *Tx) end(revisions map[string]uint64) {
+	t.mu.Lock()
+	t.ended = true
+	stamps := t.stamps
+	t.stamps = nil
+	t.mu.Unlock()
+	for _, s := range stamps {
+		revision, committed := revisions[s.record]
+		s.settled(revision, committed)
+	}
+}
+
+// stage takes a write in: it is the commit of the transaction's writers.
+func (t *Tx) stage(ctx context.Context, l *layout.Layout, id value.Value, p *commit.Plan) (uint64, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.usable(); err != nil {
+		return 0, err
+	}
+	c := t.changes[p.Record]
+	if c == nil {
+		base, ok := t.entries[p.Record]
+		if !ok {
+			return 0, errors.New("natsorm: a transaction changed a record that it had not read")
+		}
+		c = &change{layout: l, id: id, base: base}
+		t.changes[p.Record] = c
+		t.order = append(t.order, c)
+	}
+	t.staged++
+	c.doc, c.after, c.revision = p.Doc, layout.Footprint{}, provisional+t.staged
+	if after := p.After(); after != nil && p.Doc != nil {
+		c.after = *after
+	}
+	return c.revision, nil
+}
+
+// entry is the record as the transaction has made it.
+func (c *change) entry() store.Entry {
+	return store.Entry{Key: c.base.Key, Value: c.doc, Revision: c.revision, Deleted: c.doc == nil}
+}
