@@ -58,6 +58,13 @@ func (p *proxy) cut() {
 	}
 }
 
+// point sends later connections to another server.
+func (p *proxy) point(target string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = target
+}
+
 // decide replaces what is lost.
 func (p *proxy) decide(lose func(subject string, answer bool) bool) {
 	p.mu.Lock()
@@ -73,7 +80,10 @@ func (p *proxy) lost() int {
 }
 
 func (p *proxy) serve(client net.Conn) {
-	server, err := net.Dial("tcp", p.target)
+	p.mu.Lock()
+	target := p.target
+	p.mu.Unlock()
+	server, err := net.Dial("tcp", target)
 	if err != nil {
 		client.Close()
 		return

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -49,6 +50,12 @@ type requests struct {
 	retries int   // of what nobody takes
 	alive   *lane // on which nothing comes; its end is the connection's
 
+	// epoch counts the connection's reconnects. What was asked before one will not
+	// be answered after it.
+	epoch  atomic.Uint64
+	status chan nats.Status
+	ended  chan struct{} // the goroutine that counts them
+
 	batching sync.Mutex // held while the messages of a batch are published
 
 	mu     sync.Mutex
@@ -89,8 +96,31 @@ func newRequests(nc *nats.Conn, retries int) (*requests, error) {
 	if r.alive, err = r.newLane(); err != nil {
 		return nil, err
 	}
+	r.status, r.ended = nc.StatusChanged(nats.CONNECTED), make(chan struct{})
+	go r.watch()
 	r.alive.sub.SetClosedHandler(func(string) { r.fail(fmt.Errorf("%w: %w", ErrClosed, nats.ErrConnectionClosed)) })
 	return r, nil
+}
+
+// watch wakes the calls that wait when the connection has come back.
+func (r *requests) watch() {
+	defer close(r.ended)
+	for {
+		select {
+		case _, ok := <-r.status:
+			if !ok {
+				return
+			}
+			r.epoch.Add(1)
+			r.mu.Lock()
+			for l := range r.lanes {
+				l.wake()
+			}
+			r.mu.Unlock()
+		case <-r.done:
+			return
+		}
+	}
 }
 
 // close ends every call with ErrClosed.
@@ -102,6 +132,8 @@ func (r *requests) close() {
 	r.free = nil
 	r.alive.sub.SetClosedHandler(nil)
 	r.mu.Unlock()
+	<-r.ended
+	r.nc.RemoveStatusListener(r.status)
 	for _, l := range idle { // not under the lock: it calls fail
 		l.close()
 	}
@@ -216,7 +248,7 @@ func (r *requests) collect(ctx context.Context, l *lane, quiet time.Duration, go
 	if ctx.Done() != nil {
 		defer context.AfterFunc(ctx, l.wake)()
 	}
-	heard := time.Now()
+	heard, epoch := time.Now(), r.epoch.Load()
 	for replies := 0; ; {
 		m := <-l.msgs
 		if m == nil {
@@ -227,7 +259,7 @@ func (r *requests) collect(ctx context.Context, l *lane, quiet time.Duration, go
 				return err
 			}
 			left := quiet - time.Since(heard)
-			if left <= 0 {
+			if left <= 0 || r.epoch.Load() != epoch {
 				return errNoAnswer
 			}
 			l.alarm.Reset(left)

@@ -1,0 +1,284 @@
+package natsorm_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/natsorm/natsorm"
+	"github.com/natsorm/natsorm/natsormtest"
+)
+
+// On a replicated bucket: transactions through all servers, and what guards them.
+func TestReplicatedTransactions(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("takes a cluster of three servers")
+	}
+	ctx := within(t)
+	servers := cluster(t)
+	var dbs []*natsorm.DB
+	for _, s := range servers {
+		dbs = append(dbs, openOn(t, ctx, s))
+	}
+	t.Run("write skew", func(t *testing.T) { replicatedWriteSkew(t, ctx, dbs) })
+	t.Run("phantoms", func(t *testing.T) { replicatedPhantoms(t, ctx, dbs) })
+	t.Run("bank", func(t *testing.T) { replicatedBank(t, ctx, dbs) })
+	t.Run("guards", func(t *testing.T) { replicatedGuards(t, ctx, dbs) })
+	t.Run("own writes", func(t *testing.T) { replicatedOwnWrites(t, ctx, dbs[0], servers[1].ClientURL()) })
+	natsormtest.Prove(t, dbs[0])
+}
+
+func models[T any](t *testing.T, dbs []*natsorm.DB) (out []*natsorm.Model[T]) {
+	t.Helper()
+	for _, db := range dbs {
+		out = append(out, define[T](t, db))
+	}
+	return out
+}
+
+// pair runs two transactions, through two servers, that both look before either
+// commits.
+func pair(t *testing.T, ctx context.Context, dbs []*natsorm.DB, each func(i int, tx *natsorm.Tx, looked func()) error) {
+	t.Helper()
+	var both, wg sync.WaitGroup
+	both.Add(2)
+	for i := range 2 {
+		wg.Go(func() {
+			var once sync.Once
+			if err := dbs[i].Transaction(ctx, func(tx *natsorm.Tx) error {
+				return each(i, tx, func() { once.Do(func() { both.Done(); both.Wait() }) })
+			}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func replicatedWriteSkew(t *testing.T, ctx context.Context, dbs []*natsorm.DB) {
+	accounts := models[account](t, dbs)
+	for round := range 30 {
+		for i := range 2 {
+			must[bool](t)(accounts[2].Upsert(ctx, &account{ID: i, Owner: "on call", Number: fmt.Sprint("n", i)}))
+		}
+		q := []natsorm.Query{natsorm.Eq("owner", "on call"), natsorm.Like("owner", "on%"), natsorm.In("id", 0, 1)}[round%3]
+		pair(t, ctx, dbs, func(i int, tx *natsorm.Tx, looked func()) error {
+			in := accounts[i].In(tx)
+			n, err := in.Count(ctx, natsorm.And(q.(natsorm.Condition), natsorm.Eq("owner", "on call")))
+			if err != nil {
+				return err
+			}
+			looked()
+			if n < 2 {
+				return nil
+			}
+			_, err = in.Update(ctx, natsorm.Set{"owner": "at home"}, natsorm.Eq("id", i))
+			return err
+		})
+		if n := must[int](t)(accounts[2].Latest().Count(ctx, natsorm.Eq("owner", "on call"))); n != 1 {
+			t.Fatalf("round %d: %d doctors are on call", round, n)
+		}
+	}
+	must[int](t)(accounts[0].Destroy(ctx, natsorm.All()))
+}
+
+func replicatedPhantoms(t *testing.T, ctx context.Context, dbs []*natsorm.DB) {
+	bookings := models[booking](t, dbs)
+	for round := range 40 {
+		slot := fmt.Sprint("slot ", round, "!")
+		q := []natsorm.Query{natsorm.Eq("slot", slot), natsorm.Like("slot", slot[:len(slot)-1]+"_"), natsorm.In("slot", slot, "other")}[round%3]
+		pair(t, ctx, dbs, func(i int, tx *natsorm.Tx, looked func()) error {
+			in := bookings[i].In(tx)
+			taken, err := in.FindAll(ctx, q)
+			if err != nil {
+				return err
+			}
+			looked()
+			if len(taken) > 0 {
+				return nil
+			}
+			return in.Create(ctx, &booking{Slot: slot, By: fmt.Sprint(i)})
+		})
+		if n := must[int](t)(bookings[2].Latest().Count(ctx, natsorm.Eq("slot", slot))); n != 1 {
+			t.Fatalf("%s was booked %d times", slot, n)
+		}
+	}
+}
+
+func replicatedBank(t *testing.T, ctx context.Context, dbs []*natsorm.DB) {
+	accounts := models[account](t, dbs)
+	const n, each, clients, runs = 20, 100, 6, 40
+	for i := range n {
+		ok(t, accounts[0].Create(ctx, &account{ID: i, Owner: "o", Number: fmt.Sprint(i), Balance: each}))
+	}
+	var wg sync.WaitGroup
+	for c := range clients {
+		wg.Go(func() {
+			db, accounts := dbs[c%3], accounts[c%3]
+			for i := range runs {
+				if i%5 == 4 {
+					total := 0
+					err := db.Transaction(ctx, func(tx *natsorm.Tx) error {
+						sum, err := accounts.In(tx).Sum(ctx, "balance")
+						total = int(sum)
+						return err
+					})
+					if err != nil || total != n*each {
+						t.Errorf("total %d, %v", total, err)
+					}
+					continue
+				}
+				from, to := (c+i)%n, (c*7+i*3+1)%n
+				if from == to {
+					continue
+				}
+				err := db.Transaction(ctx, func(tx *natsorm.Tx) error {
+					in := accounts.In(tx)
+					_, e1 := in.Increment(ctx, natsorm.Set{"balance": -1}, natsorm.Eq("id", from))
+					_, e2 := in.Increment(ctx, natsorm.Set{"balance": 1}, natsorm.Eq("id", to))
+					return errors.Join(e1, e2)
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if sum := must[float64](t)(accounts[1].Latest().Sum(ctx, "balance")); sum != n*each {
+		t.Errorf("in the end the total is %v", sum)
+	}
+}
+
+// A guard on a pattern does not see writes under way on a replicated bucket: a
+// batch commits after an entry that it should have found. That is why lookups are
+// guarded by heads, which do.
+func replicatedGuards(t *testing.T, ctx context.Context, dbs []*natsorm.DB) {
+	const rounds, most = 150, 3000
+	js, other := dbs[0].Conn(), dbs[1].Conn()
+	put := func(nc *nats.Conn, subject string, header nats.Header) (uint64, error) {
+		m := &nats.Msg{Subject: "$KV.shop." + subject, Header: header}
+		reply, err := nc.RequestMsg(m, 5*time.Second)
+		if err != nil {
+			return 0, err
+		}
+		return acknowledged(reply.Data)
+	}
+	overtaken, commits := 0, 0
+	for round := 0; round < rounds || overtaken == 0 && round < most; round++ {
+		var wg sync.WaitGroup
+		var entry, commit uint64
+		var failed, refused error
+		wg.Go(func() { entry, failed = put(other, fmt.Sprintf("raw.index.slot.%d.1", round), nats.Header{}) })
+		wg.Go(func() {
+			commit, refused = put(js, fmt.Sprintf("raw.shard_1.%d", round), nats.Header{
+				"Nats-Batch-Id": {fmt.Sprint("b", round)}, "Nats-Batch-Sequence": {"1"}, "Nats-Batch-Commit": {"1"},
+				"Nats-Expected-Last-Subject-Sequence":         {"0"},
+				"Nats-Expected-Last-Subject-Sequence-Subject": {fmt.Sprintf("$KV.shop.raw.index.slot.%d.*", round)},
+			})
+		})
+		wg.Wait()
+		ok(t, failed)
+		if refused == nil {
+			commits++
+			if entry < commit {
+				overtaken++
+			}
+		}
+	}
+	if overtaken == 0 {
+		t.Errorf("none of %d commits overtook an entry: patterns may be guarded after all", commits)
+	}
+	t.Logf("guarded by a pattern, %d of %d commits overtook the entry that they should have found", overtaken, commits)
+
+	type place struct {
+		ID      int    `json:"id" orm:"primaryKey"`
+		Slot    string `json:"slot" orm:"index"`
+		Version uint64 `json:"-" orm:"version"`
+	}
+	places := models[place](t, dbs)
+	for round := range rounds {
+		slot := fmt.Sprint("s", round)
+		var wg sync.WaitGroup
+		plain, inside := &place{ID: 2 * round, Slot: slot}, &place{ID: 2*round + 1, Slot: slot}
+		committed := false
+		wg.Go(func() { ok(t, places[1].Create(ctx, plain)) })
+		wg.Go(func() {
+			ok(t, dbs[0].Transaction(ctx, func(tx *natsorm.Tx) error {
+				committed = false
+				in := places[0].In(tx)
+				n, err := in.Count(ctx, natsorm.Eq("slot", slot))
+				if err != nil || n > 0 {
+					return err
+				}
+				committed = true
+				return in.Create(ctx, inside)
+			}))
+		})
+		wg.Wait()
+		if committed && plain.Version < inside.Version {
+			t.Fatalf("round %d: a transaction committed at %d and had not seen the record of %d", round, inside.Version, plain.Version)
+		}
+	}
+}
+
+// acknowledged is the revision in the answer to a publish.
+func acknowledged(data []byte) (uint64, error) {
+	var ack struct {
+		Seq   uint64
+		Error *struct{ Description string }
+	}
+	if err := json.Unmarshal(data, &ack); err != nil {
+		return 0, err
+	}
+	if ack.Error != nil {
+		return 0, errors.New(ack.Error.Description)
+	}
+	return ack.Seq, nil
+}
+
+// A session that moves to another server sees what it wrote: by key, by index
+// and by scan.
+func replicatedOwnWrites(t *testing.T, ctx context.Context, first *natsorm.DB, url string) {
+	p, through := newProxy(t, first.Conn().ConnectedUrl(), func(string, bool) bool { return false })
+	db := must[*natsorm.DB](t)(natsorm.Open(ctx, natsorm.Config{Servers: []string{through}, Bucket: "shop", NATS: []nats.Option{nats.IgnoreDiscoveredServers(), nats.ReconnectWait(time.Millisecond)}}))
+	defer db.Close()
+	type session struct {
+		ID int    `json:"id" orm:"primaryKey"`
+		N  string `json:"n" orm:"index"`
+		U  string `json:"u" orm:"unique"`
+	}
+	sessions := define[session](t, db)
+	targets := []string{p.target, url[len("nats://"):]}
+	for i := range 60 {
+		v := strconv.Itoa(i)
+		must[bool](t)(sessions.Upsert(ctx, &session{ID: 1, N: v, U: v}))
+		p.point(targets[i%2])
+		p.cut()
+		switch i % 4 {
+		case 0:
+			if got := must[*session](t)(sessions.FindByPK(ctx, 1)); got.N != v {
+				t.Fatalf("by key: %q, wrote %q", got.N, v)
+			}
+		case 1:
+			if n := must[int](t)(sessions.Count(ctx, natsorm.Eq("n", v))); n != 1 {
+				t.Fatalf("by index: %d", n)
+			}
+		case 2:
+			must[*session](t)(sessions.FindOne(ctx, natsorm.Eq("u", v)))
+		default:
+			all := must[[]*session](t)(sessions.FindAll(ctx))
+			if len(all) != 1 || all[0].N != v {
+				t.Fatalf("by scan: %v, wrote %q", all, v)
+			}
+		}
+	}
+}
