@@ -28,12 +28,12 @@ func (m *Model[T]) Create(ctx context.Context, v *T) error {
 		return err
 	}
 	defer leave()
-	return m.createWith(ctx, v, value.Null)
+	return m.createWith(ctx, v, value.Null, false)
 }
 
 // createWith creates v, with an automatic key that was taken for it already, or
-// null.
-func (m *Model[T]) createWith(ctx context.Context, v *T, id value.Value) error {
+// null, perhaps as one of many.
+func (m *Model[T]) createWith(ctx context.Context, v *T, id value.Value, many bool) error {
 	if v == nil {
 		return m.nilRecord()
 	}
@@ -42,9 +42,9 @@ func (m *Model[T]) createWith(ctx context.Context, v *T, id value.Value) error {
 	var created place
 	var err error
 	if m.exec.Def.Key().Auto && m.codec.zeroKey(w) {
-		created, err = m.createAuto(ctx, w, id)
+		created, err = m.createAuto(ctx, w, id, many)
 	} else {
-		created, err = m.create(ctx, w)
+		created, err = m.create(ctx, w, many)
 	}
 	if err == nil {
 		m.written(v, w, created.record, created.revision)
@@ -58,7 +58,7 @@ type place struct {
 	revision uint64
 }
 
-func (m *Model[T]) create(ctx context.Context, v *T) (place, error) {
+func (m *Model[T]) create(ctx context.Context, v *T, many bool) (place, error) {
 	if m.codec.version(v) == partial {
 		return place{}, errs.Invalidf(m.name(), "", "the record was read with Select and is not whole; read all of it")
 	}
@@ -66,7 +66,7 @@ func (m *Model[T]) create(ctx context.Context, v *T) (place, error) {
 	if err != nil {
 		return place{}, err
 	}
-	out, err := m.exec.Create(ctx, doc, footprint)
+	out, err := m.exec.Create(ctx, doc, footprint, many)
 	if err != nil {
 		if errors.Is(err, ErrExists) {
 			err = fmt.Errorf("%w; Save or Upsert changes it", m.describe(ErrExists, footprint.ID.Text()))
@@ -80,7 +80,7 @@ func (m *Model[T]) create(ctx context.Context, v *T) (place, error) {
 // nobody was given, until one is free: records may have been created with keys
 // of their own. It passes over twice as many each time, so that it soon gets
 // beyond them.
-func (m *Model[T]) createAuto(ctx context.Context, v *T, id value.Value) (place, error) {
+func (m *Model[T]) createAuto(ctx context.Context, v *T, id value.Value, many bool) (place, error) {
 	skip := uint64(0)
 	for {
 		if id.IsNull() {
@@ -92,7 +92,7 @@ func (m *Model[T]) createAuto(ctx context.Context, v *T, id value.Value) (place,
 		if err := m.codec.setKey(v, id); err != nil {
 			return place{}, err
 		}
-		created, err := m.create(ctx, v)
+		created, err := m.create(ctx, v, many)
 		if !errors.Is(err, ErrExists) {
 			return created, err
 		}
@@ -133,13 +133,15 @@ func (m *Model[T]) encode(v *T) ([]byte, *layout.Footprint, error) {
 	return doc, &footprint, nil
 }
 
-// bulkWriters is how many records BulkCreate has under way.
-const bulkWriters = 128
+// bulkWriters is how many records BulkCreate has under way, in batches of some
+// hundred.
+const bulkWriters = 1000
 
-// BulkCreate creates records, many at a time; automatic keys are in the order of
-// the slice. Each is created or not by itself: when some are not, the error is a
-// *BulkError that names them, and the others are there. Once the context has
-// ended no more are begun.
+// BulkCreate creates records, in batches of some hundred; automatic keys are in the
+// order of the slice. Each is created or not by itself: when some are not, the
+// error is a *BulkError that names them, and the others are there, also when it is
+// a record of the slice that has the value. Once the context has ended no more are
+// begun. For all or none, create them in a Transaction.
 func (m *Model[T]) BulkCreate(ctx context.Context, vs []*T) error {
 	leave, err := m.enter(ctx)
 	if err != nil {
@@ -159,10 +161,14 @@ func (m *Model[T]) BulkCreate(ctx context.Context, vs []*T) error {
 	}
 	jobs := make(chan job)
 	var wg sync.WaitGroup
-	for range min(bulkWriters, len(vs)) {
+	workers := min(bulkWriters, len(vs))
+	if m.inside() {
+		workers = min(1, workers) // in the order of the slice
+	}
+	for range workers {
 		wg.Go(func() {
 			for j := range jobs {
-				if err := m.createWith(ctx, vs[j.i], j.id); err != nil {
+				if err := m.createWith(ctx, vs[j.i], j.id, len(vs) > 1); err != nil {
 					fail(j.i, err)
 				}
 			}

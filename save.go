@@ -41,7 +41,7 @@ func (m *Model[T]) save(ctx context.Context, v *T, upsert bool) (created bool, e
 		return false, m.nilRecord()
 	}
 	if upsert && m.exec.Def.Key().Auto && m.codec.zeroKey(v) {
-		return true, m.createWith(ctx, v, value.Null)
+		return true, m.createWith(ctx, v, value.Null, false)
 	}
 	id, err := m.keyOf(v)
 	if err != nil {

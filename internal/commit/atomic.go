@@ -13,14 +13,14 @@ import (
 // observed, because what the record no longer needs goes in the same step: who
 // else needs it must have read the record after that, or loses its commit.
 type atomic struct {
-	w *Writer
+	w      *Writer
+	shared bool // with the changes of others, each for itself all the same
 	traces
 	expect map[string]uint64 // revisions of free claims, where not 0
 }
 
 func (x *atomic) execute(ctx context.Context, p *Plan) (uint64, error) {
-	ops := p.Ops(x.claimed)
-	first, err := x.w.store.Batch(ctx, store.Batch{Ops: ops})
+	revision, err := x.send(ctx, p.Ops(x.claimed))
 	switch {
 	case errors.Is(err, store.ErrWrongRevision):
 		if e := x.contest(ctx, p); e != nil {
@@ -35,7 +35,16 @@ func (x *atomic) execute(ctx context.Context, p *Plan) (uint64, error) {
 		x.leftover(p, left)
 		x.w.remove(ctx, left)
 	}
-	return first + uint64(len(ops)-1), nil
+	return revision, nil
+}
+
+// send does ops in one step, and returns the last one's revision.
+func (x *atomic) send(ctx context.Context, ops []store.Op) (uint64, error) {
+	if x.shared {
+		return x.w.store.Share(ctx, ops)
+	}
+	first, err := x.w.store.Batch(ctx, store.Batch{Ops: ops})
+	return first + uint64(len(ops)-1), err
 }
 
 // claimed is the revision at which a claim can be taken, as far as is known.

@@ -35,16 +35,20 @@ func NewStagingWriter(s store.Store, l *layout.Layout, stage Stage) *Writer {
 }
 
 // begin is the executor for a change. A batch takes one round trip and a phased
-// write two; but where the server stages batches in files, it takes longer than
-// many phased writes.
-func (w *Writer) begin(id value.Value) executor {
-	if w.stage != nil {
-		return &staged{stage: w.stage, id: id}
+// write two; but where the server stages batches in files, one takes longer than
+// many phased writes: there it must be shared to pay.
+func (w *Writer) begin(ch *Change) executor {
+	switch {
+	case w.stage != nil:
+		return &staged{stage: w.stage, id: ch.ID}
+	case !w.store.Batches():
+		return &phased{w: w}
+	case ch.Many || w.store.SharingPays():
+		return &atomic{w: w, shared: true}
+	case w.store.StagesBatches():
+		return &phased{w: w}
 	}
-	if w.store.Batches() && !w.store.StagesBatches() {
-		return &atomic{w: w}
-	}
-	return &phased{w: w}
+	return &atomic{w: w}
 }
 
 // Change is a change to one record.
@@ -63,6 +67,9 @@ type Change struct {
 	// Keys is the footprint of the one document that Next ever returns, when
 	// the caller knows it.
 	Keys *layout.Footprint
+
+	// Many says that it is one of many, which come together.
+	Many bool
 }
 
 // ErrLeave is what Change.Next returns to leave the record as it is.
@@ -89,7 +96,7 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 	} else if cur, err = w.store.GetLatest(ctx, key); err != nil {
 		return Outcome{}, w.failed(ch.ID, untouched(err))
 	}
-	exec := w.begin(ch.ID)
+	exec := w.begin(&ch)
 	for try := 1; ; try++ {
 		doc, err := ch.Next(cur)
 		if err == nil {
@@ -114,6 +121,8 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 		case errors.Is(err, errs.ErrUnique):
 			exec.abandon(ctx, w, cur)
 			return Outcome{}, err
+		case errors.Is(err, store.ErrNoBatches): // they were switched off
+			exec = &phased{w: w}
 		case !errors.Is(err, store.ErrWrongRevision):
 			return Outcome{}, w.failed(ch.ID, err)
 		}

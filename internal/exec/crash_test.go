@@ -90,6 +90,7 @@ var kinds = []struct {
 	{"phased", fault.Phased, fault.Atomic},
 	{"atomic", fault.Atomic, fault.Phased},
 	{"all phased", fault.Phased, fault.Phased},
+	{"shared", fault.Shared, fault.Phased},
 }
 
 // on is the model m in another store on the same bucket.
@@ -100,7 +101,7 @@ func create(ctx context.Context, m *exec.Model, doc []byte) error {
 	if err != nil {
 		return err
 	}
-	_, err = m.Create(ctx, doc, &f)
+	_, err = m.Create(ctx, doc, &f, false)
 	return err
 }
 
@@ -342,7 +343,7 @@ func TestCrashingProcesses(t *testing.T) {
 		wg.Go(func() {
 			r := rand.New(rand.NewPCG(seed, uint64(slot)))
 			for range lives {
-				crashing := fault.CrashAfter(kinds[slot%2].mine(s), r.IntN(60))
+				crashing := fault.CrashAfter(kinds[slot%len(kinds)].mine(s), r.IntN(60))
 				mine := on(m, crashing)
 				for !crashing.Crashed() {
 					if err := randomWrite(ctx, mine, r); err != nil && !errors.Is(err, fault.ErrCrashed) && !errors.Is(err, errs.ErrUnique) && !errors.Is(err, errs.ErrExists) {

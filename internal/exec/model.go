@@ -54,17 +54,20 @@ func (m *Model) GetLatest(ctx context.Context, id value.Value) (store.Entry, err
 	return m.store.GetLatest(ctx, m.Layout.RecordKey(id))
 }
 
-// writers is how many records one call changes at the same time.
-const writers = 64
+// writers is how many records one call changes at the same time, so that they
+// share batches.
+const writers = 512
 
 // Get reads a record by primary key.
 func (m *Model) Get(ctx context.Context, id value.Value) (store.Entry, error) {
 	return m.store.Get(ctx, m.Layout.RecordKey(id))
 }
 
-// Create writes a new record; Exists when its primary key is taken.
-func (m *Model) Create(ctx context.Context, doc []byte, footprint *layout.Footprint) (commit.Outcome, error) {
+// Create writes a new record; Exists when its primary key is taken. It is one of
+// many when the caller says so.
+func (m *Model) Create(ctx context.Context, doc []byte, footprint *layout.Footprint, many bool) (commit.Outcome, error) {
 	return m.writer.Apply(ctx, commit.Change{
+		Many:   many,
 		ID:     footprint.ID,
 		Assume: &store.Entry{},
 		Keys:   footprint,
@@ -93,7 +96,7 @@ type Mutation func(cur store.Entry) ([]byte, error)
 func (m *Model) Modify(ctx context.Context, q plan.Query, mutate Mutation) (int, error) {
 	if p := plan.Make(m.Def, q, plan.Stats{}); p.Path == plan.Key && len(p.Keys) == 1 && q.Offset == 0 {
 		// The key alone may say it, even of a record that can not be read.
-		return m.modify(ctx, p.Keys[0], nil, m.selects(p.Check(m.Def)), mutate)
+		return m.modify(ctx, p.Keys[0], nil, false, m.selects(p.Check(m.Def)), mutate)
 	}
 	selects := m.selects(q.Filter)
 	found := m.Entries
@@ -105,7 +108,7 @@ func (m *Model) Modify(ctx context.Context, q plan.Query, mutate Mutation) (int,
 		if err == nil {
 			var id value.Value
 			if id, err = m.idOf(e); err == nil {
-				pool.do(func(ctx context.Context) (int, error) { return m.modify(ctx, id, &e, selects, mutate) })
+				pool.do(func(ctx context.Context) (int, error) { return m.modify(ctx, id, &e, true, selects, mutate) })
 				continue
 			}
 		}
@@ -143,9 +146,9 @@ func (m *Model) partial(changed int, err error) error {
 	return &errs.PartialError{Model: m.Def.Name, Changed: changed, Err: err}
 }
 
-func (m *Model) modify(ctx context.Context, id value.Value, assume *store.Entry, selects func(store.Entry) (bool, error), mutate Mutation) (int, error) {
+func (m *Model) modify(ctx context.Context, id value.Value, assume *store.Entry, many bool, selects func(store.Entry) (bool, error), mutate Mutation) (int, error) {
 	selected := false
-	_, err := m.writer.Apply(ctx, commit.Change{ID: id, Assume: assume, Next: func(cur store.Entry) (doc []byte, err error) {
+	_, err := m.writer.Apply(ctx, commit.Change{ID: id, Assume: assume, Many: many, Next: func(cur store.Entry) (doc []byte, err error) {
 		if selected, err = selects(cur); err != nil {
 			return nil, err
 		}
@@ -204,7 +207,7 @@ func (m *Model) Truncate(ctx context.Context) error {
 		}
 		pool.do(func(ctx context.Context) (int, error) {
 			if id, err := m.idOf(e); err == nil {
-				return m.modify(ctx, id, &e, m.selects(nil), func(store.Entry) ([]byte, error) { return nil, nil })
+				return m.modify(ctx, id, &e, true, m.selects(nil), func(store.Entry) ([]byte, error) { return nil, nil })
 			}
 			// It has no place in the indexes; what changes it meanwhile wins.
 			err := m.store.Write(ctx, store.Op{Key: e.Key, Delete: true, Check: true, Expect: e.Revision})[0].Err

@@ -30,7 +30,7 @@ func eachWriter(t *testing.T, test func(t *testing.T, s store.Store, m *exec.Mod
 		t.Run(kind.name, func(t *testing.T) {
 			s := openStore(t, srv, fmt.Sprint("stall", i))
 			left := 4
-			if kind.name == "atomic" {
+			if kind.name == "atomic" || kind.name == "shared" {
 				left = 0
 			}
 			mine := kind.mine(s)

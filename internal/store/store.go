@@ -82,6 +82,14 @@ type Store interface {
 	// ErrNoBatches.
 	Batch(ctx context.Context, b Batch) (first uint64, err error)
 
+	// Share is Batch for writes that may be in one batch with those of other calls;
+	// one whose conditions do not hold fails alone. It returns the last op's
+	// revision.
+	Share(ctx context.Context, ops []Op) (revision uint64, err error)
+
+	// SharingPays reports whether sharing batches is now faster than single writes.
+	SharingPays() bool
+
 	// Batches reports whether the bucket takes batches.
 	Batches() bool
 

@@ -58,6 +58,13 @@ func (f *Store) Batch(ctx context.Context, b store.Batch) (uint64, error) {
 	return f.Store.Batch(ctx, b)
 }
 
+func (f *Store) Share(ctx context.Context, ops []store.Op) (uint64, error) {
+	if f.budget.Add(-1) < 0 {
+		return 0, ErrCrashed
+	}
+	return f.Store.Share(ctx, ops)
+}
+
 func (f *Store) Read(ctx context.Context, patterns []string) ([]store.Entry, uint64, error) {
 	if f.Crashed() {
 		return nil, 0, ErrCrashed
