@@ -1,0 +1,268 @@
+/*
+ * Index entries: one record, one indexed column with the values 1 and 2; 0 is
+ * no record, or one whose column is not indexed.
+ *
+ * I1, asserted after every step that could break it: a live record with value v
+ * has its entry of v.
+ *
+ * Each request to the server is one step. Every key has a revision of its own,
+ * which grows with each write of it, deletes included: the protocol only ever
+ * compares revisions of one key.
+ *
+ * A crash is a process that takes no more steps. The search visits every state
+ * that leaves one so, between any two steps, as the claim is about every state.
+ *
+ * Mutations, each of which must break I1:
+ *   NO_OBSERVE    what becomes stale is observed after the commit
+ *   NO_FENCE      Sweep removes without a fence
+ *   BARE_ABANDON  abandon removes without a fence
+ *   NO_BUMP       an entry that exists is not put again
+ *   NO_CHECK      the batch does not check the record's revision
+ *   LATE_DELETE   the atomic writer deletes the old entry after its batch
+ *   EARLY_DELETE  the atomic writer deletes the old entry before its batch
+ * REACH must fail too: its assertion denies that everything happens in one run.
+ */
+
+#ifndef PHASED
+#define PHASED 2 /* phased writers */
+#endif
+#ifndef ATOMIC
+#define ATOMIC 1 /* atomic writers */
+#endif
+#ifndef SWEEPERS
+#define SWEEPERS 1
+#endif
+#ifndef TRIES
+#define TRIES 2 /* of a writer, until its context ends */
+#endif
+
+byte rec, rrev;        /* the record: value, revision */
+bool ent[3];           /* entries, by value: live? */
+byte erev[3];          /* and their revisions */
+
+#ifdef REACH
+byte did;
+#define mark(bit) did = did | bit; assert(did != 15)
+#else
+#define mark(bit) skip
+#endif
+
+#define I1 (rec == 0 || ent[rec])
+
+inline put(v) { ent[v] = true; erev[v]++ }
+inline del(v) { ent[v] = false; erev[v]++ }
+
+/* One checked delete of commit.(*Writer).remove; revision 0 is none observed. */
+inline remove(v, revision) {
+	if
+	:: revision != 0 ->
+		atomic {
+			if
+			:: erev[v] == revision -> del(v); assert(I1)
+			:: else
+			fi
+		}
+	:: else
+	fi
+}
+
+/* commit.(*phased).place: the entries that the plan adds, in whatever state they are. */
+inline place() {
+	if
+	:: want != 0 && want != old ->
+		atomic {
+#ifdef NO_BUMP
+			if
+			:: !ent[want] -> put(want)
+			:: else
+			fi;
+#else
+			put(want);
+#endif
+			placed[want] = erev[want]
+		}
+	:: else
+	fi
+}
+
+/* commit.(*Writer).observe: the revision of the entry that becomes stale. */
+inline observe() {
+	if
+	:: old != 0 && old != want -> atomic { seen = (ent[old] -> erev[old] : 0) }
+	:: else
+	fi
+}
+
+/* What commit.(*phased).execute hands to remove after its commit: what was
+   observed, and what earlier tries placed and the record does not hold. */
+inline clean(v) {
+	if
+	:: v == want
+	:: v != want && v == old && seen != 0 -> remove(v, seen)
+	:: v != want && !(v == old && seen != 0) -> remove(v, placed[v])
+	fi
+}
+
+/* commit.(*Writer).Apply with a phased executor. Change.Next may ask for another
+   value at each try, or leave the record. */
+proctype Phased() {
+	byte old, r, want, seen, v, try;
+	byte placed[3];
+
+again:	atomic {                               /* Apply: GetLatest, Next, NewPlan */
+		old = rec; r = rrev; seen = 0; try++;
+		if
+		:: want = 0
+		:: want = 1
+		:: want = 2
+		fi
+	}
+	if                                     /* prepare: both at the same time */
+#ifdef NO_OBSERVE
+	:: true -> place()
+#else
+	:: true -> place(); observe()
+	:: true -> observe(); place()
+#endif
+	fi;
+	if                                     /* execute: the commit */
+	:: atomic { rrev == r -> rec = want; rrev++; assert(I1); mark(1) }
+	:: atomic {
+		rrev != r ->
+		if
+		:: try < TRIES -> goto again
+		:: goto abandon
+		fi
+	   }
+	fi;
+#ifdef NO_OBSERVE
+	observe();
+#endif
+	if                                     /* execute: remove, in any order */
+	:: v = 1
+	:: v = 2
+	fi;
+	clean(v); v = 3 - v; clean(v);
+	goto done;
+
+abandon:                                       /* commit.(*phased).abandon */
+	if
+	:: placed[1] == 0 && placed[2] == 0 -> goto done
+	:: else
+	fi;
+	atomic { r = rrev; placed[rec] = 0 }
+	if
+	:: placed[1] == 0 && placed[2] == 0 -> goto done
+	:: else
+	fi;
+#ifndef BARE_ABANDON
+	if                                     /* commit.(*Writer).fence */
+	:: atomic { rrev == r -> rrev++ }
+	:: rrev != r -> goto done
+	fi;
+#endif
+	remove(1, placed[1]);
+	remove(2, placed[2]);
+	atomic { mark(2) }
+done:	skip
+}
+
+/* commit.(*Writer).Apply with an atomic executor, commit.(*atomic).execute: one
+   batch, in which the old entry is deleted whatever its revision. */
+proctype Atomic() {
+	byte old, r, want, try;
+
+again:	atomic {
+		old = rec; r = rrev; try++;
+		if
+		:: want = 0
+		:: want = 1
+		:: want = 2
+		fi
+	}
+#ifdef EARLY_DELETE
+	if
+	:: old != 0 && old != want -> atomic { del(old); assert(I1) }
+	:: else
+	fi;
+#endif
+	if
+	:: atomic {
+#ifdef NO_CHECK
+		true ->
+#else
+		rrev == r ->
+#endif
+		if
+		:: want != 0 && want != old -> put(want)
+		:: else
+		fi;
+#if !defined(LATE_DELETE) && !defined(EARLY_DELETE)
+		if
+		:: old != 0 && old != want -> del(old)
+		:: else
+		fi;
+#endif
+		rec = want; rrev++;
+		assert(I1);
+		mark(4)
+	   }
+	:: atomic {
+		rrev != r ->
+		if
+		:: try < TRIES -> goto again
+		:: else -> goto done
+		fi
+	   }
+	fi;
+#ifdef LATE_DELETE
+	if
+	:: old != 0 && old != want -> atomic { del(old); assert(I1) }
+	:: else
+	fi;
+#endif
+done:	skip
+}
+
+/* commit.(*Writer).Sweep, as Check calls it: of an entry seen at a revision,
+   whose record was read later and does not hold it. */
+proctype Sweeper() {
+	byte v, seen, r;
+
+end:	atomic {
+		if
+		:: ent[1] -> v = 1
+		:: ent[2] -> v = 2
+		fi;
+		seen = erev[v]
+	}
+	atomic {
+		r = rrev;
+		if
+		:: rec == v -> goto done
+		:: else
+		fi
+	}
+#ifndef NO_FENCE
+	if
+	:: atomic { rrev == r -> rrev++ }
+	:: rrev != r -> goto done
+	fi;
+#endif
+	atomic {
+		if
+		:: erev[v] == seen -> del(v); assert(I1); mark(8)
+		:: else
+		fi
+	}
+done:	skip
+}
+
+init {
+	byte i;
+	atomic {
+		for (i : 1 .. PHASED) { run Phased() }
+		for (i : 1 .. ATOMIC) { run Atomic() }
+		for (i : 1 .. SWEEPERS) { run Sweeper() }
+	}
+}
