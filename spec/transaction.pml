@@ -1,0 +1,322 @@
+/*
+ * Serializable transactions over three records and the lookup of one value of an
+ * indexed column: a record has the value (1) or has not (0: another value, or no
+ * record). Each has an entry for it.
+ *
+ * A transaction looks the value up, reads the record of every entry it found and
+ * its own record, drops those without the value, and commits one batch if nothing
+ * that it looked at has moved. Each record is guarded by its literal revision,
+ * also a missing or dropped one. The lookup is guarded by
+ *   - a head key, which every write that adds an entry bumps: an atomic writer in
+ *     its batch, a phased one after the entry and before its commit; or,
+ *   - with PATTERN, the last revision under the wildcard of the entries, which
+ *     one server judges soundly.
+ * A write that only removes an entry does not bump the head.
+ *
+ * What must hold, asserted at each commit of a transaction:
+ *   - its answer is current: the records that it found to have the value are
+ *     those that have it now. Then transactions are serializable in the order of
+ *     their commits.
+ * and after each write of a record:
+ *   - DOCTORS: one of two on call may leave when the transaction sees both; at
+ *     least one stays on call (write skew). Plain writers only add.
+ *   - BOOKINGS: a slot is booked when the transaction sees no booking; it is never
+ *     booked twice (phantom). Plain writers only remove.
+ * Without these two, transactions and plain writers do anything.
+ *
+ * AUDIT adds a transaction that only reads: it reads everything twice, and if
+ * nothing moved in between, its answer was that of one instant.
+ *
+ * Requests, revisions and crashes are as in index.pml.
+ *
+ * Mutations, each of which must fail:
+ *   NO_HEAD          writers that add do not bump the head
+ *   NO_RECORD_GUARD  only the transaction's own record is guarded
+ *   NO_DROPPED_GUARD records that were dropped are not guarded
+ *   HEAD_FIRST       the phased writer bumps the head before it puts the entry
+ *   HEAD_LAST        the phased writer bumps the head after its commit
+ *   HEAD_LATE        the transaction reads the head after the lookup
+ *   NO_RECHECK       with AUDIT: nothing is read a second time
+ * REACH must fail too: its assertion denies that everything happens in one run.
+ */
+
+#define N 3
+
+bool rec[N]; byte rrev[N]; /* records: have the value?, revision */
+bool ent[N]; byte erev[N]; /* their entries: live?, revision */
+#ifdef PATTERN
+byte last;                 /* revision under the pattern of the entries */
+#else
+byte head;                 /* revision of the head key */
+#endif
+
+#ifdef REACH
+byte did;
+#define mark(bit) did = did | bit; assert(did != 15)
+#else
+#define mark(bit) skip
+#endif
+
+#if defined(DOCTORS)
+#define RIGHT (rec[0] + rec[1] + rec[2] >= 1)
+#elif defined(BOOKINGS)
+#define RIGHT (rec[0] + rec[1] + rec[2] <= 1)
+#else
+#define RIGHT true
+#endif
+/* I1, on which lookups rest */
+#define I1 ((!rec[0] || ent[0]) && (!rec[1] || ent[1]) && (!rec[2] || ent[2]))
+
+#ifdef PATTERN
+#define moved() last++
+#define bump()  skip
+#define guard   last
+#else
+#define moved() skip
+#ifdef NO_HEAD
+#define bump()  skip
+#else
+#define bump()  head++
+#endif
+#define guard   head
+#endif
+
+inline put(i) { ent[i] = true;  erev[i]++; moved() }
+inline del(i) { ent[i] = false; erev[i]++; moved() }
+inline write(i, v) { rec[i] = v; rrev[i]++; assert(I1); assert(RIGHT) }
+
+/* The request for the guard of the lookup, and the lookup. One request for both
+   is a case of two. Under a pattern the answer itself has the last revision. */
+inline lookup() {
+#if defined(PATTERN)
+	atomic { at = guard; for (i : 0 .. N - 1) { found[i] = ent[i] } i = 0 }
+#elif defined(HEAD_LATE)
+	atomic { for (i : 0 .. N - 1) { found[i] = ent[i] } i = 0 }
+	at = guard
+#else
+	at = guard;
+	atomic { for (i : 0 .. N - 1) { found[i] = ent[i] } i = 0 }
+#endif
+}
+
+/* Reads of the records that were found, one request each. */
+inline read(i) {
+	if
+	:: found[i] -> atomic { r[i] = rrev[i]; has[i] = rec[i] }
+	:: else
+	fi
+}
+
+#define same(i) (has[i] == rec[i])
+
+#if defined(NO_RECORD_GUARD)
+#define GUARDED(i) (i == own)
+#elif defined(NO_DROPPED_GUARD)
+#define GUARDED(i) (i == own || has[i])
+#else
+#define GUARDED(i) found[i]
+#endif
+#define still(i) (!GUARDED(i) || rrev[i] == r[i])
+
+/* A transaction that may change its own record. */
+proctype Transaction(byte own) {
+	byte i, at;
+	bool want;
+	bool found[N], has[N]; byte r[N];
+
+	lookup();
+	atomic { found[own] = true }
+	read(0); read(1); read(2);
+	if
+#if defined(DOCTORS)
+	:: has[own] && has[0] + has[1] + has[2] >= 2 -> want = false
+	:: else -> goto done
+#elif defined(BOOKINGS)
+	:: has[0] + has[1] + has[2] == 0 -> want = true
+	:: else -> goto done
+#else
+	:: want = false
+	:: want = true
+#endif
+	fi;
+	atomic {
+		if
+		:: at == guard && still(0) && still(1) && still(2) ->
+			assert(same(0) && same(1) && same(2));
+			if
+			:: want && !has[own] -> put(own); bump()
+			:: !want && has[own] -> del(own)
+			:: else
+			fi;
+			write(own, want);
+			mark(1)
+		:: else -> mark(2)
+		fi
+	}
+done:	skip
+}
+
+#ifdef AUDIT
+inline again(i) {
+	if
+	:: !found[i] || r[i] == rrev[i]
+	:: found[i] && r[i] != rrev[i] -> goto done
+	fi
+}
+
+proctype Audit() {
+	byte i, at;
+	bool found[N], has[N], was[N]; byte r[N];
+
+	lookup();
+	read(0); read(1); read(2);
+	atomic { for (i : 0 .. N - 1) { was[i] = rec[i] } i = 0 }
+#ifndef NO_RECHECK
+	if
+	:: at == guard
+	:: at != guard -> goto done
+	fi;
+	again(0); again(1); again(2);
+#endif
+	assert(has[0] == was[0] && has[1] == was[1] && has[2] == was[2]);
+done:	skip
+}
+#endif
+
+/* What plain writers may do. */
+#if defined(DOCTORS)
+#define MAY(old, want) (want || !old)
+#elif defined(BOOKINGS)
+#define MAY(old, want) (!want)
+#else
+#define MAY(old, want) true
+#endif
+
+inline choose() {
+	atomic {
+		if
+		:: i = 0
+		:: i = 1
+		:: i = 2
+		fi;
+		r = rrev[i]; old = rec[i];
+		if
+		:: MAY(old, true) -> want = true
+		:: MAY(old, false) -> want = false
+		fi
+	}
+}
+
+/* commit.(*phased).execute of one try. */
+proctype Phased() {
+	byte i, r, seen;
+	bool old, want;
+
+	choose();
+	if                                     /* place, with the head; observe */
+	:: want && !old ->
+#ifdef HEAD_FIRST
+		atomic { bump() }
+		atomic { put(i) }
+#else
+		atomic { put(i) }
+#ifndef HEAD_LAST
+		atomic { bump() }
+#endif
+#endif
+	:: !want && old -> atomic { seen = (ent[i] -> erev[i] : 0) }
+	:: want == old
+	fi;
+	if
+	:: atomic { rrev[i] == r -> write(i, want); mark(4) }
+	:: atomic { rrev[i] != r -> goto done }
+	fi;
+#ifdef HEAD_LAST
+	if
+	:: want && !old -> atomic { bump() }
+	:: else
+	fi;
+#endif
+	if                                     /* remove */
+	:: seen != 0 ->
+		atomic {
+			if
+			:: erev[i] == seen -> del(i); assert(I1)
+			:: else
+			fi
+		}
+	:: else
+	fi;
+done:	skip
+}
+
+/* commit.(*atomic).execute of one try. */
+proctype Atomic() {
+	byte i, r;
+	bool old, want;
+
+	choose();
+	atomic {
+		if
+		:: rrev[i] == r ->
+			if
+			:: want && !old -> put(i); bump()
+			:: !want && old -> del(i)
+			:: else
+			fi;
+			write(i, want);
+			mark(8)
+		:: else
+		fi
+	}
+}
+
+/* commit.(*Writer).Sweep, and commit.(*phased).abandon, which does the same. */
+proctype Sweeper() {
+	byte i, seen, r;
+
+end:	atomic {
+		if
+		:: ent[0] -> i = 0
+		:: ent[1] -> i = 1
+		:: ent[2] -> i = 2
+		fi;
+		seen = erev[i]
+	}
+	atomic {
+		r = rrev[i];
+		if
+		:: rec[i] -> goto done
+		:: else
+		fi
+	}
+	if
+	:: atomic { rrev[i] == r -> rrev[i]++ }
+	:: rrev[i] != r -> goto done
+	fi;
+	atomic {
+		if
+		:: erev[i] == seen -> del(i); assert(I1)
+		:: else
+		fi
+	}
+done:	skip
+}
+
+init {
+	atomic {
+#if defined(DOCTORS)
+		rec[0] = true; ent[0] = true; rrev[0] = 1; erev[0] = 1;
+		rec[1] = true; ent[1] = true; rrev[1] = 1; erev[1] = 1;
+#else
+		rec[2] = true; ent[2] = true; rrev[2] = 1; erev[2] = 1;
+#endif
+#ifdef AUDIT
+		run Audit();
+#else
+		run Transaction(0);
+#endif
+		run Transaction(1);
+		run Phased(); run Atomic(); run Sweeper()
+	}
+}
