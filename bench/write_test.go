@@ -231,4 +231,3 @@ func cluster(b *testing.B) *natsorm.DB {
 		}
 	}
 }
-

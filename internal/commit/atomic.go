@@ -9,9 +9,11 @@ import (
 )
 
 // atomic executes each plan of a change as one batch: a phased write with no gap
-// in it, so that the two can be at work on the same records. Nothing needs to be
-// observed, because what the record no longer needs goes in the same step: who
-// else needs it must have read the record after that, or loses its commit.
+// in it, so that the two can be at work on the same records. Entries that the
+// record no longer needs go in the same step without having been observed: who
+// else needs them must have read the record after that, or loses its commit. A
+// claim may be another record's while its index is being built, when this one can
+// have the value without it; so claims are looked at, and go only as they were.
 type atomic struct {
 	w      *Writer
 	shared bool // with the changes of others, each for itself all the same
@@ -20,7 +22,11 @@ type atomic struct {
 }
 
 func (x *atomic) execute(ctx context.Context, p *Plan) (uint64, error) {
-	revision, err := x.send(ctx, p.Ops(x.claimed))
+	own, err := x.w.ownClaims(ctx, p)
+	if err != nil {
+		return 0, untouched(err)
+	}
+	revision, err := x.send(ctx, p.Ops(x.claimed, own))
 	switch {
 	case errors.Is(err, store.ErrWrongRevision):
 		if e := x.contest(ctx, p); e != nil {
@@ -45,6 +51,26 @@ func (x *atomic) send(ctx context.Context, ops []store.Op) (uint64, error) {
 	}
 	first, err := x.w.store.Batch(ctx, store.Batch{Ops: ops})
 	return first + uint64(len(ops)-1), err
+}
+
+// ownClaims are the claims that the plan releases and that are the record's, with
+// their revisions.
+func (w *Writer) ownClaims(ctx context.Context, p *Plan) (map[string]uint64, error) {
+	claims := p.Claimed()
+	if len(claims) == 0 {
+		return nil, nil
+	}
+	found, err := w.store.GetMany(ctx, claims)
+	if err != nil {
+		return nil, err
+	}
+	own := make(map[string]uint64, len(found))
+	for _, e := range found {
+		if e.Live() && bytes.Equal(e.Value, p.Owner) {
+			own[e.Key] = e.Revision
+		}
+	}
+	return own, nil
 }
 
 // claimed is the revision at which a claim can be taken, as far as is known.

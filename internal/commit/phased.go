@@ -57,7 +57,7 @@ func (x *phased) place(ctx context.Context, p *Plan) error {
 	if x.placed == nil {
 		x.placed = map[string]uint64{}
 	}
-	ops := make([]store.Op, 0, len(p.Entries)+len(p.Claims)+len(p.Heads))
+	ops := make([]store.Op, 0, len(p.Entries)+len(p.Claims))
 	for _, e := range p.Entries {
 		ops = append(ops, store.Op{Key: e})
 	}
@@ -65,11 +65,8 @@ func (x *phased) place(ctx context.Context, p *Plan) error {
 		// Most often nobody has the value, or this change has from a try before.
 		ops = append(ops, store.Op{Key: c.Key, Value: p.Owner, Check: true, Expect: x.placed[c.Key], Settle: true})
 	}
-	for _, h := range p.Heads {
-		ops = append(ops, store.Op{Key: h})
-	}
 	results := x.w.store.Write(ctx, ops...)
-	for i, res := range results[:len(p.Entries)+len(p.Claims)] {
+	for i, res := range results {
 		if res.Err == nil {
 			x.placed[ops[i].Key] = res.Revision
 		}
@@ -86,6 +83,17 @@ func (x *phased) place(ctx context.Context, p *Plan) error {
 			return err
 		}
 		x.placed[ops[i].Key] = revision
+	}
+	// Heads come after the entries are there, or a transaction could read the new
+	// head and miss the entry.
+	heads := make([]store.Op, len(p.Heads))
+	for i, h := range p.Heads {
+		heads[i].Key = h
+	}
+	for _, res := range x.w.store.Write(ctx, heads...) {
+		if res.Err != nil {
+			return fmt.Errorf("put the head of an index entry: %w", res.Err)
+		}
 	}
 	return nil
 }

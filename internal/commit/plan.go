@@ -19,7 +19,8 @@ type Plan struct {
 	Owner   []byte // what the claims hold
 	Release []string
 
-	after *layout.Footprint // of Doc
+	after  *layout.Footprint // of Doc
+	claims map[string]bool   // which of Release are claims
 }
 
 // NewPlan plans the change from a record with footprint old, nil when there is
@@ -54,9 +55,26 @@ func NewPlan(cur store.Entry, old, new *layout.Footprint, doc, owner []byte) *Pl
 	for _, c := range old.Claims {
 		if !new.Holds(c.Key) {
 			p.Release = append(p.Release, c.Key)
+			if p.claims == nil {
+				p.claims = map[string]bool{}
+			}
+			p.claims[c.Key] = true
 		}
 	}
 	return p
+}
+
+// isClaim tells claims from entries among what the plan releases.
+func (p *Plan) isClaim(key string) bool { return p.claims[key] }
+
+// Claimed are the claims among what the plan releases.
+func (p *Plan) Claimed() (out []string) {
+	for _, key := range p.Release {
+		if p.isClaim(key) {
+			out = append(out, key)
+		}
+	}
+	return out
 }
 
 // After is the footprint of the new document.
@@ -72,8 +90,9 @@ func (p *Plan) AddHeads(l *layout.Layout) {
 }
 
 // Ops are the plan's writes in one step, that of the record last. claimed is the
-// revision at which a claim is taken.
-func (p *Plan) Ops(claimed func(key string) uint64) []store.Op {
+// revision at which a claim is taken, and own are the claims among what it
+// releases that are the record's, with their revisions.
+func (p *Plan) Ops(claimed func(key string) uint64, own map[string]uint64) []store.Op {
 	ops := make([]store.Op, 0, len(p.Entries)+len(p.Heads)+len(p.Claims)+len(p.Release)+1)
 	for _, key := range p.Entries {
 		ops = append(ops, store.Op{Key: key})
@@ -85,7 +104,11 @@ func (p *Plan) Ops(claimed func(key string) uint64) []store.Op {
 		ops = append(ops, store.Op{Key: c.Key, Value: p.Owner, Check: true, Expect: claimed(c.Key)})
 	}
 	for _, key := range p.Release {
-		ops = append(ops, store.Op{Key: key, Delete: true, Purge: true})
+		if !p.isClaim(key) {
+			ops = append(ops, store.Op{Key: key, Delete: true, Purge: true})
+		} else if revision, ok := own[key]; ok {
+			ops = append(ops, store.Op{Key: key, Delete: true, Purge: true, Check: true, Expect: revision})
+		}
 	}
 	return append(ops, p.commit())
 }

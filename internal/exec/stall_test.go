@@ -9,8 +9,10 @@ import (
 
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/exec"
+	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/store/fault"
+	"github.com/natsorm/natsorm/internal/value"
 )
 
 // commits is true of the write that commits a record: checked, and no fence.
@@ -181,5 +183,31 @@ func TestStalledUpdateSeesWhatOthersWrote(t *testing.T) {
 		}
 		sound(t, m, "at the end")
 		mend(t, m, "at the end")
+	})
+}
+
+// While a unique index is being built, a record can have a value without its
+// claim. When it gives the value up, the claim that another record has taken
+// meanwhile must stay.
+func TestReleaseSparesTheClaimOfAnother(t *testing.T) {
+	eachWriter(t, func(t *testing.T, s store.Store, m *exec.Model, left int) {
+		ctx := context.Background()
+		if err := s.Write(ctx, store.Op{Key: "Person.shard_1.1", Value: doc(1, "Ann", "a@x", "Oslo")})[0].Err; err != nil {
+			t.Fatal(err)
+		}
+		err := stall(t, s, m, commits,
+			func(ctx context.Context, m *exec.Model) error { return update(ctx, m, byID(m, 1), "email", "b@x") },
+			func(ctx context.Context) {
+				if err := create(ctx, m, doc(2, "Bob", "a@x", "Rome")); err != nil {
+					t.Error(err)
+				}
+			})
+		if err != nil {
+			t.Errorf("the stalled writer got %v", err)
+		}
+		claim, err := s.Get(ctx, keys.Claim("Person", "email", []value.Value{value.OfString("a@x")}))
+		if err != nil || string(claim.Value) != "2" {
+			t.Errorf("the claim is %q, %v", claim.Value, err)
+		}
 	})
 }

@@ -202,6 +202,7 @@ func (s *JetStream) acknowledgement(data []byte) Result {
 	var ack struct {
 		Stream string              `json:"stream"`
 		Seq    uint64              `json:"seq"`
+		Again  bool                `json:"duplicate"`
 		Error  *jetstream.APIError `json:"error"`
 	}
 	if err := json.Unmarshal(data, &ack); err != nil {
@@ -210,6 +211,8 @@ func (s *JetStream) acknowledgement(data []byte) Result {
 	switch {
 	case ack.Error == nil && ack.Stream != s.stream:
 		return Result{Err: fmt.Errorf("%w: stream %q answered for %q", ErrUnknown, ack.Stream, s.stream)}
+	case ack.Error == nil && ack.Again: // the revision may be a probe's
+		return Result{Err: fmt.Errorf("%w: its message id was taken before", ErrUnknown)}
 	case ack.Error == nil:
 		s.saw(ack.Seq)
 		return Result{Revision: ack.Seq}

@@ -21,6 +21,7 @@ type assembly struct {
 	of      []*change               // of the plans
 	holders map[string]*change      // of claims, by what the records will be
 	expect  map[string]uint64       // the revisions of claims that are taken
+	own     map[string]uint64       // those of claims that their records give up
 	fences  map[string]store.Op     // of records that are to lose their claims
 	written map[string]bool         // the keys that ops write
 	claims  map[string]layout.Claim // by key
@@ -36,7 +37,7 @@ func (t *Tx) commit(ctx context.Context) (map[string]uint64, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &assembly{tx: t, holders: map[string]*change{}, expect: map[string]uint64{}, fences: map[string]store.Op{}, written: map[string]bool{}, claims: map[string]layout.Claim{}}
+	a := &assembly{tx: t, holders: map[string]*change{}, expect: map[string]uint64{}, own: map[string]uint64{}, fences: map[string]store.Op{}, written: map[string]bool{}, claims: map[string]layout.Claim{}}
 	for _, step := range []func(context.Context) error{a.plan, a.judge, a.assemble} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -113,12 +114,21 @@ func (a *assembly) plan(context.Context) error {
 // judge finds out for every claim that is to be taken who has it, and whether they
 // still hold the value when the transaction is done.
 func (a *assembly) judge(ctx context.Context) error {
+	if err := a.prefetch(ctx); err != nil {
+		return err
+	}
 	for i, p := range a.plans {
-		if len(p.Claims) == 0 {
-			continue
-		}
 		c := a.of[i]
 		view := a.tx.View(c.layout)
+		for _, key := range p.Claimed() {
+			have, err := a.outside(ctx, view, key)
+			if err != nil {
+				return err
+			}
+			if have.Live() && bytes.Equal(have.Value, p.Owner) {
+				a.own[key] = have.Revision
+			}
+		}
 		for _, claim := range p.Claims {
 			have, err := a.outside(ctx, view, claim.Key)
 			if err != nil {
@@ -151,6 +161,21 @@ func (a *assembly) judge(ctx context.Context) error {
 	return nil
 }
 
+// prefetch reads all claims that judge will ask for, in few requests.
+func (a *assembly) prefetch(ctx context.Context) error {
+	var claims []string
+	for _, p := range a.plans {
+		for _, c := range p.Claims {
+			claims = append(claims, c.Key)
+		}
+		claims = append(claims, p.Claimed()...)
+	}
+	if len(claims) == 0 {
+		return nil
+	}
+	return a.tx.View(a.of[0].layout).outsideEach(ctx, claims, func(int, store.Entry) {})
+}
+
 // outside reads a key as it is outside of the transaction.
 func (a *assembly) outside(ctx context.Context, v *View, key string) (store.Entry, error) {
 	if e, ok := v.known(key); ok {
@@ -178,7 +203,7 @@ func (a *assembly) assemble(context.Context) error {
 		}
 	}
 	for _, p := range a.plans {
-		for _, op := range p.Ops(func(key string) uint64 { return a.expect[key] }) {
+		for _, op := range p.Ops(func(key string) uint64 { return a.expect[key] }, a.own) {
 			if op.Delete && a.holders[op.Key] != nil {
 				continue // the claim goes to another record
 			}
@@ -207,7 +232,7 @@ func (a *assembly) batch(ctx context.Context) (store.Batch, error) {
 		switch {
 		case !a.tx.store.Replicated():
 			b.Guards = append(b.Guards, store.Guard{Key: pattern, Revision: s.last})
-		case !isLookup(pattern): // a lookup's head is among the keys
+		case s.large || !isLookup(pattern): // otherwise the lookup's head is among the keys
 			whole = true
 		}
 	}

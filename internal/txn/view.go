@@ -91,12 +91,24 @@ func (v *View) GetEach(ctx context.Context, keys []string, each func(i int, e st
 	if err := v.tx.Usable(); err != nil {
 		return err
 	}
-	at := map[string][]int{}
-	var ask []string
+	var others []string
+	var at []int
 	for i, key := range keys {
 		if e, ok := v.own(key); ok {
 			each(i, e)
-		} else if e, ok := v.known(key); ok {
+		} else {
+			others, at = append(others, key), append(at, i)
+		}
+	}
+	return v.outsideEach(ctx, others, func(i int, e store.Entry) { each(at[i], e) })
+}
+
+// outsideEach is GetEach without the transaction's own writes.
+func (v *View) outsideEach(ctx context.Context, keys []string, each func(i int, e store.Entry)) error {
+	at := map[string][]int{}
+	var ask []string
+	for i, key := range keys {
+		if e, ok := v.known(key); ok {
 			each(i, e)
 		} else {
 			if at[key] == nil {
