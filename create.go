@@ -133,9 +133,9 @@ func (m *Model[T]) encode(v *T) ([]byte, *layout.Footprint, error) {
 	return doc, &footprint, nil
 }
 
-// bulkWriters is how many records BulkCreate has under way, in batches of some
-// hundred.
-const bulkWriters = 1000
+// bulkWriters is how many records BulkCreate has under way: what fits into a batch,
+// with an entry or two each.
+const bulkWriters = 256
 
 // BulkCreate creates records, in batches of some hundred; automatic keys are in the
 // order of the slice. Each is created or not by itself: when some are not, the

@@ -40,7 +40,7 @@ func BenchmarkGroupCommit(b *testing.B) {
 		}, 16)
 		check(b, err)
 		var id atomic.Int64
-		const clients, turn = 64, 20
+		const clients, turn = 64, 50
 		parallel := func(op func()) time.Duration {
 			start := time.Now()
 			var wg sync.WaitGroup

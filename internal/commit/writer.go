@@ -34,21 +34,20 @@ func NewStagingWriter(s store.Store, l *layout.Layout, stage Stage) *Writer {
 	return &Writer{store: s, layout: l, stage: stage}
 }
 
-// begin is the executor for a change. A batch takes one round trip and a phased
-// write two; but where the server stages batches in files, one takes longer than
-// many phased writes: there it must be shared to pay.
-func (w *Writer) begin(ch *Change) executor {
-	switch {
-	case w.stage != nil:
-		return &staged{stage: w.stage, id: ch.ID}
-	case !w.store.Batches():
-		return &phased{w: w}
-	case ch.Many || w.store.SharingPays():
-		return &atomic{w: w, shared: true}
-	case w.store.StagesBatches():
-		return &phased{w: w}
+// begin is the executor for a change; end ends it.
+func (w *Writer) begin(ch *Change) (x executor, end func()) {
+	if w.stage != nil {
+		return &staged{stage: w.stage, id: ch.ID}, func() {}
 	}
-	return &atomic{w: w}
+	switch w.store.BeginChange(ch.Many) {
+	case store.Shared:
+		x = &atomic{w: w, shared: true}
+	case store.Atomic:
+		x = &atomic{w: w}
+	default:
+		x = &phased{w: w}
+	}
+	return x, w.store.EndChange
 }
 
 // Change is a change to one record.
@@ -96,7 +95,8 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 	} else if cur, err = w.store.GetLatest(ctx, key); err != nil {
 		return Outcome{}, w.failed(ch.ID, untouched(err))
 	}
-	exec := w.begin(&ch)
+	exec, end := w.begin(&ch)
+	defer end()
 	for try := 1; ; try++ {
 		doc, err := ch.Next(cur)
 		if err == nil {

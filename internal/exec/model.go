@@ -56,7 +56,7 @@ func (m *Model) GetLatest(ctx context.Context, id value.Value) (store.Entry, err
 
 // writers is how many records one call changes at the same time, so that they
 // share batches.
-const writers = 512
+const writers = 256
 
 // Get reads a record by primary key.
 func (m *Model) Get(ctx context.Context, id value.Value) (store.Entry, error) {

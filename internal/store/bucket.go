@@ -189,13 +189,6 @@ func (s *JetStream) spawn(task func()) bool {
 	return true
 }
 
-// Batches reports whether the bucket takes batches.
-func (s *JetStream) Batches() bool { return s.batches.Load() }
-
-// StagesBatches is true of files without replicas: the server makes sure that a
-// batch survives its own end before it begins to write it.
-func (s *JetStream) StagesBatches() bool { return s.staged }
-
 // KV is the bucket as nats.go gives it.
 func (s *JetStream) KV() jetstream.KeyValue { return s.kv }
 

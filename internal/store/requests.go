@@ -24,7 +24,7 @@ const (
 	firstSilence = time.Second
 
 	// maxIdleLanes is how many lanes are kept for later calls.
-	maxIdleLanes = 128
+	maxIdleLanes = 256
 
 	// A request that no server takes is sent again this often; the server has not
 	// seen it, so that is safe. Replicas need more: they elect a leader first.

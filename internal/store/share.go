@@ -16,9 +16,14 @@ import (
 
 const (
 	// How many shared batches are under way. A server that stages them works on
-	// one at a time; a second one is ready when it has done the first.
-	stagedFlights = 2
+	// one at a time, and each takes it some time however small it is.
+	stagedFlights = 1
 	otherFlights  = 4
+
+	// After a batch, most of those who shared it come again at once. The next waits
+	// for them, for a part of the time that the last one took; otherwise the first
+	// one would have a batch of its own.
+	gatherShare = 4
 
 	// retries is how often those of a refused batch whose conditions hold are sent
 	// together again, before each is sent by itself.
@@ -44,6 +49,8 @@ type group struct {
 	mu      sync.Mutex
 	queue   []*share
 	flights int
+	enough  int           // so many in the queue end the wait for them
+	come    chan struct{} // is told when they are there
 }
 
 // Share is Batch for writes that need not be by themselves: they share a batch with
@@ -67,6 +74,10 @@ func (s *JetStream) Share(ctx context.Context, ops []Op) (revision uint64, err e
 	g := &s.group
 	g.mu.Lock()
 	g.queue = append(g.queue, j)
+	if len(g.queue) == g.enough {
+		g.enough = 0
+		close(g.come)
+	}
 	if g.flights < most {
 		g.flights++
 		if !s.spawn(s.fly) {
@@ -76,8 +87,6 @@ func (s *JetStream) Share(ctx context.Context, ops []Op) (revision uint64, err e
 		}
 	}
 	g.mu.Unlock()
-	s.load.shared.Add(1)
-	defer s.load.shared.Add(-1)
 	select {
 	case <-j.done:
 		return j.revision, j.err
@@ -106,7 +115,32 @@ func (s *JetStream) fly() {
 			return
 		}
 		g.mu.Unlock()
+		began := time.Now()
 		s.send(jobs)
+		if s.staged && len(jobs) > 1 {
+			g.gather(len(jobs), time.Since(began)/gatherShare)
+		}
+	}
+}
+
+// gather waits until so many are in the queue, or for a time.
+func (g *group) gather(n int, most time.Duration) {
+	g.mu.Lock()
+	if len(g.queue) >= n {
+		g.mu.Unlock()
+		return
+	}
+	come := make(chan struct{})
+	g.enough, g.come = n, come
+	g.mu.Unlock()
+	t := time.NewTimer(most)
+	defer t.Stop()
+	select {
+	case <-come:
+	case <-t.C:
+		g.mu.Lock()
+		g.enough = 0
+		g.mu.Unlock()
 	}
 }
 
@@ -232,57 +266,90 @@ func (s *JetStream) sift(ctx context.Context, jobs []*share, refused error) ([]*
 }
 
 const (
-	// sharers is how many writers at the same time make sharing worth while.
+	// sharers is how many changes at the same time make sharing worth while.
 	sharers = 4
 
-	// messagesEach is about how many messages a record's write takes.
-	messagesEach = 3
-
 	// syncCost is the time of a message from which on it is a disk that is waited
-	// for: without syncing, one takes 10 to 70 µs, with it 200 and more.
-	syncCost = 100 * time.Microsecond
+	// for: without syncing, one takes 5 to 30 µs, with it 100 and more.
+	syncCost = 60 * time.Microsecond
 
-	// costOver is how many observations the average is of, about, and costFor for
-	// how long it counts: while batches are shared, there are no new ones.
-	costOver = 16
-	costFor  = 5 * time.Second
+	// The cost of a message is judged by what was done in so much time while there
+	// were sharers; what is much older counts less. A pause of the server, as when
+	// it begins a new file, is not longer than a fraction of it.
+	judgedOver = 50 * time.Millisecond
+
+	// costFor is how long a judgement holds: while batches are shared, there are
+	// no single writes to judge by.
+	costFor = 5 * time.Second
 )
 
 // load measures what single writes cost while many are under way, to find out
 // whether they should share batches.
 type load struct {
-	single atomic.Int64 // messages of single writes under way
-	shared atomic.Int64 // shares under way
+	changes atomic.Int64 // of records, under way
 
-	mu   sync.Mutex
-	cost time.Duration // the server's time for a message, on average
-	at   time.Time     // of the last observation
+	mu       sync.Mutex
+	busy     time.Duration // while there were sharers
+	messages int64         // that were done in it
+	last     time.Time     // until when that is
 }
 
-// note notes a call of single writes, during which so many were under way.
-func (l *load) note(took time.Duration, underWay int64) {
-	if underWay < sharers*messagesEach/2 {
+// note notes that single writes were done.
+func (l *load) note(messages int) {
+	if l.changes.Load() < sharers {
 		return
 	}
-	one := took / time.Duration(underWay)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if now := time.Now(); now.Sub(l.at) > costFor {
-		l.cost, l.at = one, now
-	} else {
-		l.cost, l.at = l.cost+(one-l.cost)/costOver, now
+	now := time.Now()
+	switch idle := now.Sub(l.last); {
+	case idle > costFor:
+		l.busy, l.messages = 0, 0
+	case idle < judgedOver:
+		l.busy += idle
+		l.messages += int64(messages)
+	}
+	l.last = now
+	if l.busy > 2*judgedOver {
+		l.busy /= 2
+		l.messages /= 2
 	}
 }
 
-// SharingPays reports whether a single record is now better written by Share than
-// phased: where the server stages batches, and many are at work, and a message
-// takes it as long as a disk does.
-func (s *JetStream) SharingPays() bool {
-	l := &s.load
-	if !s.staged || !s.batches.Load() || l.shared.Load()+l.single.Load()/messagesEach < sharers-1 {
-		return false
-	}
+// slow reports whether a message takes as long as a disk does.
+func (l *load) slow() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.cost > syncCost && time.Since(l.at) < costFor
+	return l.busy > judgedOver && l.messages > 0 && l.busy/time.Duration(l.messages) > syncCost && time.Since(l.last) < costFor
+}
+
+// BeginChange says how the change is best written: where the server stages
+// batches, phased, unless many changes are under way and a message takes the
+// server as long as a disk does.
+func (s *JetStream) BeginChange(many bool) Way {
+	n := s.load.changes.Add(1)
+	switch {
+	case !s.batches.Load():
+		return Phased
+	case !s.staged && many:
+		return Shared
+	case !s.staged:
+		return Atomic
+	case n < sharers:
+		return Phased
+	}
+	if s.load.slow() {
+		return Shared
+	}
+	return Phased
+}
+
+func (s *JetStream) EndChange() { s.load.changes.Add(-1) }
+
+// Writes is Atomic or Phased for a change that comes alone.
+func (s *JetStream) Writes() Way {
+	if s.batches.Load() && !s.staged {
+		return Atomic
+	}
+	return Phased
 }

@@ -87,15 +87,14 @@ type Store interface {
 	// revision.
 	Share(ctx context.Context, ops []Op) (revision uint64, err error)
 
-	// SharingPays reports whether sharing batches is now faster than single writes.
-	SharingPays() bool
+	// Writes is how a change of one record is written that comes alone: Atomic or
+	// Phased.
+	Writes() Way
 
-	// Batches reports whether the bucket takes batches.
-	Batches() bool
-
-	// StagesBatches reports whether the server writes a batch to a file of its own
-	// first, which takes longer than several single writes.
-	StagesBatches() bool
+	// BeginChange is how a change of one record is best written now; with many, it
+	// is one of many that come together. EndChange ends it.
+	BeginChange(many bool) Way
+	EndChange()
 
 	// Revision is one that every message acknowledged before the call is up to.
 	Revision(ctx context.Context) (uint64, error)
@@ -172,6 +171,15 @@ type Op struct {
 	// memory for the duplicate window.
 	Settle bool
 }
+
+// Way is a way to write a record with its index entries and claims.
+type Way int
+
+const (
+	Phased Way = iota // one write after the other
+	Atomic            // in a batch
+	Shared            // in a batch with others
+)
 
 // Result is the answer to a write: the revision it got, or why it was not done.
 type Result struct {

@@ -2,21 +2,21 @@ package fault
 
 import "github.com/natsorm/natsorm/internal/store"
 
-// kind is a store that says of itself what decides how it is written to.
-type kind struct {
+// way is a store that says of itself how it is written to.
+type way struct {
 	store.Store
-	staged, shares bool
+	way store.Way
 }
 
-func (k kind) Batches() bool       { return true }
-func (k kind) StagesBatches() bool { return k.staged }
-func (k kind) SharingPays() bool   { return k.shares }
+func (w way) Writes() store.Way          { return w.way }
+func (w way) BeginChange(bool) store.Way { return w.way }
+func (w way) EndChange()                 {}
 
 // Phased is s as a bucket on which records are written phased.
-func Phased(s store.Store) store.Store { return kind{s, true, false} }
+func Phased(s store.Store) store.Store { return way{s, store.Phased} }
 
 // Atomic is s as a bucket on which records are written in a batch each.
-func Atomic(s store.Store) store.Store { return kind{s, false, false} }
+func Atomic(s store.Store) store.Store { return way{s, store.Atomic} }
 
 // Shared is s as a bucket on which records share batches.
-func Shared(s store.Store) store.Store { return kind{s, true, true} }
+func Shared(s store.Store) store.Store { return way{s, store.Shared} }
