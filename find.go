@@ -17,7 +17,7 @@ import (
 // FindByPK reads the record with this primary key, in one round trip.
 // ErrNotFound when there is none, ErrInvalid when id does not fit the key.
 func (m *Model[T]) FindByPK(ctx context.Context, id any) (*T, error) {
-	leave, err := m.enter(ctx)
+	leave, err := m.enterToRead(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -26,11 +26,7 @@ func (m *Model[T]) FindByPK(ctx context.Context, id any) (*T, error) {
 	if err != nil {
 		return nil, err
 	}
-	get := m.exec.Get
-	if m.latest {
-		get = m.exec.GetLatest
-	}
-	e, err := get(ctx, key)
+	e, err := m.exec.Get(ctx, key)
 	if err != nil {
 		return nil, err
 	}

@@ -82,9 +82,10 @@ func (m *Model[T]) In(tx *Tx) *Model[T] {
 }
 
 // Latest is the same model, whose reads are linearizable on a bucket with
-// replicas: they see everything that anyone was told is written before the call,
-// for one request more, to the leader. Without, they see at least what this DB has
-// written and seen. With one replica there is no difference.
+// replicas: they see everything that anyone was told is written before the call.
+// For that each asks a majority of the servers first, with a small write, which
+// calls at the same time share. Without, they see at least what this DB has written
+// and seen. With one replica there is no difference.
 func (m *Model[T]) Latest() *Model[T] {
 	n := *m
 	n.latest = true
@@ -121,11 +122,11 @@ func (m *Model[T]) enter(ctx context.Context) (leave func(), err error) {
 	return func() {}, nil
 }
 
-// enterToRead is enter for calls that read by anything but the primary key.
+// enterToRead is enter for calls that read.
 func (m *Model[T]) enterToRead(ctx context.Context) (leave func(), err error) {
 	leave, err = m.enter(ctx)
 	if err == nil && m.latest {
-		if err = m.exec.CatchUp(ctx); err != nil {
+		if err = m.exec.Barrier(ctx); err != nil {
 			leave()
 		}
 	}

@@ -45,14 +45,9 @@ func (m *Model) In(t *txn.Tx) *Model {
 	return &Model{Def: m.Def, Layout: m.Layout, store: view, writer: view.Writer(), known: m.known, inside: true}
 }
 
-// CatchUp lets the reads that follow see all that anyone was told is written
+// Barrier lets the reads that follow see all that anyone was told is written
 // before the call.
-func (m *Model) CatchUp(ctx context.Context) error { return m.store.CatchUp(ctx) }
-
-// GetLatest is Get from the leader.
-func (m *Model) GetLatest(ctx context.Context, id value.Value) (store.Entry, error) {
-	return m.store.GetLatest(ctx, m.Layout.RecordKey(id))
-}
+func (m *Model) Barrier(ctx context.Context) error { return m.store.Barrier(ctx) }
 
 // writers is how many records one call changes at the same time, so that they
 // share batches.

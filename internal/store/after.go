@@ -142,10 +142,6 @@ func pending(end nats.Header) (int, error) {
 
 // streamState is when the stream was made, and its last revision.
 func (s *JetStream) streamState(ctx context.Context) (created time.Time, last uint64, err error) {
-	m, err := s.req.one(ctx, "$JS.API.STREAM.INFO."+s.stream, nil)
-	if err != nil {
-		return created, 0, fmt.Errorf("natsorm: get the state of %s: %w", s.stream, err)
-	}
 	var resp struct {
 		Created time.Time `json:"created"`
 		State   struct {
@@ -153,7 +149,7 @@ func (s *JetStream) streamState(ctx context.Context) (created time.Time, last ui
 		} `json:"state"`
 		Error *jetstream.APIError `json:"error"`
 	}
-	if err := json.Unmarshal(m.Data, &resp); err != nil {
+	if _, err := s.api(ctx, "$JS.API.STREAM.INFO."+s.stream, nil, &resp, func() *jetstream.APIError { return resp.Error }); err != nil {
 		return created, 0, fmt.Errorf("natsorm: get the state of %s: %w", s.stream, err)
 	}
 	if resp.Error != nil {

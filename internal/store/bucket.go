@@ -81,8 +81,9 @@ type JetStream struct {
 	floor      atomic.Uint64 // the highest revision written or seen, of a replicated bucket
 	logger     *slog.Logger
 
-	group group
-	load  load
+	group   group
+	load    load
+	barrier barriers
 
 	mu        sync.Mutex
 	closing   bool

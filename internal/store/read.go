@@ -52,10 +52,6 @@ func (s *JetStream) fromLeader(ctx context.Context, req map[string]any) (Entry, 
 	if err != nil {
 		return Entry{}, err
 	}
-	m, err := s.req.one(ctx, "$JS.API.STREAM.MSG.GET."+s.stream, body)
-	if err != nil {
-		return Entry{}, fmt.Errorf("natsorm: get from the leader: %w", err)
-	}
 	var resp struct {
 		Error   *jetstream.APIError `json:"error"`
 		Message struct {
@@ -65,7 +61,8 @@ func (s *JetStream) fromLeader(ctx context.Context, req map[string]any) (Entry, 
 			Data     []byte `json:"data"`
 		} `json:"message"`
 	}
-	if err := json.Unmarshal(m.Data, &resp); err != nil {
+	m, err := s.api(ctx, "$JS.API.STREAM.MSG.GET."+s.stream, body, &resp, func() *jetstream.APIError { return resp.Error })
+	if err != nil {
 		return Entry{}, fmt.Errorf("natsorm: get from the leader: %w", err)
 	}
 	if resp.Error != nil {
@@ -82,6 +79,7 @@ func (s *JetStream) fromLeader(ctx context.Context, req map[string]any) (Entry, 
 			return Entry{}, err
 		}
 		e.mark(h)
+		e.id = h.Get(headerID)
 		if expected, err := strconv.ParseUint(h.Get(headerExpect), 10, 64); err == nil {
 			e.replaced = &expected
 		}
@@ -89,6 +87,30 @@ func (s *JetStream) fromLeader(ctx context.Context, req map[string]any) (Entry, 
 	s.saw(e.Revision)
 	return e, nil
 }
+
+// api asks JetStream, again while it says that it is not available, as it does
+// while a leader is elected. failed is the error in resp, if there is one.
+func (s *JetStream) api(ctx context.Context, subject string, body []byte, resp any, failed func() *jetstream.APIError) (*nats.Msg, error) {
+	for try := 1; ; try++ {
+		m, err := s.req.one(ctx, subject, body)
+		if err != nil {
+			return nil, err
+		}
+		if err := json.Unmarshal(m.Data, resp); err != nil {
+			return nil, err
+		}
+		e := failed()
+		if e == nil || e.Code != codeUnavailable {
+			return m, nil
+		}
+		if err := s.req.pause(ctx, try, subject); err != nil {
+			return nil, fmt.Errorf("%w: %w", err, e)
+		}
+	}
+}
+
+// codeUnavailable is the class of errors that pass.
+const codeUnavailable = 503
 
 // entry reads a direct get's reply.
 func (s *JetStream) entry(m *nats.Msg) (Entry, error) {

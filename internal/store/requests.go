@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,8 +51,8 @@ type requests struct {
 	retries int   // of what nobody takes
 	alive   *lane // on which nothing comes; its end is the connection's
 
-	// epoch counts the connection's reconnects. What was asked before one will not
-	// be answered after it.
+	// epoch is the number of the connection's reconnects, as far as is noticed. What
+	// was asked before one will not be answered after it.
 	epoch  atomic.Uint64
 	status chan nats.Status
 	ended  chan struct{} // the goroutine that counts them
@@ -66,14 +67,15 @@ type requests struct {
 }
 
 // lane is where the replies of one call at a time arrive. Only a call that got
-// all its replies gives its lane back, so that none of them can be taken for a
-// later call's. Reply subjects are used again with the lane: the server finds
-// them in its cache.
+// all its replies gives its lane back. Even so a second copy of one may follow: in
+// a cluster a reply can come by two routes, or from two servers that both believe
+// to lead. So reply subjects have the number of the call.
 type lane struct {
-	prefix  string   // of reply subjects
-	replies []string // the reply subject of a call's n-th request, as far as they were needed
-	sub     *nats.Subscription
-	msgs    chan *nats.Msg
+	prefix string // of reply subjects
+	call   uint64
+	mine   string // prefix and the number of the call
+	sub    *nats.Subscription
+	msgs   chan *nats.Msg
 
 	// alarm wakes the call when replies stay out. It is a function's timer and
 	// no channel's, which would go into the runtime's heap and out of it again
@@ -96,6 +98,7 @@ func newRequests(nc *nats.Conn, retries int) (*requests, error) {
 	if r.alive, err = r.newLane(); err != nil {
 		return nil, err
 	}
+	r.epoch.Store(nc.Stats().Reconnects)
 	r.status, r.ended = nc.StatusChanged(nats.CONNECTED), make(chan struct{})
 	go r.watch()
 	r.alive.sub.SetClosedHandler(func(string) { r.fail(fmt.Errorf("%w: %w", ErrClosed, nats.ErrConnectionClosed)) })
@@ -111,7 +114,7 @@ func (r *requests) watch() {
 			if !ok {
 				return
 			}
-			r.epoch.Add(1)
+			r.epoch.Store(r.nc.Stats().Reconnects)
 			r.mu.Lock()
 			for l := range r.lanes {
 				l.wake()
@@ -171,6 +174,7 @@ func (r *requests) err() error {
 
 func (r *requests) newLane() (*lane, error) {
 	l := &lane{prefix: r.nc.NewInbox() + ".", msgs: make(chan *nats.Msg, laneBuffer)}
+	l.next()
 	l.alarm = time.AfterFunc(time.Hour, l.wake)
 	l.alarm.Stop()
 	var err error
@@ -201,6 +205,7 @@ func (r *requests) take() (*lane, error) {
 		l := r.free[n-1]
 		r.free = r.free[:n-1]
 		r.mu.Unlock()
+		l.next()
 		return l, nil
 	}
 	r.mu.Unlock()
@@ -223,19 +228,25 @@ func (r *requests) give(l *lane, complete bool) {
 	}
 }
 
-// reply is the reply subject of a call's n-th request.
-func (l *lane) reply(n int) string {
-	for len(l.replies) <= n {
-		l.replies = append(l.replies, l.prefix+strconv.Itoa(len(l.replies)))
-	}
-	return l.replies[n]
+// next begins another call.
+func (l *lane) next() {
+	l.call++
+	l.mine = l.prefix + strconv.FormatUint(l.call, 36) + "-"
 }
 
-// answers is the number of the request that a message answers.
+// reply is the reply subject of a call's n-th request.
+func (l *lane) reply(n int) string { return l.mine + strconv.Itoa(n) }
+
+// answers is the number of the request that a message answers, or -1 when it is
+// not one of this call.
 func (l *lane) answers(m *nats.Msg) int {
-	n, err := strconv.Atoi(m.Subject[len(l.prefix):])
+	number, ok := strings.CutPrefix(m.Subject, l.mine)
+	if !ok {
+		return -1
+	}
+	n, err := strconv.Atoi(number)
 	if err != nil {
-		return -1 // not one of ours
+		return -1
 	}
 	return n
 }
@@ -265,7 +276,7 @@ func (r *requests) collect(ctx context.Context, l *lane, quiet time.Duration, go
 			l.alarm.Reset(left)
 			continue
 		}
-		if !got(l.answers(m), m) {
+		if n := l.answers(m); n >= 0 && !got(n, m) {
 			return nil
 		}
 		if replies++; replies%64 == 0 {
@@ -336,17 +347,25 @@ func (r *requests) attempt(ctx context.Context, subject string, data []byte, qui
 		return false, err
 	}
 	defer func() { r.give(l, err == nil) }()
+	epoch, replies := r.epoch.Load(), 0
 	if err := r.nc.PublishRequest(subject, l.reply(0), data); err != nil {
 		return false, r.explain(err)
 	}
 	usageOf(ctx).asked()
 	begin()
 	taken = true
+	defer func() {
+		// Of several replies the first ones may have been lost with the connection.
+		if err == nil && replies > 1 && r.nc.Stats().Reconnects != epoch {
+			err = errNoAnswer
+		}
+	}()
 	err = r.collect(ctx, l, quiet, func(_ int, m *nats.Msg) bool {
 		if noResponders(m) {
 			taken = false
 			return false
 		}
+		replies++
 		return got(m)
 	})
 	return taken, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -56,8 +57,8 @@ func upTo(end nats.Header) (uint64, error) {
 	return n, nil
 }
 
-// CatchUp lets the reads that follow see all that anyone was told is written
-// before the call.
+// CatchUp lets the reads that follow see what the leader has. One that is cut off
+// from the other servers believes to be leader for some seconds longer than it is.
 func (s *JetStream) CatchUp(ctx context.Context) error {
 	if !s.replicated {
 		return nil
@@ -67,6 +68,60 @@ func (s *JetStream) CatchUp(ctx context.Context) error {
 		s.saw(last)
 	}
 	return err
+}
+
+// Barrier lets the reads that follow see all that anyone was told is written before
+// the call, whatever a leader believes that others have replaced: it writes the
+// anchor, which takes a majority. Calls at the same time share a write: one that
+// has begun before a call does not count for it.
+func (s *JetStream) Barrier(ctx context.Context) error {
+	if !s.replicated {
+		return nil
+	}
+	s.barrier.mu.Lock()
+	b := s.barrier.next
+	if b == nil {
+		b = &barrier{done: make(chan struct{})}
+		s.barrier.next = b
+		if !s.spawn(func() { s.raise(b) }) {
+			s.barrier.next = nil
+			s.barrier.mu.Unlock()
+			return ErrClosed
+		}
+	}
+	s.barrier.mu.Unlock()
+	select {
+	case <-b.done:
+		return b.err
+	case <-ctx.Done():
+		return fmt.Errorf("natsorm: ask a majority how far the bucket is: %w", ctx.Err())
+	}
+}
+
+// barriers are those that calls wait for: one is being written, and the next one
+// waits for it, and for calls to join.
+type barriers struct {
+	mu   sync.Mutex
+	turn sync.Mutex
+	next *barrier
+}
+
+type barrier struct {
+	done chan struct{}
+	err  error
+}
+
+// raise writes a barrier, when the one before it is written.
+func (s *JetStream) raise(b *barrier) {
+	s.barrier.turn.Lock()
+	defer s.barrier.turn.Unlock()
+	s.barrier.mu.Lock()
+	s.barrier.next = nil // who comes now needs another
+	s.barrier.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), giveUp)
+	defer cancel()
+	b.err = s.Write(ctx, Op{Key: anchorKey})[0].Err // its answer raises the floor
+	close(b.done)
 }
 
 // dropAnchor writes the anchor, if nobody has.
@@ -79,7 +134,7 @@ func (s *JetStream) dropAnchor(ctx context.Context) error {
 }
 
 // current repeats a read until it is answered by a server that is as far as the
-// session, and asks the leader when none is for a while.
+// session. When none is for a while, and the leader is, the leader is read.
 func (s *JetStream) current(ctx context.Context, read func() error, leader func() error) error {
 	began, pause := time.Now(), behindPause
 	for {
@@ -87,18 +142,24 @@ func (s *JetStream) current(ctx context.Context, read func() error, leader func(
 		if !errors.Is(err, errBehind) {
 			return err
 		}
-		if time.Since(began) > behindFor {
-			// A bucket that was made anew begins with 1 again.
-			if _, last, err := s.streamState(ctx); err == nil && last < s.floor.Load() {
-				s.floor.Store(last)
-			}
+		if time.Since(began) > behindFor && s.leaderIsCurrent(ctx) {
 			return leader()
 		}
 		if err := wait(ctx, pause); err != nil {
-			return err
+			return fmt.Errorf("%w: %w", errBehind, err)
 		}
-		pause *= 2
+		pause = min(2*pause, behindFor)
 	}
+}
+
+// leaderIsCurrent reports whether the leader has what the session has seen. One
+// that is cut off from the others may not.
+func (s *JetStream) leaderIsCurrent(ctx context.Context) bool {
+	created, last, err := s.streamState(ctx)
+	if err == nil && last < s.floor.Load() && !created.Equal(s.created) {
+		s.floor.Store(last) // the bucket was made anew, and begins with 1 again
+	}
+	return err == nil && last >= s.floor.Load()
 }
 
 // fromLeaderMatching reads the last messages under patterns from the leader, one

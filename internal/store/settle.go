@@ -116,6 +116,7 @@ func (s *JetStream) settle(ctx context.Context, w lost) (done bool, revision uin
 			return unknown(errs[0])
 		}
 		var ack struct {
+			Stream    string              `json:"stream"`
 			Seq       uint64              `json:"seq"`
 			Duplicate bool                `json:"duplicate"`
 			Error     *jetstream.APIError `json:"error"`
@@ -130,12 +131,16 @@ func (s *JetStream) settle(ctx context.Context, w lost) (done bool, revision uin
 			}
 		case ack.Error != nil:
 			return unknown(ack.Error)
+		case ack.Stream != s.stream || ack.Seq == 0:
+			return unknown(fmt.Errorf("stream %q answered for %q", ack.Stream, s.stream))
 		case !ack.Duplicate:
+			s.saw(ack.Seq)
 			return s.taken(ctx, w)
 		case try == 1:
 			return true, ack.Seq, nil
 		default:
-			own, err := s.GetLatest(ctx, key)
+			s.saw(ack.Seq)
+			own, err := s.Get(ctx, key)
 			switch {
 			case err != nil:
 				return unknown(err)
@@ -153,12 +158,16 @@ func (s *JetStream) settle(ctx context.Context, w lost) (done bool, revision uin
 // been written since but once, or the server must be the same.
 func (s *JetStream) taken(ctx context.Context, w lost) (done bool, revision uint64, err error) {
 	if !s.replicated && s.nc.ConnectedClusterName() == "" && s.nc.ConnectedServerId() == w.server {
-		return false, 0, nil
+		return false, 0, nil // it has not started again
 	}
 	last, err := s.fromLeader(ctx, map[string]any{"last_by_subj": s.prefix + w.op.Key})
 	switch {
 	case err != nil:
 		return false, 0, fmt.Errorf("%w: %w", ErrUnknown, err)
+	case s.replicated && !s.leaderIsCurrent(ctx):
+		return false, 0, fmt.Errorf("%w: %w", ErrUnknown, errBehind)
+	case last.id == w.id: // a server that started again knows it no longer
+		return true, last.Revision, nil
 	case last.Revision == w.op.Expect, last.replaced != nil && *last.replaced == w.op.Expect:
 		return false, 0, nil
 	}

@@ -69,9 +69,13 @@ type Store interface {
 	// from the leader.
 	Last(ctx context.Context, pattern string) (uint64, error)
 
-	// CatchUp lets the reads that follow see all that anyone was told is written
-	// before the call. Only a replicated bucket takes a request for it.
+	// CatchUp lets the reads that follow see what the leader has now. Only a
+	// replicated bucket takes a request for it.
 	CatchUp(ctx context.Context) error
+
+	// Barrier lets the reads that follow see all that anyone was told is written
+	// before the call. On a replicated bucket it takes a write.
+	Barrier(ctx context.Context) error
 
 	// Write sends independent writes together and waits for every answer.
 	Write(ctx context.Context, ops ...Op) []Result
@@ -141,7 +145,8 @@ type Entry struct {
 	Time     time.Time // when the server stored it; only Scan and Feed set it
 
 	Again    bool    // it corrects what a scan has delivered; see ScanOptions
-	replaced *uint64 // the revision that the write expected; only reads from the leader set it
+	id       string  // the write's message id; only reads from the leader set it
+	replaced *uint64 // the revision that it expected; the same
 }
 
 // Live reports whether the key has a value.

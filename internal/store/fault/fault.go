@@ -86,6 +86,13 @@ func (f *Store) Sequence(ctx context.Context) (uint64, error) {
 	return f.Store.Sequence(ctx)
 }
 
+func (f *Store) Barrier(ctx context.Context) error {
+	if f.Crashed() {
+		return ErrCrashed
+	}
+	return f.Store.Barrier(ctx)
+}
+
 func (f *Store) CatchUp(ctx context.Context) error {
 	if f.Crashed() {
 		return ErrCrashed
