@@ -1,0 +1,20 @@
+//go:build transactions
+
+package chaos
+
+import (
+	"context"
+
+	"github.com/natsorm/natsorm"
+)
+
+const (
+	replicasPromise = true
+	noCopies        = true
+)
+
+func latest[T any](m *natsorm.Model[T]) *natsorm.Model[T] { return m.Latest() }
+
+func findCell(ctx context.Context, _ *natsorm.DB, m *natsorm.Model[cell], id int64) (*cell, error) {
+	return m.Latest().FindByPK(ctx, id)
+}

@@ -1,0 +1,291 @@
+package chaos
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// healTimeout bounds the healing of a fault.
+const healTimeout = time.Minute
+
+// Nemesis injects faults into a cluster and the connections to it: one at a
+// time, so that never more than one node is down, and each is healed before
+// the next. Which ones, on whom and for how long follows from Rand alone.
+type Nemesis struct {
+	Cluster *Cluster
+	Stream  string   // whose leader and replicas are meant
+	Proxies []*Proxy // the clients' connections
+	Faults  []Fault
+	Rand    *rand.Rand
+	Log     func(format string, args ...any)
+
+	// Short and Long bound how long a fault lasts, and how long the cluster is
+	// left alone after it.
+	Short, Long time.Duration
+}
+
+// Fault is one kind of fault. It returns once it is healed, which is soon after
+// ctx ends.
+type Fault struct {
+	Name   string
+	inject func(ctx context.Context, n *Nemesis, draw dice) error
+}
+
+// dice is what a fault draws, whether it needs it or not: so the choices that
+// follow do not depend on what the cluster does.
+type dice struct {
+	lasts time.Duration
+	pick  int    // of several nodes or amounts
+	half  []bool // which of the proxies are meant
+}
+
+// Faults are all that a database on NATS has to stand.
+func Faults() []Fault {
+	return []Fault{KillLeader, KillFollower, RollingRestart, StepDown, SlowFollower, CutFollowerOff, CutConnections, DropAnswers, DelayConnections, Hop}
+}
+
+// DeposedFaults leave a leader in place that does not know of its successor.
+// NATS itself answers reads from such a leader, so they are not among Faults.
+func DeposedFaults() []Fault { return []Fault{PauseLeader, CutLeaderOff} }
+
+// FaultsNamed are any of these.
+func FaultsNamed(names ...string) ([]Fault, error) {
+	var out []Fault
+next:
+	for _, name := range names {
+		for _, f := range append(Faults(), DeposedFaults()...) {
+			if f.Name == name {
+				out = append(out, f)
+				continue next
+			}
+		}
+		return nil, fmt.Errorf("there is no fault %q", name)
+	}
+	return out, nil
+}
+
+var (
+	// KillLeader kills the stream's leader, and starts it again.
+	KillLeader = Fault{"kill-leader", func(ctx context.Context, n *Nemesis, d dice) error {
+		leader, err := n.Cluster.Leader(ctx, n.Stream)
+		if err != nil {
+			return err
+		}
+		return n.kill(ctx, leader, d.lasts)
+	}}
+
+	// KillFollower kills a node that does not lead the stream, and starts it
+	// again.
+	KillFollower = Fault{"kill-follower", func(ctx context.Context, n *Nemesis, d dice) error {
+		victim, err := n.follower(ctx, d)
+		if err != nil {
+			return err
+		}
+		return n.kill(ctx, victim, d.lasts)
+	}}
+
+	// RollingRestart shuts the nodes down in order and starts them again, one
+	// after the other, as an upgrade does.
+	RollingRestart = Fault{"rolling-restart", func(ctx context.Context, n *Nemesis, d dice) error {
+		for i := range nodes {
+			node := n.Cluster.Nodes[(d.pick+i)%nodes]
+			n.Log("  stops %s", node.Name())
+			heal, cancel := n.healing(ctx)
+			defer cancel()
+			if err := node.Stop(heal); err != nil {
+				return err
+			}
+			if err := n.restart(heal, node); err != nil {
+				return err
+			}
+			if ctx.Err() != nil {
+				return nil
+			}
+		}
+		return nil
+	}}
+
+	// StepDown makes the stream's leader give its place to another node.
+	StepDown = Fault{"step-down", func(ctx context.Context, n *Nemesis, _ dice) error {
+		short, cancel := context.WithTimeout(ctx, healTimeout)
+		defer cancel()
+		return n.Cluster.StepDown(short, n.Stream)
+	}}
+
+	// CutConnections breaks the connections of half of the clients.
+	CutConnections = Fault{"cut", func(_ context.Context, n *Nemesis, d dice) error {
+		n.each(d, (*Proxy).Cut)
+		return nil
+	}}
+
+	// DropAnswers swallows what the nodes answer to half of the clients, and then
+	// cuts their connections.
+	DropAnswers = Fault{"drop-answers", func(ctx context.Context, n *Nemesis, d dice) error {
+		n.each(d, (*Proxy).Mute)
+		_ = wait(ctx, min(d.lasts, time.Second)) // an early end heals early
+		n.each(d, (*Proxy).Unmute)
+		return nil
+	}}
+
+	// DelayConnections makes the connections of half of the clients slow.
+	DelayConnections = Fault{"delay", func(ctx context.Context, n *Nemesis, d dice) error {
+		n.each(d, func(p *Proxy) { p.Delay(time.Duration(1+d.pick%50) * time.Millisecond) })
+		_ = wait(ctx, d.lasts)
+		n.each(d, func(p *Proxy) { p.Delay(0) })
+		return nil
+	}}
+
+	// Hop moves half of the clients to another node.
+	Hop = Fault{"hop", func(_ context.Context, n *Nemesis, d dice) error {
+		n.each(d, (*Proxy).Next)
+		return nil
+	}}
+
+	// SlowFollower holds back what a node sends to the others and gets from them,
+	// so that what it has is old.
+	SlowFollower = Fault{"slow-follower", func(ctx context.Context, n *Nemesis, d dice) error {
+		victim, err := n.follower(ctx, d)
+		if err != nil {
+			return err
+		}
+		n.Cluster.Links(victim, func(p *Proxy) { p.Delay(time.Duration(1+d.pick%100) * time.Millisecond) })
+		_ = wait(ctx, d.lasts)
+		n.Cluster.Links(victim, func(p *Proxy) { p.Delay(0) })
+		return nil
+	}}
+
+	// CutFollowerOff breaks the connections between a node and the others. The
+	// clients still reach it.
+	CutFollowerOff = Fault{"cut-follower-off", func(ctx context.Context, n *Nemesis, d dice) error {
+		victim, err := n.follower(ctx, d)
+		if err != nil {
+			return err
+		}
+		n.cutOff(ctx, victim, d.lasts)
+		return nil
+	}}
+
+	// CutLeaderOff does the same to the stream's leader.
+	CutLeaderOff = Fault{"cut-leader-off", func(ctx context.Context, n *Nemesis, d dice) error {
+		leader, err := n.Cluster.Leader(ctx, n.Stream)
+		if err != nil {
+			return err
+		}
+		n.cutOff(ctx, leader, d.lasts+2*time.Second) // an election's time
+		return nil
+	}}
+
+	// PauseLeader stops the process of the stream's leader for longer than an
+	// election takes, and lets it go on: it believes for a moment that it still
+	// leads.
+	PauseLeader = Fault{"pause-leader", func(ctx context.Context, n *Nemesis, d dice) error {
+		leader, err := n.Cluster.Leader(ctx, n.Stream)
+		if err != nil {
+			return err
+		}
+		n.Log("  pauses %s", leader.Name())
+		if err := leader.Pause(); err != nil {
+			return err
+		}
+		_ = wait(ctx, d.lasts+2*time.Second)
+		return leader.Resume()
+	}}
+)
+
+// Run injects faults until ctx ends. Then everything is healed: all nodes are
+// up, and each replica has everything. Its error is that of a fault that could
+// not be injected or healed, never ctx's.
+func (n *Nemesis) Run(ctx context.Context) error {
+	var deck []Fault
+	for ctx.Err() == nil {
+		if len(deck) == 0 { // each fault once before any comes again
+			deck = append(deck, n.Faults...)
+			n.Rand.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
+		}
+		fault, d, rest := deck[0], n.draw(), n.span()
+		deck = deck[1:]
+		n.Log("%s, %v", fault.Name, d.lasts)
+		if err := fault.inject(ctx, n, d); err != nil && ctx.Err() == nil {
+			return fmt.Errorf("%s: %w", fault.Name, err)
+		}
+		if err := n.settle(ctx); err != nil {
+			return fmt.Errorf("after %s: %w", fault.Name, err)
+		}
+		n.Log("  healed")
+		_ = wait(ctx, rest) // its end ends the loop
+	}
+	return n.settle(ctx)
+}
+
+func (n *Nemesis) settle(ctx context.Context) error {
+	heal, cancel := n.healing(ctx)
+	defer cancel()
+	return n.Cluster.Settled(heal, n.Stream)
+}
+
+// healing is a context that outlives ctx, for as long as healing may take.
+func (n *Nemesis) healing(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), healTimeout)
+}
+
+func (n *Nemesis) kill(ctx context.Context, node *Node, lasts time.Duration) error {
+	n.Log("  kills %s", node.Name())
+	if err := node.Kill(); err != nil {
+		return err
+	}
+	_ = wait(ctx, lasts) // an early end heals early
+	heal, cancel := n.healing(ctx)
+	defer cancel()
+	return n.restart(heal, node)
+}
+
+func (n *Nemesis) cutOff(ctx context.Context, node *Node, lasts time.Duration) {
+	n.Log("  cuts %s off", node.Name())
+	n.Cluster.Links(node, (*Proxy).Block)
+	_ = wait(ctx, lasts)
+	n.Cluster.Links(node, (*Proxy).Unblock)
+}
+
+// follower is the node that the dice chose among those that do not lead.
+func (n *Nemesis) follower(ctx context.Context, d dice) (*Node, error) {
+	leader, err := n.Cluster.Leader(ctx, n.Stream)
+	if err != nil {
+		return nil, err
+	}
+	if node := n.Cluster.Nodes[d.pick%nodes]; node != leader {
+		return node, nil
+	}
+	return n.Cluster.Nodes[(d.pick+1)%nodes], nil
+}
+
+// restart starts a node and waits until it has what the others have.
+func (n *Nemesis) restart(ctx context.Context, node *Node) error {
+	n.Log("  starts %s", node.Name())
+	if err := node.Start(ctx); err != nil {
+		return err
+	}
+	return n.Cluster.Settled(ctx, n.Stream)
+}
+
+// each calls do for the proxies that the dice chose.
+func (n *Nemesis) each(d dice, do func(*Proxy)) {
+	for i, p := range n.Proxies {
+		if d.half[i] {
+			do(p)
+		}
+	}
+}
+
+func (n *Nemesis) draw() dice {
+	d := dice{lasts: n.span(), pick: n.Rand.IntN(1 << 16)}
+	for range n.Proxies {
+		d.half = append(d.half, n.Rand.IntN(2) == 0)
+	}
+	return d
+}
+
+func (n *Nemesis) span() time.Duration {
+	return n.Short + time.Duration(n.Rand.Int64N(int64(n.Long-n.Short)+1))
+}
