@@ -25,12 +25,12 @@ const (
 	bucket = "chaos"
 	stream = "KV_" + bucket
 
-	// opTimeout bounds one call of a client. It is longer than an election.
-	opTimeout = 3 * time.Second
-
 	// checkTimeout bounds the search for an order of a history.
 	checkTimeout = time.Minute
 )
+
+// opTimeout bounds one call of a client. It is longer than an election.
+func opTimeout() time.Duration { return pick(2*time.Second, 5*time.Second) }
 
 // arena is a cluster, clients that reach it through proxies, and what happens
 // to them. The tests of this package do not run in parallel: each has three
@@ -141,7 +141,7 @@ func (a *arena) open(ctx context.Context, node int) (*natsorm.DB, *Proxy) {
 // work on until everything is healed.
 func (a *arena) run(clients int, faults []Fault, work func(ctx context.Context, client int, rnd *rand.Rand)) {
 	a.t.Helper()
-	lasts := pick(6*time.Second, 2*time.Minute)
+	lasts := pick(3*time.Second, 2*time.Minute)
 	if *duration > 0 {
 		lasts = *duration
 	}
@@ -156,7 +156,7 @@ func (a *arena) run(clients int, faults []Fault, work func(ctx context.Context, 
 	n := &Nemesis{
 		Cluster: a.cluster, Stream: stream, Proxies: a.proxies, Faults: faults,
 		Rand: rand.New(rand.NewPCG(a.seed, 0)), Log: a.log,
-		Short: pick(200*time.Millisecond, 500*time.Millisecond), Long: pick(800*time.Millisecond, 2500*time.Millisecond),
+		Short: pick(100*time.Millisecond, 500*time.Millisecond), Long: pick(500*time.Millisecond, 2500*time.Millisecond),
 	}
 	healed := make(chan struct{})
 	var wg sync.WaitGroup
@@ -169,7 +169,7 @@ func (a *arena) run(clients int, faults []Fault, work func(ctx context.Context, 
 					return
 				default:
 				}
-				ctx, cancel := context.WithTimeout(context.Background(), opTimeout)
+				ctx, cancel := context.WithTimeout(context.Background(), opTimeout())
 				work(ctx, c, rnd)
 				cancel()
 			}
@@ -204,7 +204,7 @@ func (a *arena) unlucky(err error) {
 	case natsorm.SafeToRetry(err):
 		kind = "safe to retry"
 	case errors.Is(err, context.DeadlineExceeded):
-		kind = "no answer within " + opTimeout.String()
+		kind = "no answer within " + opTimeout().String()
 	case errors.Is(err, natsorm.ErrClosed), errors.Is(err, natsorm.ErrInvalid), errors.Is(err, natsorm.ErrCorrupt):
 		a.t.Errorf("an error that no fault explains: %v", err)
 		return

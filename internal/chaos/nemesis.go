@@ -17,7 +17,7 @@ type Nemesis struct {
 	Cluster *Cluster
 	Stream  string   // whose leader and replicas are meant
 	Proxies []*Proxy // the clients' connections
-	Faults  []Fault
+	Faults  []Fault  // the first one comes first
 	Rand    *rand.Rand
 	Log     func(format string, args ...any)
 
@@ -199,10 +199,11 @@ var (
 // not be injected or healed, never ctx's.
 func (n *Nemesis) Run(ctx context.Context) error {
 	var deck []Fault
-	for ctx.Err() == nil {
+	for first := n.Faults[:1]; ctx.Err() == nil; first = nil {
 		if len(deck) == 0 { // each fault once before any comes again
 			deck = append(deck, n.Faults...)
-			n.Rand.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
+			rest := deck[len(first):]
+			n.Rand.Shuffle(len(rest), func(i, j int) { rest[i], rest[j] = rest[j], rest[i] })
 		}
 		fault, d, rest := deck[0], n.draw(), n.span()
 		deck = deck[1:]

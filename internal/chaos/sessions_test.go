@@ -74,7 +74,7 @@ func TestSessions(t *testing.T) {
 		sessions[c] = &session{a: a, client: int64(c), known: map[int64]note{}}
 	}
 	var reads, writes atomic.Int64
-	faults := []Fault{Hop, KillFollower, SlowFollower, KillLeader}
+	faults := []Fault{KillLeader, Hop, SlowFollower, KillFollower}
 
 	a.run(clients, faults, func(ctx context.Context, client int, rnd *rand.Rand) {
 		m, s := models[client], sessions[client]

@@ -40,9 +40,9 @@ var readers = []struct {
 // of nats.go misses it.
 func TestStaleReads(t *testing.T) {
 	a := newArena(t)
-	rounds := 2000
+	rounds := pick(1000, 2000)
 	if raceEnabled {
-		rounds = 500
+		rounds /= 4
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
@@ -145,7 +145,7 @@ func TestReadsAfterMoving(t *testing.T) {
 	v := &reading{ID: 1, Place: "Oslo"}
 	b.must(b.m.Create(ctx, v))
 
-	moves, plain, stale := pick(60, 2000), 0, 0
+	moves, plain, stale := pick(30, 1000), 0, 0
 	for i := range moves {
 		b.move(ctx, b.leader)
 		if !b.write(ctx, v) {
@@ -189,7 +189,7 @@ func TestWritesAfterMoving(t *testing.T) {
 	other := b.client(b.leader) // one that stays
 	readings := define[reading](b.arena, other)
 
-	for i := range pick(60, 2000) {
+	for i := range pick(30, 1000) {
 		b.move(ctx, b.leader)
 		if !b.write(ctx, v) {
 			continue
