@@ -29,14 +29,14 @@ var layers = [][]string{
 	{""}, // natsorm itself
 	{"embedded"},
 	{"natsormtest"},
-	{"examples/quickstart", "internal/arch"},
+	{"examples/quickstart", "internal/arch", "internal/chaos"},
 }
 
 // network is what only these packages may import: everything below the store
 // is pure, and the server is for the embedded package.
 var network = map[string][]string{
-	"github.com/nats-io/nats.go":        {"", "internal/store", "embedded", "natsormtest"},
-	"github.com/nats-io/nats-server/v2": {"embedded"},
+	"github.com/nats-io/nats.go":        {"", "internal/store", "embedded", "natsormtest", "internal/chaos"},
+	"github.com/nats-io/nats-server/v2": {"embedded", "internal/chaos"},
 }
 
 func TestImportsPointDown(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -27,51 +28,66 @@ const noCopies = false
 // latest would be m.Latest().
 func latest[T any](m *natsorm.Model[T]) *natsorm.Model[T] { return m }
 
-// findCell reads a cell from the leader, by hand.
+// findCell is m.Latest().FindByPK.
 func findCell(ctx context.Context, db *natsorm.DB, _ *natsorm.Model[cell], id int64) (*cell, error) {
-	req := fmt.Appendf(nil, `{"last_by_subj":"$KV.%s.cell.shard_%d.%d"}`, bucket, id%16, id)
+	c := &cell{}
+	var err error
+	c.Version, err = fromLeader(ctx, db, fmt.Sprintf("cell.shard_%d.%d", id%16, id), c)
+	return c, err
+}
+
+// findReading is m.Latest().FindByPK.
+func findReading(ctx context.Context, db *natsorm.DB, _ *natsorm.Model[reading], id int64) (*reading, error) {
+	r := &reading{}
+	var err error
+	r.Version, err = fromLeader(ctx, db, fmt.Sprintf("reading.shard_%d.%d", id%16, id), r)
+	return r, err
+}
+
+// fromLeader reads a record from the leader, by hand, and returns its version.
+func fromLeader(ctx context.Context, db *natsorm.DB, key string, into any) (uint64, error) {
+	req := fmt.Appendf(nil, `{"last_by_subj":"$KV.%s.%s"}`, bucket, key)
 	for {
 		short, cancel := context.WithTimeout(ctx, time.Second)
 		m, err := db.Conn().RequestWithContext(short, "$JS.API.STREAM.MSG.GET."+stream, req)
 		cancel()
+		var resp struct {
+			Error   *struct{ Code int }
+			Message struct {
+				Seq        uint64
+				Hdrs, Data []byte
+			}
+		}
+		if err == nil {
+			err = json.Unmarshal(m.Data, &resp)
+		}
+		switch {
+		case err == nil && resp.Error != nil && resp.Error.Code == 404:
+			return 0, natsorm.ErrNotFound
+		case err == nil && resp.Error != nil: // while a leader is elected
+			err = fmt.Errorf("the leader says %s", m.Data)
+		}
 		if err != nil {
 			if wait(ctx, look) != nil {
-				return nil, err
+				return 0, err
 			}
 			continue
 		}
-		var resp struct {
-			Error   *struct{ Code, Err_code int }
-			Message struct {
-				Seq  uint64
-				Hdrs []byte
-				Data []byte
-			}
-		}
-		if err := json.Unmarshal(m.Data, &resp); err != nil {
-			return nil, err
-		}
-		if resp.Error != nil && resp.Error.Code == 404 {
-			return nil, natsorm.ErrNotFound
-		}
-		if resp.Error != nil {
-			return nil, fmt.Errorf("the leader says %s", m.Data)
-		}
-		c := &cell{Version: resp.Message.Seq}
+		version := resp.Message.Seq
 		if len(resp.Message.Hdrs) > 0 {
 			h, err := nats.DecodeHeadersMsg(resp.Message.Hdrs)
 			if err != nil {
-				return nil, err
+				return 0, err
 			}
 			if h.Get("KV-Operation") != "" || h.Get("Nats-Marker-Reason") != "" {
-				return nil, natsorm.ErrNotFound
+				return 0, natsorm.ErrNotFound
 			}
 			if fence := h.Get("Natsorm-Fence"); fence != "" {
-				if _, err := fmt.Sscan(fence, &c.Version); err != nil {
-					return nil, err
+				if version, err = strconv.ParseUint(fence, 10, 64); err != nil {
+					return 0, err
 				}
 			}
 		}
-		return c, json.Unmarshal(resp.Message.Data, c)
+		return version, json.Unmarshal(resp.Message.Data, into)
 	}
 }

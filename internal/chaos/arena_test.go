@@ -16,6 +16,7 @@ import (
 
 	"github.com/anishathalye/porcupine"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/natsorm/natsorm"
 	"github.com/natsorm/natsorm/natsormtest"
@@ -33,8 +34,7 @@ const (
 func opTimeout() time.Duration { return pick(2*time.Second, 5*time.Second) }
 
 // arena is a cluster, clients that reach it through proxies, and what happens
-// to them. The tests of this package do not run in parallel: each has three
-// servers, and would mostly measure the load of the others.
+// to them.
 type arena struct {
 	t       *testing.T
 	seed    uint64
@@ -48,9 +48,11 @@ type arena struct {
 }
 
 // newArena starts a cluster for a test, which ends with it. What the database
-// holds then is proved to be sound.
+// holds then is proved to be sound. The test runs in parallel with others: most
+// of its time it waits.
 func newArena(t *testing.T) *arena {
 	t.Helper()
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes a cluster of three servers")
 	}
@@ -82,6 +84,26 @@ func newArena(t *testing.T) *arena {
 	})
 	return a
 }
+
+// answers waits until the node that db is connected to answers reads itself: a
+// follower begins to some seconds after it has caught up. While it is slow to
+// reach the others, only its own answers are fast.
+func (a *arena) answers(ctx context.Context, db *natsorm.DB, node int) {
+	a.t.Helper()
+	a.cluster.Links(a.cluster.Nodes[node], func(p *Proxy) { p.Delay(lag) })
+	defer a.cluster.Links(a.cluster.Nodes[node], func(p *Proxy) { p.Delay(0) })
+	for {
+		start := time.Now()
+		_, err := db.KV().Get(ctx, "no.such.key")
+		if took := time.Since(start); errors.Is(err, jetstream.ErrKeyNotFound) && took < lag {
+			return
+		}
+		a.must(wait(ctx, look))
+	}
+}
+
+// lag is what a slow node is behind: longer than a client takes to move.
+const lag = 25 * time.Millisecond
 
 // seedOf is the seed of the choices of a test: a new one, or NATSORM_SEED's.
 func seedOf(t *testing.T) uint64 {

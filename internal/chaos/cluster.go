@@ -242,9 +242,14 @@ func wait(ctx context.Context, d time.Duration) error {
 // nobody gets one by chance while its node is down.
 func freePorts(n int) ([]int, error) {
 	const lowest, highest = 20_000, 32_000
+	given.Lock()
+	defer given.Unlock()
 	var ports []int
 	for try := 0; len(ports) < n; try++ {
 		port := lowest + rand.N(highest-lowest)
+		if given.ports[port] {
+			continue
+		}
 		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port))
 		if err != nil {
 			if try > 1000 {
@@ -252,8 +257,17 @@ func freePorts(n int) ([]int, error) {
 			}
 			continue
 		}
-		defer l.Close() // all at the end, so that they differ
+		if err := l.Close(); err != nil {
+			return nil, err
+		}
 		ports = append(ports, port)
+		given.ports[port] = true
 	}
 	return ports, nil
 }
+
+// given are the ports of all clusters of this process.
+var given = struct {
+	sync.Mutex
+	ports map[int]bool
+}{ports: map[int]bool{}}

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/natsorm/natsorm"
 )
@@ -69,8 +70,14 @@ func TestSessions(t *testing.T) {
 	a := newArena(t)
 	clients := pick(8, 16)
 	models, sessions := make([]*natsorm.Model[note], clients), make([]*session, clients)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
 	for c := range clients {
-		models[c] = define[note](a, a.client(c))
+		db := a.client(c)
+		models[c] = define[note](a, db)
+		if c < nodes {
+			a.answers(ctx, db, c)
+		}
 		sessions[c] = &session{a: a, client: int64(c), known: map[int64]note{}}
 	}
 	var reads, writes atomic.Int64

@@ -54,6 +54,9 @@ func TestStaleReads(t *testing.T) {
 	}
 	v := &reading{ID: 1, Place: "Oslo"}
 	a.must(models[0].Create(ctx, v))
+	for node, db := range dbs {
+		a.answers(ctx, db, node)
+	}
 
 	plain, stale := 0, map[string]int{}
 	for i := range rounds {
@@ -96,9 +99,6 @@ type behind struct {
 	leader, slow int
 }
 
-// lag is what the slow node is behind: longer than a client takes to move.
-const lag = 25 * time.Millisecond
-
 func newBehind(ctx context.Context, t *testing.T) *behind {
 	t.Helper()
 	b := &behind{arena: newArena(t)}
@@ -108,6 +108,8 @@ func newBehind(ctx context.Context, t *testing.T) *behind {
 	b.must(err)
 	b.leader = slices.Index(b.cluster.Nodes, leader)
 	b.slow = (b.leader + 1) % nodes
+	b.move(ctx, b.slow)
+	b.answers(ctx, b.db, b.slow)
 	b.cluster.Links(b.cluster.Nodes[b.slow], func(p *Proxy) { p.Delay(lag) })
 	return b
 }
@@ -145,7 +147,7 @@ func TestReadsAfterMoving(t *testing.T) {
 	v := &reading{ID: 1, Place: "Oslo"}
 	b.must(b.m.Create(ctx, v))
 
-	moves, plain, stale := pick(30, 1000), 0, 0
+	moves, plain, stale := pick(45, 1000), 0, 0
 	for i := range moves {
 		b.move(ctx, b.leader)
 		if !b.write(ctx, v) {
@@ -198,7 +200,7 @@ func TestWritesAfterMoving(t *testing.T) {
 		if !b.write(ctx, v) {
 			continue
 		}
-		got, err := latest(readings).FindByPK(ctx, 1)
+		got, err := findReading(ctx, other, readings, 1)
 		b.must(err)
 		if got.Value != v.Value {
 			b.violation(noCopies, "an acknowledged write is not there", "round %d: wrote %d, and the leader has %d", i, v.Value, got.Value)
