@@ -19,7 +19,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/natsorm/natsorm"
-	"github.com/natsorm/natsorm/natsormtest"
 )
 
 const (
@@ -80,7 +79,12 @@ func newArena(t *testing.T) *arena {
 		db, proxy := a.open(ctx, 0)
 		defer proxy.Close()
 		defer db.Close()
-		natsormtest.Prove(t, db)
+		// Not natsormtest.Prove: where a connection was down when a scan ended,
+		// its consumer may stay for five minutes.
+		report, err := db.Check(ctx)
+		if err != nil || !report.Clean() {
+			t.Errorf("at the end: %v\n%s", err, report)
+		}
 	})
 	return a
 }
