@@ -1,5 +1,3 @@
-//go:build transactions
-
 package chaos
 
 import (
