@@ -23,10 +23,24 @@ type Plan struct {
 	Offset    int      `json:"offset,omitempty"`
 	After     bool     `json:"after,omitempty"` // results begin behind a cursor
 	Access    Access   `json:"access"`
+	Writes    string   `json:"writes"` // how a change of one of the records would be written; see Writes
 	Estimated Cost     `json:"estimated"`
 	Actual    *Cost    `json:"actual,omitempty"`  // with Analyze
 	Results   *int     `json:"results,omitempty"` // with Analyze: the records that were returned
 }
+
+// Ways to write a record together with its index entries and unique claims: what
+// Plan.Writes says. The bucket's configuration decides when it is opened.
+const (
+	// WritesAtomic: one atomic batch in one round trip. Buckets in memory, or with
+	// replicas.
+	WritesAtomic = "atomic"
+	// WritesPhased: index entries and claims first, then the record, in two round
+	// trips. Buckets in files without replicas, where the server takes longer for a
+	// batch than for many messages; there, concurrent writes of one DB share batches
+	// while the server syncs every message. And buckets whose atomic publish is off.
+	WritesPhased = "phased"
+)
 
 // Access is one way to the records of a model.
 type Access struct {
@@ -87,7 +101,12 @@ func (m *Model[T]) explain(ctx context.Context, q []Query) (p Plan, analyze bool
 	if err != nil {
 		return Plan{}, false, err
 	}
-	return describePlan(m.exec.Def, made), spec.analyze, nil
+	p = describePlan(m.exec.Def, made)
+	p.Writes = WritesPhased
+	if m.inside() || m.db.store.Writes() == store.Atomic {
+		p.Writes = WritesAtomic
+	}
+	return p, spec.analyze, nil
 }
 
 // Analyze lets Explain run the query, and report what it took.
@@ -155,6 +174,7 @@ func describeAccess(def *schema.Definition, a plan.Access) Access {
 //	└─ filter city = "Oslo" and age >= 30
 //	   └─ index (city) "Oslo": 120 entries, 120 records
 //	estimated: 240 keys, 2 requests, 52.1 kB, 0.70 ms
+//	writes:    atomic
 func (p Plan) String() string {
 	var b strings.Builder
 	var steps []string
@@ -184,6 +204,9 @@ func (p Plan) String() string {
 	fmt.Fprintf(&b, "estimated: %s", p.Estimated)
 	if p.Actual != nil {
 		fmt.Fprintf(&b, "\nactual:    %s; %d results", *p.Actual, *p.Results)
+	}
+	if p.Writes != "" {
+		b.WriteString("\nwrites:    " + p.Writes)
 	}
 	return b.String()
 }

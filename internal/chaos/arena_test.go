@@ -242,9 +242,8 @@ func (a *arena) unlucky(err error) {
 	}
 }
 
-// violation counts a broken promise, and tells the first ones of a kind. Where
-// the tree does not promise it yet, it is not the test's failure.
-func (a *arena) violation(promised bool, kind, format string, args ...any) {
+// violation counts a broken promise, and tells the first ones of a kind.
+func (a *arena) violation(kind, format string, args ...any) {
 	a.mu.Lock()
 	a.violations[kind]++
 	n := a.violations[kind]
@@ -252,11 +251,7 @@ func (a *arena) violation(promised bool, kind, format string, args ...any) {
 	if n > 3 {
 		return
 	}
-	report := a.t.Errorf
-	if !promised {
-		report = a.t.Logf
-	}
-	report("%s: %s: %s", a.clock(), kind, fmt.Sprintf(format, args...))
+	a.t.Errorf("%s: %s: %s", a.clock(), kind, fmt.Sprintf(format, args...))
 }
 
 // log is for what the nemesis does.

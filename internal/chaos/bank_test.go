@@ -72,7 +72,7 @@ func TestBank(t *testing.T) {
 			case err != nil:
 				a.unlucky(err)
 			case total != accounts*openingBalance || n != accounts:
-				a.violation(true, "a transaction sees another total", "%d in %d accounts", total, n)
+				a.violation("a transaction sees another total", "%d in %d accounts", total, n)
 			default:
 				audits.Add(1)
 			}
@@ -98,22 +98,22 @@ func TestBank(t *testing.T) {
 	ctx, cancel = context.WithTimeout(context.Background(), checkTimeout)
 	defer cancel()
 	total, transfers := int64(0), int64(0)
-	for v, err := range latest(banks[0].accounts).Each(ctx) {
+	for v, err := range banks[0].accounts.Latest().Each(ctx) {
 		a.must(err)
 		total += v.Balance
 		if v.Balance < 0 {
-			a.violation(true, "an account is overdrawn", "%+v", *v)
+			a.violation("an account is overdrawn", "%+v", *v)
 		}
 	}
 	if total != accounts*openingBalance {
-		a.violation(true, "money was made or lost", "%d at the end, %d at the start", total, accounts*openingBalance)
+		a.violation("money was made or lost", "%d at the end, %d at the start", total, accounts*openingBalance)
 	}
 	for c := range clients {
-		l, err := latest(banks[0].ledgers).FindByPK(ctx, c)
+		l, err := banks[0].ledgers.Latest().FindByPK(ctx, c)
 		a.must(err)
 		transfers += l.Transfers
 		if l.Transfers < acknowledged[c] || l.Transfers > acknowledged[c]+unknown[c] {
-			a.violation(true, "a transfer is lost, or happened twice", "client %d: %d acknowledged, %d unknown, %d happened", c, acknowledged[c], unknown[c], l.Transfers)
+			a.violation("a transfer is lost, or happened twice", "client %d: %d acknowledged, %d unknown, %d happened", c, acknowledged[c], unknown[c], l.Transfers)
 		}
 	}
 	t.Logf("%d transfers, %d audits", transfers, audits.Load())

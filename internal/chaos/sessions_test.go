@@ -37,10 +37,10 @@ func (s *session) saw(how string, n *note) {
 	before, ok := s.known[n.ID]
 	switch {
 	case ok && n.Version < before.Version:
-		s.a.violation(replicasPromise, how+" goes back in time", "client %d knew %+v and reads %+v", s.client, before, *n)
+		s.a.violation(how+" goes back in time", "client %d knew %+v and reads %+v", s.client, before, *n)
 		return
 	case ok && n.Count < before.Count:
-		s.a.violation(replicasPromise, how+" finds an old value with a new version", "client %d knew %+v and reads %+v", s.client, before, *n)
+		s.a.violation(how+" finds an old value with a new version", "client %d knew %+v and reads %+v", s.client, before, *n)
 		return
 	}
 	s.known[n.ID] = *n
@@ -55,7 +55,7 @@ func (s *session) found(how string, got []*note, must func(note) bool) {
 	}
 	for _, n := range s.known {
 		if must(n) && !ids[n.ID] {
-			s.a.violation(replicasPromise, how+" misses a record", "client %d knows %+v and gets %d others", s.client, n, len(got))
+			s.a.violation(how+" misses a record", "client %d knows %+v and gets %d others", s.client, n, len(got))
 		}
 	}
 	for _, n := range got {
@@ -95,7 +95,7 @@ func TestSessions(t *testing.T) {
 			if _, err = m.Upsert(ctx, &next); err == nil {
 				writes.Add(1)
 				if there && next.Version <= now.Version {
-					a.violation(true, "a write does not raise the version", "%+v, then %+v", now, next)
+					a.violation("a write does not raise the version", "%+v, then %+v", now, next)
 				}
 				s.known[mine] = next
 				// At once, when replicas are furthest behind.
@@ -135,7 +135,7 @@ func (s *session) byKey(ctx context.Context, m *natsorm.Model[note], id int64) e
 	n, err := m.FindByPK(ctx, id)
 	if errors.Is(err, natsorm.ErrNotFound) {
 		if before, ok := s.known[id]; ok {
-			s.a.violation(replicasPromise, "a read by key misses a record", "client %d knows %+v", s.client, before)
+			s.a.violation("a read by key misses a record", "client %d knows %+v", s.client, before)
 		}
 		return nil
 	}

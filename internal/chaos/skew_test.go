@@ -77,7 +77,7 @@ func TestWriteSkew(t *testing.T) {
 		})
 		switch {
 		case errors.Is(err, errAbsent):
-			a.violation(true, "a transaction misses what its client created", "shift %d, doctor %d", shift, me)
+			a.violation("a transaction misses what its client created", "shift %d, doctor %d", shift, me)
 		case err != nil:
 			a.unlucky(err)
 		default:
@@ -89,7 +89,7 @@ func TestWriteSkew(t *testing.T) {
 	defer cancel()
 	type staff struct{ all, onCall int }
 	shifts := map[int64]staff{}
-	for d, err := range latest(models[0]).Each(ctx) {
+	for d, err := range models[0].Latest().Each(ctx) {
 		a.must(err)
 		s := shifts[d.Shift]
 		s.all++
@@ -100,7 +100,7 @@ func TestWriteSkew(t *testing.T) {
 	}
 	for shift, s := range shifts {
 		if s.onCall == 0 {
-			a.violation(true, "nobody is on call", "shift %d of %d doctors", shift, s.all)
+			a.violation("nobody is on call", "shift %d of %d doctors", shift, s.all)
 		}
 	}
 	t.Logf("%d transactions in %d shifts", left.Load(), len(shifts))
@@ -150,18 +150,18 @@ func TestPhantoms(t *testing.T) {
 	defer cancel()
 	slots := map[int64][]string{}
 	total := int64(0)
-	for b, err := range latest(models[0]).Each(ctx) {
+	for b, err := range models[0].Latest().Each(ctx) {
 		a.must(err)
 		total++
 		slots[b.Slot] = append(slots[b.Slot], b.ID)
 	}
 	for slot, ids := range slots {
 		if len(ids) > 1 {
-			a.violation(true, "a slot is booked twice", "slot %d: %v", slot, ids)
+			a.violation("a slot is booked twice", "slot %d: %v", slot, ids)
 		}
 	}
 	if total < booked.Load() {
-		a.violation(true, "a booking is lost", "%d acknowledged, %d there", booked.Load(), total)
+		a.violation("a booking is lost", "%d acknowledged, %d there", booked.Load(), total)
 	}
 	t.Logf("%d of %d slots are booked", len(slots), calls.Load()/together+1)
 	if booked.Load() == 0 {

@@ -74,11 +74,11 @@ func TestStaleReads(t *testing.T) {
 		}
 		write()
 		how := readers[i%len(readers)]
-		got, err := how.find(ctx, latest(models[reader]))
+		got, err := how.find(ctx, models[reader].Latest())
 		a.must(err)
 		if len(got) != 1 || got[0].Value < v.Value || got[0].Version < v.Version {
 			stale[how.name]++
-			a.violation(replicasPromise, "Latest is behind: "+how.name, "version %d of value %d was acknowledged, %d records found", v.Version, v.Value, len(got))
+			a.violation("Latest is behind: "+how.name, "version %d of value %d was acknowledged, %d records found", v.Version, v.Value, len(got))
 		}
 	}
 	all := 0
@@ -129,11 +129,11 @@ func (b *behind) write(ctx context.Context, v *reading) bool {
 	before := v.Version
 	v.Value++
 	if _, err := b.m.Upsert(ctx, v); err != nil {
-		b.violation(noCopies, "a write fails after the connection moved", "%v", err)
+		b.violation("a write fails after the connection moved", "%v", err)
 		return false
 	}
 	if v.Version <= before {
-		b.violation(noCopies, "a write is acknowledged with the revision of an earlier one", "revision %d after %d", v.Version, before)
+		b.violation("a write is acknowledged with the revision of an earlier one", "revision %d after %d", v.Version, before)
 	}
 	return true
 }
@@ -166,10 +166,10 @@ func TestReadsAfterMoving(t *testing.T) {
 		got, err := how.find(ctx, b.m)
 		switch {
 		case err != nil:
-			b.violation(noCopies, "a read fails after the connection moved: "+how.name, "%v", err)
+			b.violation("a read fails after the connection moved: "+how.name, "%v", err)
 		case len(got) != 1 || got[0].Value < v.Value || got[0].Version < v.Version:
 			stale++
-			b.violation(replicasPromise, "behind what the same DB wrote: "+how.name, "version %d of value %d was acknowledged, %d records found", v.Version, v.Value, len(got))
+			b.violation("behind what the same DB wrote: "+how.name, "version %d of value %d was acknowledged, %d records found", v.Version, v.Value, len(got))
 		}
 	}
 	t.Logf("stale after moving to another server: %d of %d by natsorm, %d of %d by kv.Get", stale, moves/2, plain, moves/2)
@@ -200,10 +200,10 @@ func TestWritesAfterMoving(t *testing.T) {
 		if !b.write(ctx, v) {
 			continue
 		}
-		got, err := findReading(ctx, other, readings, 1)
+		got, err := readings.Latest().FindByPK(ctx, 1)
 		b.must(err)
 		if got.Value != v.Value {
-			b.violation(noCopies, "an acknowledged write is not there", "round %d: wrote %d, and the leader has %d", i, v.Value, got.Value)
+			b.violation("an acknowledged write is not there", "round %d: wrote %d, and the leader has %d", i, v.Value, got.Value)
 		}
 	}
 	b.report()

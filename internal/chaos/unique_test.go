@@ -77,7 +77,7 @@ func TestUnique(t *testing.T) {
 		var err error
 		if in.Verb == Destroy {
 			var n int
-			n, err = latest(m).Destroy(ctx, natsorm.Eq("id", in.Record))
+			n, err = m.Latest().Destroy(ctx, natsorm.Eq("id", in.Record))
 			out.Done = n == 1
 		} else {
 			err = m.Create(ctx, &member{ID: in.Record, Email: in.Value})
@@ -90,7 +90,7 @@ func TestUnique(t *testing.T) {
 		case errors.As(err, &taken):
 			owner, e := strconv.ParseInt(taken.Owner, 10, 64)
 			if e != nil {
-				a.violation(true, "an unreadable owner", "%v", err)
+				a.violation("an unreadable owner", "%v", err)
 			}
 			h.Done(client, call, in, HolderOutput{Holder: owner})
 			maybe = false
@@ -98,7 +98,7 @@ func TestUnique(t *testing.T) {
 			a.unlucky(err)
 			maybe = false
 		case errors.Is(err, natsorm.ErrExists): // each id is created once
-			a.violation(true, "a record exists before it is created", "%+v: %v", in, err)
+			a.violation("a record exists before it is created", "%+v: %v", in, err)
 			h.Open(call, in)
 		default:
 			a.unlucky(err)
@@ -117,14 +117,14 @@ func TestUnique(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), checkTimeout)
 	defer cancel()
 	byEmail := map[string][]int64{}
-	for v, err := range latest(models[0]).Each(ctx) {
+	for v, err := range models[0].Latest().Each(ctx) {
 		a.must(err)
 		byEmail[v.Email] = append(byEmail[v.Email], v.ID)
 	}
 	for _, c := range all {
 		owners := byEmail[c.email]
 		if len(owners) > 1 {
-			a.violation(true, "a unique value with several owners", "%s is of %v", c.email, owners)
+			a.violation("a unique value with several owners", "%s is of %v", c.email, owners)
 		}
 		out := HolderOutput{}
 		if len(owners) > 0 {
