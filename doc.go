@@ -26,7 +26,21 @@
 // has the value, and no two records have one unique value, whoever writes at
 // the same time and whoever crashes while doing so. Entries that a crash
 // leaves behind are passed over by readers; [DB.Check] with [Repair] removes
-// them. Calls that change several records change each by itself.
+// them. Calls that change several records change each by itself; [DB.Transaction]
+// makes any number of calls one step, serializable, over any models.
+//
+//	err = db.Transaction(ctx, func(tx *natsorm.Tx) error {
+//		users := users.In(tx)
+//		n, err := users.Count(ctx, natsorm.Eq("name", "Alice"))
+//		if err != nil || n > 0 {
+//			return err
+//		}
+//		return users.Create(ctx, &User{Name: "Alice", Email: "alice@example.com"})
+//	})
+//
+// A call returns without an error only if it was done, and finds out when an
+// answer was lost. On a bucket with replicas a DB sees what it has written, and
+// [Model.Latest] what anyone has. All of it is in docs/guarantees.md.
 //
 // # Queries
 //

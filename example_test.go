@@ -216,3 +216,53 @@ func ExampleParseWhere() {
 	// 1 <nil>
 	// true
 }
+
+func ExampleDB_Transaction() {
+	ctx := context.Background()
+	db, done := open(ctx)
+	defer done()
+	accounts, err := natsorm.Define[Account](ctx, db)
+	if err != nil {
+		log.Fatal(err)
+	}
+	err = accounts.BulkCreate(ctx, []*Account{{ID: 1, Owner: "Ann", Balance: 100}, {ID: 2, Owner: "Bob"}})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	transfer := func() error {
+		return db.Transaction(ctx, func(tx *natsorm.Tx) error {
+			accounts := accounts.In(tx)
+			from, err := accounts.FindByPK(ctx, 1)
+			if err != nil {
+				return err
+			}
+			to, err := accounts.FindByPK(ctx, 2)
+			if err != nil {
+				return err
+			}
+			if from.Balance < 30 {
+				return errors.New("not enough")
+			}
+			from.Balance -= 30
+			to.Balance += 30
+			return errors.Join(accounts.Save(ctx, from), accounts.Save(ctx, to))
+		})
+	}
+	for range 4 {
+		fmt.Println(transfer())
+	}
+	for a, err := range accounts.Each(ctx, natsorm.OrderBy("id")) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(a.Owner, a.Balance)
+	}
+	// Output:
+	// <nil>
+	// <nil>
+	// <nil>
+	// not enough
+	// Ann 10
+	// Bob 90
+}

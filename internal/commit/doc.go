@@ -1,7 +1,7 @@
 // Package commit is the write protocol: it changes a record together with its
-// index entries and unique claims on a store that can only change one key at a
-// time, so that no lookup ever misses a record and no two records ever share a
-// unique value, whoever crashes and whenever.
+// index entries and unique claims, so that no lookup ever misses a record and no
+// two records ever share a unique value, whoever crashes and whenever. It can do
+// that one key at a time, or in batches, both on the same records at once.
 //
 // # Invariants
 //
@@ -11,9 +11,21 @@
 //     may exist; readers check the record and drop them.)
 //   - I2: a live record owns the claim of each of its unique values.
 //
+// # Executors
+//
+// Writer.Apply reads a record, asks for its new document, and makes a Plan. The
+// plan is carried out by
+//
+//   - phased: one write after the other, steps 2 to 4 below;
+//   - atomic: all of them in one batch, by itself or shared with other changes,
+//     which is phased without a gap;
+//   - staged: into a transaction, see package txn.
+//
+// Which one is the store's choice (store.BeginChange).
+//
 // # Steps
 //
-// A write of record X (Writer.Apply; phased executes steps 2 to 4):
+// A write of record X:
 //
 //  1. Read X at revision r. A create assumes that there is none and reads only
 //     when it loses.
@@ -24,6 +36,17 @@
 //  3. Commit: write X, checked to be at r. When that is lost, start again.
 //  4. Remove what X no longer needs, each checked to be at the revision
 //     observed in 2. Losing here is harmless: someone else needs it.
+//
+// In a batch, entries are removed without having been observed: who else needs one
+// must have read X after the batch, or loses its commit. Claims are observed all
+// the same: while a unique index is being built, X can have a value whose claim is
+// another record's.
+//
+// On a bucket with replicas every new entry comes with its head, which guards the
+// lookups of transactions; phased, the head comes after the entry and before the
+// commit.
+//
+// The models of all this are in spec/.
 //
 // # Fences
 //
@@ -37,6 +60,7 @@
 //
 // # What a crash leaves
 //
+//   - of a batch: nothing.
 //   - in step 2: entries and claims without a record. Readers drop the entries;
 //     the next writer that wants a claim fences its owner and takes it.
 //   - after step 3: entries and claims that the record no longer needs; the
