@@ -148,6 +148,55 @@ func TestCredentialsAndPermissions(t *testing.T) {
 	}
 }
 
+// A bucket whose atomic publish is off, and may not be switched on, has records but
+// no transactions. One whose atomic publish somebody switches off gets it back.
+func TestTransactionsNeedBatches(t *testing.T) {
+	t.Parallel()
+	url := guarded(t)
+	ctx := within(t)
+	admin, err := nats.Connect(url, nats.UserInfo("admin", "secret"))
+	ok(t, err)
+	t.Cleanup(admin.Close)
+	js := must[jetstream.JetStream](t)(jetstream.New(admin))
+	off := jetstream.KeyValueConfig{Bucket: "shop", Storage: jetstream.MemoryStorage}
+	_, err = js.CreateKeyValue(ctx, off)
+	ok(t, err)
+	app := must[*natsorm.DB](t)(natsorm.Open(ctx, natsorm.Config{Servers: []string{url}, Bucket: "shop", User: "app", Pass: "secret"}))
+	t.Cleanup(func() { natsormtest.Prove(t, app); app.Close() })
+	users := define[user](t, app)
+	ok(t, users.BulkCreate(ctx, []*user{{ID: 1, Email: "1"}, {ID: 2, Email: "2"}}))
+	for range 2 {
+		err = app.Transaction(ctx, func(tx *natsorm.Tx) error { return users.In(tx).Create(ctx, &user{ID: 3, Email: "3"}) })
+		if !errors.Is(err, natsorm.ErrUnsupportedServer) || !strings.Contains(err.Error(), "KV_shop") {
+			t.Errorf("a transaction without batches: %v", err)
+		}
+	}
+	if p := must[natsorm.Plan](t)(users.Explain(ctx)); p.Writes != natsorm.WritesPhased {
+		t.Errorf("records are written %s", p.Writes)
+	}
+	if n := must[int](t)(users.Count(ctx)); n != 2 {
+		t.Errorf("%d records", n)
+	}
+
+	mine := must[*natsorm.DB](t)(natsorm.Open(ctx, natsorm.Config{Servers: []string{url}, Bucket: "shop", User: "admin", Pass: "secret"}))
+	t.Cleanup(func() { mine.Close() })
+	users = define[user](t, mine)
+	for i := range 3 {
+		conf := must[jetstream.Stream](t)(js.Stream(ctx, "KV_shop")).CachedInfo().Config
+		conf.AllowAtomicPublish = false // as a tool does that knows nothing of it
+		_, err = js.UpdateStream(ctx, conf)
+		ok(t, err)
+		if i == 0 {
+			ok(t, mine.Transaction(ctx, func(tx *natsorm.Tx) error { return users.In(tx).Create(ctx, &user{ID: 3, Email: "3"}) }))
+		} else {
+			ok(t, users.Create(ctx, &user{ID: int64(3 + i), Email: fmt.Sprint(3 + i)}))
+		}
+	}
+	if n := must[int](t)(users.Count(ctx)); n != 5 {
+		t.Errorf("%d records", n)
+	}
+}
+
 // A bucket with data in it is adopted: nothing of it changes, and its records
 // get their index entries.
 func TestExistingBucket(t *testing.T) {

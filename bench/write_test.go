@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/natsorm/natsorm"
@@ -161,8 +163,8 @@ func BenchmarkTransaction(b *testing.B) {
 }
 
 // BenchmarkReplicated compares, for one client of a cluster of three servers in
-// this process, a create with two indexes with one put, and a read by key with one
-// get.
+// this process, a create with two indexes with one put, and with its messages in a
+// batch by hand; and a read by key with one get, which may be behind.
 func BenchmarkReplicated(b *testing.B) {
 	db := cluster(b)
 	ctx := context.Background()
@@ -170,7 +172,7 @@ func BenchmarkReplicated(b *testing.B) {
 	check(b, err)
 	kv := db.KV()
 	doc := []byte(`{"id":1000,"name":"User 1000","email":"user1000@example.com","age":10,"city":"Oslo"}`)
-	id := 0
+	id, raw := 0, 0
 	b.Run("create", func(b *testing.B) {
 		compare(b, func(i int) {
 			_, err := kv.Put(ctx, "raw.shard_1."+strconv.Itoa(i), doc)
@@ -180,9 +182,40 @@ func BenchmarkReplicated(b *testing.B) {
 			check(b, users.Create(ctx, indexed(int64(id))))
 		})
 	})
+	// The same five messages in a batch by hand, nothing checked but the record: two
+	// entries, their heads, the record.
+	b.Run("create against a batch", func(b *testing.B) {
+		nc, inbox := db.Conn(), db.Conn().NewInbox()
+		answers := make(chan *nats.Msg, 1)
+		sub, err := nc.ChanSubscribe(inbox, answers)
+		check(b, err)
+		defer func() { check(b, sub.Unsubscribe()) }()
+		compare(b, func(int) {
+			raw++
+			n := strconv.Itoa(raw)
+			subjects := []string{"raw.index.name.User_1=GdAbN2IrAAAAAAAAAAAAAA." + n, "raw.index.email.user1_example_com=GdAbN2IrAAAAAAAAAAAAAA." + n,
+				"raw.head.name." + strconv.Itoa(raw%256), "raw.head.email." + strconv.Itoa(raw*7%256), "raw.shard_1.batch" + n}
+			for i, subject := range subjects {
+				m := &nats.Msg{Subject: "$KV.bench." + subject, Header: nats.Header{"Nats-Batch-Id": {n}, "Nats-Batch-Sequence": {strconv.Itoa(i + 1)}}}
+				if i == len(subjects)-1 {
+					m.Data, m.Reply = doc, inbox
+					m.Header["Nats-Batch-Commit"] = []string{"1"}
+					m.Header["Nats-Expected-Last-Subject-Sequence"] = []string{"0"}
+				}
+				check(b, nc.PublishMsg(m))
+			}
+			if m := <-answers; bytes.Contains(m.Data, []byte("error")) {
+				b.Fatalf("%s", m.Data)
+			}
+		}, func(int) {
+			id++
+			check(b, users.Create(ctx, indexed(int64(id))))
+		})
+	})
 	b.Run("find", func(b *testing.B) {
-		check(b, users.Create(ctx, indexed(0)))
-		_, err := kv.Put(ctx, "raw.shard_1.0", doc)
+		_, err := users.Upsert(ctx, indexed(0))
+		check(b, err)
+		_, err = kv.Put(ctx, "raw.shard_1.0", doc)
 		check(b, err)
 		compare(b, func(i int) {
 			_, err := kv.Get(ctx, "raw.shard_1.0")

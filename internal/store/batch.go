@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -148,6 +149,29 @@ func (s *JetStream) EnableBatches(ctx context.Context) error {
 	if s.batches.Load() {
 		return nil
 	}
+	s.denied.mu.Lock()
+	defer s.denied.mu.Unlock()
+	if time.Since(s.denied.at) < deniedFor { // without permission the server does not answer
+		return s.denied.err
+	}
+	err := s.enableBatches(ctx)
+	if err != nil {
+		s.denied.at, s.denied.err = time.Now(), err
+	}
+	return err
+}
+
+// denied is why batches could not be switched on, and when.
+type denied struct {
+	mu  sync.Mutex
+	at  time.Time
+	err error
+}
+
+// deniedFor is for how long that is not tried again.
+const deniedFor = time.Minute
+
+func (s *JetStream) enableBatches(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, upgradeTimeout)
 	defer cancel()
 	js, err := jetstream.New(s.nc)

@@ -81,6 +81,7 @@ type JetStream struct {
 	floor      atomic.Uint64 // the highest revision written or seen, of a replicated bucket
 	logger     *slog.Logger
 
+	denied  denied
 	group   group
 	load    load
 	barrier barriers
