@@ -64,7 +64,14 @@ func (db *DB) Transaction(ctx context.Context, fn func(tx *Tx) error) error {
 	if err := db.store.EnableBatches(ctx); err != nil {
 		return err
 	}
-	return txn.Run(ctx, db.store, func(run *txn.Tx) error { return fn(&Tx{db: db, run: run}) })
+	return txn.Run(ctx, db.store, func(run *txn.Tx) error {
+		tx := &Tx{db: db, run: run}
+		err := fn(tx)
+		if !tx.busy.CompareAndSwap(false, true) { // for good: the commit is under way
+			return run.Fail(fmt.Errorf("%w: a goroutine still used the transaction when its function returned; wait for it in the function", ErrInvalid))
+		}
+		return err
+	})
 }
 
 // In is the same model inside a transaction. It ends with the transaction, and is
@@ -114,8 +121,7 @@ func (m *Model[T]) enter(ctx context.Context) (leave func(), err error) {
 		}
 		if !m.tx.busy.CompareAndSwap(false, true) {
 			err := fmt.Errorf("%w: two goroutines used one transaction at the same time; a transaction is for one", ErrInvalid)
-			m.tx.run.Fail(err)
-			return nil, err
+			return nil, m.tx.run.Fail(err)
 		}
 		return func() { m.tx.busy.Store(false) }, nil
 	}

@@ -417,30 +417,132 @@ func TestTransactionTooLarge(t *testing.T) {
 			t.Errorf("%d records were written", n)
 		}
 		ok(t, fill(250))
-		// More was read than a batch has conditions for.
-		for i := range 8 {
-			batch := make([]*account, 125)
-			for k := range batch {
-				id := 1000 + 125*i + k
-				batch[k] = &account{ID: id, Number: fmt.Sprint(id), Owner: "many"}
-			}
-			ok(t, accounts.BulkCreate(ctx, batch))
+	})
+}
+
+// More is read than a batch has conditions for: by key, and by a scan of more
+// records than one request reads. What changes meanwhile makes it run again.
+func TestTransactionReadsMuch(t *testing.T) {
+	onEach(t, func(t *testing.T, ctx context.Context, db *natsorm.DB) {
+		accounts := define[account](t, db)
+		all := make([]*account, 4000)
+		for i := range all {
+			all[i] = &account{ID: i, Number: fmt.Sprint(i), Owner: "many"}
 		}
+		ok(t, accounts.BulkCreate(ctx, all))
+		ids := make([]any, 1100)
+		for i := range ids {
+			ids[i] = i
+		}
+		for name, c := range map[string]struct {
+			q    natsorm.Query
+			want int
+		}{"keys": {natsorm.In("id", ids...), 1100}, "scan": {natsorm.All(), 4000}, "index": {natsorm.Eq("owner", "many"), 4000}} {
+			runs := 0
+			ok(t, db.Transaction(ctx, func(tx *natsorm.Tx) error {
+				runs++
+				in := accounts.In(tx)
+				found, err := in.FindAll(ctx, c.q)
+				if err != nil {
+					return err
+				}
+				if len(found) != c.want {
+					t.Errorf("%s: %d records were found, want %d", name, len(found), c.want)
+				}
+				if runs == 1 {
+					must[int](t)(accounts.Increment(ctx, natsorm.Set{"balance": 1}, natsorm.Eq("id", 7)))
+				}
+				_, err = in.Update(ctx, natsorm.Set{"balance": runs}, natsorm.Eq("id", 3))
+				return err
+			}))
+			if runs != 2 {
+				t.Errorf("%s: it ran %d times", name, runs)
+			}
+		}
+	})
+}
+
+// A Save that changes nothing leaves the record's version, and does not hide that
+// its claim may belong to a writer who has not committed yet.
+func TestTransactionFencesTheOwnerOfAClaim(t *testing.T) {
+	onEach(t, func(t *testing.T, ctx context.Context, db *natsorm.DB) {
+		accounts := define[account](t, db)
+		one, two := &account{ID: 1, Number: "1"}, &account{ID: 2, Number: "2"}
+		ok(t, accounts.BulkCreate(ctx, []*account{one, two}))
+		// A phased writer of 2 has taken the claim of "x", and is about to commit.
+		must[uint64](t)(db.KV().Put(ctx, "account.unique.number.x", []byte("2")))
 		ok(t, db.Transaction(ctx, func(tx *natsorm.Tx) error {
 			in := accounts.In(tx)
-			ids := make([]any, 1250)
-			for i := range ids {
-				ids[i] = i
-				if i >= 250 {
-					ids[i] = 750 + i
+			_, err := in.Update(ctx, natsorm.Set{"number": "x"}, natsorm.Eq("id", 1))
+			return errors.Join(err, in.Save(ctx, two)) // as it is
+		}))
+		if _, err := db.KV().Update(ctx, "account.shard_2.2", []byte(`{"id":2,"owner":"","number":"x","balance":0}`), two.Version); err == nil {
+			t.Error("the other writer could commit: both records have the value")
+		}
+		ok(t, accounts.Save(ctx, two)) // its version survives the fence
+		ok(t, db.Transaction(ctx, func(tx *natsorm.Tx) error { return accounts.In(tx).Save(ctx, two) }))
+		ok(t, accounts.Save(ctx, two))
+	})
+}
+
+// Errors of other transactions do not make this one run again, and a goroutine
+// that outlives the function is refused.
+func TestTransactionInsideAnother(t *testing.T) {
+	t.Parallel()
+	ctx := within(t)
+	db := natsormtest.New(t)
+	accounts := define[account](t, db)
+	ok(t, accounts.Create(ctx, &account{ID: 1, Number: "1"}))
+	runs := 0
+	err := db.Transaction(ctx, func(tx *natsorm.Tx) error {
+		runs++
+		short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+		defer cancel()
+		return db.Transaction(short, func(tx *natsorm.Tx) error {
+			in := accounts.In(tx)
+			a, err := in.FindByPK(short, 1)
+			if err != nil {
+				return err
+			}
+			must[int](t)(accounts.Increment(ctx, natsorm.Set{"balance": 1}, natsorm.Eq("id", 1)))
+			a.Owner = "mine"
+			return in.Save(short, a)
+		})
+	})
+	if !errors.Is(err, natsorm.ErrConflict) || runs != 1 {
+		t.Errorf("after %d runs: %v", runs, err)
+	}
+
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	err = db.Transaction(ctx, func(tx *natsorm.Tx) error {
+		in := accounts.In(tx)
+		ok(t, in.Create(ctx, &account{ID: 2, Number: "2"}))
+		started := make(chan struct{})
+		go func() {
+			defer close(stopped)
+			for i := 0; ; i++ {
+				_, err := in.FindByPK(ctx, i)
+				if i == 0 {
+					close(started)
+				}
+				if errors.Is(err, natsorm.ErrTxDone) || errors.Is(err, natsorm.ErrInvalid) {
+					return
+				}
+				select {
+				case <-stop:
+					return
+				default:
 				}
 			}
-			if n := must[int](t)(in.Count(ctx, natsorm.In("id", ids...))); n != 1250 {
-				t.Errorf("%d of 1250 records were found", n)
-			}
-			return in.Create(ctx, &account{ID: 9999, Number: "9999"})
-		}))
+		}()
+		<-started
+		return nil
 	})
+	close(stop)
+	<-stopped
+	if n := must[int](t)(accounts.Count(ctx)); err != nil && (n != 1 || !errors.Is(err, natsorm.ErrInvalid)) {
+		t.Errorf("%d records after %v", n, err)
+	}
 }
 
 func TestTransactionMisuse(t *testing.T) {
@@ -512,7 +614,7 @@ func TestTransactionEndsWithItsContext(t *testing.T) {
 	ok(t, accounts.Create(ctx, &account{ID: 1, Number: "1"}))
 	short, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
 	defer cancel()
-	runs := 0
+	runs, outside := 0, 0
 	err := db.Transaction(short, func(tx *natsorm.Tx) error {
 		runs++
 		in := accounts.In(tx)
@@ -521,6 +623,7 @@ func TestTransactionEndsWithItsContext(t *testing.T) {
 			return err
 		}
 		must[int](t)(accounts.Increment(ctx, natsorm.Set{"balance": 1}, natsorm.Eq("id", 1))) // outside, each time
+		outside++
 		a.Owner = "mine"
 		return in.Save(short, a)
 	})
@@ -530,7 +633,7 @@ func TestTransactionEndsWithItsContext(t *testing.T) {
 	if runs < 3 {
 		t.Errorf("it ran %d times", runs)
 	}
-	if a := must[*account](t)(accounts.FindByPK(ctx, 1)); a.Owner != "" || a.Balance != runs {
+	if a := must[*account](t)(accounts.FindByPK(ctx, 1)); a.Owner != "" || a.Balance != outside {
 		t.Errorf("after %d runs: %+v", runs, a)
 	}
 }

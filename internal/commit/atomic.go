@@ -24,13 +24,13 @@ type atomic struct {
 func (x *atomic) execute(ctx context.Context, p *Plan) (uint64, error) {
 	own, err := x.w.ownClaims(ctx, p)
 	if err != nil {
-		return 0, untouched(err)
+		return 0, Untouched(err)
 	}
 	revision, err := x.send(ctx, p.Ops(x.claimed, own))
 	switch {
 	case errors.Is(err, store.ErrWrongRevision):
 		if e := x.contest(ctx, p); e != nil {
-			return 0, untouched(e)
+			return 0, Untouched(e)
 		}
 		return 0, err
 	case err != nil:

@@ -67,14 +67,14 @@ func (t *traces) abandon(ctx context.Context, w *Writer, cur store.Entry) {
 // outcome is the error of a commit whose write failed.
 func outcome(p *Plan, err error) error {
 	if errors.Is(err, store.ErrUnknown) {
-		return fmt.Errorf("%w: nobody answered in time, also not to the question whether it was done; read the record to find out: key %s: %w", errs.ErrUnknownOutcome, p.Record, err)
+		return fmt.Errorf("%w: the commit of key %s was sent, and no answer came before the call ended, also not to the question whether it was done; read the record to find out: %w", errs.ErrUnknownOutcome, p.Record, err)
 	}
-	return untouched(err)
+	return Untouched(err)
 }
 
-// untouched marks an error after which the record is as it was, when another try
+// Untouched marks an error after which the record is as it was, when another try
 // may succeed.
-func untouched(err error) error {
+func Untouched(err error) error {
 	if store.Transient(err) && !errors.Is(err, errs.ErrUnwritten) {
 		return fmt.Errorf("%w: %w", errs.ErrUnwritten, err)
 	}

@@ -18,7 +18,7 @@ type phased struct {
 func (x *phased) execute(ctx context.Context, p *Plan) (uint64, error) {
 	observed, err := x.prepare(ctx, p)
 	if err != nil {
-		return 0, untouched(err)
+		return 0, Untouched(err)
 	}
 	res := x.w.store.Write(ctx, p.commit())[0]
 	if res.Err != nil {

@@ -21,6 +21,17 @@ func (w *Writer) Place(ctx context.Context, f *layout.Footprint) error {
 			return res.Err
 		}
 	}
+	if w.store.Replicated() {
+		heads := make([]store.Op, len(f.Entries))
+		for i, e := range f.Entries {
+			heads[i].Key = w.layout.HeadOf(e)
+		}
+		for _, res := range w.store.Write(ctx, heads...) {
+			if res.Err != nil {
+				return res.Err
+			}
+		}
+	}
 	var failed error
 	for _, c := range f.Claims {
 		if _, err := w.claim(ctx, c, w.layout.Owner(f.ID)); err != nil && failed == nil {

@@ -93,7 +93,7 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 		cur = *ch.Assume
 		cur.Key = key
 	} else if cur, err = w.store.GetLatest(ctx, key); err != nil {
-		return Outcome{}, w.failed(ch.ID, untouched(err))
+		return Outcome{}, w.failed(ch.ID, Untouched(err))
 	}
 	exec, end := w.begin(&ch)
 	defer end()
@@ -121,16 +121,21 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 		case errors.Is(err, errs.ErrUnique):
 			exec.abandon(ctx, w, cur)
 			return Outcome{}, err
-		case errors.Is(err, store.ErrNoBatches): // they were switched off
-			exec = &phased{w: w}
+		case errors.Is(err, store.ErrNoBatches), errors.Is(err, store.ErrBatchTooLarge): // switched off, or limited by the server
+			x, ok := exec.(*atomic)
+			if !ok {
+				return Outcome{}, w.failed(ch.ID, err)
+			}
+			exec = &phased{w: w, traces: x.traces}
+			continue
 		case !errors.Is(err, store.ErrWrongRevision):
 			return Outcome{}, w.failed(ch.ID, err)
 		}
 		if err := backoff(ctx, try); err != nil {
-			return Outcome{}, w.failed(ch.ID, untouched(fmt.Errorf("others kept changing it: %w", err)))
+			return Outcome{}, w.failed(ch.ID, Untouched(fmt.Errorf("others kept changing it: %w", err)))
 		}
 		if cur, err = w.store.GetLatest(ctx, key); err != nil {
-			return Outcome{}, w.failed(ch.ID, untouched(err))
+			return Outcome{}, w.failed(ch.ID, Untouched(err))
 		}
 	}
 }

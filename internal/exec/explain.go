@@ -13,14 +13,25 @@ import (
 const sample = 16
 
 // Explain is the plan that a query has now, with what it will read and ask: for
-// that it does the lookups, and counts what would be scanned.
+// that it does the lookups, and counts what would be scanned. What that teaches may
+// change the plan; then it is explained again.
 func (m *Model) Explain(ctx context.Context, q plan.Query) (plan.Plan, error) {
+	for try := 1; ; try++ {
+		p, settled, err := m.explain(ctx, q)
+		if err != nil || settled || try == replans {
+			return p, err
+		}
+	}
+}
+
+// explain is Explain once; settled is false when the plan has changed meanwhile.
+func (m *Model) explain(ctx context.Context, q plan.Query) (_ plan.Plan, settled bool, err error) {
 	p, r, err := m.resolve(ctx, q)
 	if err != nil {
-		return p, err
+		return p, false, err
 	}
 	if p.Path == plan.Nothing {
-		return p, nil
+		return p, true, nil
 	}
 	single := len(p.Lookups) == 1 && p.Path != plan.Intersect
 	records, counted := len(r.keys), r.later == nil
@@ -28,7 +39,7 @@ func (m *Model) Explain(ctx context.Context, q plan.Query) (plan.Plan, error) {
 	if r.later != nil && !large && q.Needs() == 0 {
 		for _, err := range r.later {
 			if err != nil {
-				return p, err
+				return p, false, err
 			}
 			records++
 		}
@@ -37,27 +48,27 @@ func (m *Model) Explain(ctx context.Context, q plan.Query) (plan.Plan, error) {
 	if p.Path == plan.Scan {
 		n, err := m.store.Size(ctx, keys.Records(m.Def.Name))
 		if err != nil {
-			return p, err
+			return p, false, err
 		}
 		m.known.sawRecords(n)
 	}
 	if err := m.sample(ctx, r.keys); err != nil {
-		return p, err
+		return p, false, err
 	}
 	known := m.known.stats(m)
 	planned := plan.Make(m.Def, q, known)
 	same := planned.Path == p.Path && planned.Index.Name == p.Index.Name && len(planned.Lookups) == len(p.Lookups)
 	if !same || p.Path == plan.Scan || q.Needs() > 0 {
-		return planned, nil
+		return planned, same, nil
 	}
 	if large {
 		n, err := m.store.Size(ctx, m.patterns(p.Lookups)[0])
 		if err != nil {
-			return p, err
+			return p, false, err
 		}
 		planned.Lookups[0].Matches, planned.Entries, planned.Records = n, n, n
 		planned.Cost = plan.Estimate(m.Def, planned, known)
-		return planned, nil
+		return planned, true, nil
 	}
 	planned.Records = records
 	if counted && single {
@@ -68,7 +79,7 @@ func (m *Model) Explain(ctx context.Context, q plan.Query) (plan.Plan, error) {
 		planned.Cost.Keys += r.read - planned.Entries
 		planned.Entries = r.read
 	}
-	return planned, nil
+	return planned, true, nil
 }
 
 // sample reads some records when it is not known how large they are.

@@ -219,6 +219,9 @@ func (s *JetStream) Revision(ctx context.Context) (uint64, error) {
 
 func (s *JetStream) Sequence(ctx context.Context) (uint64, error) {
 	_, last, err := s.streamState(ctx)
+	if err == nil {
+		s.saw(last) // reads that follow are to be as new
+	}
 	return last, err
 }
 

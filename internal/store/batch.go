@@ -155,7 +155,7 @@ func (s *JetStream) EnableBatches(ctx context.Context) error {
 		return s.denied.err
 	}
 	err := s.enableBatches(ctx)
-	if err != nil {
+	if errors.Is(err, errs.ErrUnsupportedServer) {
 		s.denied.at, s.denied.err = time.Now(), err
 	}
 	return err
@@ -171,8 +171,8 @@ type denied struct {
 // deniedFor is for how long that is not tried again.
 const deniedFor = time.Minute
 
-func (s *JetStream) enableBatches(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, upgradeTimeout)
+func (s *JetStream) enableBatches(parent context.Context) error {
+	ctx, cancel := context.WithTimeout(parent, upgradeTimeout)
 	defer cancel()
 	js, err := jetstream.New(s.nc)
 	if err != nil {
@@ -186,6 +186,9 @@ func (s *JetStream) enableBatches(ctx context.Context) error {
 	}
 	if err == nil && !stream.CachedInfo().Config.AllowAtomicPublish {
 		err = errors.New("the server ignores it")
+	}
+	if err != nil && (Transient(err) && parent.Err() != nil || errors.Is(err, nats.ErrConnectionClosed) || !s.nc.IsConnected()) {
+		return fmt.Errorf("%w: %w", errUndelivered, s.req.explain(err))
 	}
 	if err != nil {
 		return fmt.Errorf("%w: the bucket's atomic publish is off, and this account can not switch it on (%w); nothing was written: set allow_atomic in the configuration of stream %s", errs.ErrUnsupportedServer, err, s.stream)
@@ -250,6 +253,7 @@ func (r *requests) batch(ctx context.Context, msgs []*nats.Msg, quiet time.Durat
 	}
 	defer func() { r.give(l, err == nil) }()
 	msgs[len(msgs)-1].Reply = l.reply(0)
+	epoch := r.epoch.Load()
 	r.batching.Lock()
 	for i, m := range msgs {
 		if err = r.nc.PublishMsg(m); err != nil {
@@ -262,7 +266,7 @@ func (r *requests) batch(ctx context.Context, msgs []*nats.Msg, quiet time.Durat
 	}
 	r.batching.Unlock()
 	usageOf(ctx).asked()
-	err = r.collect(ctx, l, quiet, func(_ int, m *nats.Msg) bool {
+	err = r.collect(ctx, l, epoch, quiet, func(_ int, m *nats.Msg) bool {
 		reply = m
 		return false
 	})

@@ -81,6 +81,8 @@ type JetStream struct {
 	floor      atomic.Uint64 // the highest revision written or seen, of a replicated bucket
 	logger     *slog.Logger
 
+	anchorless atomic.Int64 // when it was found that the anchor is missing and can not be written, in ns
+
 	denied  denied
 	group   group
 	load    load

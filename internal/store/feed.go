@@ -124,6 +124,7 @@ func (f *feed) Next(ctx context.Context) (Event, error) {
 			continue
 		}
 		f.last = d.revision
+		f.s.saw(f.last)
 		e, err := f.s.delivered(m, d)
 		if err != nil {
 			return Event{}, err
@@ -143,6 +144,7 @@ func (f *feed) catchUp(ctx context.Context) error {
 		}
 		for _, e := range found {
 			f.last = e.Revision
+			f.s.saw(f.last)
 			f.queue = append(f.queue, Event{Kind: Changed, Entry: e})
 		}
 	}

@@ -196,6 +196,7 @@ func (s *JetStream) multiCurrent(ctx context.Context, keys []string, found func(
 	}
 	s.saw(asOf)
 	for _, e := range got {
+		s.saw(e.Revision)
 		found(e)
 	}
 	return asOf, nil
@@ -259,10 +260,14 @@ func (s *JetStream) multiOnce(ctx context.Context, keys []string, most int, foun
 		default:
 			return 0, 0, fmt.Errorf("natsorm: get %d keys: server answered %s %s", len(keys), end.Get("Status"), end.Get("Description"))
 		}
+		reached, err := upTo(end)
+		if err != nil {
+			return 0, 0, fmt.Errorf("natsorm: get %d keys: %w", len(keys), err)
+		}
 		if parts++; parts == 1 {
-			if asOf, err = upTo(end); err != nil {
-				return 0, 0, fmt.Errorf("natsorm: get %d keys: %w", len(keys), err)
-			}
+			asOf = reached
+		} else if reached < asOf { // another server answered, which is behind the first
+			return 0, 0, errBehind
 		}
 		if rest, err = pending(end); err != nil {
 			return 0, 0, fmt.Errorf("natsorm: get %d keys: %w", len(keys), err)

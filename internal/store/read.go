@@ -80,7 +80,7 @@ func (s *JetStream) fromLeader(ctx context.Context, req map[string]any) (Entry, 
 		}
 		e.mark(h)
 		e.id = h.Get(headerID)
-		if expected, err := strconv.ParseUint(h.Get(headerExpect), 10, 64); err == nil {
+		if expected, err := strconv.ParseUint(h.Get(headerExpect), 10, 64); err == nil && h.Get(headerExpectSubject) == "" {
 			e.replaced = &expected
 		}
 	}

@@ -251,15 +251,16 @@ func (l *lane) answers(m *nats.Msg) int {
 	return n
 }
 
-// collect gives replies to got until it says that there are no more to come,
-// or until none has come for a time.
-func (r *requests) collect(ctx context.Context, l *lane, quiet time.Duration, got func(n int, m *nats.Msg) (more bool)) error {
+// collect gives replies to got until it says that there are no more to come, or
+// until none has come for a time, or the connection has come back since epoch,
+// before which was asked.
+func (r *requests) collect(ctx context.Context, l *lane, epoch uint64, quiet time.Duration, got func(n int, m *nats.Msg) (more bool)) error {
 	l.alarm.Reset(quiet)
 	defer l.alarm.Stop()
 	if ctx.Done() != nil {
 		defer context.AfterFunc(ctx, l.wake)()
 	}
-	heard, epoch := time.Now(), r.epoch.Load()
+	heard := time.Now()
 	for replies := 0; ; {
 		m := <-l.msgs
 		if m == nil {
@@ -312,13 +313,13 @@ func (r *requests) many(ctx context.Context, subject string, data []byte, last f
 // they do when the connection breaks.
 func (r *requests) request(ctx context.Context, subject string, data []byte, begin func(), got func(*nats.Msg) (more bool)) error {
 	_, patient := ctx.Deadline()
-	quiet := firstSilence
+	quiet, began := firstSilence, time.Now()
 	untaken := 0
-	for waited := time.Duration(0); ; {
+	for {
 		taken, err := r.attempt(ctx, subject, data, quiet, begin, got)
 		switch {
 		case errors.Is(err, errNoAnswer):
-			waited += quiet
+			waited := time.Since(began)
 			if !patient && waited >= defaultTimeout {
 				return err
 			}
@@ -360,7 +361,7 @@ func (r *requests) attempt(ctx context.Context, subject string, data []byte, qui
 			err = errNoAnswer
 		}
 	}()
-	err = r.collect(ctx, l, quiet, func(_ int, m *nats.Msg) bool {
+	err = r.collect(ctx, l, epoch, quiet, func(_ int, m *nats.Msg) bool {
 		if noResponders(m) {
 			taken = false
 			return false
@@ -393,7 +394,7 @@ func (r *requests) all(ctx context.Context, msgs []*nats.Msg, quiet time.Duratio
 		return replies, errs
 	}
 	defer func() { r.give(l, err == nil) }()
-	usage, missing := usageOf(ctx), 0
+	usage, missing, epoch := usageOf(ctx), 0, r.epoch.Load()
 	for i, m := range msgs {
 		m.Reply = l.reply(i)
 		if err := r.nc.PublishMsg(m); err != nil {
@@ -406,7 +407,7 @@ func (r *requests) all(ctx context.Context, msgs []*nats.Msg, quiet time.Duratio
 	if missing == 0 {
 		return replies, errs
 	}
-	err = r.collect(ctx, l, quiet, func(n int, m *nats.Msg) bool {
+	err = r.collect(ctx, l, epoch, quiet, func(n int, m *nats.Msg) bool {
 		if n >= 0 && n < len(replies) && replies[n] == nil {
 			replies[n] = m
 			missing--

@@ -43,6 +43,7 @@ func (s *JetStream) Scan(ctx context.Context, pattern string, opts ScanOptions) 
 		for try := 0; ; try++ {
 			before := sc.last
 			err := sc.run(ctx)
+			s.saw(sc.last)
 			if sc.broken {
 				return
 			}
@@ -52,7 +53,6 @@ func (s *JetStream) Scan(ctx context.Context, pattern string, opts ScanOptions) 
 			if errors.Is(err, errLost) && try < scanRestarts && ctx.Err() == nil {
 				continue
 			}
-			s.saw(sc.last)
 			if err != nil {
 				yield(Entry{}, fmt.Errorf("natsorm: scan %q: %w", pattern, err))
 			} else if sc.markers != nil {

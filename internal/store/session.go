@@ -126,12 +126,24 @@ func (s *JetStream) raise(b *barrier) {
 
 // dropAnchor writes the anchor, if nobody has.
 func (s *JetStream) dropAnchor(ctx context.Context) error {
-	res := s.Write(ctx, Op{Key: anchorKey, Check: true, Settle: true})[0]
+	if time.Since(time.Unix(0, s.anchorless.Load())) < deniedFor {
+		return errNoAnchor
+	}
+	// Without permission to write, the server does not answer.
+	ctx, cancel := context.WithTimeout(ctx, upgradeTimeout)
+	defer cancel()
+	res := s.Write(ctx, Op{Key: anchorKey, Check: true})[0]
 	if errors.Is(res.Err, ErrWrongRevision) {
 		return nil
 	}
+	if errors.Is(res.Err, ErrUnknown) {
+		s.anchorless.Store(time.Now().UnixNano())
+	}
 	return res.Err
 }
+
+// errNoAnchor says that nobody has written the anchor, and this account may not.
+var errNoAnchor = errors.New("the anchor is missing")
 
 // current repeats a read until it is answered by a server that is as far as the
 // session. When none is for a while, and the leader is, the leader is read.
@@ -144,6 +156,9 @@ func (s *JetStream) current(ctx context.Context, read func() error, leader func(
 		}
 		if time.Since(began) > behindFor && s.leaderIsCurrent(ctx) {
 			return leader()
+		}
+		if _, ok := ctx.Deadline(); !ok && time.Since(began) > giveUp {
+			return fmt.Errorf("%w, and so is the leader", errBehind)
 		}
 		if err := wait(ctx, pause); err != nil {
 			return fmt.Errorf("%w: %w", errBehind, err)

@@ -24,7 +24,8 @@ import (
 //   - The server answers that the probe is a duplicate, and of which revision:
 //     the write was done, whatever has become of its key since.
 //   - The server takes the probe: the write was not done, and never will be,
-//     for the id is taken now. It can be sent anew, with another id.
+//     for the id is taken now (as long as no request is under way for longer than
+//     the window). It can be sent anew, with another id.
 //
 // A probe whose own answer was lost may be what the next probe is a duplicate
 // of. It went to a key that only this id has, so that key tells.
@@ -38,7 +39,7 @@ const (
 	// for; less when the context ends soon.
 	settleAfter = time.Second
 
-	// lostTries divides what a context has left, so that a probe and a second
+	// lostShare divides what a context has left, so that a probe and a second
 	// one have their share of it.
 	lostShare = 3
 
@@ -54,7 +55,7 @@ const (
 	busyPause = 20 * time.Millisecond
 
 	settlePrefix = "_settle."
-	settleTTL    = time.Minute // longer than any window that natsorm sets
+	settleTTL    = time.Minute // of a probe; more where the duplicate window is longer
 
 	codeDuplicateInProcess = 10158
 )
@@ -91,7 +92,7 @@ func (s *JetStream) settle(ctx context.Context, w lost) (done bool, revision uin
 	key := settlePrefix + w.id
 	probe := nats.Msg{Subject: s.prefix + key, Header: nats.Header{headerID: []string{w.id}}}
 	if s.markerTTL {
-		probe.Header[headerTTL] = []string{strconv.Itoa(int(settleTTL / time.Second))}
+		probe.Header[headerTTL] = []string{strconv.Itoa(int((max(settleTTL, s.window) + time.Second) / time.Second))}
 	}
 	unknown := func(err error) (bool, uint64, error) {
 		return false, 0, fmt.Errorf("%w: %w", ErrUnknown, err)
@@ -157,7 +158,7 @@ func (s *JetStream) settle(ctx context.Context, w lost) (done bool, revision uin
 // no longer there because its key was written again. So the key must not have
 // been written since but once, or the server must be the same.
 func (s *JetStream) taken(ctx context.Context, w lost) (done bool, revision uint64, err error) {
-	if !s.replicated && s.nc.ConnectedClusterName() == "" && s.nc.ConnectedServerId() == w.server {
+	if !s.replicated && s.nc.ConnectedClusterName() == "" && w.server != "" && s.nc.ConnectedServerId() == w.server {
 		return false, 0, nil // it has not started again
 	}
 	last, err := s.fromLeader(ctx, map[string]any{"last_by_subj": s.prefix + w.op.Key})

@@ -24,8 +24,9 @@ const (
 	// for them, for a part of the time that the last one took; otherwise the first
 	// one would have a batch of its own.
 	gatherShare = 4
+	gatherMost  = 20 * time.Millisecond
 
-	// retries is how often those of a refused batch whose conditions hold are sent
+	// shareRetries is how often those of a refused batch whose conditions hold are sent
 	// together again, before each is sent by itself.
 	shareRetries = 2
 
@@ -36,7 +37,6 @@ const (
 
 // share is one caller's part of a batch.
 type share struct {
-	ctx  context.Context
 	ops  []Op
 	done chan struct{}
 
@@ -66,7 +66,7 @@ func (s *JetStream) Share(ctx context.Context, ops []Op) (revision uint64, err e
 			return 0, fmt.Errorf("%w: key %s", ErrTooLarge, op.Key)
 		}
 	}
-	j := &share{ctx: ctx, ops: ops, done: make(chan struct{})}
+	j := &share{ops: ops, done: make(chan struct{})}
 	most := otherFlights
 	if s.staged {
 		most = stagedFlights
@@ -82,6 +82,7 @@ func (s *JetStream) Share(ctx context.Context, ops []Op) (revision uint64, err e
 		g.flights++
 		if !s.spawn(s.fly) {
 			g.flights--
+			g.queue = g.queue[:len(g.queue)-1] // it must not go with another
 			g.mu.Unlock()
 			return 0, ErrClosed
 		}
@@ -100,7 +101,12 @@ func (s *JetStream) Share(ctx context.Context, ops []Op) (revision uint64, err e
 			return 0, fmt.Errorf("%w: %w", errUndelivered, ctx.Err())
 		}
 	}
-	return 0, fmt.Errorf("%w: %w", ErrUnknown, ctx.Err())
+	select {
+	case <-j.done:
+		return j.revision, j.err
+	default:
+		return 0, fmt.Errorf("%w: %w", ErrUnknown, ctx.Err())
+	}
 }
 
 // fly sends batches until nothing waits.
@@ -118,7 +124,7 @@ func (s *JetStream) fly() {
 		began := time.Now()
 		s.send(jobs)
 		if s.staged && len(jobs) > 1 {
-			g.gather(len(jobs), time.Since(began)/gatherShare)
+			g.gather(len(jobs), min(gatherMost, time.Since(began)/gatherShare))
 		}
 	}
 }
@@ -204,6 +210,11 @@ func (s *JetStream) send(jobs []*share) {
 			ops = append(ops, j.ops...)
 		}
 		first, err := s.Batch(ctx, Batch{Ops: ops})
+		if errors.Is(err, ErrBatchTooLarge) && len(jobs) > 1 { // the server takes less than it says
+			s.send(jobs[:len(jobs)/2])
+			s.send(jobs[len(jobs)/2:])
+			return
+		}
 		if !errors.Is(err, ErrWrongRevision) || len(jobs) == 1 {
 			for _, j := range jobs {
 				first += uint64(len(j.ops))

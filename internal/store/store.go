@@ -22,7 +22,9 @@ type Store interface {
 	// replicated bucket it may be behind what was acknowledged.
 	Get(ctx context.Context, key string) (Entry, error)
 
-	// GetLatest is Get from the leader: never behind.
+	// GetLatest is Get from the leader, which is not behind unless it is cut off from
+	// the others and does not know it yet. Whoever writes what follows from it
+	// checks the revision.
 	GetLatest(ctx context.Context, key string) (Entry, error)
 
 	// GetMany is Get of many keys, in their order.
@@ -100,7 +102,8 @@ type Store interface {
 	BeginChange(many bool) Way
 	EndChange()
 
-	// Revision is one that every message acknowledged before the call is up to.
+	// Revision is one that every message acknowledged before the call is up to. As
+	// after Sequence, reads that follow are at least as new.
 	Revision(ctx context.Context) (uint64, error)
 
 	// Since is every live entry under a pattern that was written after a
@@ -113,7 +116,8 @@ type Store interface {
 	Replicated() bool
 
 	// Sequence is the revision of the last message that the bucket ever had, whether
-	// it is still there or not; from the leader.
+	// it is still there or not; from the leader. Reads that follow are at least as
+	// new.
 	Sequence(ctx context.Context) (uint64, error)
 
 	// MaxValue is the largest value that can be written, in bytes.

@@ -18,13 +18,13 @@ import (
 type assembly struct {
 	tx      *Tx
 	plans   []*commit.Plan
-	of      []*change               // of the plans
-	holders map[string]*change      // of claims, by what the records will be
-	expect  map[string]uint64       // the revisions of claims that are taken
-	own     map[string]uint64       // those of claims that their records give up
-	fences  map[string]store.Op     // of records that are to lose their claims
-	written map[string]bool         // the keys that ops write
-	claims  map[string]layout.Claim // by key
+	of      []*change           // of the plans
+	holders map[string]*change  // of claims, by what the records will be
+	expect  map[string]uint64   // the revisions of claims that are taken
+	own     map[string]uint64   // those of claims that their records give up
+	fences  map[string]store.Op // of records that are to lose their claims
+	planned map[string]bool     // the records that are written, by key
+	written map[string]bool     // the keys that ops write
 	ops     []store.Op
 }
 
@@ -37,39 +37,45 @@ func (t *Tx) commit(ctx context.Context) (map[string]uint64, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &assembly{tx: t, holders: map[string]*change{}, expect: map[string]uint64{}, own: map[string]uint64{}, fences: map[string]store.Op{}, written: map[string]bool{}, claims: map[string]layout.Claim{}}
+	a := &assembly{tx: t, holders: map[string]*change{}, expect: map[string]uint64{}, own: map[string]uint64{}, fences: map[string]store.Op{}, planned: map[string]bool{}, written: map[string]bool{}}
 	for _, step := range []func(context.Context) error{a.plan, a.judge, a.assemble} {
 		if err := step(ctx); err != nil {
-			return nil, err
+			return nil, commit.Untouched(err)
 		}
 	}
-	if len(a.ops) == 0 {
-		return map[string]uint64{}, nil // what was read was so at one instant
+	if len(a.ops) == 0 { // what was read was so at one instant
+		revisions := map[string]uint64{}
+		for _, c := range t.order {
+			revisions[c.base.Key] = c.base.Version()
+		}
+		return revisions, nil
 	}
 	b, err := a.batch(ctx)
 	if err != nil {
-		return nil, err
+		return nil, commit.Untouched(err)
 	}
 	first, err := t.store.Batch(ctx, b)
 	switch {
 	case errors.Is(err, store.ErrWrongRevision):
-		return nil, t.conflict("of the commit")
+		return nil, t.fail(errConflict)
 	case errors.Is(err, store.ErrBatchTooLarge), errors.Is(err, store.ErrTooLarge):
 		return nil, tooLarge(err)
 	case errors.Is(err, store.ErrUnknown):
 		return nil, fmt.Errorf("%w: the transaction's commit was sent, and nobody answered in time, also not to the question whether it was done: %w", errs.ErrUnknownOutcome, err)
+	case errors.Is(err, store.ErrNoBatches):
+		return nil, fmt.Errorf("%w: the bucket's atomic publish was switched off, and can not be switched on: %w", errs.ErrUnsupportedServer, err)
 	case err != nil:
-		return nil, fmt.Errorf("natsorm: commit the transaction: %w", err)
+		return nil, commit.Untouched(fmt.Errorf("natsorm: commit the transaction: %w", err))
 	}
 	revisions := make(map[string]uint64, len(t.order))
 	for i, op := range b.Ops {
-		if t.changes[op.Key] != nil {
+		if a.planned[op.Key] {
 			revisions[op.Key] = first + uint64(i)
 		}
 	}
 	for _, c := range t.order { // what was changed back is as it was
-		if _, ok := revisions[c.base.Key]; !ok {
-			revisions[c.base.Key] = c.base.Revision
+		if !a.planned[c.base.Key] {
+			revisions[c.base.Key] = c.base.Version()
 		}
 	}
 	return revisions, nil
@@ -87,7 +93,6 @@ func (a *assembly) plan(context.Context) error {
 				return &errs.UniqueError{Model: c.layout.Def.Name, Field: claim.Index, Value: claim.Text, Owner: other.id.Text()}
 			}
 			a.holders[claim.Key] = c
-			a.claims[claim.Key] = claim
 		}
 		if !c.base.Live() && c.doc == nil || c.base.Live() && c.doc != nil && bytes.Equal(c.base.Value, c.doc) {
 			continue
@@ -107,6 +112,7 @@ func (a *assembly) plan(context.Context) error {
 			p.AddHeads(c.layout)
 		}
 		a.plans, a.of = append(a.plans, p), append(a.of, c)
+		a.planned[p.Record] = true
 	}
 	return nil
 }
@@ -143,8 +149,8 @@ func (a *assembly) judge(ctx context.Context) error {
 				return fmt.Errorf("%w: claim %s: %w; delete that key", errs.ErrCorrupt, claim.Key, err)
 			}
 			record := c.layout.RecordKey(owner)
-			if a.tx.changes[record] != nil {
-				continue // it does not hold the value any more, or plan had said so
+			if a.planned[record] {
+				continue // it is written, and does not hold the value then, or plan had said so
 			}
 			other, err := a.outside(ctx, view, record)
 			if err != nil {

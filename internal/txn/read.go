@@ -3,7 +3,6 @@ package txn
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"github.com/natsorm/natsorm/internal/store"
 )
@@ -29,9 +28,10 @@ func (t *Tx) read(ctx context.Context, patterns []string) ([]store.Entry, error)
 		newest = max(newest, e.Revision)
 		byKey[e.Key] = e
 	}
+	last := lastUnder(patterns, found)
 	for _, p := range patterns {
 		if isPattern(p) {
-			if err := t.noteSpan(p, lastUnder(p, found), false); err != nil {
+			if err := t.noteSpan(p, last[p], false); err != nil {
 				return nil, err
 			}
 			continue
@@ -96,66 +96,69 @@ func (t *Tx) revalidate(ctx context.Context) (uint64, error) {
 	}
 	var ask []string
 	size := 0
-	flush := func() error {
-		if len(ask) == 0 {
+	add := func(p string) error {
+		ask = append(ask, p)
+		if size += len(p); len(ask) < maxRead && size < maxReadBytes {
 			return nil
 		}
-		found, _, err := t.store.Read(ctx, ask)
-		if errors.Is(err, store.ErrTooMany) {
-			// The patterns have got more keys than one request reads, or all of them
-			// together have: one by one, by their last revision.
-			for _, p := range ask {
-				if err := t.unchanged(ctx, p); err != nil {
-					return err
-				}
-			}
-			ask, size = ask[:0], 0
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		byKey := make(map[string]uint64, len(found))
-		for _, e := range found {
-			byKey[e.Key] = e.Revision
-		}
-		for _, p := range ask {
-			if isPattern(p) {
-				if lastUnder(p, found) != t.ranges[p].last {
-					return t.conflict(p)
-				}
-			} else if byKey[p] != t.keys[p] {
-				return t.conflict(p)
-			}
-		}
+		err := t.compare(ctx, ask, start)
 		ask, size = ask[:0], 0
-		return nil
+		return err
 	}
 	for pattern, s := range t.ranges {
 		if s.large {
-			if err := t.unchanged(ctx, pattern); err != nil {
-				return 0, err
-			}
-			continue
+			err = t.unchanged(ctx, pattern)
+		} else {
+			err = add(pattern)
 		}
-		ask = append(ask, pattern)
-		if err := flush(); err != nil { // by itself: what it matches is not known
+		if err != nil {
 			return 0, err
 		}
 	}
 	for key := range t.keys {
-		ask = append(ask, key)
-		if size += len(key); len(ask) == maxRead || size > maxReadBytes {
-			if err := flush(); err != nil {
-				return 0, err
-			}
+		if err := add(key); err != nil {
+			return 0, err
 		}
 	}
-	if err := flush(); err != nil {
+	if err := t.compare(ctx, ask, start); err != nil {
 		return 0, err
 	}
 	t.asOf = start
 	return start, nil
+}
+
+// compare reads keys and patterns again, in as many requests as it takes, and ends
+// the run when one of them has changed.
+func (t *Tx) compare(ctx context.Context, ask []string, start uint64) error {
+	if len(ask) == 0 {
+		return nil
+	}
+	found, asOf, err := t.store.Read(ctx, ask)
+	switch {
+	case errors.Is(err, store.ErrTooMany) && len(ask) == 1:
+		return t.unchanged(ctx, ask[0])
+	case errors.Is(err, store.ErrTooMany):
+		half := len(ask) / 2
+		if err := t.compare(ctx, ask[:half], start); err != nil {
+			return err
+		}
+		return t.compare(ctx, ask[half:], start)
+	case err != nil:
+		return err
+	case asOf < start:
+		return t.fail(errConflict) // the store promises otherwise
+	}
+	byKey := make(map[string]uint64, len(found))
+	for _, e := range found {
+		byKey[e.Key] = e.Revision
+	}
+	last := lastUnder(ask, found)
+	for _, p := range ask {
+		if s := t.ranges[p]; s != nil && last[p] != s.last || s == nil && byKey[p] != t.keys[p] {
+			return t.conflict(p)
+		}
+	}
+	return nil
 }
 
 // maxReadBytes bounds the keys of a request, which the payload limit bounds.
@@ -217,32 +220,11 @@ func (t *Tx) scan(ctx context.Context, pattern string) ([]store.Entry, error) {
 	return found, t.agree(ctx, start, last)
 }
 
-// isPattern tells patterns from keys, which have no such characters.
-func isPattern(s string) bool { return strings.ContainsAny(s, "*>") }
-
-// lastUnder is the last revision under a pattern among entries.
-func lastUnder(pattern string, found []store.Entry) (last uint64) {
+// lastUnder is the last revision under each of the patterns among entries.
+func lastUnder(patterns []string, found []store.Entry) map[string]uint64 {
+	m, last := newMatcher(patterns), map[string]uint64{}
 	for _, e := range found {
-		if matches(pattern, e.Key) {
-			last = max(last, e.Revision)
-		}
+		m.each(e.Key, func(p string) { last[p] = max(last[p], e.Revision) })
 	}
 	return last
-}
-
-// matches reports whether a key matches a pattern.
-func matches(pattern, key string) bool {
-	for {
-		p, pRest, pMore := strings.Cut(pattern, ".")
-		k, kRest, kMore := strings.Cut(key, ".")
-		switch {
-		case p == ">":
-			return true
-		case p != "*" && p != k, pMore != kMore && pRest != ">":
-			return false
-		case !pMore || !kMore:
-			return pMore == kMore
-		}
-		pattern, key = pRest, kRest
-	}
 }

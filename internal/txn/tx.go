@@ -87,11 +87,12 @@ func (t *Tx) Usable() error {
 	return t.usable()
 }
 
-// Fail lets the transaction end with err, whatever its function returns.
-func (t *Tx) Fail(err error) {
+// Fail lets the transaction end with err, whatever its function returns; with the
+// first, of several. It returns that.
+func (t *Tx) Fail(err error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.fail(err)
+	return t.fail(err)
 }
 
 func (t *Tx) fail(err error) error {

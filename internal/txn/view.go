@@ -117,13 +117,18 @@ func (v *View) outsideEach(ctx context.Context, keys []string, each func(i int, 
 			at[key] = append(at[key], i)
 		}
 	}
+	most := maxRead
 	for len(ask) > 0 {
 		n, size := 0, 0
-		for n < len(ask) && n < maxRead && size < maxReadBytes {
+		for n < min(most, len(ask)) && size < maxReadBytes {
 			size += len(ask[n])
 			n++
 		}
 		found, err := v.tx.read(ctx, ask[:n])
+		if errors.Is(err, store.ErrTooMany) && n > 1 { // the payload limit is small
+			most = n / 2
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -152,21 +157,13 @@ func (v *View) Lookup(ctx context.Context, patterns []string, _ int) (found []st
 	if err != nil {
 		return nil, 0, err
 	}
+	wanted := newMatcher(patterns)
 	for _, e := range all {
-		if e.Live() && matchesAny(patterns, e.Key) {
+		if e.Live() && wanted.has(e.Key) {
 			found = append(found, e)
 		}
 	}
 	return v.overlay(found, patterns), 0, nil
-}
-
-func matchesAny(patterns []string, key string) bool {
-	for _, p := range patterns {
-		if p == key || isPattern(p) && matches(p, key) {
-			return true
-		}
-	}
-	return false
 }
 
 // overlay replaces what records that the transaction has changed had under
@@ -177,6 +174,7 @@ func (v *View) overlay(found []store.Entry, patterns []string) []store.Entry {
 	if len(v.tx.changes) == 0 {
 		return found
 	}
+	wanted := newMatcher(patterns)
 	out := make([]store.Entry, 0, len(found))
 	for _, e := range found {
 		if v.tx.changes[v.recordOf(e)] == nil {
@@ -187,16 +185,16 @@ func (v *View) overlay(found []store.Entry, patterns []string) []store.Entry {
 		if c.layout.Def.Name != v.layout.Def.Name || c.doc == nil {
 			continue
 		}
-		if matchesAny(patterns, c.base.Key) {
+		if wanted.has(c.base.Key) {
 			out = append(out, c.entry())
 		}
 		for _, key := range c.after.Entries {
-			if matchesAny(patterns, key) {
+			if wanted.has(key) {
 				out = append(out, store.Entry{Key: key, Revision: c.revision})
 			}
 		}
 		for _, claim := range c.after.Claims {
-			if matchesAny(patterns, claim.Key) {
+			if wanted.has(claim.Key) {
 				out = append(out, store.Entry{Key: claim.Key, Value: v.layout.Owner(c.id), Revision: c.revision})
 			}
 		}
@@ -277,6 +275,8 @@ func (v *View) Write(_ context.Context, ops ...store.Op) []store.Result {
 	}
 	return out
 }
+
+func (v *View) Share(context.Context, []store.Op) (uint64, error) { return 0, errNotHere }
 
 func (v *View) Batch(context.Context, store.Batch) (uint64, error) { return 0, errNotHere }
 
