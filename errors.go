@@ -25,7 +25,8 @@ var (
 	// ErrUnique: another record has a value that must be unique. The error is
 	// a *UniqueError that names it.
 	ErrUnique = errs.ErrUnique
-	// ErrConflict: the record was changed since it was read.
+	// ErrConflict: the record was changed since it was read. Of a Transaction: others
+	// were in its way until its context ended.
 	ErrConflict = errs.ErrConflict
 	// ErrMissingWhere: Update, Increment or Destroy got no condition; All()
 	// means every record.
@@ -35,8 +36,9 @@ var (
 	// deadline), so it may or may not have happened. Read the record to find out.
 	ErrUnknownOutcome = errs.ErrUnknownOutcome
 	// ErrTxTooLarge: a transaction's writes take more messages than the 1,000 of a
-	// batch, or more than 32 MB. A record takes one, and one for each of its index
-	// entries and unique values that are new or go. Nothing was sent.
+	// batch (or of what the server is set to), or more than 32 MB. A record takes
+	// one, and one for each of its index entries and unique values that are new or
+	// go; with replicas, two for a new entry. Nothing was written.
 	ErrTxTooLarge = errs.ErrTxTooLarge
 	// ErrTxDone: a model was used inside a transaction that has ended.
 	ErrTxDone = errs.ErrTxDone
@@ -52,7 +54,8 @@ var (
 	ErrCursor = fmt.Errorf("%w cursor", errs.ErrInvalid)
 	// ErrSchema: a model's declaration is wrong, or contradicts the catalogue.
 	ErrSchema = errs.ErrSchema
-	// ErrUnsupportedServer: the server is older than natsorm needs.
+	// ErrUnsupportedServer: the server is older than natsorm needs, or the bucket has
+	// not what a Transaction needs, and this account may not switch it on.
 	ErrUnsupportedServer = errs.ErrUnsupportedServer
 	// ErrClosed: the DB, or its connection, was closed.
 	ErrClosed = errs.ErrClosed

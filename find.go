@@ -153,32 +153,13 @@ func (m *Model[T]) each(ctx context.Context, q []Query, all bool) iter.Seq2[*T, 
 		}
 		found := exec.Select(ctx, m.exec, query, all, m.decoder(spec))
 		if m.inside() { // the caller may use the transaction for each of them
-			found = gathered(found)
+			found = exec.Gathered(found)
 			leave()
 		} else {
 			defer leave()
 		}
 		for v, err := range found {
 			if !yield(v, err) {
-				return
-			}
-		}
-	}
-}
-
-// gathered is a sequence, all of it taken before the first is given.
-func gathered[V any](in iter.Seq2[V, error]) iter.Seq2[V, error] {
-	type item struct {
-		v   V
-		err error
-	}
-	var all []item
-	for v, err := range in {
-		all = append(all, item{v, err})
-	}
-	return func(yield func(V, error) bool) {
-		for _, i := range all {
-			if !yield(i.v, i.err) {
 				return
 			}
 		}

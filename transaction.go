@@ -92,7 +92,7 @@ func (m *Model[T]) In(tx *Tx) *Model[T] {
 // replicas: they see everything that anyone was told is written before the call.
 // For that each asks a majority of the servers first, with a small write, which
 // calls at the same time share. Without, they see at least what this DB has written
-// and seen. With one replica there is no difference.
+// and seen. With one replica, and inside a transaction, there is no difference.
 func (m *Model[T]) Latest() *Model[T] {
 	n := *m
 	n.latest = true
@@ -131,7 +131,7 @@ func (m *Model[T]) enter(ctx context.Context) (leave func(), err error) {
 // enterToRead is enter for calls that read.
 func (m *Model[T]) enterToRead(ctx context.Context) (leave func(), err error) {
 	leave, err = m.enter(ctx)
-	if err == nil && m.latest {
+	if err == nil && m.latest && !m.inside() {
 		if err = m.exec.Barrier(ctx); err != nil {
 			leave()
 		}

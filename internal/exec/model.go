@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"iter"
 
 	"github.com/natsorm/natsorm/internal/commit"
 	"github.com/natsorm/natsorm/internal/cond"
@@ -94,12 +93,12 @@ func (m *Model) Modify(ctx context.Context, q plan.Query, mutate Mutation) (int,
 		return m.modify(ctx, p.Keys[0], nil, false, m.selects(p.Check(m.Def)), mutate)
 	}
 	selects := m.selects(q.Filter)
-	found := m.Entries
-	if m.inside { // where the query would see what is changed meanwhile
-		found = m.gathered
-	}
 	pool := newPool(ctx, writers)
-	for e, err := range found(pool.ctx, q) {
+	found := m.Entries(pool.ctx, q)
+	if m.inside { // where the query would see what is changed meanwhile
+		found = Gathered(found)
+	}
+	for e, err := range found {
 		if err == nil {
 			var id value.Value
 			if id, err = m.idOf(e); err == nil {
@@ -112,25 +111,6 @@ func (m *Model) Modify(ctx context.Context, q plan.Query, mutate Mutation) (int,
 	}
 	n, err := pool.wait()
 	return n, m.partial(n, err)
-}
-
-// gathered is Entries, all of them read before the first.
-func (m *Model) gathered(ctx context.Context, q plan.Query) iter.Seq2[store.Entry, error] {
-	type found struct {
-		e   store.Entry
-		err error
-	}
-	var all []found
-	for e, err := range m.Entries(ctx, q) {
-		all = append(all, found{e, err})
-	}
-	return func(yield func(store.Entry, error) bool) {
-		for _, f := range all {
-			if !yield(f.e, f.err) {
-				return
-			}
-		}
-	}
 }
 
 // partial marks an error after which some records are changed.

@@ -29,6 +29,25 @@ func Select[V any](ctx context.Context, m *Model, q plan.Query, all bool, decode
 	return limited(q, rows(ctx, m, q, all, nil, func(e store.Entry, _ document.Values) (V, error) { return decode(e) }))
 }
 
+// Gathered is a sequence, all of it taken before the first is given.
+func Gathered[V any](in iter.Seq2[V, error]) iter.Seq2[V, error] {
+	type item struct {
+		v   V
+		err error
+	}
+	var all []item
+	for v, err := range in {
+		all = append(all, item{v, err})
+	}
+	return func(yield func(V, error) bool) {
+		for _, i := range all {
+			if !yield(i.v, i.err) {
+				return
+			}
+		}
+	}
+}
+
 // limited passes over a query's offset and ends at its limit. Records that can
 // not be read count in neither.
 func limited[V any](q plan.Query, in iter.Seq2[V, error]) iter.Seq2[V, error] {
