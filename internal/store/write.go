@@ -84,13 +84,14 @@ func (s *JetStream) write(ctx context.Context, ops []Op, results []Result) {
 		}
 		sent := time.Now()
 		replies, faults := s.req.all(ctx, msgs, patience(ctx))
-		var untaken, silent []int
+		var again, silent []int
+		refused := false // there is nobody to take it
 		var unsettled []lost
 		var verdicts []*Result
 		for n, i := range todo {
 			switch {
 			case faults[n] == nil && noResponders(replies[n]):
-				untaken = append(untaken, i)
+				again, refused = append(again, i), true
 			case faults[n] == nil:
 				results[i] = s.acknowledgement(replies[n].Data)
 			case errors.Is(faults[n], ErrUnknown) && ops[i].Settle:
@@ -99,12 +100,11 @@ func (s *JetStream) write(ctx context.Context, ops []Op, results []Result) {
 				silent = append(silent, i)
 			case errors.Is(faults[n], ErrUnknown) && !ops[i].Check && !ops[i].Delete:
 				results[i].Err = faults[n]
-				untaken = append(untaken, i) // once more does no harm
+				again = append(again, i) // once more does no harm
 			default:
 				results[i].Err = faults[n]
 			}
 		}
-		again := untaken
 		if len(unsettled) > 0 {
 			for _, n := range s.settled(ctx, unsettled, verdicts) {
 				results[silent[n]].Err = fmt.Errorf("%w: %w", errUndelivered, errNoAnswer)
@@ -114,9 +114,11 @@ func (s *JetStream) write(ctx context.Context, ops []Op, results []Result) {
 		if len(again) == 0 {
 			return
 		}
-		if err := s.again(ctx, began, try, len(untaken) > 0, ops[again[0]].Key); err != nil {
+		if err := s.again(ctx, began, try, refused, ops[again[0]].Key); err != nil {
 			for _, i := range again {
-				if results[i].Err == nil || errors.Is(results[i].Err, errUndelivered) {
+				if errors.Is(results[i].Err, ErrUnknown) {
+					results[i].Err = fmt.Errorf("%w: %w", ErrUnknown, err)
+				} else {
 					results[i].Err = fmt.Errorf("%w: %w", errUndelivered, err)
 				}
 			}
