@@ -11,6 +11,7 @@ import (
 
 	"github.com/natsorm/natsorm/internal/exec"
 	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/txn"
 )
 
 // DB is a bucket and the models in it. It is safe for concurrent use.
@@ -19,6 +20,7 @@ type DB struct {
 	nc    *nats.Conn
 	owned bool // Open made the connection
 	store *store.JetStream
+	turns txn.Turns
 
 	life context.Context // ends with Close
 	end  context.CancelFunc

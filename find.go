@@ -191,7 +191,7 @@ func (m *Model[T]) decode(e store.Entry) (*T, error) {
 		return nil, err
 	}
 	if m.inside() && txn.Provisional(e.Revision) {
-		m.provisional(v, e.Revision, e.Key, e.Revision)
+		m.provisional(v, partial, e.Key, e.Revision) // without a commit, there is no such record
 	}
 	return v, nil
 }

@@ -15,6 +15,8 @@ type Tx struct {
 	db   *DB
 	run  *txn.Tx
 	busy atomic.Bool // a call is under way
+
+	versions map[any]uint64 // of values that were written, before that; by pointer
 }
 
 // Transaction runs fn, and writes what it has changed through models inside tx:
@@ -64,7 +66,7 @@ func (db *DB) Transaction(ctx context.Context, fn func(tx *Tx) error) error {
 	if err := db.store.EnableBatches(ctx); err != nil {
 		return err
 	}
-	return txn.Run(ctx, db.store, func(run *txn.Tx) error {
+	return db.turns.Run(ctx, db.store, func(run *txn.Tx) error {
 		tx := &Tx{db: db, run: run}
 		err := fn(tx)
 		if !tx.busy.CompareAndSwap(false, true) { // for good: the commit is under way
@@ -160,15 +162,21 @@ func (m *Model[T]) written(v, w *T, record string, revision uint64) {
 	m.provisional(v, was, record, revision)
 }
 
-// provisional sees to it that v, which has a provisional version, gets a real one.
+// provisional sees to it that v, which has a provisional version, gets a real one,
+// or without a commit the one that it had before the transaction.
 func (m *Model[T]) provisional(v *T, was uint64, record string, revision uint64) {
 	if !m.inside() || !txn.Provisional(revision) || m.codec.version(v) != revision {
 		return
 	}
-	if txn.Provisional(was) {
-		was = m.tx.run.Base(record)
+	if first, ok := m.tx.versions[v]; ok {
+		was = first
+	} else {
+		if m.tx.versions == nil {
+			m.tx.versions = map[any]uint64{}
+		}
+		m.tx.versions[v] = was
 	}
-	m.tx.run.Stamp(record, func(committed uint64, ok bool) {
+	m.tx.run.Stamp(record, revision, func(committed uint64, ok bool) {
 		if m.codec.version(v) != revision {
 			return // it was written again
 		}

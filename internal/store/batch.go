@@ -91,8 +91,8 @@ func (s *JetStream) Batch(ctx context.Context, b Batch) (first uint64, err error
 	witness := slices.IndexFunc(b.Ops, func(op Op) bool { return op.Settle })
 	began, server := time.Now(), s.nc.ConnectedServerId()
 	for try := 1; ; try++ {
-		if !s.batches.Load() {
-			return 0, ErrNoBatches
+		if err := s.EnableBatches(ctx); err != nil {
+			return 0, fmt.Errorf("%w: %w", ErrNoBatches, err)
 		}
 		msgs, at := s.batchMessages(b)
 		sent := time.Now()

@@ -33,9 +33,12 @@ type assembly struct {
 func (t *Tx) commit(ctx context.Context) (map[string]uint64, error) {
 	t.mu.Lock()
 	err := t.usable()
+	if err == nil {
+		err = t.ensure(ctx)
+	}
 	t.mu.Unlock()
 	if err != nil {
-		return nil, err
+		return nil, commit.Untouched(err)
 	}
 	a := &assembly{tx: t, holders: map[string]*change{}, expect: map[string]uint64{}, own: map[string]uint64{}, fences: map[string]store.Op{}, planned: map[string]bool{}, written: map[string]bool{}}
 	for _, step := range []func(context.Context) error{a.plan, a.judge, a.assemble} {

@@ -18,6 +18,9 @@ func (t *Tx) read(ctx context.Context, patterns []string) ([]store.Entry, error)
 	if err := t.usable(); err != nil {
 		return nil, err
 	}
+	if err := t.ensure(ctx); err != nil {
+		return nil, err
+	}
 	found, asOf, err := t.store.Read(ctx, patterns)
 	if err != nil {
 		return nil, err
@@ -62,7 +65,17 @@ func (t *Tx) agree(ctx context.Context, asOf, newest uint64) error {
 	case t.asOf != 0 && newest <= t.asOf:
 		return nil
 	}
+	t.unsure = true // what was read is noted, and might not agree
+	return t.ensure(ctx)
+}
+
+// ensure finds out whether what was read agrees, where a call could not.
+func (t *Tx) ensure(ctx context.Context) error {
+	if !t.unsure {
+		return nil
+	}
 	_, err := t.revalidate(ctx)
+	t.unsure = err != nil
 	return err
 }
 
@@ -186,6 +199,9 @@ func (t *Tx) scan(ctx context.Context, pattern string) ([]store.Entry, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err := t.usable(); err != nil {
+		return nil, err
+	}
+	if err := t.ensure(ctx); err != nil {
 		return nil, err
 	}
 	start, err := t.store.Revision(ctx)

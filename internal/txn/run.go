@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/natsorm/natsorm/internal/commit"
@@ -15,32 +17,72 @@ import (
 const (
 	firstPause = time.Millisecond // before a transaction runs again, on average half of it; doubles
 	mostPause  = 64 * time.Millisecond
+
+	// turnWait bounds the wait for a turn; who has it may be waiting for this one.
+	turnWait = 250 * time.Millisecond
+	stripes  = 64
 )
+
+// Turns lets the transactions of one DB that were in each other's way run again one
+// after the other, first come first served, by what they were in the way for.
+// Others, and those of other programs, do not wait; nothing depends on it but how
+// often they run. The zero value is ready.
+type Turns struct {
+	once   sync.Once
+	seed   maphash.Seed
+	stripe [stripes]chan struct{} // of one: full while nobody has the turn
+}
+
+func (t *Turns) of(key string) chan struct{} {
+	t.once.Do(func() {
+		t.seed = maphash.MakeSeed()
+		for i := range t.stripe {
+			t.stripe[i] = make(chan struct{}, 1)
+			t.stripe[i] <- struct{}{}
+		}
+	})
+	return t.stripe[maphash.String(t.seed, key)%stripes]
+}
 
 // Run runs a transaction, again when others were in its way, until it commits, fn
 // returns an error, or the context ends.
-func Run(ctx context.Context, s store.Store, fn func(*Tx) error) error {
+func (t *Turns) Run(ctx context.Context, s store.Store, fn func(*Tx) error) error {
+	var turn chan struct{} // held
+	defer func() {
+		if turn != nil {
+			turn <- struct{}{}
+		}
+	}()
 	for try := 1; ; try++ {
-		again, err := once(ctx, s, fn)
+		again, key, err := once(ctx, s, fn)
 		switch {
 		case !again && (try == 1 || ctx.Err() == nil || err == nil || errors.Is(err, errs.ErrUnknownOutcome)):
 			return err
 		case ctx.Err() != nil: // perhaps while fn ran
 			return fmt.Errorf("natsorm: transaction: others were in its way, in %d tries, until its context ended; change less in it, or give it more time: %w: %w: %w", try, errs.ErrUnwritten, errConflict, ctx.Err())
 		}
-		pause := time.NewTimer(rand.N(min(mostPause, firstPause<<min(try, 16))))
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			pause.Stop()
+		pause := rand.N(min(mostPause, firstPause<<min(try, 16)))
+		var mine chan struct{}
+		if turn == nil {
+			mine, pause = t.of(key), turnWait
+		} else if try > 2 {
+			pause = min(pause, firstPause) // it is its turn: only others' first tries are in its way
 		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-mine:
+			turn = mine
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
 	}
 }
 
-// once runs fn once; again says that others were in the way.
-func once(ctx context.Context, s store.Store, fn func(*Tx) error) (again bool, err error) {
+// once runs fn once; again says that others were in the way, for key.
+func once(ctx context.Context, s store.Store, fn func(*Tx) error) (again bool, key string, err error) {
 	if err := s.CatchUp(ctx); err != nil {
-		return false, commit.Untouched(err)
+		return false, "", commit.Untouched(err)
 	}
 	t := newTx(s)
 	var revisions map[string]uint64
@@ -54,5 +96,8 @@ func once(ctx context.Context, s store.Store, fn func(*Tx) error) (again bool, e
 	if t.failed != nil { // fn can not know what it would have returned
 		err = t.failed
 	}
-	return t.failed != nil && errors.Is(t.failed, errConflict), err
+	if len(t.order) > 0 {
+		key = t.order[0].base.Key
+	}
+	return t.failed != nil && errors.Is(t.failed, errConflict), key, err
 }

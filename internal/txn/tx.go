@@ -23,8 +23,9 @@ type Tx struct {
 
 	mu      sync.Mutex
 	ended   bool
-	failed  error // why it can not commit, whatever happens
-	asOf    uint64
+	failed  error                  // why it can not commit, whatever happens
+	asOf    uint64                 // all that was read is as it was at this revision
+	unsure  bool                   // if a call that should have found out did
 	entries map[string]store.Entry // the keys that were read, one by one or by a pattern
 	keys    map[string]uint64      // those to guard one by one, with their revisions
 	ranges  map[string]*span       // the patterns that were read
@@ -50,10 +51,11 @@ type change struct {
 	revision uint64 // provisional, until the commit
 }
 
-// stamp is told the revision that a record got, or that it got none.
+// stamp is told the revision that a write of a record got, or that it got none.
 type stamp struct {
-	record  string
-	settled func(revision uint64, committed bool)
+	record   string
+	revision uint64 // provisional
+	settled  func(revision uint64, committed bool)
 }
 
 // provisional is what the revisions of writes that are not committed begin at.
@@ -107,21 +109,12 @@ func (t *Tx) conflict(key string) error {
 	return t.fail(fmt.Errorf("%w: key %s", errConflict, key))
 }
 
-// Stamp lets settled know what becomes of a record's provisional revision.
-func (t *Tx) Stamp(record string, settled func(revision uint64, committed bool)) {
+// Stamp lets settled know what becomes of a record's provisional revision, but not
+// when the transaction has written over it: that version is nobody's.
+func (t *Tx) Stamp(record string, revision uint64, settled func(revision uint64, committed bool)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.stamps = append(t.stamps, stamp{record, settled})
-}
-
-// Base is the revision of a record outside the transaction.
-func (t *Tx) Base(record string) uint64 {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if c, ok := t.changes[record]; ok {
-		return c.base.Version()
-	}
-	return t.entries[record].Version()
+	t.stamps = append(t.stamps, stamp{record, revision, settled})
 }
 
 // end makes the transaction unusable, and settles its provisional revisions.
@@ -133,7 +126,9 @@ func (t *Tx) end(revisions map[string]uint64) {
 	t.mu.Unlock()
 	for _, s := range stamps {
 		revision, committed := revisions[s.record]
-		s.settled(revision, committed)
+		if !committed || t.changes[s.record].revision == s.revision {
+			s.settled(revision, committed)
+		}
 	}
 }
 

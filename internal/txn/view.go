@@ -47,6 +47,9 @@ func (v *View) own(key string) (store.Entry, bool) {
 func (v *View) known(key string) (store.Entry, bool) {
 	v.tx.mu.Lock()
 	defer v.tx.mu.Unlock()
+	if v.tx.unsure {
+		return store.Entry{}, false
+	}
 	e, ok := v.tx.entries[key]
 	if ok {
 		if _, guarded := v.tx.keys[key]; !guarded && !v.tx.spanned(key) {
