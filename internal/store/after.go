@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -158,13 +159,13 @@ func (s *JetStream) streamState(ctx context.Context) (created time.Time, last ui
 	return resp.Created, resp.State.Last, nil
 }
 
-// sinceSingles is how many messages Since reads one by one, before it asks for
+// sinceSingles is how many messages Changes reads one by one, before it asks for
 // batches, for which the server counts the keys under the pattern.
 const sinceSingles = 256
 
-// Since reads on until nothing follows: what is live at that moment has then
-// been read, whatever moved meanwhile.
-func (s *JetStream) Since(ctx context.Context, pattern string, revision uint64) ([]Entry, error) {
+// Changes reads on until nothing follows: all that was written until that moment
+// has then been read.
+func (s *JetStream) Changes(ctx context.Context, pattern string, revision uint64) ([]Entry, error) {
 	var out []Entry
 	for more := true; more; {
 		var found []Entry
@@ -179,12 +180,16 @@ func (s *JetStream) Since(ctx context.Context, pattern string, revision uint64) 
 		}
 		for _, e := range found {
 			revision = e.Revision
-			if e.Live() {
-				out = append(out, e)
-			}
+			out = append(out, e)
 		}
 	}
 	return out, nil
+}
+
+// Since is what is live of Changes.
+func (s *JetStream) Since(ctx context.Context, pattern string, revision uint64) ([]Entry, error) {
+	changes, err := s.Changes(ctx, pattern, revision)
+	return slices.DeleteFunc(changes, func(e Entry) bool { return !e.Live() }), err
 }
 
 // afterOne reads the message that follows a revision.

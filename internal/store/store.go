@@ -110,6 +110,11 @@ type Store interface {
 	// revision, as of one instant during the call.
 	Since(ctx context.Context, pattern string, revision uint64) ([]Entry, error)
 
+	// Changes is the last messages of the keys under a pattern that were written
+	// after a revision, delete markers too, as of one instant during the call; in
+	// their order, and perhaps earlier ones of the same keys before them.
+	Changes(ctx context.Context, pattern string, revision uint64) ([]Entry, error)
+
 	// Replicated reports whether several servers keep the bucket. One of them may
 	// be behind what was acknowledged to others; it is never asked twice by what
 	// this store has written or seen.

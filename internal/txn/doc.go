@@ -17,6 +17,9 @@
 // of what another transaction wrote, not even in a run that will not commit, and
 // one that only reads needs no commit.
 //
+// A scan of more keys than one request reads takes several; what was written under
+// its pattern meanwhile is read as well, until nothing follows.
+//
 // Its own writes are laid over the answers (View), with the index entries and the
 // claims that go with them, so that queries by any path see them.
 //

@@ -193,8 +193,8 @@ func (t *Tx) unchanged(ctx context.Context, pattern string) error {
 	return nil
 }
 
-// scan reads everything under a pattern that has too many keys for one request. It
-// is as of one instant if nothing was written under it meanwhile.
+// scan reads everything under a pattern that has too many keys for one request. What
+// was written while it did is read too, until nothing follows: that is its instant.
 func (t *Tx) scan(ctx context.Context, pattern string) ([]store.Entry, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -208,32 +208,56 @@ func (t *Tx) scan(ctx context.Context, pattern string) ([]store.Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	var found []store.Entry
-	for e, err := range t.store.Scan(ctx, pattern, store.ScanOptions{Again: true}) {
-		switch {
-		case err != nil:
-			return nil, err
-		case e.Revision > start, e.Again:
-			return nil, t.conflict(e.Key)
+	at := map[string]int{}
+	var all []store.Entry
+	put := func(e store.Entry) {
+		if i, ok := at[e.Key]; ok {
+			all[i] = e
+			return
 		}
-		found = append(found, e)
+		at[e.Key] = len(all)
+		all = append(all, e)
 	}
-	last, err := t.store.Last(ctx, pattern)
-	if err != nil {
-		return nil, err
+	for e, err := range t.store.Scan(ctx, pattern, store.ScanOptions{Again: true}) {
+		if err != nil {
+			return nil, err
+		}
+		put(e)
 	}
-	if last > start {
-		return nil, t.conflict(pattern)
+	last := uint64(0)
+	for last == 0 {
+		changes, err := t.store.Changes(ctx, pattern, start)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range changes {
+			put(e)
+			last = e.Revision
+		}
+		if len(changes) == 0 {
+			if last, err = t.store.Last(ctx, pattern); err != nil {
+				return nil, err
+			}
+			if last > start {
+				last = 0 // written since
+			} else {
+				break
+			}
+		}
 	}
 	if err := t.noteSpan(pattern, last, true); err != nil {
 		return nil, err
 	}
-	for _, e := range found {
+	found := all[:0]
+	for _, e := range all {
 		if err := t.noteKey(e, false); err != nil {
 			return nil, err
 		}
+		if e.Live() {
+			found = append(found, e)
+		}
 	}
-	return found, t.agree(ctx, start, last)
+	return found, t.agree(ctx, max(start, last), last)
 }
 
 // lastUnder is the last revision under each of the patterns among entries.

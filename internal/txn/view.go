@@ -263,9 +263,11 @@ func (v *View) Count(ctx context.Context, pattern string) (n int, err error) {
 	return n, nil
 }
 
-// Revision and Since are for reads that take several requests and must agree:
+// Revision, Changes and Since are for reads that take several requests and must agree:
 // here all do.
 func (v *View) Revision(context.Context) (uint64, error) { return 0, nil }
+
+func (v *View) Changes(context.Context, string, uint64) ([]store.Entry, error) { return nil, nil }
 
 func (v *View) Since(context.Context, string, uint64) ([]store.Entry, error) { return nil, nil }
 

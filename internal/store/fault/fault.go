@@ -163,6 +163,13 @@ func (f *Store) Since(ctx context.Context, pattern string, revision uint64) ([]s
 	return f.Store.Since(ctx, pattern, revision)
 }
 
+func (f *Store) Changes(ctx context.Context, pattern string, revision uint64) ([]store.Entry, error) {
+	if f.Crashed() {
+		return nil, ErrCrashed
+	}
+	return f.Store.Changes(ctx, pattern, revision)
+}
+
 func (f *Store) Count(ctx context.Context, pattern string) (int, error) {
 	if f.Crashed() {
 		return 0, ErrCrashed
