@@ -165,3 +165,58 @@ func TestHostileConditions(t *testing.T) {
 		t.Errorf("a long name: %.100v", err)
 	}
 }
+
+// Two records exchange a unique value and an indexed one in transactions, so that at
+// every instant one of them has it. Lookups, which find entries first and read the
+// records then, saw neither: 7 to 10 in a hundred.
+func TestLookupsFindValuesThatMove(t *testing.T) {
+	onEach(t, func(t *testing.T, ctx context.Context, db *natsorm.DB) {
+		accounts := define[account](t, db)
+		ok(t, accounts.BulkCreate(ctx, []*account{{ID: 1, Number: "a", Owner: "current"}, {ID: 2, Number: "b", Owner: "other"}}))
+		stop := make(chan struct{})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				ok(t, db.Transaction(ctx, func(tx *natsorm.Tx) error {
+					in := accounts.In(tx)
+					both, err := in.FindAll(ctx, natsorm.OrderBy("id"))
+					if err != nil {
+						return err
+					}
+					one, two := both[0], both[1]
+					one.Number, two.Number = two.Number, one.Number
+					one.Owner, two.Owner = two.Owner, one.Owner
+					return errors.Join(in.Save(ctx, one), in.Save(ctx, two))
+				}))
+			}
+		})
+		lookups := 1500
+		if testing.Short() || raceEnabled {
+			lookups = 300
+		}
+		for range lookups {
+			if _, err := accounts.FindOne(ctx, natsorm.Eq("number", "a")); err != nil {
+				t.Errorf("by unique value: %v", err)
+			}
+			if n := len(must[[]*account](t)(accounts.FindAll(ctx, natsorm.Eq("owner", "current")))); n == 0 {
+				t.Error("by index: none")
+			}
+			if n := must[int](t)(accounts.Count(ctx, natsorm.Eq("number", "a"))); n == 0 {
+				t.Error("count: none")
+			}
+			if n := must[int](t)(accounts.Increment(ctx, natsorm.Set{"balance": 1}, natsorm.Eq("owner", "current"))); n == 0 {
+				t.Error("increment: none")
+			}
+			if t.Failed() {
+				break
+			}
+		}
+		close(stop)
+		wg.Wait()
+	})
+}

@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"sync"
+	"sync/atomic"
 
 	"github.com/natsorm/natsorm/internal/commit"
 	"github.com/natsorm/natsorm/internal/cond"
@@ -48,6 +50,9 @@ func (m *Model) In(t *txn.Tx) *Model {
 // before the call.
 func (m *Model) Barrier(ctx context.Context) error { return m.store.Barrier(ctx) }
 
+// mostRounds bounds how often a change looks again for values that move.
+const mostRounds = 100
+
 // writers is how many records one call changes at the same time, so that they
 // share batches.
 const writers = 256
@@ -88,29 +93,59 @@ type Mutation func(cur store.Entry) ([]byte, error)
 // checked again when it has changed since it was found. The first error stops
 // it; records changed until then stay changed.
 func (m *Model) Modify(ctx context.Context, q plan.Query, mutate Mutation) (int, error) {
-	if p := plan.Make(m.Def, q, plan.Stats{}); p.Path == plan.Key && len(p.Keys) == 1 && q.Offset == 0 {
+	p := plan.Make(m.Def, q, plan.Stats{})
+	if p.Path == plan.Key && len(p.Keys) == 1 && q.Offset == 0 {
 		// The key alone may say it, even of a record that can not be read.
 		return m.modify(ctx, p.Keys[0], nil, false, m.selects(p.Check(m.Def)), mutate)
 	}
 	selects := m.selects(q.Filter)
-	pool := newPool(ctx, writers)
-	found := m.Entries(pool.ctx, q)
-	if m.inside { // where the query would see what is changed meanwhile
-		found = Gathered(found)
-	}
-	for e, err := range found {
-		if err == nil {
-			var id value.Value
-			if id, err = m.idOf(e); err == nil {
-				pool.do(func(ctx context.Context) (int, error) { return m.modify(ctx, id, &e, true, selects, mutate) })
-				continue
-			}
+	whole := q.Limit < 0 && q.Offset == 0
+	var mu sync.Mutex
+	done := map[string]bool{} // records that lookups found, and that were changed
+	total := 0
+	for round := 1; ; round++ {
+		pool := newPool(ctx, writers)
+		var lost atomic.Bool
+		found := m.Entries(pool.ctx, q)
+		if m.inside { // where the query would see what is changed meanwhile
+			found = Gathered(found)
 		}
-		pool.fail(err)
-		break
+		for e, err := range found {
+			if err == nil {
+				var id value.Value
+				if id, err = m.idOf(e); err == nil {
+					mu.Lock()
+					again := done[e.Key]
+					mu.Unlock()
+					if again {
+						continue
+					}
+					pool.do(func(ctx context.Context) (int, error) {
+						n, err := m.modify(ctx, id, &e, true, selects, mutate)
+						switch {
+						case n == 0 && err == nil:
+							lost.Store(true)
+						case n > 0 && p.Path != plan.Scan:
+							mu.Lock()
+							defer mu.Unlock()
+							done[e.Key] = true
+						}
+						return n, err
+					})
+					continue
+				}
+			}
+			pool.fail(err)
+			break
+		}
+		n, err := pool.wait()
+		total += n
+		// A record that was selected and is not any more may have given its value to
+		// one that was not yet.
+		if err != nil || !whole || !lost.Load() || p.Path == plan.Scan || round == mostRounds {
+			return total, m.partial(total, err)
+		}
 	}
-	n, err := pool.wait()
-	return n, m.partial(n, err)
 }
 
 // partial marks an error after which some records are changed.

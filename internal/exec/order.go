@@ -127,7 +127,7 @@ func ordered[V any](ctx context.Context, m *Model, q plan.Query, total *int, dec
 // decoded streams what decode makes of entries, in their order, on several
 // cores when they are many.
 func decoded[V any](ctx context.Context, m *Model, entries []store.Entry, decode func(store.Entry) (V, error)) iter.Seq2[V, error] {
-	s := selection[V]{m: m, more: document.NewFields(m.Def), build: func(e store.Entry, _ document.Values) (V, error) { return decode(e) }}
+	s := &selection[V]{m: m, more: document.NewFields(m.Def), build: func(e store.Entry, _ document.Values) (V, error) { return decode(e) }}
 	batches := func(yield func(batch, error) bool) {
 		for chunk := range slices.Chunk(entries, scanBatch) {
 			if !yield(batch{entries: chunk, inline: len(chunk) == len(entries)}, nil) {
@@ -136,8 +136,7 @@ func decoded[V any](ctx context.Context, m *Model, entries []store.Entry, decode
 		}
 	}
 	return func(yield func(V, error) bool) {
-		ctx, cancel := context.WithCancel(ctx)
-		work(ctx, cancel, batches, runtime.GOMAXPROCS(0), s.run, yield)
+		work(ctx, batches, runtime.GOMAXPROCS(0), s.run, func(r row[V]) bool { return yield(r.v, r.err) })
 	}
 }
 

@@ -31,6 +31,7 @@ type reach struct {
 	later  iter.Seq2[string, error] // nil when these are all
 	faults []error                  // claims that can not be read
 	read   int                      // entries that were read, so far
+	asOf   uint64                   // the revision that the keys are as of, when that is known
 }
 
 // resolve plans a query and does the lookups that its plan begins with. When
@@ -87,7 +88,7 @@ func (m *Model) begin(ctx context.Context, p plan.Plan, careful bool) (r reach, 
 		r.later = m.follow(ctx, groups, needs)
 		return r.distinct(), false, nil
 	}
-	entries, rest, err := m.store.Lookup(ctx, patterns, most(needs))
+	entries, rest, asOf, err := m.store.Lookup(ctx, patterns, most(needs))
 	if errors.Is(err, store.ErrTooMany) {
 		half := len(lookups) / 2
 		if careful && half == 0 {
@@ -105,7 +106,7 @@ func (m *Model) begin(ctx context.Context, p plan.Plan, careful bool) (r reach, 
 	if err != nil {
 		return r, false, err
 	}
-	r.read = len(entries)
+	r.read, r.asOf = len(entries), asOf
 	for _, e := range entries {
 		key, err := m.pointer(e)
 		if err != nil {
@@ -251,6 +252,32 @@ func (m *Model) follow(ctx context.Context, groups [][]plan.Lookup, needs int) i
 	}
 }
 
+// moved is the keys of the records that a plan's lookups lead to since a revision,
+// and a revision that they are as of.
+func (m *Model) moved(ctx context.Context, p plan.Plan, since uint64) (to []string, asOf uint64, err error) {
+	if asOf, err = m.store.Revision(ctx); err != nil {
+		return nil, 0, err
+	}
+	written, err := m.store.Since(ctx, keys.All(m.Def.Name), since)
+	if err != nil {
+		return nil, 0, err
+	}
+	belongs := m.belongs(p.AllLookups())
+	for _, e := range written {
+		if !belongs(e.Key) {
+			continue
+		}
+		key, err := m.pointer(e)
+		if err != nil {
+			return nil, 0, err
+		}
+		if !slices.Contains(to, key) {
+			to = append(to, key)
+		}
+	}
+	return to, asOf, nil
+}
+
 // belongs tells the entries and claims that lookups ask for from other keys.
 func (m *Model) belongs(lookups []plan.Lookup) func(key string) bool {
 	claims, prefixes, depths := map[string]bool{}, map[string]bool{}, map[int]bool{}
@@ -280,7 +307,7 @@ func (m *Model) entries(ctx context.Context, lookups []plan.Lookup, needs int) i
 	return func(yield func(store.Entry, error) bool) {
 		half := len(lookups) / 2
 		if half > 0 && patternBytes(m.patterns(lookups)) <= maxPatterns || half == 0 && !lookups[0].Large {
-			found, _, err := m.store.Lookup(ctx, m.patterns(lookups), 0)
+			found, _, _, err := m.store.Lookup(ctx, m.patterns(lookups), 0)
 			if err == nil {
 				m.attribute(lookups, found)
 				for _, e := range found {
@@ -354,7 +381,7 @@ func (m *Model) collect(ctx context.Context, in plan.Access, careful bool) (map[
 	out := make(map[string]bool, in.Entries)
 	groups := plan.Groups(in.Lookups)
 	if only := in.Lookups[0]; careful && len(in.Lookups) == 1 && !only.Large {
-		found, _, err := m.store.Lookup(ctx, m.patterns(in.Lookups), 0)
+		found, _, _, err := m.store.Lookup(ctx, m.patterns(in.Lookups), 0)
 		if errors.Is(err, store.ErrTooMany) {
 			if e := m.size(ctx, only); e != nil {
 				err = e
@@ -370,7 +397,7 @@ func (m *Model) collect(ctx context.Context, in plan.Access, careful bool) (map[
 		return out, nil
 	}
 	if len(groups) == 1 && !in.Lookups[0].Large { // one request, if it is enough
-		found, _, err := m.store.Lookup(ctx, m.patterns(in.Lookups), 0)
+		found, _, _, err := m.store.Lookup(ctx, m.patterns(in.Lookups), 0)
 		if err == nil {
 			m.attribute(in.Lookups, found)
 			for _, e := range found {

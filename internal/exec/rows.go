@@ -5,6 +5,8 @@ import (
 	"errors"
 	"iter"
 	"runtime"
+	"slices"
+	"sync/atomic"
 
 	"github.com/natsorm/natsorm/internal/cond"
 	"github.com/natsorm/natsorm/internal/document"
@@ -125,7 +127,7 @@ func (m *Model) batches(ctx context.Context, p plan.Plan, r reach, all bool) ite
 func (m *Model) scanned(ctx context.Context, p plan.Plan, all bool) iter.Seq2[batch, error] {
 	return func(yield func(batch, error) bool) {
 		if p.OneRequest() {
-			found, _, err := m.store.Lookup(ctx, []string{keys.Records(m.Def.Name)}, 0)
+			found, _, _, err := m.store.Lookup(ctx, []string{keys.Records(m.Def.Name)}, 0)
 			if err == nil {
 				m.known.sawRecords(len(found))
 				yield(batch{entries: found, inline: true}, nil)
@@ -197,6 +199,7 @@ func (m *Model) scannedKeys(ctx context.Context, p plan.Plan, all bool, yield fu
 
 // row is what becomes of a record.
 type row[V any] struct {
+	key string // the record's
 	v   V
 	err error
 }
@@ -206,17 +209,22 @@ type row[V any] struct {
 // as the filter needs them, and those that it lets pass as far as more names
 // columns. A record that can not be read comes as a *CorruptError, after which
 // the stream goes on; every other error ends it.
+//
+// A lookup takes two steps, and between them a value may move from a record that it
+// has found to one that it has not. So when a record no longer fulfils the condition
+// because it was written since the first step, what has come under the lookups since
+// then is read too.
 func rows[V any](ctx context.Context, m *Model, q plan.Query, all bool, more []int, build func(store.Entry, document.Values) (V, error)) iter.Seq2[V, error] {
 	return func(yield func(V, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
+		var none V
 		p, r, err := m.resolve(ctx, q)
 		if err != nil {
-			var none V
 			yield(none, err)
 			return
 		}
-		s := selection[V]{m: m, filter: p.Check(m.Def), more: document.NewFields(m.Def, more...), build: build}
+		s := selection[V]{m: m, filter: p.Check(m.Def), more: document.NewFields(m.Def, more...), build: build, asOf: r.asOf}
 		if s.filter != nil {
 			s.first = document.NewFields(m.Def, s.filter.Columns(nil)...)
 		}
@@ -224,13 +232,38 @@ func rows[V any](ctx context.Context, m *Model, q plan.Query, all bool, more []i
 		if p.Path != plan.Scan {
 			workers = max(workers, fetchers)
 		}
-		work(ctx, cancel, m.batches(ctx, p, r, all), workers, s.run, yield)
+		var delivered map[string]bool
+		if r.asOf > 0 {
+			delivered = make(map[string]bool, len(r.keys))
+		}
+		deliver := func(r row[V]) bool {
+			if delivered != nil && r.key != "" {
+				delivered[r.key] = true
+			}
+			return yield(r.v, r.err)
+		}
+		batches := m.batches(ctx, p, r, all)
+		for work(ctx, batches, workers, s.run, deliver) && s.moved.Swap(false) {
+			to, asOf, err := m.moved(ctx, p, s.asOf)
+			if err != nil {
+				yield(none, err)
+				return
+			}
+			to = slices.DeleteFunc(to, func(key string) bool { return delivered[key] })
+			if len(to) == 0 {
+				return
+			}
+			s.asOf = asOf
+			batches = m.batches(ctx, p, reach{keys: to}, all)
+		}
 	}
 }
 
-// work runs batches on several goroutines and delivers their rows in order. In
-// the end it cancels what is under way, and waits for it.
-func work[V any](ctx context.Context, cancel context.CancelFunc, batches iter.Seq2[batch, error], workers int, run func(context.Context, batch) []row[V], yield func(V, error) bool) {
+// work runs batches on several goroutines and delivers their rows in order; it
+// reports false when that was broken off, or ended with an error. In the end it
+// cancels what is under way, and waits for it.
+func work[V any](ctx context.Context, batches iter.Seq2[batch, error], workers int, run func(context.Context, batch) []row[V], yield func(row[V]) bool) (complete bool) {
+	ctx, cancel := context.WithCancel(ctx)
 	var inFlight []chan []row[V]
 	defer func() {
 		cancel()
@@ -240,7 +273,7 @@ func work[V any](ctx context.Context, cancel context.CancelFunc, batches iter.Se
 	}()
 	deliver := func(rows []row[V]) bool {
 		for _, r := range rows {
-			if !yield(r.v, r.err) || r.err != nil && !errors.Is(r.err, errs.ErrCorrupt) {
+			if !yield(r) || r.err != nil && !errors.Is(r.err, errs.ErrCorrupt) {
 				return false
 			}
 		}
@@ -259,7 +292,7 @@ func work[V any](ctx context.Context, cancel context.CancelFunc, batches iter.Se
 			inFlight = append(inFlight, c)
 		case b.inline && len(inFlight) == 0:
 			if !deliver(run(ctx, b)) {
-				return
+				return false
 			}
 		default:
 			c := make(chan []row[V], 1)
@@ -267,14 +300,15 @@ func work[V any](ctx context.Context, cancel context.CancelFunc, batches iter.Se
 			go func() { c <- run(ctx, b) }()
 		}
 		if len(inFlight) >= workers && !next() {
-			return
+			return false
 		}
 	}
 	for len(inFlight) > 0 {
 		if !next() {
-			return
+			return false
 		}
 	}
+	return true
 }
 
 // selection applies a filter to batches.
@@ -283,6 +317,9 @@ type selection[V any] struct {
 	filter      *cond.Bound
 	first, more *document.Fields
 	build       func(store.Entry, document.Values) (V, error)
+
+	asOf  uint64      // of the lookups, when that is known
+	moved atomic.Bool // a record did not pass that was written since
 }
 
 // run makes rows of what passes the filter in a batch. Records that are still
@@ -332,16 +369,19 @@ func (s *selection[V]) expect(records int) int {
 
 // row makes a row of a record; ok is false when it does not pass the filter.
 func (s *selection[V]) row(e store.Entry, scratch []value.Value) (r row[V], ok bool) {
-	if !e.Live() {
-		return r, false
-	}
+	r.key = e.Key
 	var vals document.Values
 	var err error
-	if s.first != nil {
+	passes := e.Live()
+	if passes && s.first != nil {
 		vals, err = s.first.ReadInto(e.Value, scratch)
-		if err == nil && !s.filter.Match(vals) {
-			return r, false
+		passes = err != nil || s.filter.Match(vals)
+	}
+	if !passes {
+		if s.asOf > 0 && e.Revision > s.asOf {
+			s.moved.Store(true)
 		}
+		return r, false
 	}
 	if err == nil && s.more.Len() > 0 {
 		vals, err = s.more.Read(e.Value)

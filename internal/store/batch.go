@@ -256,12 +256,15 @@ func (r *requests) batch(ctx context.Context, msgs []*nats.Msg, quiet time.Durat
 	epoch := r.epoch.Load()
 	r.batching.Lock()
 	for i, m := range msgs {
-		if err = r.nc.PublishMsg(m); err != nil {
+		if err = r.explain(r.nc.PublishMsg(m)); err != nil {
 			r.batching.Unlock()
-			if i < len(msgs)-1 { // without the last one nothing is done
-				return nil, fmt.Errorf("%w: %w", errUndelivered, r.explain(err))
+			switch {
+			case !definite(err): // it is asked about when the connection is back
+				err = fmt.Errorf("%w: %w", ErrUnknown, err)
+			case i < len(msgs)-1: // without the last one nothing is done
+				err = fmt.Errorf("%w: %w", errUndelivered, err)
 			}
-			return nil, r.explain(err)
+			return nil, err
 		}
 	}
 	r.batching.Unlock()

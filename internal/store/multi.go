@@ -291,20 +291,20 @@ func (s *JetStream) appendSubject(b []byte, key string) []byte {
 }
 
 // Lookup scans where direct get is not allowed.
-func (s *JetStream) Lookup(ctx context.Context, patterns []string, most int) (found []Entry, rest int, err error) {
+func (s *JetStream) Lookup(ctx context.Context, patterns []string, most int) (found []Entry, rest int, asOf uint64, err error) {
 	if !s.direct {
 		for _, pattern := range patterns {
 			for e, err := range s.Scan(ctx, pattern, ScanOptions{}) {
 				if err != nil {
-					return nil, 0, err
+					return nil, 0, 0, err
 				}
 				found = append(found, e)
 			}
 		}
-		return found, 0, nil
+		return found, 0, 0, nil
 	}
 	for _, chunk := range s.chunks(patterns) {
-		n, _, err := s.multi(ctx, chunk, most, func(e Entry, repeated bool) {
+		n, at, err := s.multi(ctx, chunk, most, func(e Entry, repeated bool) {
 			if repeated {
 				found = slices.DeleteFunc(found, func(f Entry) bool { return f.Key == e.Key })
 			}
@@ -313,11 +313,14 @@ func (s *JetStream) Lookup(ctx context.Context, patterns []string, most int) (fo
 			}
 		})
 		if err != nil {
-			return nil, 0, err
+			return nil, 0, 0, err
 		}
 		rest += n
+		if asOf == 0 || at < asOf {
+			asOf = at
+		}
 	}
-	return found, rest, nil
+	return found, rest, asOf, nil
 }
 
 // Read asks for the anchor too: an answer that has nothing else in it says how far
@@ -340,7 +343,7 @@ func (s *JetStream) Read(ctx context.Context, patterns []string) (found []Entry,
 // where direct get is not allowed, by scanning.
 func (s *JetStream) Match(ctx context.Context, patterns []string) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		found, _, err := s.Lookup(ctx, patterns, 0)
+		found, _, _, err := s.Lookup(ctx, patterns, 0)
 		if err != nil && !errors.Is(err, ErrTooMany) {
 			yield(Entry{}, err)
 			return

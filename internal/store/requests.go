@@ -156,6 +156,9 @@ func (r *requests) fail(err error) {
 
 // explain turns an error of the connection into ErrClosed once it is closed.
 func (r *requests) explain(err error) error {
+	if err == nil {
+		return nil
+	}
 	if closed := r.err(); closed != nil {
 		return closed
 	}
@@ -164,6 +167,21 @@ func (r *requests) explain(err error) error {
 	}
 	return err
 }
+
+// definite reports whether an error of publishing says that the message is not sent.
+// When the connection breaks meanwhile, it may have been.
+func definite(err error) bool {
+	for _, e := range []error{ErrClosed, nats.ErrConnectionDraining, nats.ErrMaxPayload, nats.ErrReconnectBufExceeded, nats.ErrDisconnected, nats.ErrBadSubject, nats.ErrHeadersNotSupported} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// brokenPause is before a request that broke the connection, or met it broken, is
+// sent again.
+const brokenPause = 10 * time.Millisecond
 
 // err is why calls are no longer possible, or nil.
 func (r *requests) err() error {
@@ -350,7 +368,13 @@ func (r *requests) attempt(ctx context.Context, subject string, data []byte, qui
 	defer func() { r.give(l, err == nil) }()
 	epoch, replies := r.epoch.Load(), 0
 	if err := r.nc.PublishRequest(subject, l.reply(0), data); err != nil {
-		return false, r.explain(err)
+		if err = r.explain(err); !definite(err) {
+			err = fmt.Errorf("%w: %w", errNoAnswer, err)
+			if e := wait(ctx, brokenPause); e != nil {
+				return false, e
+			}
+		}
+		return false, err
 	}
 	usageOf(ctx).asked()
 	begin()
@@ -397,8 +421,11 @@ func (r *requests) all(ctx context.Context, msgs []*nats.Msg, quiet time.Duratio
 	usage, missing, epoch := usageOf(ctx), 0, r.epoch.Load()
 	for i, m := range msgs {
 		m.Reply = l.reply(i)
-		if err := r.nc.PublishMsg(m); err != nil {
-			errs[i] = r.explain(err)
+		if err := r.explain(r.nc.PublishMsg(m)); err != nil {
+			if !definite(err) {
+				err = fmt.Errorf("%w: %w", ErrUnknown, err)
+			}
+			errs[i] = err
 		} else {
 			usage.asked()
 			missing++

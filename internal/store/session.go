@@ -120,7 +120,9 @@ func (s *JetStream) raise(b *barrier) {
 	s.barrier.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), giveUp)
 	defer cancel()
-	b.err = s.Write(ctx, Op{Key: anchorKey})[0].Err // its answer raises the floor
+	if err := s.Write(ctx, Op{Key: anchorKey})[0].Err; err != nil { // its answer raises the floor
+		b.err = fmt.Errorf("natsorm: ask a majority how far the bucket is: %w", err)
+	}
 	close(b.done)
 }
 

@@ -38,9 +38,10 @@ type Store interface {
 
 	// Lookup is the live entries under the patterns, from one request, or a few
 	// when the patterns do not fit into one; with most, about that many, and how
-	// many keys were left out. ErrTooMany when a request's patterns match more
-	// than the server answers for, 1024 keys.
-	Lookup(ctx context.Context, patterns []string, most int) (found []Entry, rest int, err error)
+	// many keys were left out. asOf is a revision that the bucket had reached, 0 when
+	// that is not known. ErrTooMany when a request's patterns match more than the
+	// server answers for, 1024 keys.
+	Lookup(ctx context.Context, patterns []string, most int) (found []Entry, rest int, asOf uint64, err error)
 
 	// Match streams every live entry under the patterns, in no particular
 	// order: few of them from one request, many as Scan does.

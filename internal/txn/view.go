@@ -146,7 +146,7 @@ func (v *View) outsideEach(ctx context.Context, keys []string, each func(i int, 
 }
 
 // Lookup reads the heads of lookups with them where they are what guards them.
-func (v *View) Lookup(ctx context.Context, patterns []string, _ int) (found []store.Entry, rest int, err error) {
+func (v *View) Lookup(ctx context.Context, patterns []string, _ int) (found []store.Entry, rest int, asOf uint64, err error) {
 	ask := patterns
 	if v.Replicated() {
 		ask = append([]string(nil), patterns...)
@@ -158,7 +158,7 @@ func (v *View) Lookup(ctx context.Context, patterns []string, _ int) (found []st
 	}
 	all, err := v.tx.read(ctx, ask)
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, 0, err
 	}
 	wanted := newMatcher(patterns)
 	for _, e := range all {
@@ -166,7 +166,7 @@ func (v *View) Lookup(ctx context.Context, patterns []string, _ int) (found []st
 			found = append(found, e)
 		}
 	}
-	return v.overlay(found, patterns), 0, nil
+	return v.overlay(found, patterns), 0, 0, nil
 }
 
 // overlay replaces what records that the transaction has changed had under
@@ -235,7 +235,7 @@ func (v *View) Match(ctx context.Context, patterns []string) iter.Seq2[store.Ent
 // to be as of one instant.
 func (v *View) Scan(ctx context.Context, pattern string, _ store.ScanOptions) iter.Seq2[store.Entry, error] {
 	return func(yield func(store.Entry, error) bool) {
-		found, _, err := v.Lookup(ctx, []string{pattern}, 0)
+		found, _, _, err := v.Lookup(ctx, []string{pattern}, 0)
 		if errors.Is(err, store.ErrTooMany) {
 			if found, err = v.tx.scan(ctx, pattern); err == nil {
 				found = v.overlay(found, []string{pattern})

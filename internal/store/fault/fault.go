@@ -135,9 +135,9 @@ func (f *Store) Match(ctx context.Context, patterns []string) iter.Seq2[store.En
 	return f.Store.Match(ctx, patterns)
 }
 
-func (f *Store) Lookup(ctx context.Context, patterns []string, most int) ([]store.Entry, int, error) {
+func (f *Store) Lookup(ctx context.Context, patterns []string, most int) ([]store.Entry, int, uint64, error) {
 	if f.Crashed() {
-		return nil, 0, ErrCrashed
+		return nil, 0, 0, ErrCrashed
 	}
 	return f.Store.Lookup(ctx, patterns, most)
 }
