@@ -21,7 +21,8 @@ import (
 // model's times, and the version. ErrExists when the primary key is taken,
 // ErrUnique when a unique value is, ErrInvalid when the record can not be
 // stored, ErrUnknownOutcome when the server's answer was lost. After an error
-// v is as it was.
+// v is as it was. In a transaction, unique values are judged when it commits, and
+// it is Transaction that returns ErrUnique.
 func (m *Model[T]) Create(ctx context.Context, v *T) error {
 	leave, err := m.enter(ctx)
 	if err != nil {
@@ -141,7 +142,7 @@ const bulkWriters = 256
 // order of the slice. Each is created or not by itself: when some are not, the
 // error is a *BulkError that names them, and the others are there, also when it is
 // a record of the slice that has the value. Once the context has ended no more are
-// begun. For all or none, create them in a Transaction.
+// begun. In a transaction, which fails when one of them does, it is all or none.
 func (m *Model[T]) BulkCreate(ctx context.Context, vs []*T) error {
 	leave, err := m.enter(ctx)
 	if err != nil {
@@ -190,6 +191,9 @@ func (m *Model[T]) BulkCreate(ctx context.Context, vs []*T) error {
 	wg.Wait()
 	if len(faults.Faults) == 0 {
 		return nil
+	}
+	if m.inside() {
+		defer func() { _ = m.tx.run.Fail(faults) }() // all of them or none
 	}
 	slices.SortFunc(faults.Faults, func(a, b BulkFault) int { return cmp.Compare(a.Index, b.Index) })
 	return faults

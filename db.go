@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/exec"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/txn"
@@ -211,5 +212,8 @@ func checkContext(ctx context.Context) error {
 	if ctx == nil {
 		return fmt.Errorf("%w: nil context; use context.Background()", ErrInvalid)
 	}
-	return ctx.Err()
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("natsorm: %w: %w", errs.ErrUnwritten, err)
+	}
+	return nil
 }

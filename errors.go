@@ -4,9 +4,8 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/store"
 )
 
 // Errors of reading.
@@ -33,7 +32,9 @@ var (
 	ErrMissingWhere = errs.ErrMissingWhere
 	// ErrUnknownOutcome: the answer to a write was lost, and nobody answered the
 	// question what became of it within the context (10 seconds without a
-	// deadline), so it may or may not have happened. Read the record to find out.
+	// deadline). So it was done, or was not, or will be in a moment: a read may
+	// overtake it. What is safe is to do the same again: a Create with a key or a
+	// unique value of its own, a Save with a version, a Transaction that looks first.
 	ErrUnknownOutcome = errs.ErrUnknownOutcome
 	// ErrTxTooLarge: a transaction's writes take more messages than the 1,000 of a
 	// batch (or of what the server is set to), or more than 32 MB. A record takes
@@ -98,7 +99,7 @@ type BulkFault struct {
 
 func (e *BulkError) Error() string {
 	first := e.Faults[0]
-	return fmt.Sprintf("natsorm: %d of %d records were not created; the first is number %d: %v", len(e.Faults), e.Total, first.Index, first.Err)
+	return fmt.Sprintf("natsorm: %d of %d records were not created; the first is at index %d: %v", len(e.Faults), e.Total, first.Index, first.Err)
 }
 
 // Unwrap is every fault's error.
@@ -112,13 +113,17 @@ func (e *BulkError) Unwrap() []error {
 
 // SafeToRetry reports whether the call that returned err surely changed nothing,
 // and may succeed when it is made again as it is: because the server could not be
-// reached, or the context ended, before anything was written. It is false for
-// everything that is not known, and for errors that another try does not mend.
+// reached, or the context ended before anything was written, or others were in a
+// Transaction's way. It is false for everything that is not known, and for errors
+// that another try does not mend, such as the ErrConflict of a stale Save.
 func SafeToRetry(err error) bool {
 	var partial *PartialError
 	var bulk *BulkError
-	if errors.As(err, &partial) || errors.As(err, &bulk) || errors.Is(err, ErrUnknownOutcome) {
+	switch {
+	case errors.As(err, &partial), errors.As(err, &bulk), errors.Is(err, ErrUnknownOutcome):
 		return false
+	case errors.Is(err, errs.ErrUnwritten):
+		return true
 	}
-	return errors.Is(err, errs.ErrUnwritten) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrDisconnected)
+	return store.Transient(err) && !errors.Is(err, store.ErrUnknown)
 }

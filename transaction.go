@@ -80,7 +80,8 @@ func (db *DB) Transaction(ctx context.Context, fn func(tx *Tx) error) error {
 // for one goroutine at a time. Watch and Truncate are not for it. With a
 // transaction that has ended, its calls are ErrTxDone, and with one of another DB,
 // or while another goroutine's call is under way, ErrInvalid; the latter also ends
-// the transaction, of which nothing is written.
+// the transaction, of which nothing is written. (Goroutines whose calls never meet
+// are not noticed.)
 func (m *Model[T]) In(tx *Tx) *Model[T] {
 	n := *m
 	n.tx, n.in = tx, true

@@ -18,7 +18,8 @@ type Set map[string]any
 
 // Update sets columns of every record that the queries select, and returns how
 // many. Each record is changed atomically, and only if it still is selected
-// at that moment; all of them together are not. OrderBy, Limit and Offset choose
+// at that moment; all of them together are not, but in a transaction, which fails
+// when this stops half way. OrderBy, Limit and Offset choose
 // among them first, so fewer than Limit are changed when one is not selected any
 // more at its turn. ErrMissingWhere without a
 // condition or All; ErrInvalid for a column or value that does not fit, or the
@@ -151,7 +152,7 @@ func (m *Model[T]) modify(ctx context.Context, q []Query, patch func(doc []byte)
 	if err != nil {
 		return 0, err
 	}
-	return m.exec.Modify(ctx, query, func(cur store.Entry) ([]byte, error) {
+	n, err := m.exec.Modify(ctx, query, func(cur store.Entry) ([]byte, error) {
 		if patch == nil {
 			return nil, nil
 		}
@@ -173,6 +174,10 @@ func (m *Model[T]) modify(ctx context.Context, q []Query, patch func(doc []byte)
 		}
 		return doc, nil
 	})
+	if err != nil && n > 0 && m.inside() {
+		return n, m.tx.run.Fail(err) // all of them or none
+	}
+	return n, err
 }
 
 // Truncate destroys every record, also those that can not be read, and clears

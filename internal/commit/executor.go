@@ -67,7 +67,7 @@ func (t *traces) abandon(ctx context.Context, w *Writer, cur store.Entry) {
 // outcome is the error of a commit whose write failed.
 func outcome(p *Plan, err error) error {
 	if errors.Is(err, store.ErrUnknown) {
-		return fmt.Errorf("%w: the commit of key %s was sent, and no answer came before the call ended, also not to the question whether it was done; read the record to find out: %w", errs.ErrUnknownOutcome, p.Record, err)
+		return fmt.Errorf("%w: the commit of key %s was sent, and no answer came before the call ended, also not to the question whether it was done, so it was, or was not, or will be; doing the same again is safe where it looks first: %w", errs.ErrUnknownOutcome, p.Record, err)
 	}
 	return Untouched(err)
 }

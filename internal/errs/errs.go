@@ -25,7 +25,7 @@ var (
 
 	// ErrUnwritten marks the error of a call that surely has changed nothing, and
 	// that may succeed another time. It is not exported: see SafeToRetry.
-	ErrUnwritten = errors.New("nothing was written")
+	ErrUnwritten = errors.New("nothing was changed")
 )
 
 // UniqueError says which unique value was taken, and by whom.

@@ -269,7 +269,7 @@ func (r *requests) batch(ctx context.Context, msgs []*nats.Msg, quiet time.Durat
 	}
 	r.batching.Unlock()
 	usageOf(ctx).asked()
-	err = r.collect(ctx, l, epoch, quiet, func(_ int, m *nats.Msg) bool {
+	err = r.collect(ctx, l, epoch, quiet, writeGrace, func(_ int, m *nats.Msg) bool {
 		reply = m
 		return false
 	})

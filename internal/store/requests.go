@@ -21,6 +21,10 @@ const (
 	// defaultTimeout bounds a request whose context has no deadline.
 	defaultTimeout = 5 * time.Second
 
+	// writeGrace is how long a write waits for its answer after its context has
+	// ended: most often it is on its way, and then the outcome is known.
+	writeGrace = 50 * time.Millisecond
+
 	// A lost reply is asked for again after this time, which doubles.
 	firstSilence = time.Second
 
@@ -271,19 +275,28 @@ func (l *lane) answers(m *nats.Msg) int {
 
 // collect gives replies to got until it says that there are no more to come, or
 // until none has come for a time, or the connection has come back since epoch,
-// before which was asked.
-func (r *requests) collect(ctx context.Context, l *lane, epoch uint64, quiet time.Duration, got func(n int, m *nats.Msg) (more bool)) error {
+// before which was asked. When ctx ends, it waits for grace longer.
+func (r *requests) collect(ctx context.Context, l *lane, epoch uint64, quiet, grace time.Duration, got func(n int, m *nats.Msg) (more bool)) error {
 	l.alarm.Reset(quiet)
 	defer l.alarm.Stop()
 	if ctx.Done() != nil {
 		defer context.AfterFunc(ctx, l.wake)()
 	}
 	heard := time.Now()
+	var last time.Time // to wait until, once ctx has ended
 	for replies := 0; ; {
 		m := <-l.msgs
 		if m == nil {
 			if err := ctx.Err(); err != nil {
-				return err
+				if last.IsZero() {
+					last = time.Now().Add(grace)
+				}
+				left := time.Until(last)
+				if left <= 0 || r.err() != nil {
+					return err
+				}
+				l.alarm.Reset(left)
+				continue
 			}
 			if err := r.err(); err != nil {
 				return err
@@ -301,7 +314,7 @@ func (r *requests) collect(ctx context.Context, l *lane, epoch uint64, quiet tim
 		if replies++; replies%64 == 0 {
 			heard = time.Now()
 			l.alarm.Reset(quiet) // one that found no room is made up for
-			if err := ctx.Err(); err != nil {
+			if err := ctx.Err(); err != nil && grace == 0 {
 				return err
 			}
 		}
@@ -385,7 +398,7 @@ func (r *requests) attempt(ctx context.Context, subject string, data []byte, qui
 			err = errNoAnswer
 		}
 	}()
-	err = r.collect(ctx, l, epoch, quiet, func(_ int, m *nats.Msg) bool {
+	err = r.collect(ctx, l, epoch, quiet, 0, func(_ int, m *nats.Msg) bool {
 		if noResponders(m) {
 			taken = false
 			return false
@@ -434,7 +447,7 @@ func (r *requests) all(ctx context.Context, msgs []*nats.Msg, quiet time.Duratio
 	if missing == 0 {
 		return replies, errs
 	}
-	err = r.collect(ctx, l, epoch, quiet, func(n int, m *nats.Msg) bool {
+	err = r.collect(ctx, l, epoch, quiet, writeGrace, func(n int, m *nats.Msg) bool {
 		if n >= 0 && n < len(replies) && replies[n] == nil {
 			replies[n] = m
 			missing--

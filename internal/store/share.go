@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -92,20 +93,29 @@ func (s *JetStream) Share(ctx context.Context, ops []Op) (revision uint64, err e
 		return j.revision, j.err
 	case <-ctx.Done():
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for i, q := range g.queue {
-		if q == j {
-			g.queue = append(g.queue[:i:i], g.queue[i+1:]...)
-			return 0, fmt.Errorf("%w: %w", errUndelivered, ctx.Err())
-		}
+	if g.withdraw(j) {
+		return 0, fmt.Errorf("%w: %w", errUndelivered, ctx.Err())
 	}
+	grace := time.NewTimer(writeGrace)
+	defer grace.Stop()
 	select {
 	case <-j.done:
 		return j.revision, j.err
-	default:
+	case <-grace.C:
 		return 0, fmt.Errorf("%w: %w", ErrUnknown, ctx.Err())
 	}
+}
+
+// withdraw takes a share back that is not under way yet.
+func (g *group) withdraw(j *share) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	i := slices.Index(g.queue, j)
+	if i < 0 {
+		return false
+	}
+	g.queue = slices.Concat(g.queue[:i], g.queue[i+1:])
+	return true
 }
 
 // fly sends batches until nothing waits.

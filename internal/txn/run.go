@@ -1,6 +1,7 @@
 package txn
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,7 +60,7 @@ func (t *Turns) Run(ctx context.Context, s store.Store, fn func(*Tx) error) erro
 		case !again && (try == 1 || ctx.Err() == nil || err == nil || errors.Is(err, errs.ErrUnknownOutcome)):
 			return err
 		case ctx.Err() != nil: // perhaps while fn ran
-			return fmt.Errorf("natsorm: transaction: others were in its way, in %d tries, until its context ended; change less in it, or give it more time: %w: %w: %w", try, errs.ErrUnwritten, errConflict, ctx.Err())
+			return fmt.Errorf("natsorm: transaction: what it read or wrote was changed while it ran, in %d tries, the last time %s, until its context ended; do less in it, give it more time, and see that all models in it are inside (In): %w: %w: %w", try, cmp.Or(key, "nothing in particular"), errs.ErrUnwritten, errConflict, ctx.Err())
 		}
 		pause := rand.N(min(mostPause, firstPause<<min(try, 16)))
 		var mine chan struct{}
@@ -96,7 +97,8 @@ func once(ctx context.Context, s store.Store, fn func(*Tx) error) (again bool, k
 	if t.failed != nil { // fn can not know what it would have returned
 		err = t.failed
 	}
-	if len(t.order) > 0 {
+	key = t.contested
+	if key == "" && len(t.order) > 0 {
 		key = t.order[0].base.Key
 	}
 	return t.failed != nil && errors.Is(t.failed, errConflict), key, err

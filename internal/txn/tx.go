@@ -21,18 +21,19 @@ var errConflict = fmt.Errorf("%w while the transaction ran", errs.ErrConflict)
 type Tx struct {
 	store store.Store
 
-	mu      sync.Mutex
-	ended   bool
-	failed  error                  // why it can not commit, whatever happens
-	asOf    uint64                 // all that was read is as it was at this revision
-	unsure  bool                   // if a call that should have found out did
-	entries map[string]store.Entry // the keys that were read, one by one or by a pattern
-	keys    map[string]uint64      // those to guard one by one, with their revisions
-	ranges  map[string]*span       // the patterns that were read
-	changes map[string]*change     // by record key
-	order   []*change
-	stamps  []stamp
-	staged  uint64 // how many writes were staged
+	mu        sync.Mutex
+	ended     bool
+	failed    error                  // why it can not commit, whatever happens
+	contested string                 // the key or pattern that others have changed, when it is known
+	asOf      uint64                 // all that was read is as it was at this revision
+	unsure    bool                   // if a call that should have found out did
+	entries   map[string]store.Entry // the keys that were read, one by one or by a pattern
+	keys      map[string]uint64      // those to guard one by one, with their revisions
+	ranges    map[string]*span       // the patterns that were read
+	changes   map[string]*change     // by record key
+	order     []*change
+	stamps    []stamp
+	staged    uint64 // how many writes were staged
 }
 
 // span is a pattern that was read.
@@ -106,6 +107,7 @@ func (t *Tx) fail(err error) error {
 
 // conflict ends the run: what was read of a key is no longer so.
 func (t *Tx) conflict(key string) error {
+	t.contested = key
 	return t.fail(fmt.Errorf("%w: key %s", errConflict, key))
 }
 
