@@ -89,7 +89,7 @@ func (s *JetStream) Batch(ctx context.Context, b Batch) (first uint64, err error
 		return 0, fmt.Errorf("%w: %d messages of %d bytes", ErrBatchTooLarge, n, size)
 	}
 	witness := slices.IndexFunc(b.Ops, func(op Op) bool { return op.Settle })
-	began, server := time.Now(), s.nc.ConnectedServerId()
+	began, epoch := time.Now(), s.req.epoch.Load()
 	for try := 1; ; try++ {
 		if err := s.EnableBatches(ctx); err != nil {
 			return 0, fmt.Errorf("%w: %w", ErrNoBatches, err)
@@ -108,7 +108,7 @@ func (s *JetStream) Batch(ctx context.Context, b Batch) (first uint64, err error
 		case fault == nil:
 			result = s.acknowledgement(reply.Data)
 		case errors.Is(fault, ErrUnknown) && witness >= 0:
-			w := lost{op: &b.Ops[witness], id: msgs[at+witness].Header[headerID][0], sent: sent, server: server}
+			w := lost{op: &b.Ops[witness], id: msgs[at+witness].Header[headerID][0], sent: sent, epoch: epoch}
 			done, revision, err := s.settle(ctx, w)
 			switch {
 			case err != nil:

@@ -80,10 +80,10 @@ func patience(ctx context.Context) time.Duration {
 
 // lost is a write whose answer did not come.
 type lost struct {
-	op     *Op
-	id     string
-	sent   time.Time // before it was sent
-	server string    // that the connection was to
+	op    *Op
+	id    string
+	sent  time.Time // before it was sent
+	epoch uint64    // of the connection, then
 }
 
 // settle finds out whether a write was done. An error, which is ErrUnknown,
@@ -158,8 +158,8 @@ func (s *JetStream) settle(ctx context.Context, w lost) (done bool, revision uin
 // no longer there because its key was written again. So the key must not have
 // been written since but once, or the server must be the same.
 func (s *JetStream) taken(ctx context.Context, w lost) (done bool, revision uint64, err error) {
-	if !s.replicated && s.nc.ConnectedClusterName() == "" && w.server != "" && s.nc.ConnectedServerId() == w.server {
-		return false, 0, nil // it has not started again
+	if !s.replicated && s.nc.ConnectedClusterName() == "" && s.nc.Stats().Reconnects == w.epoch {
+		return false, 0, nil // the server has not started again
 	}
 	last, err := s.fromLeader(ctx, map[string]any{"last_by_subj": s.prefix + w.op.Key})
 	switch {

@@ -75,7 +75,7 @@ func (s *JetStream) write(ctx context.Context, ops []Op, results []Result) {
 	}
 	buf := make([]nats.Msg, len(ops))
 	msgs := make([]*nats.Msg, len(ops))
-	began, server := time.Now(), s.nc.ConnectedServerId()
+	began, epoch := time.Now(), s.req.epoch.Load()
 	for try := 1; ; try++ {
 		msgs = msgs[:len(todo)]
 		for n, i := range todo {
@@ -95,7 +95,7 @@ func (s *JetStream) write(ctx context.Context, ops []Op, results []Result) {
 			case faults[n] == nil:
 				results[i] = s.acknowledgement(replies[n].Data)
 			case errors.Is(faults[n], ErrUnknown) && ops[i].Settle:
-				unsettled = append(unsettled, lost{op: &ops[i], id: msgs[n].Header[headerID][0], sent: sent, server: server})
+				unsettled = append(unsettled, lost{op: &ops[i], id: msgs[n].Header[headerID][0], sent: sent, epoch: epoch})
 				verdicts = append(verdicts, &results[i])
 				silent = append(silent, i)
 			case errors.Is(faults[n], ErrUnknown) && !ops[i].Check && !ops[i].Delete:
