@@ -50,9 +50,6 @@ func (m *Model) In(t *txn.Tx) *Model {
 // before the call.
 func (m *Model) Barrier(ctx context.Context) error { return m.store.Barrier(ctx) }
 
-// mostRounds bounds how often a change looks again for values that move.
-const mostRounds = 100
-
 // writers is how many records one call changes at the same time, so that they
 // share batches.
 const writers = 256
@@ -103,7 +100,7 @@ func (m *Model) Modify(ctx context.Context, q plan.Query, mutate Mutation) (int,
 	var mu sync.Mutex
 	done := map[string]bool{} // records that lookups found, and that were changed
 	total := 0
-	for round := 1; ; round++ {
+	for {
 		pool := newPool(ctx, writers)
 		var lost atomic.Bool
 		found := m.Entries(pool.ctx, q)
@@ -142,7 +139,7 @@ func (m *Model) Modify(ctx context.Context, q plan.Query, mutate Mutation) (int,
 		total += n
 		// A record that was selected and is not any more may have given its value to
 		// one that was not yet.
-		if err != nil || !whole || !lost.Load() || p.Path == plan.Scan || round == mostRounds {
+		if err != nil || !whole || !lost.Load() || p.Path == plan.Scan {
 			return total, m.partial(total, err)
 		}
 	}

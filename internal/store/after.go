@@ -178,12 +178,47 @@ func (s *JetStream) Changes(ctx context.Context, pattern string, revision uint64
 		if err != nil {
 			return nil, err
 		}
+		if len(found) == 0 && !more {
+			if found, err = s.confirm(ctx, pattern, revision); err != nil {
+				return nil, err
+			}
+			more = len(found) > 0
+		}
 		for _, e := range found {
 			revision = e.Revision
 			out = append(out, e)
 		}
+		more = more || len(found) > 0
 	}
 	return out, nil
+}
+
+// confirm looks once more whether nothing follows, isolated from batches: a single
+// message is also found, or not, while a batch is being written.
+func (s *JetStream) confirm(ctx context.Context, pattern string, revision uint64) (found []Entry, err error) {
+	switch {
+	case !s.direct:
+		return nil, nil
+	case !s.replicated:
+		found, _, err = s.next(ctx, nextRequest{Seq: revision + 1, Pattern: s.prefix + pattern, Batch: tailBatch})
+		return found, err
+	}
+	// A replica that has what the leader has begins no batch that it does not end;
+	// then the leader must get as far.
+	if _, err := s.Sequence(ctx); err != nil {
+		return nil, err
+	}
+	_, whole, err := s.Read(ctx, []string{anchorKey})
+	for last := uint64(0); err == nil && last < whole; {
+		if last, err = s.Sequence(ctx); err == nil && last < whole {
+			err = wait(ctx, behindPause)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	found, _, err = s.afterLeader(ctx, pattern, revision)
+	return found, err
 }
 
 // Since is what is live of Changes.

@@ -29,16 +29,13 @@ const (
 	// shareRetries is how often those of a refused batch whose conditions hold are sent
 	// together again, before each is sent by itself.
 	shareRetries = 2
-
-	// shareTimeout bounds a shared batch. It has no context of its own: its writes
-	// have one each.
-	shareTimeout = giveUp
 )
 
 // share is one caller's part of a batch.
 type share struct {
-	ops  []Op
-	done chan struct{}
+	deadline time.Time // of the caller, or zero
+	ops      []Op
+	done     chan struct{}
 
 	revision uint64
 	err      error
@@ -67,6 +64,7 @@ func (s *JetStream) Share(ctx context.Context, ops []Op) (revision uint64, err e
 		}
 	}
 	j := &share{ops: ops, done: make(chan struct{})}
+	j.deadline, _ = ctx.Deadline()
 	most := otherFlights
 	if s.staged {
 		most = stagedFlights
@@ -204,7 +202,14 @@ func bumps(op Op) bool { return !op.Check && !op.Delete && len(op.Value) == 0 }
 // send does the shares in one batch, or finds out which of them can not be done,
 // and does the others.
 func (s *JetStream) send(jobs []*share) {
-	ctx, cancel := context.WithTimeout(context.Background(), shareTimeout)
+	// The batch goes on as long as any of its callers waits.
+	deadline := time.Now().Add(giveUp)
+	for _, j := range jobs {
+		if j.deadline.After(deadline) {
+			deadline = j.deadline
+		}
+	}
+	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	defer cancel()
 	for try := 0; len(jobs) > 0; try++ {
 		if try > shareRetries {
