@@ -74,9 +74,9 @@ const (
 	smallLimited = 200
 
 	// movedRequests is what it takes to find the records that moved between
-	// lookups that are not made with one request: the revision at the start, and
-	// what was written since, which most often is nothing.
-	movedRequests = 2
+	// lookups that are not made with one request: the revision at the start, what was
+	// written since, which most often is nothing, and once more, isolated.
+	movedRequests = 3
 
 	// entryBytes is about the size of an entry with its headers.
 	entryBytes = 250
