@@ -97,10 +97,18 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 	}
 	exec, end := w.begin(&ch)
 	defer end()
+	certain := w.stage != nil || !w.store.Replicated()
 	for try := 1; ; try++ {
 		doc, err := ch.Next(cur)
 		if err == nil {
 			err = w.fits(key, doc)
+		}
+		if err != nil && !certain && judges(err) {
+			certain = true
+			if cur, err = w.certain(ctx, key, err); err != nil {
+				return Outcome{}, w.failed(ch.ID, Untouched(err))
+			}
+			continue
 		}
 		if err != nil {
 			exec.abandon(ctx, w, cur)
@@ -118,6 +126,12 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 		switch {
 		case err == nil:
 			return Outcome{Written: true, Revision: revision, Before: cur}, nil
+		case errors.Is(err, errs.ErrUnique) && !certain:
+			certain = true
+			if cur, err = w.certain(ctx, key, err); err != nil {
+				return Outcome{}, w.failed(ch.ID, Untouched(err))
+			}
+			continue
 		case errors.Is(err, errs.ErrUnique):
 			exec.abandon(ctx, w, cur)
 			return Outcome{}, err
@@ -138,6 +152,29 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 			return Outcome{}, w.failed(ch.ID, Untouched(err))
 		}
 	}
+}
+
+// judges reports whether an error of Change.Next is about the record as it is.
+func judges(err error) bool {
+	for _, e := range []error{ErrLeave, errs.ErrExists, errs.ErrNotFound, errs.ErrConflict} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// certain is the record as it really is, before verdict ends a change to it. A
+// leader that others have replaced, or that has just become it, may say for a
+// moment what was. A change that commits needs no such look, for the leader can not
+// commit it alone. To leave the record, what this store has seen must be in it.
+func (w *Writer) certain(ctx context.Context, key string, verdict error) (store.Entry, error) {
+	if !errors.Is(verdict, ErrLeave) {
+		if err := w.store.Barrier(ctx); err != nil {
+			return store.Entry{}, err
+		}
+	}
+	return w.store.Get(ctx, key)
 }
 
 // failed names the record in an error of the store.

@@ -1,0 +1,50 @@
+package fault
+
+import (
+	"context"
+	"sync"
+
+	"github.com/natsorm/natsorm/internal/store"
+)
+
+// Behind is a replicated bucket whose leader has been replaced, and does not know
+// it: what is asked of it is answered as it was when the leader stopped, until a
+// majority is asked. Other reads and writes go to the others.
+type Behind struct {
+	store.Store
+	mu  sync.Mutex
+	was map[string]store.Entry
+}
+
+// NewBehind is s with a leader that has only what is in the bucket now under those
+// keys.
+func NewBehind(ctx context.Context, s store.Store, keys ...string) (*Behind, error) {
+	b := &Behind{Store: s, was: map[string]store.Entry{}}
+	for _, key := range keys {
+		e, err := s.GetLatest(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		b.was[key] = e
+	}
+	return b, nil
+}
+
+func (b *Behind) Replicated() bool { return true }
+
+func (b *Behind) GetLatest(ctx context.Context, key string) (store.Entry, error) {
+	b.mu.Lock()
+	e, ok := b.was[key]
+	b.mu.Unlock()
+	if ok {
+		return e, nil
+	}
+	return b.Store.GetLatest(ctx, key)
+}
+
+func (b *Behind) Barrier(ctx context.Context) error {
+	b.mu.Lock()
+	clear(b.was)
+	b.mu.Unlock()
+	return b.Store.Barrier(ctx)
+}
