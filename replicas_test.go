@@ -47,25 +47,6 @@ func models[T any](t *testing.T, dbs []*natsorm.DB) (out []*natsorm.Model[T]) {
 	return out
 }
 
-// pair runs two transactions, through two servers, that both look before either
-// commits.
-func pair(t *testing.T, ctx context.Context, dbs []*natsorm.DB, each func(i int, tx *natsorm.Tx, looked func()) error) {
-	t.Helper()
-	var both, wg sync.WaitGroup
-	both.Add(2)
-	for i := range 2 {
-		wg.Go(func() {
-			var once sync.Once
-			if err := dbs[i].Transaction(ctx, func(tx *natsorm.Tx) error {
-				return each(i, tx, func() { once.Do(func() { both.Done(); both.Wait() }) })
-			}); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-}
-
 func replicatedWriteSkew(t *testing.T, ctx context.Context, dbs []*natsorm.DB) {
 	accounts := models[account](t, dbs)
 	for round := range 30 {
@@ -73,7 +54,7 @@ func replicatedWriteSkew(t *testing.T, ctx context.Context, dbs []*natsorm.DB) {
 			must[bool](t)(accounts[2].Upsert(ctx, &account{ID: i, Owner: "on call", Number: fmt.Sprint("n", i)}))
 		}
 		q := []natsorm.Query{natsorm.Eq("owner", "on call"), natsorm.Like("owner", "on%"), natsorm.In("id", 0, 1)}[round%3]
-		pair(t, ctx, dbs, func(i int, tx *natsorm.Tx, looked func()) error {
+		race(t, ctx, dbs, func(tx *natsorm.Tx, i int, looked func()) error {
 			in := accounts[i].In(tx)
 			n, err := in.Count(ctx, natsorm.And(q.(natsorm.Condition), natsorm.Eq("owner", "on call")))
 			if err != nil {
@@ -98,7 +79,7 @@ func replicatedPhantoms(t *testing.T, ctx context.Context, dbs []*natsorm.DB) {
 	for round := range 40 {
 		slot := fmt.Sprint("slot ", round, "!")
 		q := []natsorm.Query{natsorm.Eq("slot", slot), natsorm.Like("slot", slot[:len(slot)-1]+"_"), natsorm.In("slot", slot, "other")}[round%3]
-		pair(t, ctx, dbs, func(i int, tx *natsorm.Tx, looked func()) error {
+		race(t, ctx, dbs, func(tx *natsorm.Tx, i int, looked func()) error {
 			in := bookings[i].In(tx)
 			taken, err := in.FindAll(ctx, q)
 			if err != nil {

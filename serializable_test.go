@@ -617,11 +617,15 @@ func TestRandomTransactions(t *testing.T) {
 	if testing.Short() {
 		each = 20
 	}
-	for _, kind := range []string{"memory", "files", "synced", "history", "two sessions"} {
+	for _, kind := range []string{"memory", "files", "synced", "history", "two sessions", "no direct get"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			t.Logf("NATSORM_SEED=%d", seed)
 			ctx := within(t)
+			if kind == "no direct get" {
+				randomTransactions(t, ctx, []*natsorm.DB{withoutDirectGet(t, ctx)}, seed, 8, each)
+				return
+			}
 			cfg := embedded.Config{}
 			switch kind {
 			case "files", "two sessions":

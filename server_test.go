@@ -98,6 +98,23 @@ func guarded(t *testing.T) string {
 	return s.ClientURL()
 }
 
+// withoutDirectGet opens a bucket that has batches, and no direct gets and no
+// message TTLs, with an account that may not change it.
+func withoutDirectGet(t *testing.T, ctx context.Context) *natsorm.DB {
+	t.Helper()
+	url := guarded(t)
+	admin := must[*nats.Conn](t)(nats.Connect(url, nats.UserInfo("admin", "secret")))
+	t.Cleanup(admin.Close)
+	js := must[jetstream.JetStream](t)(jetstream.New(admin))
+	must[jetstream.Stream](t)(js.CreateStream(ctx, jetstream.StreamConfig{
+		Name: "KV_shop", Subjects: []string{"$KV.shop.>"}, MaxMsgsPerSubject: 1, AllowRollup: true, DenyDelete: true,
+		Discard: jetstream.DiscardNew, AllowAtomicPublish: true, Storage: jetstream.MemoryStorage,
+	}))
+	db := must[*natsorm.DB](t)(natsorm.Open(ctx, natsorm.Config{Servers: []string{url}, Bucket: "shop", User: "app", Pass: "secret"}))
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
 func TestCredentialsAndPermissions(t *testing.T) {
 	t.Parallel()
 	url := guarded(t)

@@ -78,8 +78,15 @@ func TestWritersShareBatches(t *testing.T) {
 	wg.Wait()
 	records, batches := batched(t, ctx, db, created)
 	t.Logf("%d created, %d of them in %d shared batches; %d lost, %d were cancelled", len(created), records, batches, lost, cancelled)
-	if batches == 0 || records < 2*batches {
-		t.Error("batches were not shared")
+	const puts = 20
+	began := time.Now()
+	for range puts {
+		must[uint64](t)(db.KV().PutString(ctx, "raw", ""))
+	}
+	if each := time.Since(began) / puts; each < 200*time.Microsecond {
+		t.Logf("a put takes %v: the disk syncs too fast for sharing to pay", each)
+	} else if batches == 0 || records < 2*batches {
+		t.Errorf("a put takes %v, and batches were not shared", each)
 	}
 	for _, a := range created {
 		got := must[*account](t)(accounts.FindByPK(ctx, a.ID))

@@ -193,6 +193,21 @@ func BenchmarkCreateTwoIndexes(b *testing.B) {
 	})
 }
 
+// parallel is how long clients take that do op so many times each.
+func parallel(clients, times int, op func()) time.Duration {
+	start := time.Now()
+	var wg sync.WaitGroup
+	for range clients {
+		wg.Go(func() {
+			for range times {
+				op()
+			}
+		})
+	}
+	wg.Wait()
+	return time.Since(start)
+}
+
 // BenchmarkCreateTwoIndexes64 compares 64 clients' creates with three puts each:
 // the same number of messages.
 func BenchmarkCreateTwoIndexes64(b *testing.B) {
@@ -205,21 +220,8 @@ func BenchmarkCreateTwoIndexes64(b *testing.B) {
 		var rawKey, id atomic.Int64
 		total := 0
 		const clients, turn = 64, 10
-		parallel := func(op func()) time.Duration {
-			start := time.Now()
-			var wg sync.WaitGroup
-			for range clients {
-				wg.Go(func() {
-					for range turn {
-						op()
-					}
-				})
-			}
-			wg.Wait()
-			return time.Since(start)
-		}
 		for b.Loop() {
-			rawTime += parallel(func() {
+			rawTime += parallel(clients, turn, func() {
 				k := rawKey.Add(1)
 				for _, prefix := range []string{"raw.index.a.", "raw.index.b.", "raw.shard_1."} {
 					value := doc
@@ -231,7 +233,7 @@ func BenchmarkCreateTwoIndexes64(b *testing.B) {
 					}
 				}
 			})
-			ourTime += parallel(func() {
+			ourTime += parallel(clients, turn, func() {
 				if err := users.Create(ctx, indexed(id.Add(1))); err != nil {
 					b.Error(err)
 				}

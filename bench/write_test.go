@@ -43,29 +43,16 @@ func BenchmarkGroupCommit(b *testing.B) {
 		check(b, err)
 		var id atomic.Int64
 		const clients, turn = 64, 50
-		parallel := func(op func()) time.Duration {
-			start := time.Now()
-			var wg sync.WaitGroup
-			for range clients {
-				wg.Go(func() {
-					for range turn {
-						op()
-					}
-				})
-			}
-			wg.Wait()
-			return time.Since(start)
-		}
 		ours := func() {
 			if err := users.Create(ctx, indexed(id.Add(1))); err != nil {
 				b.Error(err)
 			}
 		}
-		parallel(ours) // it finds out that syncing dominates
+		parallel(clients, turn, ours) // it finds out that syncing dominates
 		var phasedTime, ourTime time.Duration
 		total := 0
 		for b.Loop() {
-			phasedTime += parallel(func() {
+			phasedTime += parallel(clients, turn, func() {
 				u := indexed(id.Add(1))
 				doc := fmt.Appendf(nil, `{"id":%d,"name":%q,"email":%q,"age":%d,"city":%q}`, u.ID, u.Name, u.Email, u.Age, u.City)
 				f, err := phased.Layout.Of(doc)
@@ -76,7 +63,7 @@ func BenchmarkGroupCommit(b *testing.B) {
 					b.Error(err)
 				}
 			})
-			ourTime += parallel(ours)
+			ourTime += parallel(clients, turn, ours)
 			total += clients * turn
 		}
 		report(b, phasedTime, ourTime, total)

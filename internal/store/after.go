@@ -197,28 +197,54 @@ func (s *JetStream) Changes(ctx context.Context, pattern string, revision uint64
 // message is also found, or not, while a batch is being written.
 func (s *JetStream) confirm(ctx context.Context, pattern string, revision uint64) (found []Entry, err error) {
 	switch {
-	case !s.direct:
-		return nil, nil
-	case !s.replicated:
+	case s.direct && !s.replicated:
 		found, _, err = s.next(ctx, nextRequest{Seq: revision + 1, Pattern: s.prefix + pattern, Batch: tailBatch})
 		return found, err
 	}
-	// A replica that has what the leader has begins no batch that it does not end;
-	// then the leader must get as far.
-	if _, err := s.Sequence(ctx); err != nil {
-		return nil, err
-	}
-	_, whole, err := s.Read(ctx, []string{anchorKey})
-	for last := uint64(0); err == nil && last < whole; {
-		if last, err = s.Sequence(ctx); err == nil && last < whole {
-			err = wait(ctx, behindPause)
-		}
-	}
-	if err != nil {
+	if _, err := s.Whole(ctx); err != nil {
 		return nil, err
 	}
 	found, _, err = s.afterLeader(ctx, pattern, revision)
 	return found, err
+}
+
+// Whole asks in a way that is isolated from batches. Without direct get there is
+// none: then the last message says whether its batch goes on. With replicas, one
+// that is as far as the leader is asked, which shows a batch whole or not at all;
+// then the leader must get as far.
+func (s *JetStream) Whole(ctx context.Context) (whole uint64, err error) {
+	gone := uint64(0) // a last message that was not there
+	for began := time.Now(); ; {
+		last, err := s.sequence(ctx)
+		switch {
+		case err != nil:
+			return 0, err
+		case whole > 0 && last >= whole:
+			return whole, nil
+		case last == 0: // the bucket is new
+			return 0, nil
+		case whole == 0 && !s.direct:
+			e, err := s.fromLeader(ctx, map[string]any{"seq": last})
+			if err != nil || e.Revision == last && !e.unfinished || gone == last {
+				return last, err
+			}
+			if e.Revision == 0 { // written over by what follows it, unless nothing does
+				gone = last
+				continue
+			}
+		case whole == 0:
+			if _, whole, err = s.Read(ctx, []string{anchorKey}); err != nil || !s.replicated {
+				return whole, err
+			}
+			continue
+		}
+		if _, ok := ctx.Deadline(); !ok && time.Since(began) > giveUp {
+			return 0, fmt.Errorf("natsorm: get the state of %s: %w", s.stream, errBehind)
+		}
+		if err := wait(ctx, behindPause); err != nil {
+			return 0, err
+		}
+	}
 }
 
 // Since is what is live of Changes.
@@ -254,13 +280,15 @@ func (s *JetStream) Revision(ctx context.Context) (uint64, error) {
 	if last, err := s.lastRevision(ctx); err != nil || last > 0 {
 		return last, err
 	}
-	return s.Sequence(ctx)
+	return s.sequence(ctx)
 }
 
-func (s *JetStream) Sequence(ctx context.Context) (uint64, error) {
+// sequence is the revision of the last message that the bucket ever had, from the
+// leader; reads that follow are to be as new.
+func (s *JetStream) sequence(ctx context.Context) (uint64, error) {
 	_, last, err := s.streamState(ctx)
 	if err == nil {
-		s.saw(last) // reads that follow are to be as new
+		s.saw(last)
 	}
 	return last, err
 }

@@ -182,7 +182,7 @@ func (s *JetStream) multiCurrent(ctx context.Context, keys []string, found func(
 		case err != nil:
 			return err
 		case asOf == 0: // nothing was found, not even the anchor
-			if s.dropAnchor(ctx) != nil {
+			if s.dropAnchor(ctx) != nil && s.leaderIsCurrent(ctx) {
 				return leader() // it may not write
 			}
 			return errBehind
@@ -327,7 +327,7 @@ func (s *JetStream) Lookup(ctx context.Context, patterns []string, most int) (fo
 // the server is all the same.
 func (s *JetStream) Read(ctx context.Context, patterns []string) (found []Entry, asOf uint64, err error) {
 	if !s.direct {
-		if _, asOf, err = s.streamState(ctx); err == nil {
+		if asOf, err = s.Whole(ctx); err == nil {
 			err = s.fromLeaderMatching(ctx, patterns, func(e Entry) { found = append(found, e) })
 		}
 		return found, asOf, err

@@ -80,6 +80,7 @@ func (s *JetStream) fromLeader(ctx context.Context, req map[string]any) (Entry, 
 		}
 		e.mark(h)
 		e.id = h.Get(headerID)
+		e.unfinished = h.Get(headerBatchID) != "" && h.Get(headerBatchCommit) == ""
 		if expected, err := strconv.ParseUint(h.Get(headerExpect), 10, 64); err == nil && h.Get(headerExpectSubject) == "" {
 			e.replaced = &expected
 		}

@@ -469,12 +469,5 @@ func (r *requests) pause(ctx context.Context, try int, subject string) error {
 	if try >= r.retries {
 		return fmt.Errorf("nobody answers on %q: %w; is JetStream enabled, and does the bucket exist?", subject, nats.ErrNoResponders)
 	}
-	t := time.NewTimer(noResponderPause)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
+	return wait(ctx, noResponderPause)
 }

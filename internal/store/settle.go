@@ -134,6 +134,8 @@ func (s *JetStream) settle(ctx context.Context, w lost) (done bool, revision uin
 			return unknown(ack.Error)
 		case ack.Stream != s.stream || ack.Seq == 0:
 			return unknown(fmt.Errorf("stream %q answered for %q", ack.Stream, s.stream))
+		case !ack.Duplicate && time.Since(w.sent) > s.window:
+			return unknown(errors.New("the answer came after the duplicate window"))
 		case !ack.Duplicate:
 			s.saw(ack.Seq)
 			return s.taken(ctx, w)

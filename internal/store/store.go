@@ -104,7 +104,7 @@ type Store interface {
 	EndChange()
 
 	// Revision is one that every message acknowledged before the call is up to. As
-	// after Sequence, reads that follow are at least as new.
+	// after Whole, reads that follow are at least as new.
 	Revision(ctx context.Context) (uint64, error)
 
 	// Since is every live entry under a pattern that was written after a
@@ -121,10 +121,9 @@ type Store interface {
 	// this store has written or seen.
 	Replicated() bool
 
-	// Sequence is the revision of the last message that the bucket ever had, whether
-	// it is still there or not; from the leader. Reads that follow are at least as
-	// new.
-	Sequence(ctx context.Context) (uint64, error)
+	// Whole is the last revision that the bucket ever had, at an instant at which no
+	// batch was half done. Reads that follow are at least as new.
+	Whole(ctx context.Context) (uint64, error)
 
 	// MaxValue is the largest value that can be written, in bytes.
 	MaxValue() int
@@ -154,9 +153,11 @@ type Entry struct {
 	Fence    uint64    // of a fence, the revision whose value it repeats; see package commit
 	Time     time.Time // when the server stored it; only Scan and Feed set it
 
-	Again    bool    // it corrects what a scan has delivered; see ScanOptions
-	id       string  // the write's message id; only reads from the leader set it
-	replaced *uint64 // the revision that it expected; the same
+	Again bool // it corrects what a scan has delivered; see ScanOptions
+	// What only reads from the leader set:
+	id         string  // the write's message id
+	replaced   *uint64 // the revision that it expected
+	unfinished bool    // its batch goes on behind it
 }
 
 // Live reports whether the key has a value.

@@ -142,7 +142,7 @@ func (s *JetStream) again(ctx context.Context, began time.Time, try int, untaken
 	if untaken {
 		return s.req.pause(ctx, try, s.prefix+key)
 	}
-	return ctx.Err()
+	return wait(ctx, brokenPause)
 }
 
 func fail(results []Result, err error) {

@@ -60,7 +60,7 @@ func (t *Tx) commit(ctx context.Context) (map[string]uint64, error) {
 	first, err := t.store.Batch(ctx, b)
 	switch {
 	case errors.Is(err, store.ErrWrongRevision):
-		return nil, t.fail(errConflict)
+		return nil, t.Fail(errConflict)
 	case errors.Is(err, store.ErrBatchTooLarge), errors.Is(err, store.ErrTooLarge):
 		return nil, tooLarge(err)
 	case errors.Is(err, store.ErrUnknown):

@@ -103,7 +103,7 @@ func (t *Tx) noteSpan(pattern string, last uint64, large bool) error {
 // changed. Otherwise all of it is as it was at the revision that it returns, which
 // becomes the transaction's instant.
 func (t *Tx) revalidate(ctx context.Context) (uint64, error) {
-	start, err := t.store.Sequence(ctx)
+	start, err := t.store.Whole(ctx)
 	if err != nil {
 		return 0, err
 	}

@@ -56,10 +56,10 @@ func (t *Turns) Run(ctx context.Context, s store.Store, fn func(*Tx) error) erro
 	}()
 	for try := 1; ; try++ {
 		again, key, err := once(ctx, s, fn)
-		switch {
-		case !again && (try == 1 || ctx.Err() == nil || err == nil || errors.Is(err, errs.ErrUnknownOutcome)):
+		if !again && (err == nil || try == 1 || ctx.Err() == nil || !errors.Is(err, ctx.Err()) || errors.Is(err, errs.ErrUnknownOutcome)) {
 			return err
-		case ctx.Err() != nil: // perhaps while fn ran
+		}
+		if ctx.Err() != nil { // perhaps while fn ran
 			return fmt.Errorf("natsorm: transaction: what it read or wrote was changed while it ran, in %d tries, the last time %s, until its context ended; do less in it, give it more time, and see that all models in it are inside (In): %w: %w: %w", try, cmp.Or(key, "nothing in particular"), errs.ErrUnwritten, errConflict, ctx.Err())
 		}
 		pause := rand.N(min(mostPause, firstPause<<min(try, 16)))

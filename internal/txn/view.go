@@ -62,7 +62,7 @@ func (v *View) known(key string) (store.Entry, bool) {
 // spanned reports whether a pattern that was read guards the key.
 func (t *Tx) spanned(key string) bool {
 	for pattern := range t.ranges {
-		if matches(pattern, key) {
+		if !isLookup(pattern) && matches(pattern, key) { // no lookup's matches a record
 			return true
 		}
 	}

@@ -79,11 +79,11 @@ func (f *Store) Last(ctx context.Context, pattern string) (uint64, error) {
 	return f.Store.Last(ctx, pattern)
 }
 
-func (f *Store) Sequence(ctx context.Context) (uint64, error) {
+func (f *Store) Whole(ctx context.Context) (uint64, error) {
 	if f.Crashed() {
 		return 0, ErrCrashed
 	}
-	return f.Store.Sequence(ctx)
+	return f.Store.Whole(ctx)
 }
 
 func (f *Store) Barrier(ctx context.Context) error {
