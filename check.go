@@ -43,6 +43,7 @@ const (
 	CorruptRecord  = ProblemKind(exec.CorruptRecord)  // a document that can not be read
 	MisplacedKey   = ProblemKind(exec.MisplacedKey)   // a record whose primary key belongs at another key
 	CorruptClaim   = ProblemKind(exec.CorruptClaim)   // a claim without an owner: nobody can take the unique value
+	CorruptEntry   = ProblemKind(exec.CorruptEntry)   // a list of ids that can not be read; see SequelizeLayout
 	StrayEntry     = ProblemKind(exec.StrayEntry)     // an entry without a record; harmless
 	StrayClaim     = ProblemKind(exec.StrayClaim)     // a claim whose record has another value; harmless
 )
@@ -117,15 +118,19 @@ func (db *DB) Check(ctx context.Context, opts ...CheckOption) (Report, error) {
 		return report, err
 	}
 	for _, def := range defs {
-		found, err := exec.NewModel(db.store, def).Check(ctx, o.repair)
+		m, err := exec.NewModel(db.store, def)
 		if err != nil {
 			return report, err
 		}
-		m := ModelReport{Model: def.Name, Records: found.Records, Entries: found.Entries, Claims: found.Claims}
-		for _, f := range found.Faults {
-			m.Problems = append(m.Problems, Problem{Kind: ProblemKind(f.Kind), Key: f.Key, Record: f.Record, Detail: f.Detail, Repaired: f.Repaired})
+		found, err := m.Check(ctx, o.repair)
+		if err != nil {
+			return report, err
 		}
-		report.Models = append(report.Models, m)
+		r := ModelReport{Model: def.Name, Records: found.Records, Entries: found.Entries, Claims: found.Claims}
+		for _, f := range found.Faults {
+			r.Problems = append(r.Problems, Problem{Kind: ProblemKind(f.Kind), Key: f.Key, Record: f.Record, Detail: f.Detail, Repaired: f.Repaired})
+		}
+		report.Models = append(report.Models, r)
 	}
 	return report, nil
 }

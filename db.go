@@ -164,7 +164,11 @@ func (db *DB) Model(ctx context.Context, name string) (*Model[Record], error) {
 	if err != nil {
 		return nil, err
 	}
-	return newModel(db, exec.NewModel(db.store, def), &recordCodec{def: def}), nil
+	m, err := exec.NewModel(db.store, def)
+	if err != nil {
+		return nil, err
+	}
+	return newModel(db, m, &recordCodec{def: def}), nil
 }
 
 // Models are the schemas in the catalogue, by name.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/exec"
+	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/schema"
 )
 
@@ -29,6 +30,7 @@ type ModelOption func(*modelOptions)
 type modelOptions struct {
 	name    string
 	shards  int
+	layout  string
 	indexes []IndexSchema
 }
 
@@ -53,6 +55,14 @@ func Index(columns ...string) ModelOption {
 func Unique(columns ...string) ModelOption {
 	return func(o *modelOptions) { o.indexes = append(o.indexes, IndexSchema{Columns: columns, Unique: true}) }
 }
+
+// SequelizeLayout makes the model read and write the keys and index entries of the
+// Node library sequelize-natskv, so that Node services and Go programs share one
+// bucket: a value's records are one entry, a list of ids, written with
+// compare-and-set. docs/sequelize.md says what follows from that. It is for models
+// whose primary key is called id, of 16 shards, without unique and compound indexes;
+// any other is ErrSchema. Migrate moves a model from one layout to the other.
+func SequelizeLayout() ModelOption { return func(o *modelOptions) { o.layout = schema.Sequelize } }
 
 // Define declares the model of struct type T, as its tags say, and registers
 // it in the bucket's catalogue. Fields are columns under their JSON names.
@@ -133,6 +143,12 @@ func DefineRecord(ctx context.Context, db *DB, s Schema, opts ...ModelOption) (*
 func define(ctx context.Context, db *DB, def schema.Definition, o modelOptions) (*exec.Model, error) {
 	if o.shards != 0 {
 		def.Shards = o.shards
+	}
+	if o.layout != "" {
+		def.Layout = o.layout
+	}
+	if def.Layout == schema.Sequelize && def.Shards == 0 {
+		def.Shards = keys.SequelizeShards
 	}
 	for _, x := range o.indexes {
 		if err := def.AddIndex(x.Unique, x.Columns...); err != nil {

@@ -1,6 +1,7 @@
 package natsorm
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/natsorm/natsorm/internal/schema"
@@ -30,6 +31,7 @@ type Schema struct {
 	Columns []Field
 	Indexes []IndexSchema // beside those of single columns
 	Shards  int           // 0 means the Config's
+	Layout  string        // "native", which "" means, or "sequelize"; see SequelizeLayout
 }
 
 // Field is a column of a Schema.
@@ -52,7 +54,7 @@ type IndexSchema struct {
 
 // definition is the schema as the layers below know it.
 func (s Schema) definition() (schema.Definition, error) {
-	def := schema.Definition{Format: schema.Format, Name: s.Name, Layout: schema.Native, Shards: s.Shards}
+	def := schema.Definition{Format: schema.Format, Name: s.Name, Layout: cmp.Or(s.Layout, schema.Native), Shards: s.Shards}
 	for _, f := range s.Columns {
 		c := schema.Column{Name: f.Name, Type: value.Type(f.Type), PrimaryKey: f.PrimaryKey, Auto: f.Auto}
 		switch {
@@ -81,7 +83,7 @@ func (s Schema) definition() (schema.Definition, error) {
 }
 
 func schemaOf(def *schema.Definition) Schema {
-	s := Schema{Name: def.Name, Shards: def.Shards}
+	s := Schema{Name: def.Name, Shards: def.Shards, Layout: def.Layout}
 	for _, c := range def.Columns {
 		s.Columns = append(s.Columns, Field{
 			Name: c.Name, Type: Type(c.Type), PrimaryKey: c.PrimaryKey, Auto: c.Auto,

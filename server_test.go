@@ -102,14 +102,24 @@ func guarded(t *testing.T) string {
 // message TTLs, with an account that may not change it.
 func withoutDirectGet(t *testing.T, ctx context.Context) *natsorm.DB {
 	t.Helper()
+	return restricted(t, ctx, jetstream.StreamConfig{AllowAtomicPublish: true})
+}
+
+// withoutBatches opens one that has direct gets, and no batches.
+func withoutBatches(t *testing.T, ctx context.Context) *natsorm.DB {
+	t.Helper()
+	return restricted(t, ctx, jetstream.StreamConfig{AllowDirect: true})
+}
+
+func restricted(t *testing.T, ctx context.Context, cfg jetstream.StreamConfig) *natsorm.DB {
+	t.Helper()
 	url := guarded(t)
 	admin := must[*nats.Conn](t)(nats.Connect(url, nats.UserInfo("admin", "secret")))
 	t.Cleanup(admin.Close)
 	js := must[jetstream.JetStream](t)(jetstream.New(admin))
-	must[jetstream.Stream](t)(js.CreateStream(ctx, jetstream.StreamConfig{
-		Name: "KV_shop", Subjects: []string{"$KV.shop.>"}, MaxMsgsPerSubject: 1, AllowRollup: true, DenyDelete: true,
-		Discard: jetstream.DiscardNew, AllowAtomicPublish: true, Storage: jetstream.MemoryStorage,
-	}))
+	cfg.Name, cfg.Subjects, cfg.MaxMsgsPerSubject = "KV_shop", []string{"$KV.shop.>"}, 1
+	cfg.AllowRollup, cfg.DenyDelete, cfg.Discard, cfg.Storage = true, true, jetstream.DiscardNew, jetstream.MemoryStorage
+	must[jetstream.Stream](t)(js.CreateStream(ctx, cfg))
 	db := must[*natsorm.DB](t)(natsorm.Open(ctx, natsorm.Config{Servers: []string{url}, Bucket: "shop", User: "app", Pass: "secret"}))
 	t.Cleanup(func() { db.Close() })
 	return db

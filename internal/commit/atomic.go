@@ -44,6 +44,8 @@ func (x *atomic) execute(ctx context.Context, p *Plan) (uint64, error) {
 	return revision, nil
 }
 
+func (x *atomic) oneByOne() executor { return &phased{w: x.w, traces: x.traces} }
+
 // send does ops in one step, and returns the last one's revision.
 func (x *atomic) send(ctx context.Context, ops []store.Op) (uint64, error) {
 	if x.shared {

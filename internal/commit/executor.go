@@ -19,6 +19,10 @@ type executor interface {
 	// abandon cleans up after a change that will not commit. cur is the record as
 	// it was last seen.
 	abandon(ctx context.Context, w *Writer, cur store.Entry)
+
+	// oneByOne is what takes over where the server takes no batch; nil where that
+	// changes nothing.
+	oneByOne() executor
 }
 
 // traces is what the plans of a change leave in the bucket before one of them

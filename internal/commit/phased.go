@@ -20,7 +20,7 @@ func (x *phased) execute(ctx context.Context, p *Plan) (uint64, error) {
 	if err != nil {
 		return 0, Untouched(err)
 	}
-	res := x.w.store.Write(ctx, p.commit())[0]
+	res := x.w.store.Write(ctx, p.Commit())[0]
 	if res.Err != nil {
 		return 0, outcome(p, res.Err)
 	}
@@ -28,6 +28,8 @@ func (x *phased) execute(ctx context.Context, p *Plan) (uint64, error) {
 	x.w.remove(ctx, observed)
 	return res.Revision, nil
 }
+
+func (x *phased) oneByOne() executor { return nil }
 
 // prepare is step 2. It returns the revisions of what is to be removed.
 func (x *phased) prepare(ctx context.Context, p *Plan) (map[string]uint64, error) {

@@ -81,9 +81,9 @@ func (p *Plan) Claimed() (out []string) {
 func (p *Plan) After() *layout.Footprint { return p.after }
 
 // AddHeads adds the heads of the plan's entries, each once.
-func (p *Plan) AddHeads(l *layout.Layout) {
+func (p *Plan) AddHeads(l layout.Layout) {
 	for _, e := range p.Entries {
-		if head := l.HeadOf(e); !slices.Contains(p.Heads, head) {
+		if head := l.HeadOf(e); head != "" && !slices.Contains(p.Heads, head) {
 			p.Heads = append(p.Heads, head)
 		}
 	}
@@ -110,10 +110,10 @@ func (p *Plan) Ops(claimed func(key string) uint64, own map[string]uint64) []sto
 			ops = append(ops, store.Op{Key: key, Delete: true, Purge: true, Check: true, Expect: revision})
 		}
 	}
-	return append(ops, p.commit())
+	return append(ops, p.Commit())
 }
 
-// commit is the write of the record.
-func (p *Plan) commit() store.Op {
+// Commit is the write of the record.
+func (p *Plan) Commit() store.Op {
 	return store.Op{Key: p.Record, Value: p.Doc, Delete: p.Doc == nil, Check: true, Expect: p.Expect, Settle: true}
 }

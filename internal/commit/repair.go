@@ -12,6 +12,9 @@ import (
 // not: entries are put, claims taken. A *UniqueError says that another record
 // holds one of the values too; everything else is placed all the same.
 func (w *Writer) Place(ctx context.Context, f *layout.Footprint) error {
+	if w.layout.Lists() != nil {
+		return w.Enlist(ctx, []*layout.Footprint{f})
+	}
 	ops := make([]store.Op, len(f.Entries))
 	for i, e := range f.Entries {
 		ops[i] = store.Op{Key: e}
@@ -48,7 +51,15 @@ func (w *Writer) Sweep(ctx context.Context, stray, rec store.Entry) (removed boo
 	if err := w.fence(ctx, rec); err != nil {
 		return false, ignoreLost(err)
 	}
-	res := w.store.Write(ctx, store.Op{Key: stray.Key, Delete: true, Purge: true, Check: true, Expect: stray.Revision})[0]
+	op := store.Op{Key: stray.Key, Delete: true, Purge: true, Check: true, Expect: stray.Revision}
+	if lists := w.layout.Lists(); lists != nil {
+		left, err := lists.Leave(stray.Value, rec.Key)
+		if err != nil {
+			return false, err
+		}
+		op = listOp(stray, left)
+	}
+	res := w.store.Write(ctx, op)[0]
 	return res.Err == nil, ignoreLost(res.Err)
 }
 

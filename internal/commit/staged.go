@@ -15,4 +15,6 @@ type staged struct {
 
 func (x *staged) execute(ctx context.Context, p *Plan) (uint64, error) { return x.stage(ctx, x.id, p) }
 
+func (x *staged) oneByOne() executor { return nil }
+
 func (x *staged) abandon(context.Context, *Writer, store.Entry) {}

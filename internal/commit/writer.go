@@ -17,8 +17,9 @@ import (
 // Writer applies changes to the records of one model.
 type Writer struct {
 	store  store.Store
-	layout *layout.Layout
+	layout layout.Layout
 	stage  Stage // nil when changes are committed one by one
+	turns  turns // of changes to lists
 }
 
 // Stage takes a plan into a transaction, and returns a revision for the record
@@ -26,11 +27,11 @@ type Writer struct {
 type Stage func(ctx context.Context, id value.Value, p *Plan) (uint64, error)
 
 // NewWriter is a Writer for a model.
-func NewWriter(s store.Store, l *layout.Layout) *Writer { return &Writer{store: s, layout: l} }
+func NewWriter(s store.Store, l layout.Layout) *Writer { return &Writer{store: s, layout: l} }
 
 // NewStagingWriter is a Writer whose changes go into a transaction; s is the
 // bucket as the transaction sees it.
-func NewStagingWriter(s store.Store, l *layout.Layout, stage Stage) *Writer {
+func NewStagingWriter(s store.Store, l layout.Layout, stage Stage) *Writer {
 	return &Writer{store: s, layout: l, stage: stage}
 }
 
@@ -39,7 +40,11 @@ func (w *Writer) begin(ch *Change) (x executor, end func()) {
 	if w.stage != nil {
 		return &staged{stage: w.stage, id: ch.ID}, func() {}
 	}
-	switch w.store.BeginChange(ch.Many) {
+	way := w.store.BeginChange(ch.Many)
+	if w.layout.Lists() != nil {
+		return &listed{w: w, batches: w.store.Writes() != store.Phased, shared: way == store.Shared}, w.store.EndChange
+	}
+	switch way {
 	case store.Shared:
 		x = &atomic{w: w, shared: true}
 	case store.Atomic:
@@ -136,11 +141,11 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 			exec.abandon(ctx, w, cur)
 			return Outcome{}, err
 		case errors.Is(err, store.ErrNoBatches), errors.Is(err, store.ErrBatchTooLarge): // switched off, or limited by the server
-			x, ok := exec.(*atomic)
-			if !ok {
+			next := exec.oneByOne()
+			if next == nil {
 				return Outcome{}, w.failed(ch.ID, err)
 			}
-			exec = &phased{w: w, traces: x.traces}
+			exec = next
 			continue
 		case !errors.Is(err, store.ErrWrongRevision):
 			return Outcome{}, w.failed(ch.ID, err)
@@ -179,7 +184,7 @@ func (w *Writer) certain(ctx context.Context, key string, verdict error) (store.
 
 // failed names the record in an error of the store.
 func (w *Writer) failed(id value.Value, err error) error {
-	return fmt.Errorf("natsorm: write %s %s: %w", w.layout.Def.Name, id.Text(), err)
+	return fmt.Errorf("natsorm: write %s %s: %w", w.layout.Model().Name, id.Text(), err)
 }
 
 func (w *Writer) plan(ch Change, cur store.Entry, doc, owner []byte) (*Plan, error) {
@@ -199,10 +204,10 @@ func (w *Writer) plan(ch Change, cur store.Entry, doc, owner []byte) (*Plan, err
 	if doc != nil && after == nil {
 		f, err := w.layout.Of(doc)
 		if err != nil {
-			return nil, document.Fault(w.layout.Def.Name, err)
+			return nil, document.Fault(w.layout.Model().Name, err)
 		}
 		if f.Record != cur.Key {
-			return nil, errs.Invalidf(w.layout.Def.Name, w.layout.Def.Key().Name, "the primary key can not change from %s to %s; create a record with the new one and destroy the old", ch.ID.Text(), f.ID.Text())
+			return nil, errs.Invalidf(w.layout.Model().Name, w.layout.Model().Key().Name, "the primary key can not change from %s to %s; create a record with the new one and destroy the old", ch.ID.Text(), f.ID.Text())
 		}
 		after = &f
 	}
@@ -217,13 +222,13 @@ func (w *Writer) corrupt(key string, err error) error {
 	if err == nil {
 		err = errors.New("its primary key is not the one in its key")
 	}
-	return &errs.CorruptError{Model: w.layout.Def.Name, Key: key, Err: err}
+	return &errs.CorruptError{Model: w.layout.Model().Name, Key: key, Err: err}
 }
 
 // fits refuses a document over the payload limit before anything is written.
 func (w *Writer) fits(key string, doc []byte) error {
 	if limit := w.store.MaxValue(); len(doc) > limit {
-		return errs.Invalidf(w.layout.Def.Name, "", "the record at key %s takes %d bytes, and the server's payload limit leaves %d; make it smaller, or raise max_payload", key, len(doc), limit)
+		return errs.Invalidf(w.layout.Model().Name, "", "the record at key %s takes %d bytes, and the server's payload limit leaves %d; make it smaller, or raise max_payload", key, len(doc), limit)
 	}
 	return nil
 }

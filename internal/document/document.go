@@ -94,6 +94,24 @@ func (f *Fields) ReadInto(doc []byte, into []value.Value) (Values, error) {
 	return out, err
 }
 
+// Raw is the raw JSON values of the members of doc with these names, nil where it
+// has none.
+func Raw(doc []byte, names []string) ([][]byte, error) {
+	out := make([][]byte, len(names))
+	err := members(doc, func(name jsontext.Value) int {
+		return slices.Index(names, plainName(name))
+	}, func(i int, raw jsontext.Value) (bool, error) {
+		out[i] = bytes.Clone(raw)
+		for j := i + 1; j < len(names); j++ { // a name may come twice
+			if names[j] == names[i] {
+				out[j] = out[i]
+			}
+		}
+		return true, nil
+	})
+	return out, err
+}
+
 // match finds the column that a member's quoted name is.
 func (f *Fields) match(name jsontext.Value) int {
 	plain := name[1 : len(name)-1]

@@ -13,6 +13,9 @@ import (
 	"github.com/natsorm/natsorm/internal/store"
 )
 
+// enlisted is how many records are put into their lists together.
+const enlisted = 4096
+
 // maxViolations bounds how many duplicates a failed build names.
 const maxViolations = 10
 
@@ -27,6 +30,12 @@ func (m *Model) build(ctx context.Context) error {
 	if err := m.store.CatchUp(ctx); err != nil {
 		return err
 	}
+	var chunk []*layout.Footprint
+	enlist := func() {
+		now := chunk
+		chunk = nil
+		pool.do(func(ctx context.Context) (int, error) { return len(now), m.writer.Enlist(ctx, now) })
+	}
 	for e, err := range m.store.Scan(pool.ctx, keys.Records(m.Def.Name), store.ScanOptions{Again: true}) {
 		if err != nil {
 			pool.fail(err)
@@ -38,6 +47,12 @@ func (m *Model) build(ctx context.Context) error {
 		f, err := m.Layout.Of(e.Value)
 		if err != nil || f.Record != e.Key {
 			continue // no query can find it by this index; Check names it
+		}
+		if m.Layout.Lists() != nil {
+			if chunk = append(chunk, &f); len(chunk) == enlisted {
+				enlist()
+			}
+			continue
 		}
 		pool.do(func(ctx context.Context) (int, error) {
 			err := m.writer.Place(ctx, &f)
@@ -54,6 +69,9 @@ func (m *Model) build(ctx context.Context) error {
 			}
 			return 1, e
 		})
+	}
+	if len(chunk) > 0 {
+		enlist()
 	}
 	_, err := pool.wait()
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/keys"
+	"github.com/natsorm/natsorm/internal/layout"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
 )
@@ -24,12 +25,18 @@ func Define(ctx context.Context, s store.Store, code schema.Definition, defaultS
 	if err := probe.Validate(); err != nil {
 		return nil, err
 	}
+	if _, err := layout.New(&probe); err != nil {
+		return nil, err
+	}
 	for {
 		def, err := register(ctx, s, code, probe)
 		if err != nil {
 			return nil, err
 		}
-		m := NewModel(s, def)
+		m, err := NewModel(s, def)
+		if err != nil {
+			return nil, err
+		}
 		todo := building(def, &code)
 		if len(todo) == 0 {
 			return m, nil
@@ -47,7 +54,7 @@ func Define(ctx context.Context, s store.Store, code schema.Definition, defaultS
 			return nil, err
 		}
 		if !slices.ContainsFunc(todo, func(x schema.Index) bool { return !among(settled.Indexes, x) }) {
-			return NewModel(s, settled), nil
+			return NewModel(s, settled)
 		}
 		// Another process found the records wanting and took an index out while
 		// this one found them sound: declare it again.
@@ -176,9 +183,6 @@ func decode(e store.Entry) (*schema.Definition, error) {
 	}
 	if def.Format > schema.Format {
 		return nil, fmt.Errorf("%w: catalogue key %s has format %d, written by a newer natsorm; this one knows up to %d: upgrade this program", errs.ErrSchema, e.Key, def.Format, schema.Format)
-	}
-	if def.Layout != schema.Native {
-		return nil, fmt.Errorf("%w: catalogue key %s has layout %q, which this natsorm does not know: upgrade this program", errs.ErrSchema, e.Key, def.Layout)
 	}
 	return def, def.Validate()
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/keys"
@@ -21,6 +21,7 @@ const (
 	CorruptRecord  FaultKind = "corrupt record"  // its document can not be read
 	MisplacedKey   FaultKind = "misplaced key"   // its primary key belongs at another key
 	CorruptClaim   FaultKind = "corrupt claim"   // it names no owner: nobody can take the unique value
+	CorruptEntry   FaultKind = "corrupt entry"   // a list of ids that can not be read: lookups fail, and writes of its records
 	StrayEntry     FaultKind = "stray entry"     // harmless: readers drop it
 	StrayClaim     FaultKind = "stray claim"     // harmless: the next writer takes it
 )
@@ -47,7 +48,7 @@ type Report struct {
 // at what does not agree once more, key by key, so that writes meanwhile do
 // not look like faults. It holds the key of every entry in memory.
 func (m *Model) Check(ctx context.Context, repair bool) (Report, error) {
-	c := checker{m: m, repair: repair, expected: map[string]string{}}
+	c := checker{m: m, repair: repair, expected: map[place]bool{}, claims: map[string]string{}}
 	for _, step := range []func(context.Context) error{m.store.CatchUp, c.readRecords, c.readEntries, c.readClaims, c.judge} {
 		if err := step(ctx); err != nil {
 			return c.report, fmt.Errorf("natsorm: check %s: %w", m.Def.Name, err)
@@ -61,9 +62,19 @@ type checker struct {
 	repair bool
 	report Report
 
-	expected map[string]string // entries and claims that records hold, not yet found: the record's key
-	stray    []store.Entry     // entries and claims that no record was seen to hold
+	expected map[place]bool    // entries that records hold, not yet found
+	claims   map[string]string // claims that records hold, not yet found: the record's key
+	stray    []strayEntry      // entries and claims that no record was seen to hold
 	doubtful []string          // records that share a unique value with another
+}
+
+// place is a record's in an entry.
+type place struct{ key, record string }
+
+// strayEntry leads to a record that was not seen to hold it.
+type strayEntry struct {
+	store.Entry
+	record string
 }
 
 func (c *checker) readRecords(ctx context.Context) error {
@@ -82,14 +93,14 @@ func (c *checker) readRecords(ctx context.Context) error {
 			continue
 		}
 		for _, entry := range f.Entries {
-			c.expected[entry] = e.Key
+			c.expected[place{entry, e.Key}] = true
 		}
 		for _, claim := range f.Claims {
-			if _, ok := c.expected[claim.Key]; ok {
+			if _, ok := c.claims[claim.Key]; ok {
 				c.doubtful = append(c.doubtful, e.Key)
 				continue
 			}
-			c.expected[claim.Key] = e.Key
+			c.claims[claim.Key] = e.Key
 		}
 	}
 	return nil
@@ -100,14 +111,20 @@ func (c *checker) readEntries(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if !c.m.isEntry(e.Key) {
+		if !c.m.Layout.IsEntry(e.Key) {
 			continue
 		}
-		c.report.Entries++
-		if _, ok := c.expected[e.Key]; ok {
-			delete(c.expected, e.Key)
-		} else {
-			c.stray = append(c.stray, e)
+		records, err := c.m.Layout.Pointers(e.Key, e.Value)
+		if err != nil {
+			c.corrupt(ctx, Fault{Kind: CorruptEntry, Key: e.Key, Detail: err.Error()}, e)
+		}
+		for _, record := range records {
+			c.report.Entries++
+			if p := (place{e.Key, record}); c.expected[p] {
+				delete(c.expected, p)
+			} else {
+				c.stray = append(c.stray, strayEntry{e, record})
+			}
 		}
 	}
 	return nil
@@ -118,35 +135,44 @@ func (c *checker) readClaims(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if !c.m.isClaim(e.Key) {
+		if !c.m.Layout.IsClaim(e.Key) {
 			continue
 		}
 		c.report.Claims++
-		owner, err := c.m.Layout.ReadOwner(e.Value)
-		record, ok := c.expected[e.Key]
+		owners, err := c.m.Layout.Pointers(e.Key, e.Value)
+		record, ok := c.claims[e.Key]
 		switch {
 		case err != nil:
-			fault := Fault{Kind: CorruptClaim, Key: e.Key, Record: record, Detail: err.Error()}
-			if c.repair {
-				// A record that holds the value gets a new one, as it misses its own.
-				res := c.m.store.Write(ctx, store.Op{Key: e.Key, Delete: true, Purge: true, Check: true, Expect: e.Revision})[0]
-				fault.Repaired = res.Err == nil
-			}
-			c.report.Faults = append(c.report.Faults, fault)
-		case ok && record == c.m.Layout.RecordKey(owner):
-			delete(c.expected, e.Key)
+			c.corrupt(ctx, Fault{Kind: CorruptClaim, Key: e.Key, Record: record, Detail: err.Error()}, e)
+		case ok && record == owners[0]:
+			delete(c.claims, e.Key)
 		case !ok:
-			c.stray = append(c.stray, e)
+			c.stray = append(c.stray, strayEntry{e, owners[0]})
 		}
 	}
 	return nil
 }
 
+// corrupt reports an entry or a claim that can not be read. Repaired, it is deleted:
+// a record that holds the value gets a new one, as it misses its own.
+func (c *checker) corrupt(ctx context.Context, fault Fault, e store.Entry) {
+	if c.repair {
+		res := c.m.store.Write(ctx, store.Op{Key: e.Key, Delete: true, Purge: true, Check: true, Expect: e.Revision})[0]
+		fault.Repaired = res.Err == nil
+	}
+	c.report.Faults = append(c.report.Faults, fault)
+}
+
 // judge looks at every disagreement once more, in an order that lets a write
 // in between only clear it.
 func (c *checker) judge(ctx context.Context) error {
-	for key, record := range c.expected {
-		if err := c.judgeMissing(ctx, key, record); err != nil {
+	for p := range c.expected {
+		if err := c.judgeMissing(ctx, p.key, p.record, false); err != nil {
+			return err
+		}
+	}
+	for key, record := range c.claims {
+		if err := c.judgeMissing(ctx, key, record, true); err != nil {
 			return err
 		}
 	}
@@ -156,7 +182,7 @@ func (c *checker) judge(ctx context.Context) error {
 			return err
 		}
 		for _, claim := range f.Claims {
-			if err := c.judgeMissing(ctx, claim.Key, record); err != nil {
+			if err := c.judgeMissing(ctx, claim.Key, record, true); err != nil {
 				return err
 			}
 		}
@@ -171,7 +197,7 @@ func (c *checker) judge(ctx context.Context) error {
 
 // judgeMissing confirms that the record lacks the entry or claim: it holds the
 // value, the key is not there for it, and the record did not change meanwhile.
-func (c *checker) judgeMissing(ctx context.Context, key, record string) error {
+func (c *checker) judgeMissing(ctx context.Context, key, record string, claim bool) error {
 	before, err := c.m.store.GetLatest(ctx, record)
 	if err != nil || !before.Live() {
 		return err
@@ -184,9 +210,11 @@ func (c *checker) judgeMissing(ctx context.Context, key, record string) error {
 	if err != nil {
 		return err
 	}
-	claim := c.m.isClaim(key)
-	if have.Live() && (!claim || string(have.Value) == string(c.m.Layout.Owner(f.ID))) {
-		return nil
+	if have.Live() {
+		to, err := c.m.Layout.Pointers(key, have.Value)
+		if err == nil && slices.Contains(to, record) {
+			return nil
+		}
 	}
 	after, err := c.m.store.GetLatest(ctx, record)
 	if err != nil || after.Revision != before.Revision {
@@ -218,18 +246,17 @@ func (c *checker) judgeMissing(ctx context.Context, key, record string) error {
 
 // judgeStray confirms that the record an entry or claim points at does not
 // hold its value.
-func (c *checker) judgeStray(ctx context.Context, e store.Entry) error {
-	fault := Fault{Kind: StrayEntry, Key: e.Key, Record: c.m.Layout.RecordOfEntry(e.Key)}
-	if c.m.isClaim(e.Key) {
-		owner, err := c.m.Layout.ReadOwner(e.Value)
-		if err != nil {
-			return nil // it was read a moment ago, and has changed
-		}
-		fault.Kind, fault.Record = StrayClaim, c.m.Layout.RecordKey(owner)
+func (c *checker) judgeStray(ctx context.Context, e strayEntry) error {
+	fault := Fault{Kind: StrayEntry, Key: e.Key, Record: e.record}
+	if c.m.Layout.IsClaim(e.Key) {
+		fault.Kind = StrayClaim
 	}
 	have, err := c.m.store.GetLatest(ctx, e.Key)
-	if err != nil || have.Revision != e.Revision {
+	if err != nil || !have.Live() || have.Revision != e.Revision && c.m.Layout.Lists() == nil {
 		return err
+	}
+	if to, err := c.m.Layout.Pointers(e.Key, have.Value); err != nil || !slices.Contains(to, e.record) {
+		return nil // it has changed meanwhile
 	}
 	rec, err := c.m.store.GetLatest(ctx, fault.Record)
 	if err != nil {
@@ -243,31 +270,10 @@ func (c *checker) judgeStray(ctx context.Context, e store.Entry) error {
 		}
 	}
 	if c.repair {
-		if fault.Repaired, err = c.m.writer.Sweep(ctx, e, rec); err != nil {
+		if fault.Repaired, err = c.m.writer.Sweep(ctx, have, rec); err != nil {
 			return err
 		}
 	}
 	c.report.Faults = append(c.report.Faults, fault)
 	return nil
-}
-
-// isEntry reports whether a key under <model>.index. is an entry of one of the
-// model's indexes, and not what another program keeps there.
-func (m *Model) isEntry(key string) bool { return m.isOf(key, false) }
-
-func (m *Model) isClaim(key string) bool { return m.isOf(key, true) }
-
-// isOf reports whether key has the form of an index of this kind: a token for
-// each column, and in an entry one for the record.
-func (m *Model) isOf(key string, unique bool) bool {
-	tokens := strings.Split(key, ".")
-	if len(tokens) < 4 || (tokens[1] == "unique") != unique {
-		return false
-	}
-	columns := len(tokens) - 3
-	if !unique {
-		columns--
-	}
-	i := m.Def.Index(tokens[2], unique)
-	return i >= 0 && len(m.Def.Indexes[i].Columns) == columns
 }

@@ -94,7 +94,7 @@ var kinds = []struct {
 }
 
 // on is the model m in another store on the same bucket.
-func on(m *exec.Model, s store.Store) *exec.Model { return exec.NewModel(s, m.Def) }
+func on(m *exec.Model, s store.Store) *exec.Model { return m.On(s) }
 
 func create(ctx context.Context, m *exec.Model, doc []byte) error {
 	f, err := m.Layout.Of(doc)

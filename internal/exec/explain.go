@@ -66,18 +66,21 @@ func (m *Model) explain(ctx context.Context, q plan.Query) (_ plan.Plan, settled
 		if err != nil {
 			return p, false, err
 		}
-		planned.Lookups[0].Matches, planned.Entries, planned.Records = n, n, n
+		planned.Lookups[0].Matches, planned.Lookups[0].Keys, planned.Entries, planned.Records = n, n, n, n
 		planned.Cost = plan.Estimate(m.Def, planned, known)
 		return planned, true, nil
 	}
 	planned.Records = records
 	if counted && single {
-		planned.Lookups[0].Matches, planned.Entries = r.read, r.read
+		planned.Lookups[0].Matches, planned.Lookups[0].Keys, planned.Entries = r.led, r.read, r.led
 	}
 	planned.Cost = plan.Estimate(m.Def, planned, known)
 	if counted {
-		planned.Cost.Keys += r.read - planned.Entries
-		planned.Entries = r.read
+		planned.Cost.Keys += r.read
+		for _, l := range planned.AllLookups() {
+			planned.Cost.Keys -= l.Keys
+		}
+		planned.Entries = r.led
 	}
 	return planned, true, nil
 }

@@ -57,7 +57,7 @@ func kind(x schema.Index, columns int) string {
 func (k *knowledge) stats(m *Model) plan.Stats {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return plan.Stats{Records: k.records, Fresh: time.Since(k.recordsAt) < knownFor && time.Since(k.crowdAt) > knownFor && !m.store.Replicated(), RecordBytes: int(k.bytes), Matches: func(x schema.Index, vals []value.Value) int {
+	return plan.Stats{Records: k.records, Fresh: time.Since(k.recordsAt) < knownFor && time.Since(k.crowdAt) > knownFor && !m.store.Replicated(), RecordBytes: int(k.bytes), Finds: m.Layout.Finds, Lists: m.Layout.Lists() != nil, Matches: func(x schema.Index, vals []value.Value) int {
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		if len(k.notable) > 0 {
@@ -165,28 +165,20 @@ func (m *Model) countRecords(ctx context.Context) error {
 
 // attribute counts, of entries that several lookups gave, how many each has.
 func (m *Model) attribute(lookups []plan.Lookup, entries []store.Entry) {
-	if len(lookups) == 1 {
-		m.known.sawMatches(m.Def.Name, lookups[0], len(entries))
-		return
-	}
-	at := make(map[string]int, len(lookups))
-	depths := map[int]bool{} // tokens of the lookups' prefixes
-	for i, l := range lookups {
-		if !l.Index.Unique {
-			at[keys.Lookup(m.Def.Name, l.Index.Name, l.Values)] = i
-			depths[3+len(l.Values)] = true
-		}
-	}
+	find := finder(m.patterns(lookups))
 	counts := make([]int, len(lookups))
 	for _, e := range entries {
-		for depth := range depths {
-			if i, ok := at[prefix(e.Key, depth)]; ok {
-				counts[i]++
-			}
+		n := 1
+		if m.Layout.Lists() != nil {
+			to, _ := m.pointers(e) // one that can not be read leads nowhere
+			n = len(to)
+		}
+		for _, i := range find(e.Key) {
+			counts[i] += n
 		}
 	}
-	for _, i := range at { // of equal lookups just one
-		m.known.sawMatches(m.Def.Name, lookups[i], counts[i])
+	for i, l := range lookups {
+		m.known.sawMatches(m.Def.Name, l, counts[i])
 	}
 }
 

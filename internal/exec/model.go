@@ -26,7 +26,7 @@ import (
 // for concurrent use.
 type Model struct {
 	Def    *schema.Definition
-	Layout *layout.Layout
+	Layout layout.Layout
 
 	store  store.Store
 	writer *commit.Writer
@@ -34,10 +34,19 @@ type Model struct {
 	inside bool // a transaction
 }
 
-// NewModel is a model in a store.
-func NewModel(s store.Store, def *schema.Definition) *Model {
-	l := layout.New(def)
-	return &Model{Def: def, Layout: l, store: s, writer: commit.NewWriter(s, l), known: &knowledge{}}
+// NewModel is a model in a store. ErrSchema when the definition's layout can not
+// keep it.
+func NewModel(s store.Store, def *schema.Definition) (*Model, error) {
+	l, err := layout.New(def)
+	if err != nil {
+		return nil, err
+	}
+	return &Model{Def: def, Layout: l, store: s, writer: commit.NewWriter(s, l), known: &knowledge{}}, nil
+}
+
+// On is the model in another store on the same bucket.
+func (m *Model) On(s store.Store) *Model {
+	return &Model{Def: m.Def, Layout: m.Layout, store: s, writer: commit.NewWriter(s, m.Layout), known: m.known}
 }
 
 // In is the model inside a transaction.

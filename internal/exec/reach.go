@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/natsorm/natsorm/internal/errs"
@@ -31,6 +32,7 @@ type reach struct {
 	later  iter.Seq2[string, error] // nil when these are all
 	faults []error                  // claims that can not be read
 	read   int                      // entries that were read, so far
+	led    int                      // and how many records they lead to, each as often as they do
 	asOf   uint64                   // the revision that the keys are as of, when that is known
 }
 
@@ -108,15 +110,16 @@ func (m *Model) begin(ctx context.Context, p plan.Plan, careful bool) (r reach, 
 	}
 	r.read, r.asOf = len(entries), asOf
 	for _, e := range entries {
-		key, err := m.pointer(e)
+		to, err := m.pointers(e)
 		if err != nil {
 			r.faults = append(r.faults, err)
 			continue
 		}
-		r.keys = append(r.keys, key)
+		r.keys = append(r.keys, to...)
+		r.led += len(to)
 	}
 	if len(lookups) == 1 {
-		m.known.sawMatches(m.Def.Name, lookups[0], len(entries)+rest)
+		m.known.sawMatches(m.Def.Name, lookups[0], r.led+rest)
 	} else if rest == 0 {
 		m.attribute(lookups, entries)
 	}
@@ -124,7 +127,7 @@ func (m *Model) begin(ctx context.Context, p plan.Plan, careful bool) (r reach, 
 		r.later = m.follow(ctx, groups, 0)
 		return r.distinct(), false, nil
 	}
-	surprise = careful && p.Path == plan.Index && needs == 0 && len(entries) >= surprising && len(entries) > surprisingRate*p.Entries
+	surprise = careful && p.Path == plan.Index && needs == 0 && r.led >= surprising && r.led > surprisingRate*p.Entries
 	if len(lookups) > 1 || p.Path == plan.Union { // a record may be reached twice
 		r = r.distinct()
 	}
@@ -182,25 +185,15 @@ func (r reach) distinct() reach {
 func (m *Model) patterns(lookups []plan.Lookup) []string {
 	out := make([]string, len(lookups))
 	for i, l := range lookups {
-		if l.Index.Unique {
-			out[i] = m.Layout.ClaimKey(l.Index, l.Values)
-		} else {
-			out[i] = m.Layout.Lookup(l.Index, l.Values)
-		}
+		out[i] = m.Layout.Lookup(l.Index, l.Values)
 	}
 	return out
 }
 
-// pointer is the key of the record that an index entry or a claim points at.
-func (m *Model) pointer(e store.Entry) (string, error) {
-	if !m.Layout.IsClaim(e.Key) {
-		return m.Layout.RecordOfEntry(e.Key), nil
-	}
-	id, err := m.Layout.ReadOwner(e.Value)
-	if err != nil {
-		return "", m.corrupt(e, err)
-	}
-	return m.Layout.RecordKey(id), nil
+// pointers are the keys of the records that an index entry or a claim leads to.
+func (m *Model) pointers(e store.Entry) ([]string, error) {
+	to, err := m.Layout.Pointers(e.Key, e.Value)
+	return to, m.corrupt(e, err)
 }
 
 // follow streams the record keys that groups of lookups lead to.
@@ -222,11 +215,19 @@ func (m *Model) follow(ctx context.Context, groups [][]plan.Lookup, needs int) i
 			}
 		}
 		deliver := func(e store.Entry, err error) bool {
-			key := ""
+			var to []string
 			if err == nil {
-				key, err = m.pointer(e)
+				to, err = m.pointers(e)
 			}
-			return yield(key, err) && (err == nil || errors.Is(err, errs.ErrCorrupt))
+			if err != nil {
+				return yield("", err) && errors.Is(err, errs.ErrCorrupt)
+			}
+			for _, key := range to {
+				if !yield(key, nil) {
+					return false
+				}
+			}
+			return true
 		}
 		for _, group := range groups {
 			for e, err := range m.entries(ctx, group, needs) {
@@ -263,16 +264,20 @@ func (m *Model) moved(ctx context.Context, p plan.Plan, since uint64) (to []stri
 		return nil, 0, err
 	}
 	belongs := m.belongs(p.AllLookups())
+	seen := map[string]bool{}
 	for _, e := range written {
 		if !belongs(e.Key) {
 			continue
 		}
-		key, err := m.pointer(e)
+		keys, err := m.pointers(e)
 		if err != nil {
 			return nil, 0, err
 		}
-		if !slices.Contains(to, key) {
-			to = append(to, key)
+		for _, key := range keys {
+			if !seen[key] {
+				seen[key] = true
+				to = append(to, key)
+			}
 		}
 	}
 	return to, asOf, nil
@@ -280,25 +285,30 @@ func (m *Model) moved(ctx context.Context, p plan.Plan, since uint64) (to []stri
 
 // belongs tells the entries and claims that lookups ask for from other keys.
 func (m *Model) belongs(lookups []plan.Lookup) func(key string) bool {
-	claims, prefixes, depths := map[string]bool{}, map[string]bool{}, map[int]bool{}
-	for _, l := range lookups {
-		if l.Index.Unique {
-			claims[m.Layout.ClaimKey(l.Index, l.Values)] = true
-			continue
+	find := finder(m.patterns(lookups))
+	return func(key string) bool { return len(find(key)) > 0 }
+}
+
+// finder finds the patterns that a key matches, by their positions: keys, and
+// patterns that end in tokens of *.
+func finder(patterns []string) func(key string) []int {
+	at := make(map[string][]int, len(patterns)) // by the key, or what precedes the first *
+	depths := map[int]bool{}                    // tokens before it
+	for i, p := range patterns {
+		if star := strings.IndexByte(p, '*'); star >= 0 {
+			p = p[:star]
+			depths[strings.Count(p, ".")] = true
 		}
-		prefixes[keys.Lookup(m.Def.Name, l.Index.Name, l.Values)] = true
-		depths[3+len(l.Values)] = true
+		at[p] = append(at[p], i)
 	}
-	return func(key string) bool {
-		if claims[key] {
-			return true
-		}
+	return func(key string) []int {
+		found := at[key]
 		for depth := range depths {
-			if prefixes[prefix(key, depth)] {
-				return true
+			if more := at[prefix(key, depth)]; more != nil {
+				found = append(slices.Clip(found), more...)
 			}
 		}
-		return false
+		return found
 	}
 }
 
@@ -337,7 +347,7 @@ func (m *Model) entries(ctx context.Context, lookups []plan.Lookup, needs int) i
 			if !yield(e, err) || err != nil {
 				return
 			}
-			n++
+			n++ // of lists there is no such scan
 		}
 		m.known.sawMatches(m.Def.Name, lookups[0], n)
 	}
@@ -363,6 +373,7 @@ func (m *Model) intersect(ctx context.Context, p plan.Plan, careful bool) (r rea
 		}
 	}
 	r.read = len(sides[0]) + len(sides[1])
+	r.led = r.read
 	small, large := sides[0], sides[1]
 	if len(small) > len(large) {
 		small, large = large, small
@@ -390,20 +401,12 @@ func (m *Model) collect(ctx context.Context, in plan.Access, careful bool) (map[
 		if err != nil {
 			return nil, err
 		}
-		m.attribute(in.Lookups, found)
-		for _, e := range found {
-			out[m.Layout.RecordOfEntry(e.Key)] = true
-		}
-		return out, nil
+		return out, m.lead(in.Lookups, found, out)
 	}
 	if len(groups) == 1 && !in.Lookups[0].Large { // one request, if it is enough
 		found, _, _, err := m.store.Lookup(ctx, m.patterns(in.Lookups), 0)
 		if err == nil {
-			m.attribute(in.Lookups, found)
-			for _, e := range found {
-				out[m.Layout.RecordOfEntry(e.Key)] = true
-			}
-			return out, nil
+			return out, m.lead(in.Lookups, found, out)
 		}
 		if !errors.Is(err, store.ErrTooMany) {
 			return nil, err
@@ -416,6 +419,21 @@ func (m *Model) collect(ctx context.Context, in plan.Access, careful bool) (map[
 		out[key] = true
 	}
 	return out, nil
+}
+
+// lead adds the keys of the records that entries of lookups lead to.
+func (m *Model) lead(lookups []plan.Lookup, entries []store.Entry, to map[string]bool) error {
+	m.attribute(lookups, entries)
+	for _, e := range entries {
+		keys, err := m.pointers(e)
+		if err != nil {
+			return err
+		}
+		for _, key := range keys {
+			to[key] = true
+		}
+	}
+	return nil
 }
 
 // maxPatterns bounds the bytes of the patterns that one request asks for, so

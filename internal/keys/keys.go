@@ -217,6 +217,24 @@ func IsClaim(model, key string) bool {
 	return strings.HasPrefix(key[min(len(key), len(model)+1):], uniqueToken+".")
 }
 
+// IndexOf is the index that a key of a model is an entry or a claim of, and how many
+// tokens follow its name; "" where it is neither.
+func IndexOf(model, key string, unique bool) (index string, tokens int) {
+	kind := indexToken
+	if unique {
+		kind = uniqueToken
+	}
+	rest, ok := strings.CutPrefix(key, model+"."+kind+".")
+	if !ok {
+		return "", 0
+	}
+	index, rest, ok = strings.Cut(rest, ".")
+	if !ok {
+		return "", 0
+	}
+	return index, strings.Count(rest, ".") + 1
+}
+
 // Schema is the key of a model's entry in the catalogue.
 func Schema(model string) string { return catalogue + "." + model }
 

@@ -6,41 +6,82 @@ package layout
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/natsorm/natsorm/internal/document"
+	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-// Layout is the native layout of one model. It is immutable.
-type Layout struct {
-	Def     *schema.Definition
-	primary int
-	fields  *document.Fields // the primary key and every indexed column
-	indexes []index
+// Layout is where the records of one model stand in the bucket, and their index
+// entries. It is immutable. Records are under keys.Records(model), whatever the
+// layout; entries under keys.Entries(model).
+type Layout interface {
+	// Model is the model's definition.
+	Model() *schema.Definition
+
+	// RecordKey is the key of the record with this primary key, or one that no record
+	// has, where Of refuses such records.
+	RecordKey(id value.Value) string
+
+	// Of is the footprint of a document.
+	Of(doc []byte) (Footprint, error)
+
+	// Finds reports whether every record with these values of an index's first
+	// columns can be found by Lookup.
+	Finds(x schema.Index, vals []value.Value) bool
+
+	// Lookup is the key, or the pattern, of the index's entries for these values of
+	// its first columns; of a unique index the claim's.
+	Lookup(x schema.Index, vals []value.Value) string
+
+	// Pointers are the keys of the records that an entry or a claim leads to.
+	Pointers(key string, held []byte) ([]string, error)
+
+	// HeadOf is the key that is written with every new entry on a replicated bucket,
+	// for patterns to be guarded by: of an entry or of Lookup's pattern. "" where
+	// Lookup gives no patterns.
+	HeadOf(entry string) string
+
+	// IsEntry and IsClaim tell the entries and claims of the model's indexes from
+	// what other programs keep beside them.
+	IsEntry(key string) bool
+	IsClaim(key string) bool
+
+	// Owner is what a claim holds, and ReadOwner reads it.
+	Owner(id value.Value) []byte
+	ReadOwner(held []byte) (value.Value, error)
+
+	// Lists is not nil when an entry is a list, of all the records with a value.
+	Lists() Lists
 }
 
-type index struct {
-	schema.Index
-	at []int // its columns' positions
+// Lists are index entries of several records each.
+type Lists interface {
+	// Join is a list with these primary keys in it, at its end if they are new; Leave
+	// is one without those of these records. An empty list is nil.
+	Join(held []byte, ids ...value.Value) ([]byte, error)
+	Leave(held []byte, records ...string) ([]byte, error)
+
+	// Value is the column, and the value's text, by which a document is in the list
+	// at key.
+	Value(doc []byte, key string) (column, text string)
 }
 
-// New is the layout of a model.
-func New(def *schema.Definition) *Layout {
-	l := &Layout{Def: def, primary: def.PrimaryKey()}
-	read := []int{l.primary}
-	for _, x := range def.Indexes {
-		ix := index{Index: x}
-		for _, name := range x.Columns {
-			ix.at = append(ix.at, def.Position(name))
-		}
-		l.indexes = append(l.indexes, ix)
-		read = append(read, ix.at...)
+// New is the layout of a model. ErrSchema when the model has what the layout can not
+// keep, or the layout is not known.
+func New(def *schema.Definition) (Layout, error) {
+	makes, ok := layouts[def.Layout]
+	if !ok {
+		return nil, fmt.Errorf("%w: %s has layout %q, which this natsorm does not know: upgrade this program", errs.ErrSchema, def.Name, def.Layout)
 	}
-	l.fields = document.NewFields(def, read...)
-	return l
+	return makes(def)
+}
+
+var layouts = map[string]func(*schema.Definition) (Layout, error){
+	schema.Native:    newNative,
+	schema.Sequelize: newSequelize,
 }
 
 // Footprint is the keys that go with one document.
@@ -84,68 +125,12 @@ func (f *Footprint) Equal(g *Footprint) bool {
 	return slices.Equal(f.Entries, g.Entries) && slices.Equal(f.Claims, g.Claims)
 }
 
-// Of is the footprint of a document. A null in a unique index claims nothing.
-func (l *Layout) Of(doc []byte) (Footprint, error) {
-	vals, err := l.fields.Read(doc)
-	if err != nil {
-		return Footprint{}, err
-	}
-	f := Footprint{ID: vals.At(l.primary)}
-	if f.ID.IsNull() {
-		return f, nil
-	}
-	id := keys.ID(f.ID)
-	f.Record = l.record(id)
-	var buf [4]value.Value
-	for _, x := range l.indexes {
-		tuple, null := buf[:0], false
-		for _, at := range x.at {
-			v := vals.At(at)
-			null = null || v.IsNull()
-			tuple = append(tuple, v)
-		}
-		switch {
-		case !x.Unique:
-			f.Entries = append(f.Entries, keys.Entry(l.Def.Name, x.Name, tuple, id))
-		case !null:
-			f.Claims = append(f.Claims, Claim{Key: keys.Claim(l.Def.Name, x.Name, tuple), Index: x.Name, Text: tupleText(tuple)})
-		}
-	}
-	return f, nil
-}
+// claims is what layouts have in common: unique values.
+type claims struct{ def *schema.Definition }
 
-// RecordKey is the key of the record with this primary key.
-func (l *Layout) RecordKey(id value.Value) string {
-	return keys.RecordOf(l.Def.Name, l.Def.Shards, id)
-}
+func (c claims) Model() *schema.Definition { return c.def }
 
-func (l *Layout) record(token string) string {
-	return keys.Record(l.Def.Name, l.Def.Shards, token)
-}
-
-// Lookup is the pattern of an index's entries for these values of its first
-// columns.
-func (l *Layout) Lookup(x schema.Index, vals []value.Value) string {
-	open := len(x.Columns) - len(vals)
-	return keys.Lookup(l.Def.Name, x.Name, vals) + strings.Repeat("*.", open) + "*"
-}
-
-// HeadOf is the head of an index entry, or of a lookup's pattern.
-func (l *Layout) HeadOf(entry string) string { return keys.HeadOf(l.Def.Name, entry) }
-
-// RecordOfEntry is the key of the record that an index entry points at.
-func (l *Layout) RecordOfEntry(entry string) string { return l.record(keys.RecordID(entry)) }
-
-// IsClaim tells a claim from an index entry.
-func (l *Layout) IsClaim(key string) bool { return keys.IsClaim(l.Def.Name, key) }
-
-// ClaimKey is the key of the claim for these values of a unique index.
-func (l *Layout) ClaimKey(x schema.Index, vals []value.Value) string {
-	return keys.Claim(l.Def.Name, x.Name, vals)
-}
-
-// Owner is what a claim holds: its owner's primary key, in JSON.
-func (l *Layout) Owner(id value.Value) []byte {
+func (c claims) Owner(id value.Value) []byte {
 	if id.Type() == value.String {
 		quoted, _ := document.Quote(id.Str()) // ids are valid UTF-8
 		return quoted
@@ -153,19 +138,18 @@ func (l *Layout) Owner(id value.Value) []byte {
 	return []byte(id.Text())
 }
 
-// ReadOwner reads what a claim holds.
-func (l *Layout) ReadOwner(raw []byte) (value.Value, error) {
-	id, err := document.Scalar(raw, l.Def.Columns[l.primary].Type)
+func (c claims) ReadOwner(held []byte) (value.Value, error) {
+	id, err := document.Scalar(held, c.def.Key().Type)
 	if err == nil && id.IsNull() {
 		err = fmt.Errorf("no owner")
 	}
 	return id, err
 }
 
-func tupleText(tuple []value.Value) string {
-	parts := make([]string, len(tuple))
-	for i, v := range tuple {
-		parts[i] = v.Text()
-	}
-	return strings.Join(parts, ", ")
+// isOf tells a key of an index of one kind, with a token for each column and some
+// others.
+func isOf(def *schema.Definition, key string, unique bool, others int) bool {
+	name, columns := keys.IndexOf(def.Name, key, unique)
+	i := def.Index(name, unique)
+	return name != "" && i >= 0 && len(def.Indexes[i].Columns) == columns-others
 }

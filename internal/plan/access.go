@@ -214,6 +214,9 @@ func (pl *planner) singles(b *cond.Bound) []Access {
 		case len(values) == 0:
 			return []Access{{Path: Nothing}}
 		}
+		if !pl.known.finds(x, values) {
+			continue
+		}
 		a := Access{Path: Index, Index: x}
 		if x.Unique {
 			// Null claims nothing, so a claim does not find it; and claims of
@@ -224,11 +227,14 @@ func (pl *planner) singles(b *cond.Bound) []Access {
 			a.Path = Unique
 		}
 		for _, v := range values {
-			l := Lookup{Index: x, Values: v, Matches: 1}
+			l := Lookup{Index: x, Values: v, Matches: 1, Keys: 1}
 			if !x.Unique {
 				l.Matches = pl.known.matches(x, v)
-				l.Large = l.Matches > MaxMatches
 			}
+			if !pl.known.Lists {
+				l.Keys = l.Matches
+			}
+			l.Large = l.Keys > MaxMatches
 			a.Lookups = append(a.Lookups, l)
 			a.Entries += l.Matches
 		}

@@ -80,6 +80,9 @@ const (
 
 	// entryBytes is about the size of an entry with its headers.
 	entryBytes = 250
+
+	// listedBytes is about what a record's id takes in an entry that is a list.
+	listedBytes = 10
 )
 
 // scanRequests is what a scan of so many keys asks: the last revision, a
@@ -112,6 +115,22 @@ type Stats struct {
 	// Matches is about how many entries an index has for these values of its
 	// first columns; 0 when that is not known. It may be nil.
 	Matches func(x schema.Index, values []value.Value) int
+
+	// Finds reports whether the entries, or the claim, of an index lead to every record
+	// with these values of its first columns. Nil: those of an index always do.
+	Finds func(x schema.Index, values []value.Value) bool
+
+	// Lists says that the entries of a value are one list.
+	Lists bool
+}
+
+func (s Stats) finds(x schema.Index, combos [][]value.Value) bool {
+	for _, vals := range combos {
+		if s.Finds != nil && !s.Finds(x, vals) {
+			return false
+		}
+	}
+	return true
 }
 
 // FetchChunk is how many records are read with one request.
@@ -201,14 +220,15 @@ func (pl *planner) lookupCost(lookups []Lookup) (c Cost) {
 		c.Time += movedRequests * requestCost
 	}
 	for _, group := range groups {
-		matches := 0
+		matches, listed := 0, 0
 		for _, l := range group {
-			matches += l.Matches
+			matches += l.Keys
+			listed += l.Matches - l.Keys
 		}
 		read := pl.enough(matches)
 		c.Keys += read
-		c.Bytes += int64(read) * entryBytes
-		c.Time += time.Duration(matches) * listCost
+		c.Bytes += int64(read)*entryBytes + int64(listed)*listedBytes
+		c.Time += time.Duration(matches+listed) * listCost
 		if group[0].Large {
 			c.Requests += pl.scanRequests(matches, entryBytes)
 			c.Time += startCost + time.Duration(read)*streamCost
@@ -239,11 +259,11 @@ func Groups(lookups []Lookup) [][]Lookup {
 	var out [][]Lookup
 	start, sum := 0, 0
 	for i, l := range lookups {
-		if i > start && (sum+l.Matches > MaxMatches || i-start == MaxMatches || l.Large || lookups[start].Large) {
+		if i > start && (sum+l.Keys > MaxMatches || i-start == MaxMatches || l.Large || lookups[start].Large) {
 			out = append(out, lookups[start:i])
 			start, sum = i, 0
 		}
-		sum += l.Matches
+		sum += l.Keys
 	}
 	if start < len(lookups) {
 		out = append(out, lookups[start:])

@@ -93,7 +93,7 @@ func (a *assembly) plan(context.Context) error {
 	for _, c := range a.tx.order {
 		for _, claim := range c.after.Claims {
 			if other := a.holders[claim.Key]; other != nil {
-				return &errs.UniqueError{Model: c.layout.Def.Name, Field: claim.Index, Value: claim.Text, Owner: other.id.Text()}
+				return &errs.UniqueError{Model: c.layout.Model().Name, Field: claim.Index, Value: claim.Text, Owner: other.id.Text()}
 			}
 			a.holders[claim.Key] = c
 		}
@@ -161,7 +161,7 @@ func (a *assembly) judge(ctx context.Context) error {
 			}
 			if other.Live() {
 				if f, err := c.layout.Of(other.Value); err != nil || f.Holds(claim.Key) {
-					return &errs.UniqueError{Model: c.layout.Def.Name, Field: claim.Index, Value: claim.Text, Owner: owner.Text()}
+					return &errs.UniqueError{Model: c.layout.Model().Name, Field: claim.Index, Value: claim.Text, Owner: owner.Text()}
 				}
 			}
 			a.fences[record] = commit.FenceOp(other)
@@ -201,7 +201,7 @@ func (a *assembly) outside(ctx context.Context, v *View, key string) (store.Entr
 }
 
 // assemble makes the writes: each key once.
-func (a *assembly) assemble(context.Context) error {
+func (a *assembly) assemble(ctx context.Context) error {
 	add := func(op store.Op) {
 		if !a.written[op.Key] {
 			a.written[op.Key] = true
@@ -211,7 +211,17 @@ func (a *assembly) assemble(context.Context) error {
 			a.ops = append(a.ops, op)
 		}
 	}
-	for _, p := range a.plans {
+	lists := map[string]*commit.ListChanges{} // by model
+	for i, p := range a.plans {
+		if l := a.of[i].layout; l.Lists() != nil {
+			model := l.Model().Name
+			if lists[model] == nil {
+				lists[model] = commit.NewListChanges(l)
+			}
+			lists[model].Add(p)
+			add(p.Commit())
+			continue
+		}
 		for _, op := range p.Ops(func(key string) uint64 { return a.expect[key] }, a.own) {
 			if op.Delete && a.holders[op.Key] != nil {
 				continue // the claim goes to another record
@@ -221,6 +231,24 @@ func (a *assembly) assemble(context.Context) error {
 	}
 	for _, op := range a.fences {
 		add(op)
+	}
+	for _, changes := range lists {
+		keys := changes.Keys()
+		held := make([]store.Entry, len(keys))
+		view := a.tx.View(a.of[0].layout)
+		if err := view.outsideEach(ctx, keys, func(i int, e store.Entry) { held[i] = e }); err != nil {
+			return err
+		}
+		for i, key := range keys {
+			held[i].Key = key
+		}
+		ops, err := changes.Ops(held, a.tx.store.MaxValue())
+		if err != nil {
+			return err
+		}
+		for _, op := range ops {
+			add(op)
+		}
 	}
 	return nil
 }

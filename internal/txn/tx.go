@@ -44,7 +44,7 @@ type span struct {
 
 // change is what the transaction makes of one record.
 type change struct {
-	layout   *layout.Layout
+	layout   layout.Layout
 	id       value.Value
 	base     store.Entry // the record outside
 	doc      []byte      // the new document; nil deletes it
@@ -135,7 +135,7 @@ func (t *Tx) end(revisions map[string]uint64) {
 }
 
 // stage takes a write in: it is the commit of the transaction's writers.
-func (t *Tx) stage(ctx context.Context, l *layout.Layout, id value.Value, p *commit.Plan) (uint64, error) {
+func (t *Tx) stage(ctx context.Context, l layout.Layout, id value.Value, p *commit.Plan) (uint64, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err := t.usable(); err != nil {

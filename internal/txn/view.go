@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 
 	"github.com/natsorm/natsorm/internal/commit"
@@ -19,11 +20,11 @@ import (
 type View struct {
 	store.Store
 	tx     *Tx
-	layout *layout.Layout
+	layout layout.Layout
 }
 
 // View is the transaction's view of a model.
-func (t *Tx) View(l *layout.Layout) *View { return &View{Store: t.store, tx: t, layout: l} }
+func (t *Tx) View(l layout.Layout) *View { return &View{Store: t.store, tx: t, layout: l} }
 
 // Writer stages changes of the model's records in the transaction.
 func (v *View) Writer() *commit.Writer {
@@ -151,7 +152,7 @@ func (v *View) Lookup(ctx context.Context, patterns []string, _ int) (found []st
 	if v.Replicated() {
 		ask = append([]string(nil), patterns...)
 		for _, p := range patterns {
-			if isPattern(p) && strings.HasPrefix(p, v.layout.Def.Name+".index.") {
+			if isPattern(p) && strings.HasPrefix(p, v.layout.Model().Name+".index.") {
 				ask = append(ask, v.layout.HeadOf(p))
 			}
 		}
@@ -185,14 +186,14 @@ func (v *View) overlay(found []store.Entry, patterns []string) []store.Entry {
 		}
 	}
 	for _, c := range v.tx.order {
-		if c.layout.Def.Name != v.layout.Def.Name || c.doc == nil {
+		if c.layout.Model().Name != v.layout.Model().Name || c.doc == nil {
 			continue
 		}
 		if wanted.has(c.base.Key) {
 			out = append(out, c.entry())
 		}
 		for _, key := range c.after.Entries {
-			if wanted.has(key) {
+			if v.layout.Lists() == nil && wanted.has(key) {
 				out = append(out, store.Entry{Key: key, Revision: c.revision})
 			}
 		}
@@ -202,21 +203,65 @@ func (v *View) overlay(found []store.Entry, patterns []string) []store.Entry {
 			}
 		}
 	}
+	if v.layout.Lists() != nil {
+		out = v.lists(out, patterns)
+	}
 	return out
 }
 
 // recordOf is the key of the record that a record, entry or claim belongs to.
 func (v *View) recordOf(e store.Entry) string {
-	switch {
-	case v.layout.IsClaim(e.Key):
-		if owner, err := v.layout.ReadOwner(e.Value); err == nil {
-			return v.layout.RecordKey(owner)
-		}
-		return ""
-	case strings.HasPrefix(e.Key, v.layout.Def.Name+".index."):
-		return v.layout.RecordOfEntry(e.Key)
+	if !v.layout.IsClaim(e.Key) && !v.layout.IsEntry(e.Key) || v.layout.Lists() != nil {
+		return e.Key
 	}
-	return e.Key
+	to, err := v.layout.Pointers(e.Key, e.Value)
+	if err != nil {
+		return ""
+	}
+	return to[0]
+}
+
+// lists is what found has of lists, as the transaction's changes make them.
+func (v *View) lists(found []store.Entry, asked []string) []store.Entry {
+	for _, key := range asked {
+		if !v.layout.IsEntry(key) {
+			continue
+		}
+		var leave []string
+		var join []value.Value
+		revision := uint64(0)
+		for _, c := range v.tx.order {
+			if c.layout.Model().Name != v.layout.Model().Name {
+				continue
+			}
+			leave = append(leave, c.base.Key)
+			if c.doc != nil && c.after.Holds(key) {
+				join, revision = append(join, c.id), c.revision
+			}
+		}
+		at := slices.IndexFunc(found, func(e store.Entry) bool { return e.Key == key })
+		list := store.Entry{Key: key, Revision: revision}
+		if at >= 0 {
+			list = found[at]
+		}
+		left, err := v.layout.Lists().Leave(list.Value, leave...)
+		if err == nil {
+			left, err = v.layout.Lists().Join(left, join...)
+		}
+		if err != nil {
+			continue // whoever reads it says so
+		}
+		list.Value = left
+		switch {
+		case at >= 0 && left == nil:
+			found = slices.Delete(found, at, at+1)
+		case at >= 0:
+			found[at] = list
+		case left != nil:
+			found = append(found, list)
+		}
+	}
+	return found
 }
 
 func (v *View) Match(ctx context.Context, patterns []string) iter.Seq2[store.Entry, error] {

@@ -1,0 +1,66 @@
+package commit
+
+import (
+	"context"
+	"sync"
+)
+
+// turns lets those who need a key wait for each other. Keys that several need are
+// to be asked for in one order.
+type turns struct {
+	mu   sync.Mutex
+	held map[string]chan struct{} // full while somebody has the key
+	wait map[string]int           // who has it and who waits
+}
+
+// take waits until all keys are free, which must be sorted, and has them until
+// release is called.
+func (t *turns) take(ctx context.Context, keys []string) (release func(), err error) {
+	for i, key := range keys {
+		if err := t.one(ctx, key); err != nil {
+			t.release(keys[:i])
+			return nil, err
+		}
+	}
+	return func() { t.release(keys) }, nil
+}
+
+func (t *turns) one(ctx context.Context, key string) error {
+	t.mu.Lock()
+	if t.held == nil {
+		t.held, t.wait = map[string]chan struct{}{}, map[string]int{}
+	}
+	turn := t.held[key]
+	if turn == nil {
+		turn = make(chan struct{}, 1)
+		t.held[key] = turn
+	}
+	t.wait[key]++
+	t.mu.Unlock()
+	select {
+	case turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.forget(key)
+		return ctx.Err()
+	}
+}
+
+func (t *turns) release(keys []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, key := range keys {
+		<-t.held[key]
+		t.forget(key)
+	}
+}
+
+// forget drops a key that nobody has or waits for.
+func (t *turns) forget(key string) {
+	if t.wait[key]--; t.wait[key] == 0 {
+		delete(t.wait, key)
+		delete(t.held, key)
+	}
+}

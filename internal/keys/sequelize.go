@@ -1,0 +1,94 @@
+package keys
+
+import (
+	"math"
+	"strings"
+
+	"github.com/natsorm/natsorm/internal/javascript"
+	"github.com/natsorm/natsorm/internal/value"
+)
+
+// The keys of the Node library sequelize-natskv, whose records and index entries
+// natsorm reads and writes where a model says so. They are made of the text that
+// JavaScript makes of a value.
+
+// SequelizeShards is that library's shard count.
+const SequelizeShards = 16
+
+// maxSequelizeToken bounds what such a key is made of, which the library does not:
+// the server closes the connection of who sends a line of more than 4096 bytes.
+const maxSequelizeToken = 1024
+
+// SequelizeRecord is the key of a record: User.shard_11.123. The shard is id % 16 as
+// JavaScript has it, and the id stands as it is. why says why there can be no such
+// key; then key is one that no record has.
+func SequelizeRecord(model string, id value.Value) (key, why string) {
+	text, number := id.Text(), 0.0
+	switch id.Type() {
+	case value.Int:
+		if i := id.Int(); i > javascript.MaxSafeInteger || i < -javascript.MaxSafeInteger {
+			why = "beyond ±(2^53-1) JavaScript takes it for another number"
+		}
+		number = float64(id.Int())
+	case value.Uint:
+		if id.Uint() > javascript.MaxSafeInteger {
+			why = "beyond 2^53-1 JavaScript takes it for another number"
+		}
+		number = float64(id.Uint())
+	default:
+		number = javascript.Number(text)
+	}
+	shard := javascript.NumberString(javascript.Remainder(number, SequelizeShards))
+	switch {
+	case why != "":
+	case text == "":
+		why = "it is empty, and a key can not end with a dot"
+	case len(text) > maxSequelizeToken:
+		why = "it is longer than 1024 bytes"
+	case strings.Contains(text, ".") || strings.Contains(shard, "."):
+		why = "a dot in it makes a key of another form, which no scan finds"
+	case !plainSequelize(text):
+		why = "a key takes only A–Z a–z 0–9 - _ / ="
+	default:
+		return model + "." + shardPrefix + shard + "." + text, ""
+	}
+	return model + "." + noRecordToken + "." + hash(text), why
+}
+
+// noRecordToken stands where a shard does, in the key of a record that can not be.
+const noRecordToken = "none"
+
+func plainSequelize(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if !isPlain(s[i]) && s[i] != '/' && s[i] != '=' {
+			return false
+		}
+	}
+	return true
+}
+
+// SequelizeEntry is the key of the entry of a value in an index:
+// User.index.email.alice_example_com. text is the value's in JavaScript; each UTF-16
+// unit of it outside [A-Za-z0-9/_-] becomes "_". ok is false where there is no entry:
+// for empty text, with which the key would end with a dot, and for more than 1024
+// bytes.
+func SequelizeEntry(model, field, text string) (key string, ok bool) {
+	var b strings.Builder
+	b.WriteString(model)
+	b.WriteString("." + indexToken + ".")
+	b.WriteString(field)
+	b.WriteByte('.')
+	before := b.Len()
+	for _, r := range text {
+		switch {
+		case r < 0x80 && (isPlain(byte(r)) || r == '/'):
+			b.WriteByte(byte(r))
+		case r > math.MaxUint16: // two units
+			b.WriteString("__")
+		default:
+			b.WriteByte('_')
+		}
+	}
+	n := b.Len() - before
+	return b.String(), 0 < n && n <= maxSequelizeToken
+}

@@ -1,0 +1,129 @@
+package layout
+
+import (
+	"strings"
+
+	"github.com/natsorm/natsorm/internal/document"
+	"github.com/natsorm/natsorm/internal/keys"
+	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/value"
+)
+
+// native has a key for each entry, so that no two records share one.
+type native struct {
+	claims
+	primary int
+	fields  *document.Fields // the primary key and every indexed column
+	indexes []index
+}
+
+type index struct {
+	schema.Index
+	at []int // its columns' positions
+}
+
+func newNative(def *schema.Definition) (Layout, error) {
+	l := &native{claims: claims{def}, primary: def.PrimaryKey()}
+	read := []int{l.primary}
+	for _, x := range def.Indexes {
+		ix := index{Index: x}
+		for _, name := range x.Columns {
+			at := def.Position(name)
+			if t := def.Columns[at].Type; !t.Indexable() {
+				return nil, def.Fault("column %s has type %s, as slices, maps and structs have, and can not be indexed", name, t)
+			}
+			ix.at = append(ix.at, at)
+		}
+		l.indexes = append(l.indexes, ix)
+		read = append(read, ix.at...)
+	}
+	l.fields = document.NewFields(def, read...)
+	return l, nil
+}
+
+// Of: a null in a unique index claims nothing.
+func (l *native) Of(doc []byte) (Footprint, error) {
+	vals, err := l.fields.Read(doc)
+	if err != nil {
+		return Footprint{}, err
+	}
+	f := Footprint{ID: vals.At(l.primary)}
+	if f.ID.IsNull() {
+		return f, nil
+	}
+	id := keys.ID(f.ID)
+	f.Record = l.record(id)
+	var buf [4]value.Value
+	for _, x := range l.indexes {
+		tuple, null := buf[:0], false
+		for _, at := range x.at {
+			v := vals.At(at)
+			null = null || v.IsNull()
+			tuple = append(tuple, v)
+		}
+		switch {
+		case !x.Unique:
+			f.Entries = append(f.Entries, keys.Entry(l.def.Name, x.Name, tuple, id))
+		case !null:
+			f.Claims = append(f.Claims, Claim{Key: keys.Claim(l.def.Name, x.Name, tuple), Index: x.Name, Text: tupleText(tuple)})
+		}
+	}
+	return f, nil
+}
+
+func (l *native) RecordKey(id value.Value) string {
+	return keys.RecordOf(l.def.Name, l.def.Shards, id)
+}
+
+func (l *native) record(token string) string {
+	return keys.Record(l.def.Name, l.def.Shards, token)
+}
+
+// Finds: null has an entry, and claims nothing; and claims of which some columns are
+// open are not looked for.
+func (l *native) Finds(x schema.Index, vals []value.Value) bool {
+	if !x.Unique {
+		return true
+	}
+	for _, v := range vals {
+		if v.IsNull() {
+			return false
+		}
+	}
+	return len(vals) == len(x.Columns)
+}
+
+func (l *native) Lookup(x schema.Index, vals []value.Value) string {
+	if x.Unique {
+		return keys.Claim(l.def.Name, x.Name, vals)
+	}
+	open := len(x.Columns) - len(vals)
+	return keys.Lookup(l.def.Name, x.Name, vals) + strings.Repeat("*.", open) + "*"
+}
+
+func (l *native) HeadOf(entry string) string { return keys.HeadOf(l.def.Name, entry) }
+
+func (l *native) Pointers(key string, held []byte) ([]string, error) {
+	if !keys.IsClaim(l.def.Name, key) {
+		return []string{l.record(keys.RecordID(key))}, nil
+	}
+	id, err := l.ReadOwner(held)
+	if err != nil {
+		return nil, err
+	}
+	return []string{l.RecordKey(id)}, nil
+}
+
+func (l *native) IsEntry(key string) bool { return isOf(l.def, key, false, 1) }
+
+func (l *native) IsClaim(key string) bool { return isOf(l.def, key, true, 0) }
+
+func (l *native) Lists() Lists { return nil }
+
+func tupleText(tuple []value.Value) string {
+	parts := make([]string, len(tuple))
+	for i, v := range tuple {
+		parts[i] = v.Text()
+	}
+	return strings.Join(parts, ", ")
+}

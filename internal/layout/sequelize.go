@@ -1,0 +1,152 @@
+package layout
+
+import (
+	"fmt"
+
+	"github.com/natsorm/natsorm/internal/document"
+	"github.com/natsorm/natsorm/internal/javascript"
+	"github.com/natsorm/natsorm/internal/keys"
+	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/value"
+)
+
+// sequelize is the layout of the Node library sequelize-natskv. The records with a
+// value are one list of ids, at a key that other values can have too; and values that
+// a document does not have are in no list.
+type sequelize struct {
+	claims
+	primary value.Type
+	members []string // the names of the primary key and of every indexed column
+	types   []value.Type
+}
+
+// newSequelize refuses what the library does not have, and would break.
+func newSequelize(def *schema.Definition) (Layout, error) {
+	key := def.Key()
+	l := &sequelize{claims: claims{def}, primary: key.Type, members: []string{key.Name}, types: []value.Type{key.Type}}
+	const instead = "; leave it out, or use the native layout (Migrate moves a model)"
+	if def.Shards != keys.SequelizeShards {
+		return nil, def.Fault("%d shards: the Sequelize layout always has %d"+instead, def.Shards, keys.SequelizeShards)
+	}
+	if key.Name != "id" {
+		return nil, def.Fault("primary key %s: the Sequelize layout's is always id; rename the member, or use the native layout", key.Name)
+	}
+	for _, x := range def.Indexes {
+		if x.Unique {
+			return nil, def.Fault("unique %s: the Sequelize layout has no unique values, because the Node library takes any"+instead, x.Name)
+		}
+		if len(x.Columns) > 1 {
+			return nil, def.Fault("index %s: the Sequelize layout has no indexes of several columns"+instead, x.Name)
+		}
+		l.members = append(l.members, x.Columns[0])
+		l.types = append(l.types, def.Columns[def.Position(x.Columns[0])].Type)
+	}
+	return l, nil
+}
+
+// Of: members that are absent are in no list; null is in one. A document that does
+// not fit the model has no footprint, as in the native layout.
+func (l *sequelize) Of(doc []byte) (Footprint, error) {
+	raws, err := document.Raw(doc, l.members)
+	if err != nil {
+		return Footprint{}, err
+	}
+	var f Footprint
+	for i, raw := range raws {
+		if raw == nil {
+			if i == 0 {
+				return f, nil
+			}
+			continue
+		}
+		v, err := value.FromJSON(raw, l.types[i])
+		if err != nil {
+			return Footprint{}, &document.ColumnError{Column: l.members[i], Err: err}
+		}
+		if i > 0 {
+			if key, ok := keys.SequelizeEntry(l.def.Name, l.members[i], javascript.String(raw)); ok {
+				f.Entries = append(f.Entries, key)
+			}
+			continue
+		}
+		if f.ID = v; v.IsNull() {
+			return f, nil
+		}
+		var why string
+		if f.Record, why = keys.SequelizeRecord(l.def.Name, v); why != "" {
+			return Footprint{}, &document.ColumnError{Column: l.members[0], Err: fmt.Errorf("%.40q can be no key in the Sequelize layout: %s; use another, or the native layout", v.Text(), why)}
+		}
+	}
+	return f, nil
+}
+
+func (l *sequelize) RecordKey(id value.Value) string {
+	key, _ := keys.SequelizeRecord(l.def.Name, id)
+	return key
+}
+
+// Finds: absent members are null to a condition, and in no list. Of times and bytes
+// a document can have several texts, and of other JSON too.
+func (l *sequelize) Finds(_ schema.Index, vals []value.Value) bool {
+	_, ok := l.list(vals)
+	return ok
+}
+
+func (l *sequelize) list(vals []value.Value) (text string, ok bool) {
+	switch v := vals[0]; v.Type() {
+	case value.Bool, value.String:
+		text = v.Text()
+	case value.Int, value.Uint, value.Float, value.Decimal:
+		text = javascript.String([]byte(v.Text()))
+	default:
+		return "", false
+	}
+	_, ok = keys.SequelizeEntry("", "", text)
+	return text, ok
+}
+
+func (l *sequelize) Lookup(x schema.Index, vals []value.Value) string {
+	text, _ := l.list(vals)
+	key, _ := keys.SequelizeEntry(l.def.Name, x.Columns[0], text)
+	return key
+}
+
+func (l *sequelize) HeadOf(string) string { return "" }
+
+func (l *sequelize) Pointers(_ string, held []byte) ([]string, error) {
+	ids, err := readList(held)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]string, 0, len(ids))
+	for _, raw := range ids {
+		// Ids of another kind are no ids of this model's records.
+		if id, err := value.FromJSON(raw, l.primary); err == nil && !id.IsNull() {
+			out = append(out, l.RecordKey(id))
+		}
+	}
+	return out, nil
+}
+
+func (l *sequelize) IsEntry(key string) bool { return isOf(l.def, key, false, 0) }
+
+func (l *sequelize) IsClaim(string) bool { return false }
+
+func (l *sequelize) Lists() Lists { return l }
+
+func (l *sequelize) Value(doc []byte, key string) (column, text string) {
+	raws, err := document.Raw(doc, l.members)
+	if err != nil {
+		return "", ""
+	}
+	for i, raw := range raws[1:] {
+		text := ""
+		if raw != nil {
+			text = javascript.String(raw)
+		}
+		if k, ok := keys.SequelizeEntry(l.def.Name, l.members[i+1], text); ok && k == key {
+			return l.members[i+1], text
+		}
+	}
+	return "", ""
+}
