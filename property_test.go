@@ -103,6 +103,11 @@ type world struct {
 func newWorld(t *testing.T, db *natsorm.DB, r *rand.Rand, n int) *world {
 	w := &world{r: r, key: "id"}
 	keyType := []natsorm.Type{natsorm.Int, natsorm.String, natsorm.Uint}[r.IntN(3)]
+	texts := []string{"", "a.b", ">", "*", "é", "k"}
+	plain := keyType != natsorm.String || r.IntN(2) == 0 // the Sequelize layout takes the keys
+	if plain {
+		texts = []string{"", "-", "0x", "1e", "a/b=", "k"}
+	}
 	w.columns = append(w.columns, natsorm.Field{Name: "id", Type: keyType, PrimaryKey: true}, natsorm.Field{Name: "u", Type: natsorm.Int})
 	for i := range 2 + r.IntN(4) {
 		w.columns = append(w.columns, natsorm.Field{Name: fmt.Sprint("c", i), Type: natsorm.Type(typeNames[r.IntN(len(typeNames))])})
@@ -115,7 +120,7 @@ func newWorld(t *testing.T, db *natsorm.DB, r *rand.Rand, n int) *world {
 		case natsorm.Uint:
 			rec["id"] = uint64(i)
 		default:
-			rec["id"] = []string{"", "a.b", ">", "*", "é", "k"}[i%6] + strconv.Itoa(i/6)
+			rec["id"] = texts[i%6] + strconv.Itoa(i/6)
 		}
 		if r.IntN(4) > 0 {
 			rec["u"] = int64(i * 3)
@@ -153,8 +158,16 @@ func newWorld(t *testing.T, db *natsorm.DB, r *rand.Rand, n int) *world {
 			}
 		}
 	}
+	schemas := make([]natsorm.Schema, len(variants))
 	for v, indexes := range variants {
-		m := must[*natsorm.Model[natsorm.Record]](t)(natsorm.DefineRecord(within(t), db, natsorm.Schema{Name: fmt.Sprintf("w%d_%d", n, v), Columns: w.columns, Indexes: indexes, Shards: 1 + r.IntN(5)}))
+		schemas[v] = natsorm.Schema{Columns: w.columns, Indexes: indexes, Shards: 1 + r.IntN(5)}
+	}
+	if plain {
+		schemas = append(schemas, natsorm.Schema{Columns: w.columns, Indexes: variants[1][1:], Layout: "sequelize"})
+	}
+	for v, s := range schemas {
+		s.Name = fmt.Sprintf("w%d_%d", n, v)
+		m := must[*natsorm.Model[natsorm.Record]](t)(natsorm.DefineRecord(within(t), db, s))
 		all := make([]*natsorm.Record, len(w.records))
 		for i := range all {
 			all[i] = &w.records[i]
