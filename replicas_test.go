@@ -34,7 +34,10 @@ func TestReplicatedTransactions(t *testing.T) {
 	t.Run("bank", func(t *testing.T) { replicatedBank(t, ctx, dbs) })
 	t.Run("guards", func(t *testing.T) { replicatedGuards(t, ctx, dbs) })
 	t.Run("behind", func(t *testing.T) { replicatedBehind(t, ctx, servers, dbs) })
-	t.Run("random", func(t *testing.T) { randomTransactions(t, ctx, dbs, uint64(time.Now().UnixNano()), 9, 25) })
+	t.Run("random", func(t *testing.T) { randomTransactions(t, ctx, dbs, nativeRows, uint64(time.Now().UnixNano()), 9, 25) })
+	t.Run("random, sequelize", func(t *testing.T) {
+		randomTransactions(t, ctx, dbs, sequelizeRows.called("lrow"), uint64(time.Now().UnixNano()), 9, 25)
+	})
 	t.Run("own writes", func(t *testing.T) { replicatedOwnWrites(t, ctx, dbs[0], servers[1].ClientURL()) })
 	natsormtest.Prove(t, dbs[0])
 }

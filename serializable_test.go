@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -23,11 +24,11 @@ import (
 // row is the record of random transactions.
 type row struct {
 	ID      string  `json:"id" orm:"primaryKey"`
-	Owner   string  `json:"owner" orm:"index,index:oc"`
-	Number  *string `json:"number" orm:"unique"`
+	Owner   string  `json:"owner" orm:"index"`
+	Number  *string `json:"number"`
 	Balance int     `json:"balance" orm:"index"`
-	City    string  `json:"city" orm:"index:oc,unique:cn"`
-	N       *int    `json:"n" orm:"unique:cn"`
+	City    string  `json:"city"`
+	N       *int    `json:"n"`
 	Version uint64  `json:"-" orm:"version"`
 }
 
@@ -37,7 +38,37 @@ type commitMark struct {
 	Version uint64 `json:"-" orm:"version"`
 }
 
-var rowIDs = []string{"a", ">", "*", "a.b", "", "é", "=41", " ", "0"}
+// dice makes the random choices of a client.
+type dice struct {
+	*rand.Rand
+	ids []string
+}
+
+func (r *dice) id() string { return r.ids[r.IntN(len(r.ids))] }
+
+var hostileIDs = []string{"a", ">", "*", "a.b", "", "é", "=41", " ", "0"}
+
+// rowLayout declares row in one layout, with or without unique values.
+type rowLayout struct {
+	ids    []string
+	unique bool
+	opts   []natsorm.ModelOption
+	marks  []natsorm.ModelOption // of commitMark
+}
+
+// called is the layout under another model's name.
+func (l rowLayout) called(name string) rowLayout {
+	l.opts = append(slices.Clip(l.opts), natsorm.Name(name))
+	l.marks = []natsorm.ModelOption{natsorm.Name(name + "_mark")}
+	return l
+}
+
+var nativeRows = rowLayout{hostileIDs, true, []natsorm.ModelOption{natsorm.Unique("number"), natsorm.Unique("city", "n"), natsorm.Index("owner", "city")}, nil}
+
+var sequelizeRows = rowLayout{
+	[]string{"a", "-", "0x1", "a/b", "7", "-5", "1e3", "_", "0"}, false,
+	[]natsorm.ModelOption{natsorm.SequelizeLayout(), natsorm.Index("number"), natsorm.Index("city"), natsorm.Index("n")}, nil,
+}
 
 // mem is what the bucket should hold.
 type mem map[string]row
@@ -84,14 +115,14 @@ type rowQuery struct {
 	text string
 }
 
-func randQuery(r *rand.Rand, depth int) rowQuery {
+func randQuery(r *dice, depth int) rowQuery {
 	n := 12
 	if depth > 1 {
 		n = 9
 	}
 	switch r.IntN(n) {
 	case 0:
-		id := rowIDs[r.IntN(len(rowIDs))]
+		id := r.id()
 		return rowQuery{natsorm.Eq("id", id), func(x row) bool { return x.ID == id }, fmt.Sprintf("id=%q", id)}
 	case 1, 2:
 		o := "o" + strconv.Itoa(r.IntN(3))
@@ -120,7 +151,7 @@ func randQuery(r *rand.Rand, depth int) rowQuery {
 		a, b := randQuery(r, depth+1), randQuery(r, depth+1)
 		return rowQuery{natsorm.And(a.q, b.q), func(x row) bool { return a.pred(x) && b.pred(x) }, "(" + a.text + " and " + b.text + ")"}
 	default:
-		o, p := rowIDs[r.IntN(len(rowIDs))], rowIDs[r.IntN(len(rowIDs))]
+		o, p := r.id(), r.id()
 		return rowQuery{natsorm.In("id", o, p), func(x row) bool { return x.ID == o || x.ID == p }, fmt.Sprintf("id in %q %q", o, p)}
 	}
 }
@@ -160,8 +191,8 @@ type rowOp struct {
 	mem  func(m mem) string
 }
 
-func randRec(r *rand.Rand) row {
-	x := row{ID: rowIDs[r.IntN(len(rowIDs))], Owner: "o" + strconv.Itoa(r.IntN(3)), Balance: r.IntN(6), City: "c" + strconv.Itoa(r.IntN(2))}
+func randRec(r *dice) row {
+	x := row{ID: r.id(), Owner: "o" + strconv.Itoa(r.IntN(3)), Balance: r.IntN(6), City: "c" + strconv.Itoa(r.IntN(2))}
 	if r.IntN(2) == 0 {
 		u := "u" + strconv.Itoa(r.IntN(5))
 		x.Number = &u
@@ -173,7 +204,7 @@ func randRec(r *rand.Rand) row {
 	return x
 }
 
-func randSet(r *rand.Rand) (natsorm.Set, func(*row)) {
+func randSet(r *dice) (natsorm.Set, func(*row)) {
 	switch r.IntN(5) {
 	case 0:
 		o := "o" + strconv.Itoa(r.IntN(3))
@@ -191,14 +222,14 @@ func randSet(r *rand.Rand) (natsorm.Set, func(*row)) {
 	}
 }
 
-func randOp(r *rand.Rand, write bool) rowOp {
+func randOp(r *dice, write bool) rowOp {
 	n := 6
 	if write {
 		n = 17
 	}
 	switch k := r.IntN(n); k {
 	case 0:
-		id := rowIDs[r.IntN(len(rowIDs))]
+		id := r.id()
 		return rowOp{fmt.Sprintf("get %q", id), func(ctx context.Context, in *natsorm.Model[row]) (string, error) {
 			v, err := in.FindByPK(ctx, id)
 			if errors.Is(err, natsorm.ErrNotFound) {
@@ -282,7 +313,7 @@ func randOp(r *rand.Rand, write bool) rowOp {
 			return fmt.Sprint(!ok)
 		}}
 	case 9, 10:
-		id := rowIDs[r.IntN(len(rowIDs))]
+		id := r.id()
 		set, apply := randSet(r)
 		var num *string
 		if r.IntN(2) == 0 {
@@ -381,9 +412,9 @@ func randOp(r *rand.Rand, write bool) rowOp {
 			return fmt.Sprint(len(found))
 		}}
 	default:
-		i := r.IntN(len(rowIDs))
+		i := r.IntN(len(r.ids))
 		return rowOp{fmt.Sprint("move key ", i), func(ctx context.Context, in *natsorm.Model[row]) (string, error) { // a value moves to a new record
-			v, err := in.FindByPK(ctx, rowIDs[i])
+			v, err := in.FindByPK(ctx, r.ids[i])
 			if errors.Is(err, natsorm.ErrNotFound) {
 				return "none", nil
 			} else if err != nil {
@@ -392,17 +423,17 @@ func randOp(r *rand.Rand, write bool) rowOp {
 			if _, err := in.Destroy(ctx, natsorm.Eq("id", v.ID)); err != nil {
 				return "", err
 			}
-			v.ID = rowIDs[(i+1)%len(rowIDs)]
+			v.ID = r.ids[(i+1)%len(r.ids)]
 			v.Version = 0
 			_, err = in.Upsert(ctx, v)
 			return "", err
 		}, func(m mem) string {
-			v, ok := m[rowIDs[i]]
+			v, ok := m[r.ids[i]]
 			if !ok {
 				return "none"
 			}
 			delete(m, v.ID)
-			v.ID = rowIDs[(i+1)%len(rowIDs)]
+			v.ID = r.ids[(i+1)%len(r.ids)]
 			m[v.ID] = v
 			return ""
 		}}
@@ -427,11 +458,11 @@ type glimpse struct {
 }
 
 // randomTransactions runs clients, every fourth of them without transactions.
-func randomTransactions(t *testing.T, ctx context.Context, dbs []*natsorm.DB, seed uint64, clients, each int) {
+func randomTransactions(t *testing.T, ctx context.Context, dbs []*natsorm.DB, rows rowLayout, seed uint64, clients, each int) {
 	var models []*natsorm.Model[row]
 	var logs []*natsorm.Model[commitMark]
 	for _, db := range dbs {
-		models, logs = append(models, define[row](t, db)), append(logs, define[commitMark](t, db))
+		models, logs = append(models, define[row](t, db, rows.opts...)), append(logs, define[commitMark](t, db, rows.marks...))
 	}
 	var mu sync.Mutex
 	var events []deed
@@ -454,7 +485,7 @@ func randomTransactions(t *testing.T, ctx context.Context, dbs []*natsorm.DB, se
 	var wg sync.WaitGroup
 	for c := range clients {
 		wg.Go(func() {
-			r := rand.New(rand.NewPCG(seed, uint64(c)))
+			r := &dice{rand.New(rand.NewPCG(seed, uint64(c))), rows.ids}
 			db, model, logm := dbs[c%len(dbs)], models[c%len(dbs)], logs[c%len(dbs)]
 			for range each {
 				if c%4 == 3 { // a plain writer: creates and saves, whose revisions are known
@@ -565,7 +596,7 @@ func randomTransactions(t *testing.T, ctx context.Context, dbs []*natsorm.DB, se
 				t.Errorf("at revision %d, %s: op %d %s: got %q, the model says %q; before: %s", e.rev, e.text, i, op.text, e.results[i], got, showAll(before.find(rowQuery{pred: func(row) bool { return true }})))
 			}
 		}
-		if state.dup() && bad < 5 {
+		if rows.unique && state.dup() && bad < 5 {
 			bad++
 			t.Errorf("at revision %d, %s: duplicates", e.rev, e.text)
 		}
@@ -617,18 +648,18 @@ func TestRandomTransactions(t *testing.T) {
 	if testing.Short() {
 		each = 20
 	}
-	for _, kind := range []string{"memory", "files", "synced", "history", "two sessions", "no direct get"} {
+	for _, kind := range []string{"memory", "files", "synced", "history", "two sessions", "no direct get", "sequelize", "sequelize, two sessions"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			t.Logf("NATSORM_SEED=%d", seed)
 			ctx := within(t)
 			if kind == "no direct get" {
-				randomTransactions(t, ctx, []*natsorm.DB{withoutDirectGet(t, ctx)}, seed, 8, each)
+				randomTransactions(t, ctx, []*natsorm.DB{withoutDirectGet(t, ctx)}, nativeRows, seed, 8, each)
 				return
 			}
 			cfg := embedded.Config{}
 			switch kind {
-			case "files", "two sessions":
+			case "files", "two sessions", "sequelize, two sessions":
 				cfg = embedded.Config{Dir: t.TempDir(), Sync: embedded.SyncInterval}
 			case "synced":
 				cfg = embedded.Config{Dir: t.TempDir()}
@@ -645,10 +676,14 @@ func TestRandomTransactions(t *testing.T) {
 				return db
 			}
 			dbs := []*natsorm.DB{open()}
-			if kind == "two sessions" {
+			if strings.HasSuffix(kind, "two sessions") {
 				dbs = append(dbs, open())
 			}
-			randomTransactions(t, ctx, dbs, seed, 8, each)
+			rows := nativeRows
+			if strings.HasPrefix(kind, "sequelize") {
+				rows = sequelizeRows
+			}
+			randomTransactions(t, ctx, dbs, rows, seed, 8, each)
 		})
 	}
 }
