@@ -42,6 +42,13 @@ func person() schema.Definition {
 	}
 }
 
+// listedPerson is person in a layout whose entries are lists.
+func listedPerson() schema.Definition {
+	def := person()
+	def.Layout, def.Indexes = schema.Sequelize, []schema.Index{schema.NewIndex(false, "name"), schema.NewIndex(false, "email")}
+	return def
+}
+
 func doc(id int, name, email, city string) []byte {
 	return fmt.Appendf(nil, `{"id":%d,"name":%q,"email":%q,"city":%q}`, id, name, email, city)
 }
@@ -74,7 +81,12 @@ func openStore(t testing.TB, srv *embedded.Server, bucket string) *store.JetStre
 
 func definePerson(t testing.TB, s store.Store) *exec.Model {
 	t.Helper()
-	m, err := exec.Define(context.Background(), s, person(), 16)
+	return defineAs(t, s, person())
+}
+
+func defineAs(t testing.TB, s store.Store, def schema.Definition) *exec.Model {
+	t.Helper()
+	m, err := exec.Define(context.Background(), s, def, 16)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,11 +98,17 @@ func definePerson(t testing.TB, s store.Store) *exec.Model {
 var kinds = []struct {
 	name        string
 	mine, other func(store.Store) store.Store
+	def         func() schema.Definition
+	left        int // writes of a create before its commit
 }{
-	{"phased", fault.Phased, fault.Atomic},
-	{"atomic", fault.Atomic, fault.Phased},
-	{"all phased", fault.Phased, fault.Phased},
-	{"shared", fault.Shared, fault.Phased},
+	{"phased", fault.Phased, fault.Atomic, person, 4},
+	{"atomic", fault.Atomic, fault.Phased, person, 0},
+	{"all phased", fault.Phased, fault.Phased, person, 4},
+	{"shared", fault.Shared, fault.Phased, person, 0},
+	{"lists, phased", fault.Phased, fault.Atomic, listedPerson, 2},
+	{"lists, atomic", fault.Atomic, fault.Phased, listedPerson, 0},
+	{"lists, all phased", fault.Phased, fault.Phased, listedPerson, 2},
+	{"lists, shared", fault.Shared, fault.Phased, listedPerson, 0},
 }
 
 // on is the model m in another store on the same bucket.
@@ -158,7 +176,7 @@ func sound(t *testing.T, m *exec.Model, when string) {
 			}
 		}
 		email := vals.At(2).Str()
-		if other, taken := emails[email]; taken {
+		if other, taken := emails[email]; taken && m.Layout.Lists() == nil {
 			t.Errorf("%s: %s and %s both have the e-mail %q", when, other, e.Key, email)
 		}
 		emails[email] = e.Key
@@ -224,20 +242,20 @@ func TestCrashAfterEveryStep(t *testing.T) {
 		for k, kind := range kinds {
 			t.Run(sc.name+"/"+kind.name, func(t *testing.T) {
 				t.Parallel()
-				crashAfterEveryStep(t, srv, fmt.Sprintf("crash_%d_%d", n, k), kind.mine, kind.other, sc.run)
+				crashAfterEveryStep(t, srv, fmt.Sprintf("crash_%d_%d", n, k), kind.mine, kind.other, kind.def, sc.run)
 			})
 		}
 	}
 }
 
-func crashAfterEveryStep(t *testing.T, srv *embedded.Server, bucket string, mine, other func(store.Store) store.Store, run func(context.Context, *exec.Model) error) {
+func crashAfterEveryStep(t *testing.T, srv *embedded.Server, bucket string, mine, other func(store.Store) store.Store, def func() schema.Definition, run func(context.Context, *exec.Model) error) {
 	const most = 200
 	for steps := 0; ; steps++ {
 		if steps == most {
 			t.Fatalf("still crashing after %d writes", most)
 		}
 		s := openStore(t, srv, fmt.Sprint(bucket, "_", steps))
-		m := definePerson(t, other(s))
+		m := defineAs(t, other(s), def())
 		prepare(t, m, s)
 
 		crashing := fault.CrashAfter(mine(s), steps)
@@ -272,7 +290,11 @@ func prepare(t *testing.T, m *exec.Model, s store.Store) {
 			t.Fatal(err)
 		}
 	}
-	if err := create(ctx, on(m, fault.CrashAfter(fault.Phased(s), 4)), doc(9, "Orphan", "orphan@x", "Oslo")); !errors.Is(err, fault.ErrCrashed) {
+	before := 4
+	if m.Layout.Lists() != nil {
+		before = 2
+	}
+	if err := create(ctx, on(m, fault.CrashAfter(fault.Phased(s), before)), doc(9, "Orphan", "orphan@x", "Oslo")); !errors.Is(err, fault.ErrCrashed) {
 		t.Fatalf("the orphan's writer: %v", err)
 	}
 }
@@ -330,10 +352,19 @@ func mend(t *testing.T, m *exec.Model, when string) {
 // somewhere and is replaced by the next.
 func TestCrashingProcesses(t *testing.T) {
 	t.Parallel()
+	for name, def := range map[string]schema.Definition{"native": person(), "lists": listedPerson()} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			crashingProcesses(t, def)
+		})
+	}
+}
+
+func crashingProcesses(t *testing.T, def schema.Definition) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	s := openStore(t, newServer(t), "crashing")
-	m := definePerson(t, s)
+	m := defineAs(t, s, def)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 
