@@ -219,3 +219,42 @@ func TestReleaseSparesTheClaimOfAnother(t *testing.T) {
 		}
 	})
 }
+
+// A writer that stalls after its commit, before it leaves a list, finds the list
+// changed, and another writer about to need it: that one must not lose its place.
+func TestLateLeavingFencesAWriter(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	s := fault.Phased(openStore(t, newServer(t), "leaving"))
+	m := defineAs(t, s, listedPerson())
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	must(create(ctx, m, doc(1, "Ann", "a@x", "Oslo")))
+	leaves := func(op store.Op) bool { return op.Key == "Person.index.name.Ann" }
+	resumed := make(chan struct{})
+	var late error
+	done := make(chan struct{})
+	err := stall(t, s, m, leaves,
+		func(ctx context.Context, m *exec.Model) error { return update(ctx, m, byID(m, 1), "name", "Bea") },
+		func(ctx context.Context) {
+			must(create(ctx, m, doc(2, "Ann", "b@x", "Rome"))) // the list is not as it was
+			joined := make(chan struct{})
+			go func() {
+				defer close(done)
+				late = stall(t, s, m, commits,
+					func(ctx context.Context, m *exec.Model) error { return update(ctx, m, byID(m, 1), "name", "Ann") },
+					func(context.Context) { close(joined); <-resumed })
+			}()
+			<-joined
+		})
+	must(err)
+	close(resumed)
+	<-done
+	must(late)
+	sound(t, m, "at the end")
+	mend(t, m, "at the end")
+}
