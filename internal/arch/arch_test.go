@@ -18,7 +18,7 @@ const module = "github.com/natsorm/natsorm"
 // layers are the packages from the bottom up. A package imports only packages
 // of layers below its own; the test fails for one that is not listed.
 var layers = [][]string{
-	{"internal/batch", "internal/errs", "internal/javascript", "internal/value"},
+	{"internal/backup", "internal/batch", "internal/errs", "internal/javascript", "internal/value"},
 	{"internal/keys"},
 	{"internal/schema"},
 	{"internal/document"},

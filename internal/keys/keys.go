@@ -244,6 +244,27 @@ func Schemas() string { return catalogue + ".*" }
 // Sequence is the key of a model's sequence of automatic ids.
 func Sequence(model string) string { return sequence + "." + model }
 
+// IsSchema and IsSequence tell keys of the catalogue and sequences from others.
+func IsSchema(key string) bool { return strings.HasPrefix(key, catalogue+".") }
+
+func IsSequence(key string) bool { return strings.HasPrefix(key, sequence+".") }
+
+// Everything matches every key.
+const Everything = ">"
+
+// Passing tells keys that mean nothing outside of the moment: the anchor, the guard
+// and probes.
+func Passing(key string) bool {
+	return key == Anchor || key == Guard || strings.HasPrefix(key, Probe)
+}
+
+// Keys without data; see package store.
+const (
+	Anchor = "_anchor"
+	Guard  = "_guard"
+	Probe  = "_settle." // and a message id
+)
+
 func plain(s string, slash bool) bool {
 	for i := 0; i < len(s); i++ {
 		if !isPlain(s[i]) && (!slash || s[i] != '/') {

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/keys"
 )
 
 const (
@@ -36,7 +37,7 @@ const (
 	MaxBatchBytes = 32 << 20
 
 	// guardKey takes the messages that only carry a guard; they go by themselves.
-	guardKey = "_guard"
+	guardKey = keys.Guard
 	guardTTL = time.Minute
 
 	// A server that has too many batches open is asked again after a while.

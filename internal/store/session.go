@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/natsorm/natsorm/internal/keys"
 )
 
 // On a replicated bucket a read may be answered by a server that is behind. A
@@ -21,7 +23,7 @@ import (
 // request also asks for one that is always there, the anchor.
 
 const (
-	anchorKey = "_anchor"
+	anchorKey = keys.Anchor
 
 	// A server that is behind is asked again after this time, which doubles.
 	behindPause = 500 * time.Microsecond

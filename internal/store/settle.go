@@ -12,6 +12,8 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/natsorm/natsorm/internal/keys"
 )
 
 // A write whose answer is lost was done, or it was not, and whoever sent it can
@@ -54,7 +56,7 @@ const (
 	// asked again.
 	busyPause = 20 * time.Millisecond
 
-	settlePrefix = "_settle."
+	settlePrefix = keys.Probe
 	settleTTL    = time.Minute // of a probe; more where the duplicate window is longer
 
 	codeDuplicateInProcess = 10158

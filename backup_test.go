@@ -1,0 +1,277 @@
+package natsorm_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/natsorm/natsorm"
+	"github.com/natsorm/natsorm/natsormtest"
+)
+
+func backedUp(t *testing.T, ctx context.Context, db *natsorm.DB, opts ...natsorm.BackupOption) []byte {
+	t.Helper()
+	var file bytes.Buffer
+	ok(t, db.Backup(ctx, &file, opts...))
+	return file.Bytes()
+}
+
+// What a bucket holds is the same after backup, clear and restore, in both formats
+// and both layouts.
+func TestBackupRoundTrip(t *testing.T) {
+	t.Parallel()
+	for name, opts := range map[string][]natsorm.BackupOption{"native file": nil, "sequelize file": {natsorm.SequelizeFile()}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx := within(t)
+			db := natsormtest.New(t)
+			users, nodes := define[user](t, db), defineNode[nodeUser](t, db)
+			n := 3000
+			var us []*user
+			var ns []*nodeUser
+			for i := range n {
+				us = append(us, &user{ID: int64(i), Name: fmt.Sprint("n", i%50), Email: fmt.Sprint(i, "@x"), Bio: "zażółć \x7f \"<&>"})
+				ns = append(ns, &nodeUser{ID: int64(i - 5), Name: fmt.Sprint("n", i%500)})
+			}
+			ok(t, users.BulkCreate(ctx, us))
+			ok(t, nodes.BulkCreate(ctx, ns))
+			must[int](t)(users.Destroy(ctx, natsorm.Lt("id", 10)))
+			must[uint64](t)(db.KV().Put(ctx, "other.bytes", []byte{0, 255, '\n'}))
+			must[uint64](t)(db.KV().Put(ctx, "other.empty", nil))
+			want := bucket(t, ctx, db)
+			file := backedUp(t, ctx, db, opts...)
+
+			// Into the same bucket, which has changed.
+			must[int](t)(users.Update(ctx, natsorm.Set{"name": "changed"}, natsorm.Lt("id", 100)))
+			must[int](t)(nodes.Destroy(ctx, natsorm.Lt("id", 100)))
+			ok(t, users.Create(ctx, &user{ID: 1e6, Email: "0@x"}))
+			ok(t, db.Restore(ctx, bytes.NewReader(file), natsorm.Clear()))
+			sameBucket(t, bucket(t, ctx, db), want)
+			if found := must[[]*user](t)(users.FindAll(ctx, natsorm.Eq("name", "n11"))); len(found) != n/50 {
+				t.Errorf("%d are found", len(found))
+			}
+
+			// Into another one, from what is no file.
+			other := natsormtest.New(t)
+			ok(t, other.Restore(ctx, io.MultiReader(bytes.NewReader(file))))
+			sameBucket(t, bucket(t, ctx, other), want)
+			again := define[user](t, other)
+			if found := must[[]*user](t)(again.FindAll(ctx, natsorm.Eq("email", "77@x"))); len(found) != 1 || found[0].ID != 77 {
+				t.Errorf("found %v", found)
+			}
+			natsormtest.Prove(t, db)
+		})
+	}
+}
+
+// A backup that is taken while transactions move money has all of it, and its
+// indexes agree with its records.
+func TestBackupDuringWrites(t *testing.T) {
+	t.Parallel()
+	for _, opts := range [][]natsorm.BackupOption{nil, {natsorm.SequelizeFile()}} {
+		ctx := within(t)
+		db := natsormtest.New(t)
+		accounts := define[account](t, db)
+		nodes := defineNode[nodeUser](t, db)
+		const n = 2000
+		all := make([]*account, n)
+		for i := range all {
+			all[i] = &account{ID: i, Number: fmt.Sprint(i), Owner: fmt.Sprint("o", i%7), Balance: 10}
+		}
+		ok(t, accounts.BulkCreate(ctx, all))
+		var stop atomic.Bool
+		var wg sync.WaitGroup
+		for w := range 4 {
+			wg.Go(func() {
+				for i := w; !stop.Load(); i += 4 {
+					err := db.Transaction(ctx, func(tx *natsorm.Tx) error {
+						in := accounts.In(tx)
+						from, err := in.FindByPK(ctx, i*7%n)
+						if err != nil {
+							return err
+						}
+						to, err := in.FindByPK(ctx, i*13%n)
+						if err != nil || from.ID == to.ID {
+							return err
+						}
+						from.Balance, to.Balance = from.Balance-1, to.Balance+1
+						from.Owner, to.Owner = to.Owner, from.Owner
+						if err := in.Save(ctx, from); err != nil {
+							return err
+						}
+						if err := in.Save(ctx, to); err != nil {
+							return err
+						}
+						u := &nodeUser{ID: int64(i % 50), Name: fmt.Sprint("n", i%9)}
+						if i%3 == 0 {
+							_, err := nodes.In(tx).Destroy(ctx, natsorm.Eq("id", u.ID))
+							return err
+						}
+						_, err = nodes.In(tx).Upsert(ctx, u)
+						return err
+					})
+					if err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		for range 5 {
+			file := backedUp(t, ctx, db, opts...)
+			other := natsormtest.New(t) // which proves in the end that its indexes are right
+			ok(t, other.Restore(ctx, bytes.NewReader(file)))
+			if report := must[natsorm.Report](t)(other.Check(ctx)); !report.Clean() {
+				t.Errorf("check says %s", report)
+			}
+			if sum := must[float64](t)(define[account](t, other).Sum(ctx, "balance")); sum != 10*n {
+				t.Errorf("there is %v", sum)
+			}
+		}
+		stop.Store(true)
+		wg.Wait()
+	}
+}
+
+// A file that is not whole is refused, and the bucket is as it was.
+func TestRestoreRefuses(t *testing.T) {
+	t.Parallel()
+	ctx := within(t)
+	db := natsormtest.New(t)
+	users := define[user](t, db)
+	for i := range 200 {
+		ok(t, users.Create(ctx, &user{ID: int64(i), Name: "n", Email: fmt.Sprint(i)}))
+	}
+	file, node := backedUp(t, ctx, db), backedUp(t, ctx, db, natsorm.SequelizeFile())
+	plain := must[[]byte](t)(io.ReadAll(must[*gzip.Reader](t)(gzip.NewReader(bytes.NewReader(file)))))
+	zip := func(lines []byte) []byte {
+		var out bytes.Buffer
+		w := gzip.NewWriter(&out)
+		must[int](t)(w.Write(lines))
+		ok(t, w.Close())
+		return out.Bytes()
+	}
+	lines := bytes.SplitAfter(plain, []byte{'\n'})
+	want := bucket(t, ctx, db)
+	files := map[string][]byte{
+		"empty":            {},
+		"text":             []byte("hello"),
+		"an array":         []byte("[]"),
+		"a number":         []byte("{\"a\":1}"),
+		"no header":        zip(bytes.Join(lines[1:], nil)),
+		"an entry is gone": zip(bytes.Join(slices.Delete(slices.Clone(lines), 5, 6), nil)),
+		"two are swapped":  zip(bytes.Join(append(append(slices.Clone(lines[:5]), lines[6], lines[5]), lines[7:]...), nil)),
+		"altered value":    zip(bytes.Replace(plain, []byte(`\"name\":\"n\"`), []byte(`\"name\":\"m\"`), 1)),
+		"no trailer":       zip(bytes.Join(lines[:len(lines)-2], nil)),
+		"twice":            append(slices.Clone(file), file...),
+		"newer":            zip(bytes.Replace(plain, []byte(`"format":1`), []byte(`"format":2`), 1)),
+		"no base64":        bytes.Replace(node, []byte(`"value": "ey`), []byte(`"value": "*y`), 1),
+		"a wildcard":       []byte(`{"User.>": {"value": "", "revision": 1}}`),
+		"a space":          []byte(`{"a b": {"value": "", "revision": 1}}`),
+		"no value":         []byte(`{"a": {"revision": 1}}`),
+		"more":             append(slices.Clone(node), " {}"...),
+	}
+	for i := 1; i < 40; i++ {
+		files[fmt.Sprint("cut at ", i)] = file[:len(file)*i/40]
+		files[fmt.Sprint("JSON cut at ", i)] = node[:len(node)*i/40]
+		flipped := slices.Clone(file)
+		flipped[len(file)*i/40] ^= 0x10
+		files[fmt.Sprint("flipped at ", i)] = flipped
+	}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if err := db.Restore(ctx, bytes.NewReader(files[name]), natsorm.Clear()); !errors.Is(err, natsorm.ErrBackup) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	sameBucket(t, bucket(t, ctx, db), want)
+	ok(t, db.Restore(ctx, bytes.NewReader(file)))
+}
+
+// The Node library's own file, byte for byte, as it writes it.
+func TestSequelizeFile(t *testing.T) {
+	t.Parallel()
+	ctx := within(t)
+	value := base64.StdEncoding.EncodeToString([]byte(`{"id":1,"name":"Ann","email":"a@b"}`))
+	list := base64.StdEncoding.EncodeToString([]byte(`[1]`))
+	file := "{\n  \"User.index.name.Ann\": {\n    \"value\": \"" + list + "\",\n    \"revision\": 2\n  },\n  \"User.shard_1.1\": {\n    \"value\": \"" + value + "\",\n    \"revision\": 1\n  }\n}"
+	db := natsormtest.New(t)
+	ok(t, db.Restore(ctx, strings.NewReader(file)))
+	got := string(backedUp(t, ctx, db, natsorm.SequelizeFile()))
+	var entries map[string]struct{ Revision uint64 }
+	ok(t, json.Unmarshal([]byte(got), &entries))
+	for key, revision := range map[string]uint64{"User.index.name.Ann": 2, "User.shard_1.1": 1} {
+		file = strings.Replace(file, fmt.Sprintf("\"revision\": %d\n", revision), fmt.Sprintf("\"revision\": %d \n", entries[key].Revision), 1)
+	}
+	if want := strings.ReplaceAll(file, " \n", "\n"); got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+	users := defineNode[nodeUser](t, db, natsorm.Name("User")) // builds the lists that Node did not keep
+	if found := must[[]*nodeUser](t)(users.FindAll(ctx, natsorm.Eq("email", "a@b"))); len(found) != 1 {
+		t.Errorf("found %v", found)
+	}
+	empty := natsormtest.New(t)
+	if got := string(backedUp(t, ctx, empty, natsorm.SequelizeFile())); got != "{}" {
+		t.Errorf("of nothing: %q", got)
+	}
+	ok(t, empty.Restore(ctx, strings.NewReader("{}")))
+}
+
+// Without Clear, what is there stays, and the indexes are right in the end.
+func TestRestoreMerges(t *testing.T) {
+	t.Parallel()
+	ctx := within(t)
+	db := natsormtest.New(t)
+	users := define[user](t, db)
+	for i := range 20 {
+		ok(t, users.Create(ctx, &user{ID: int64(i), Name: "old", Email: fmt.Sprint(i, "@x")}))
+	}
+	file := backedUp(t, ctx, db)
+	must[int](t)(users.Update(ctx, natsorm.Set{"name": "new"}, natsorm.Lt("id", 10)))
+	must[int](t)(users.Destroy(ctx, natsorm.Gte("id", 15)))
+	ok(t, users.Create(ctx, &user{ID: 100, Name: "new", Email: "100@x"}))
+	ok(t, db.Restore(ctx, bytes.NewReader(file)))
+	if n := must[int](t)(users.Count(ctx, natsorm.Eq("name", "old"))); n != 20 {
+		t.Errorf("%d are restored", n)
+	}
+	if n := must[int](t)(users.Count(ctx)); n != 21 {
+		t.Errorf("%d are there", n)
+	}
+	if report := must[natsorm.Report](t)(db.Check(ctx)); !report.Clean() {
+		t.Errorf("check says %s", report)
+	}
+
+	// Another record has a restored one's value.
+	must[int](t)(users.Destroy(ctx, natsorm.Eq("id", 3)))
+	ok(t, users.Create(ctx, &user{ID: 200, Email: "3@x"}))
+	if err := db.Restore(ctx, bytes.NewReader(file)); !errors.Is(err, natsorm.ErrUnique) {
+		t.Errorf("got %v", err)
+	}
+	must[int](t)(users.Destroy(ctx, natsorm.Eq("id", 200)))
+	must[natsorm.Report](t)(db.Check(ctx, natsorm.Repair()))
+
+	// A model with the same name and another layout.
+	other := natsormtest.New(t)
+	define[user](t, other, natsorm.Shards(7))
+	if err := other.Restore(ctx, bytes.NewReader(file)); !errors.Is(err, natsorm.ErrSchema) {
+		t.Errorf("got %v", err)
+	}
+	ok(t, other.Restore(ctx, bytes.NewReader(file), natsorm.Clear()))
+	// An index that the backup does not know is there after a restore.
+	more := natsormtest.New(t)
+	indexed := define[user](t, more, natsorm.Index("bio"))
+	ok(t, more.Restore(ctx, bytes.NewReader(file), natsorm.Clear()))
+	if n := must[int](t)(indexed.Count(ctx, natsorm.Eq("bio", ""))); n != 20 {
+		t.Errorf("%d are found", n)
+	}
+}
