@@ -51,16 +51,33 @@ func (w *Writer) Sweep(ctx context.Context, stray, rec store.Entry) (removed boo
 	if err := w.fence(ctx, rec); err != nil {
 		return false, ignoreLost(err)
 	}
-	op := store.Op{Key: stray.Key, Delete: true, Purge: true, Check: true, Expect: stray.Revision}
-	if lists := w.layout.Lists(); lists != nil {
-		left, err := lists.Leave(stray.Value, rec.Key)
-		if err != nil {
-			return false, err
-		}
-		op = listOp(stray, left)
-	}
-	res := w.store.Write(ctx, op)[0]
+	res := w.store.Write(ctx, store.Op{Key: stray.Key, Delete: true, Purge: true, Check: true, Expect: stray.Revision})[0]
 	return res.Err == nil, ignoreLost(res.Err)
+}
+
+// SweepList takes records out of a list that do not hold its value, as they were
+// read. Those that somebody is changing stay in it. swept is false when the list was
+// changed meanwhile; gone are the records that were tried.
+func (w *Writer) SweepList(ctx context.Context, list store.Entry, records []store.Entry) (gone []store.Entry, swept bool, err error) {
+	fences := make([]store.Op, len(records))
+	for i, rec := range records {
+		fences[i] = FenceOp(rec)
+	}
+	var names []string
+	for i, res := range w.store.Write(ctx, fences...) {
+		switch {
+		case res.Err == nil:
+			gone, names = append(gone, records[i]), append(names, records[i].Key)
+		case !errors.Is(res.Err, store.ErrWrongRevision):
+			return nil, false, res.Err
+		}
+	}
+	left, err := w.layout.Lists().Leave(list.Value, names...)
+	if err != nil || len(gone) == 0 {
+		return gone, err == nil, err
+	}
+	err = w.store.Write(ctx, listOp(list, left))[0].Err
+	return gone, err == nil, ignoreLost(err)
 }
 
 func ignoreLost(err error) error {

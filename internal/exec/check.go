@@ -166,6 +166,9 @@ func (c *checker) corrupt(ctx context.Context, fault Fault, e store.Entry) {
 // judge looks at every disagreement once more, in an order that lets a write
 // in between only clear it.
 func (c *checker) judge(ctx context.Context) error {
+	if c.m.Layout.Lists() != nil {
+		return c.judgeLists(ctx)
+	}
 	for p := range c.expected {
 		if err := c.judgeMissing(ctx, p.key, p.record, false); err != nil {
 			return err
@@ -252,11 +255,8 @@ func (c *checker) judgeStray(ctx context.Context, e strayEntry) error {
 		fault.Kind = StrayClaim
 	}
 	have, err := c.m.store.GetLatest(ctx, e.Key)
-	if err != nil || !have.Live() || have.Revision != e.Revision && c.m.Layout.Lists() == nil {
+	if err != nil || !have.Live() || have.Revision != e.Revision {
 		return err
-	}
-	if to, err := c.m.Layout.Pointers(e.Key, have.Value); err != nil || !slices.Contains(to, e.record) {
-		return nil // it has changed meanwhile
 	}
 	rec, err := c.m.store.GetLatest(ctx, fault.Record)
 	if err != nil {
@@ -270,7 +270,7 @@ func (c *checker) judgeStray(ctx context.Context, e strayEntry) error {
 		}
 	}
 	if c.repair {
-		if fault.Repaired, err = c.m.writer.Sweep(ctx, have, rec); err != nil {
+		if fault.Repaired, err = c.m.writer.Sweep(ctx, e.Entry, rec); err != nil {
 			return err
 		}
 	}

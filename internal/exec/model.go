@@ -212,6 +212,20 @@ func (m *Model) idOf(e store.Entry) (value.Value, error) {
 	return f.ID, nil
 }
 
+// erase deletes a record whatever it holds, and leaves the indexes alone.
+func (m *Model) erase(ctx context.Context, e store.Entry) error {
+	for e.Live() {
+		err := m.store.Write(ctx, store.Op{Key: e.Key, Delete: true, Check: true, Expect: e.Revision, Settle: true})[0].Err
+		if !errors.Is(err, store.ErrWrongRevision) {
+			return err
+		}
+		if e, err = m.store.GetLatest(ctx, e.Key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Truncate deletes every record, also one that can not be read, and what is
 // then left in the indexes.
 func (m *Model) Truncate(ctx context.Context) error {
@@ -222,15 +236,11 @@ func (m *Model) Truncate(ctx context.Context) error {
 			break
 		}
 		pool.do(func(ctx context.Context) (int, error) {
-			if id, err := m.idOf(e); err == nil {
+			// Lists are swept in the end, each once.
+			if id, err := m.idOf(e); err == nil && (m.inside || m.Layout.Lists() == nil) {
 				return m.modify(ctx, id, &e, true, m.selects(nil), func(store.Entry) ([]byte, error) { return nil, nil })
 			}
-			// It has no place in the indexes; what changes it meanwhile wins.
-			err := m.store.Write(ctx, store.Op{Key: e.Key, Delete: true, Check: true, Expect: e.Revision})[0].Err
-			if errors.Is(err, store.ErrWrongRevision) {
-				err = nil
-			}
-			return 1, err
+			return 1, m.erase(ctx, e)
 		})
 	}
 	n, err := pool.wait()
