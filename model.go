@@ -60,8 +60,9 @@ func Unique(columns ...string) ModelOption {
 // Node library sequelize-natskv, so that Node services and Go programs share one
 // bucket: a value's records are one entry, a list of ids, written with
 // compare-and-set. docs/sequelize.md says what follows from that. It is for models
-// whose primary key is called id, of 16 shards, without unique and compound indexes;
-// any other is ErrSchema. Migrate moves a model from one layout to the other.
+// whose primary key is called id, without unique and compound indexes; any other is
+// ErrSchema. Shards defaults to that library's 16. Migrate moves a model from one
+// layout to the other.
 func SequelizeLayout() ModelOption { return func(o *modelOptions) { o.layout = schema.Sequelize } }
 
 // Define declares the model of struct type T, as its tags say, and registers

@@ -303,7 +303,6 @@ func TestSequelizeRefuses(t *testing.T) {
 		{err, "id"},
 		{second(natsorm.Define[nodeUser](ctx, db, natsorm.SequelizeLayout(), natsorm.Unique("name"))), "unique"},
 		{second(natsorm.Define[nodeUser](ctx, db, natsorm.SequelizeLayout(), natsorm.Index("name", "email"))), "several columns"},
-		{second(natsorm.Define[nodeUser](ctx, db, natsorm.SequelizeLayout(), natsorm.Shards(8))), "shards"},
 	} {
 		if !errors.Is(c.err, natsorm.ErrSchema) || !strings.Contains(c.err.Error(), c.says) {
 			t.Errorf("got %v", c.err)

@@ -12,17 +12,18 @@ import (
 // natsorm reads and writes where a model says so. They are made of the text that
 // JavaScript makes of a value.
 
-// SequelizeShards is that library's shard count.
+// SequelizeShards is that library's shard count, unless a service sets
+// Model.SHARD_COUNT.
 const SequelizeShards = 16
 
 // maxSequelizeToken bounds what such a key is made of, which the library does not:
 // the server closes the connection of who sends a line of more than 4096 bytes.
 const maxSequelizeToken = 1024
 
-// SequelizeRecord is the key of a record: User.shard_11.123. The shard is id % 16 as
+// SequelizeRecord is the key of a record: User.shard_11.123. The shard is id % shards as
 // JavaScript has it, and the id stands as it is. why says why there can be no such
 // key; then key is one that no record has.
-func SequelizeRecord(model string, id value.Value) (key, why string) {
+func SequelizeRecord(model string, shards int, id value.Value) (key, why string) {
 	text, number := id.Text(), 0.0
 	switch id.Type() {
 	case value.Int:
@@ -38,7 +39,7 @@ func SequelizeRecord(model string, id value.Value) (key, why string) {
 	default:
 		number = javascript.Number(text)
 	}
-	shard := javascript.NumberString(javascript.Remainder(number, SequelizeShards))
+	shard := javascript.NumberString(javascript.Remainder(number, float64(shards)))
 	switch {
 	case why != "":
 	case text == "":

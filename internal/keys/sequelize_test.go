@@ -35,7 +35,7 @@ func TestSequelizeRecord(t *testing.T) {
 		{value.OfString("a/b=c-d_e"), "User.shard_NaN.a/b=c-d_e"},
 		{value.OfString("-"), "User.shard_NaN.-"},
 	} {
-		if got, why := SequelizeRecord("User", c.id); got != c.want || why != "" {
+		if got, why := SequelizeRecord("User", 16, c.id); got != c.want || why != "" {
 			t.Errorf("%s: %s (%s), want %s", c.id.Text(), got, why, c.want)
 		}
 	}
@@ -45,7 +45,7 @@ func TestSequelizeRecord(t *testing.T) {
 		value.OfString(""), value.OfString("a.b"), value.OfString("1.5"), value.OfString("5e-1"), value.OfString(">"), value.OfString("*"),
 		value.OfString("a b"), value.OfString("é"), value.OfString("😀"), value.OfString(strings.Repeat("x", 1025)), value.OfString("a\x00"),
 	} {
-		key, why := SequelizeRecord("User", id)
+		key, why := SequelizeRecord("User", 16, id)
 		if why == "" || !strings.HasPrefix(key, "User.none.") || strings.Count(key, ".") != 2 || strings.ContainsAny(key, "*> ") || seen[key] {
 			t.Errorf("%.20s: %s, %q", id.Text(), key, why)
 		}

@@ -25,9 +25,6 @@ func newSequelize(def *schema.Definition) (Layout, error) {
 	key := def.Key()
 	l := &sequelize{claims: claims{def}, primary: key.Type, members: []string{key.Name}, types: []value.Type{key.Type}}
 	const instead = "; leave it out, or use the native layout (Migrate moves a model)"
-	if def.Shards != keys.SequelizeShards {
-		return nil, def.Fault("%d shards: the Sequelize layout always has %d"+instead, def.Shards, keys.SequelizeShards)
-	}
 	if key.Name != "id" {
 		return nil, def.Fault("primary key %s: the Sequelize layout's is always id; rename the member, or use the native layout", key.Name)
 	}
@@ -73,7 +70,7 @@ func (l *sequelize) Of(doc []byte) (Footprint, error) {
 			return f, nil
 		}
 		var why string
-		if f.Record, why = keys.SequelizeRecord(l.def.Name, v); why != "" {
+		if f.Record, why = keys.SequelizeRecord(l.def.Name, l.def.Shards, v); why != "" {
 			return Footprint{}, &document.ColumnError{Column: l.members[0], Err: fmt.Errorf("%.40q can be no key in the Sequelize layout: %s; use another, or the native layout", v.Text(), why)}
 		}
 	}
@@ -81,7 +78,7 @@ func (l *sequelize) Of(doc []byte) (Footprint, error) {
 }
 
 func (l *sequelize) RecordKey(id value.Value) string {
-	key, _ := keys.SequelizeRecord(l.def.Name, id)
+	key, _ := keys.SequelizeRecord(l.def.Name, l.def.Shards, id)
 	return key
 }
 
