@@ -49,7 +49,7 @@ func (m *Model[T]) Max(ctx context.Context, column string, q ...Query) (any, err
 
 // total aggregates one column over all records.
 func (m *Model[T]) total(ctx context.Context, f exec.Function, column string, q []Query) (exec.Result, error) {
-	leave, err := m.enterToRead(ctx)
+	m, leave, err := m.enterToRead(ctx)
 	if err != nil {
 		return exec.Result{}, err
 	}
@@ -131,7 +131,7 @@ func (m *Model[T]) aggregate(a Aggregate) (exec.Aggregate, error) {
 // errors are those of the aggregates, and ErrInvalid for After, of which groups
 // have none, or two results of one name.
 func (m *Model[T]) GroupBy(ctx context.Context, columns []string, aggs []Aggregate, q ...Query) ([]Record, error) {
-	leave, err := m.enterToRead(ctx)
+	m, leave, err := m.enterToRead(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -24,7 +24,7 @@ import (
 // v is as it was. In a transaction, unique values are judged when it commits, and
 // it is Transaction that returns ErrUnique.
 func (m *Model[T]) Create(ctx context.Context, v *T) error {
-	leave, err := m.enter(ctx)
+	m, leave, err := m.enter(ctx)
 	if err != nil {
 		return err
 	}
@@ -144,7 +144,7 @@ const bulkWriters = 256
 // a record of the slice that has the value. Once the context has ended no more are
 // begun. In a transaction, which fails when one of them does, it is all or none.
 func (m *Model[T]) BulkCreate(ctx context.Context, vs []*T) error {
-	leave, err := m.enter(ctx)
+	m, leave, err := m.enter(ctx)
 	if err != nil {
 		return err
 	}

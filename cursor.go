@@ -111,7 +111,7 @@ func (m *Model[T]) needsOrder(q plan.Query) error {
 //
 // Errors are FindAll's, ErrCursor, and ErrInvalid without OrderBy or Limit.
 func (m *Model[T]) FindPage(ctx context.Context, q ...Query) (page []*T, next string, err error) {
-	leave, err := m.enterToRead(ctx)
+	m, leave, err := m.enterToRead(ctx)
 	if err != nil {
 		return nil, "", err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/exec"
+	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/txn"
 )
@@ -22,6 +23,7 @@ type DB struct {
 	owned bool // Open made the connection
 	store *store.JetStream
 	turns txn.Turns
+	news  news
 
 	life context.Context // ends with Close
 	end  context.CancelFunc
@@ -125,6 +127,10 @@ func New(ctx context.Context, nc *nats.Conn, cfg Config) (*DB, error) {
 		return nil, err
 	}
 	db := &DB{cfg: cfg, nc: nc, store: st}
+	if err := st.Hear(keys.Schemas(), db.news.hear); err != nil {
+		st.Close()
+		return nil, err
+	}
 	db.life, db.end = context.WithCancel(context.Background())
 	return db, nil
 }

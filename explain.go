@@ -88,7 +88,7 @@ func (m *Model[T]) Explain(ctx context.Context, q ...Query) (Plan, error) {
 
 // explain is the plan, and whether it is to be carried out too.
 func (m *Model[T]) explain(ctx context.Context, q []Query) (p Plan, analyze bool, err error) {
-	leave, err := m.enterToRead(ctx)
+	m, leave, err := m.enterToRead(ctx)
 	if err != nil {
 		return Plan{}, false, err
 	}

@@ -17,7 +17,7 @@ import (
 // FindByPK reads the record with this primary key, in one round trip.
 // ErrNotFound when there is none, ErrInvalid when id does not fit the key.
 func (m *Model[T]) FindByPK(ctx context.Context, id any) (*T, error) {
-	leave, err := m.enterToRead(ctx)
+	m, leave, err := m.enterToRead(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +88,7 @@ func (m *Model[T]) FindAll(ctx context.Context, q ...Query) ([]*T, error) {
 // Limit, Offset and After, and counted as Count does. It reads them once. The
 // error may be as FindAll's.
 func (m *Model[T]) FindAndCountAll(ctx context.Context, q ...Query) (page []*T, total int, err error) {
-	leave, err := m.enterToRead(ctx)
+	m, leave, err := m.enterToRead(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -125,7 +125,7 @@ func (m *Model[T]) Each(ctx context.Context, q ...Query) iter.Seq2[*T, error] {
 // time of a scan, unless there has been one, and later ones less than a tenth; on
 // a bucket with replicas or history, every count takes a scan.
 func (m *Model[T]) Count(ctx context.Context, q ...Query) (int, error) {
-	leave, err := m.enterToRead(ctx)
+	m, leave, err := m.enterToRead(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -140,7 +140,7 @@ func (m *Model[T]) Count(ctx context.Context, q ...Query) (int, error) {
 // each streams what the queries select; with all, the caller reads every one.
 func (m *Model[T]) each(ctx context.Context, q []Query, all bool) iter.Seq2[*T, error] {
 	return func(yield func(*T, error) bool) {
-		leave, err := m.enterToRead(ctx)
+		m, leave, err := m.enterToRead(ctx)
 		if err != nil {
 			yield(nil, err)
 			return

@@ -15,13 +15,15 @@ import (
 // records. It is safe for concurrent use.
 type Model[T any] struct {
 	db    *DB
-	exec  *exec.Model
+	home  *home
+	exec  *exec.Model // as it was when the handle was made; see enter
 	codec codec[T]
 	seq   *exec.Sequence
 
 	in     bool // made by In
 	tx     *Tx
-	latest bool // made by Latest
+	base   *exec.Model // outside of tx
+	latest bool        // made by Latest
 }
 
 // ModelOption changes what Define declares.
@@ -160,11 +162,11 @@ func define(ctx context.Context, db *DB, def schema.Definition, o modelOptions) 
 }
 
 func newModel[T any](db *DB, m *exec.Model, c codec[T]) *Model[T] {
-	return &Model[T]{db: db, exec: m, codec: c, seq: exec.NewSequence(db.store, m.Def.Name)}
+	return &Model[T]{db: db, home: newHome(db, m), exec: m, codec: c, seq: exec.NewSequence(db.store, m.Def.Name)}
 }
 
 // Schema describes the model as the catalogue has it.
-func (m *Model[T]) Schema() Schema { return schemaOf(m.exec.Def) }
+func (m *Model[T]) Schema() Schema { return schemaOf(m.home.now.Load().Def) }
 
 // name is the model's name.
 func (m *Model[T]) name() string { return m.exec.Def.Name }

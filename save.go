@@ -32,7 +32,7 @@ func (m *Model[T]) Upsert(ctx context.Context, v *T) (created bool, err error) {
 }
 
 func (m *Model[T]) save(ctx context.Context, v *T, upsert bool) (created bool, err error) {
-	leave, err := m.enter(ctx)
+	m, leave, err := m.enter(ctx)
 	if err != nil {
 		return false, err
 	}

@@ -38,9 +38,15 @@ func bucket(t *testing.T, ctx context.Context, db *natsorm.DB) map[string]string
 	t.Helper()
 	out := map[string]string{}
 	for _, key := range must[[]string](t)(db.KV().Keys(ctx)) {
-		if key[0] != '_' {
-			out[key] = string(must[jetstream.KeyValueEntry](t)(db.KV().Get(ctx, key)).Value())
+		if key[0] == '_' {
+			continue
 		}
+		e, err := db.KV().Get(ctx, key)
+		if errors.Is(err, jetstream.ErrKeyNotFound) {
+			continue // somebody has just deleted it
+		}
+		ok(t, err)
+		out[key] = string(e.Value())
 	}
 	return out
 }

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/exec"
 	"github.com/natsorm/natsorm/internal/txn"
 )
 
@@ -17,6 +18,7 @@ type Tx struct {
 	busy atomic.Bool // a call is under way
 
 	versions map[any]uint64 // of values that were written, before that; by pointer
+	models   map[*home]*exec.Model
 }
 
 // Transaction runs fn, and writes what it has changed through models inside tx:
@@ -72,6 +74,11 @@ func (db *DB) Transaction(ctx context.Context, fn func(tx *Tx) error) error {
 		if !tx.busy.CompareAndSwap(false, true) { // for good: the commit is under way
 			return run.Fail(fmt.Errorf("%w: a goroutine still used the transaction when its function returned; wait for it in the function", ErrInvalid))
 		}
+		for h, base := range tx.models { // nothing has moved while fn ran
+			if e := tx.settled(ctx, h, base); err == nil {
+				err = e
+			}
+		}
 		return err
 	})
 }
@@ -86,7 +93,8 @@ func (m *Model[T]) In(tx *Tx) *Model[T] {
 	n := *m
 	n.tx, n.in = tx, true
 	if n.misuse() == nil {
-		n.exec = m.exec.In(tx.run)
+		n.base = m.home.now.Load()
+		n.exec = n.base.In(tx.run)
 	}
 	return &n
 }
@@ -113,33 +121,63 @@ func (m *Model[T]) misuse() error {
 	return m.tx.run.Usable()
 }
 
-// enter begins a call; leave ends it.
-func (m *Model[T]) enter(ctx context.Context) (leave func(), err error) {
+// enter begins a call, with the model where its records stand now; leave ends it.
+func (m *Model[T]) enter(ctx context.Context) (now *Model[T], leave func(), err error) {
 	if err := m.db.check(ctx); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if m.inside() {
 		if err := m.misuse(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if !m.tx.busy.CompareAndSwap(false, true) {
 			err := fmt.Errorf("%w: two goroutines used one transaction at the same time; a transaction is for one", ErrInvalid)
-			return nil, m.tx.run.Fail(err)
+			return nil, nil, m.tx.run.Fail(err)
 		}
-		return func() { m.tx.busy.Store(false) }, nil
+		if err := m.tx.settled(ctx, m.home, m.base); err != nil {
+			m.tx.busy.Store(false)
+			return nil, nil, err
+		}
+		return m, func() { m.tx.busy.Store(false) }, nil
 	}
-	return func() {}, nil
+	cur, err := m.home.model(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if cur != m.exec {
+		n := *m
+		n.exec = cur
+		m = &n
+	}
+	return m, func() {}, nil
+}
+
+// settled ends the transaction's run when a model of it is, or was, moved to another
+// layout; the next one finds it there.
+func (tx *Tx) settled(ctx context.Context, h *home, base *exec.Model) error {
+	now, err := h.model(ctx)
+	if err != nil {
+		return err
+	}
+	if now != base {
+		return tx.run.Conflict(base.Def.Name)
+	}
+	if tx.models == nil {
+		tx.models = map[*home]*exec.Model{}
+	}
+	tx.models[h] = base
+	return nil
 }
 
 // enterToRead is enter for calls that read.
-func (m *Model[T]) enterToRead(ctx context.Context) (leave func(), err error) {
-	leave, err = m.enter(ctx)
+func (m *Model[T]) enterToRead(ctx context.Context) (now *Model[T], leave func(), err error) {
+	now, leave, err = m.enter(ctx)
 	if err == nil && m.latest && !m.inside() {
 		if err = m.exec.Barrier(ctx); err != nil {
 			leave()
 		}
 	}
-	return leave, err
+	return now, leave, err
 }
 
 // inside reports whether the model was made by In.

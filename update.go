@@ -143,7 +143,7 @@ func (m *Model[T]) Destroy(ctx context.Context, q ...Query) (int, error) {
 
 // modify changes every record that the queries select; nil deletes.
 func (m *Model[T]) modify(ctx context.Context, q []Query, patch func(doc []byte) ([]byte, error)) (int, error) {
-	leave, err := m.enterToRead(ctx)
+	m, leave, err := m.enterToRead(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -184,7 +184,7 @@ func (m *Model[T]) modify(ctx context.Context, q []Query, patch func(doc []byte)
 // what crashed writers left in the indexes. Records created meanwhile may
 // stay. Automatic ids go on from where they were.
 func (m *Model[T]) Truncate(ctx context.Context) error {
-	leave, err := m.enter(ctx)
+	m, leave, err := m.enter(ctx)
 	if err != nil {
 		return err
 	}

@@ -96,7 +96,7 @@ const watchBuffer = 256
 //
 // The watch ends with ctx, Stop, or the DB. It survives reconnects.
 func (m *Model[T]) Watch(ctx context.Context, q ...Query) (*Watcher[T], error) {
-	leave, err := m.enterToRead(ctx)
+	m, leave, err := m.enterToRead(ctx)
 	if err != nil {
 		return nil, err
 	}

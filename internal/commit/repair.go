@@ -1,9 +1,12 @@
 package commit
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 
+	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/layout"
 	"github.com/natsorm/natsorm/internal/store"
 )
@@ -42,6 +45,52 @@ func (w *Writer) Place(ctx context.Context, f *layout.Footprint) error {
 		}
 	}
 	return failed
+}
+
+// Put puts the entries of many records, whether they are there or not; they claim
+// nothing.
+func (w *Writer) Put(ctx context.Context, footprints []*layout.Footprint) error {
+	var ops []store.Op
+	heads := map[string]bool{}
+	for _, f := range footprints {
+		for _, e := range f.Entries {
+			ops = append(ops, store.Op{Key: e})
+			if head := w.layout.HeadOf(e); w.store.Replicated() && !heads[head] {
+				heads[head] = true
+				ops = append(ops, store.Op{Key: head})
+			}
+		}
+	}
+	for i, res := range w.store.Write(ctx, ops...) {
+		if res.Err != nil {
+			return fmt.Errorf("put %s: %w", ops[i].Key, res.Err)
+		}
+	}
+	return nil
+}
+
+// Move moves a record as it was read to another key, where there is none. One that was
+// moved before is only deleted at the old key.
+func (w *Writer) Move(ctx context.Context, rec store.Entry, to string) error {
+	there, err := w.store.GetLatest(ctx, to)
+	if err != nil {
+		return err
+	}
+	gone := store.Op{Key: rec.Key, Delete: true, Check: true, Expect: rec.Revision, Settle: true}
+	put := store.Op{Key: to, Value: rec.Value, Check: true, Expect: there.Revision, Settle: true}
+	switch {
+	case there.Live() && bytes.Equal(there.Value, rec.Value):
+		return w.store.Write(ctx, gone)[0].Err
+	case there.Live():
+		return fmt.Errorf("%w: another record is there already; delete one of them", errs.ErrExists)
+	case w.store.Writes() != store.Phased:
+		_, err := w.store.Batch(ctx, store.Batch{Ops: []store.Op{put, gone}})
+		return err
+	}
+	if err := w.store.Write(ctx, put)[0].Err; err != nil {
+		return err
+	}
+	return w.store.Write(ctx, gone)[0].Err
 }
 
 // Sweep removes an entry or a claim that its record, read at rec, does not

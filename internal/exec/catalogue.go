@@ -82,7 +82,7 @@ func register(ctx context.Context, s store.Store, code, fresh schema.Definition)
 		if !changed {
 			return &def, nil
 		}
-		err = save(ctx, s, &def, entry.Revision)
+		_, err = save(ctx, s, &def, entry.Revision)
 		if errors.Is(err, store.ErrWrongRevision) {
 			continue
 		}
@@ -115,7 +115,7 @@ func settle(ctx context.Context, s store.Store, def *schema.Definition, built []
 				stored.Columns[i].ZeroNull = def.Columns[at].ZeroNull
 			}
 		}
-		err = save(ctx, s, stored, entry.Revision)
+		_, err = save(ctx, s, stored, entry.Revision)
 		if errors.Is(err, store.ErrWrongRevision) {
 			continue
 		}
@@ -148,6 +148,37 @@ func Load(ctx context.Context, s store.Store, name string) (*schema.Definition, 
 		err = fmt.Errorf("%w: no model %q in the catalogue; define it first", errs.ErrNotFound, name)
 	}
 	return def, err
+}
+
+// Announced is what an entry of the catalogue says of a model's place: its layout,
+// and whether that is changing. ok is false for what is no entry.
+func Announced(raw []byte) (name, layout string, moving, ok bool) {
+	var def schema.Definition
+	if json.Unmarshal(raw, &def) != nil {
+		return "", "", false, false
+	}
+	return def.Name, def.Layout, def.Moving != nil, true
+}
+
+// Settled is the model as the catalogue has it now: m itself while that has its
+// layout, otherwise another one. paused says that its records are being moved.
+func (m *Model) Settled(ctx context.Context) (now *Model, paused bool, err error) {
+	def, _, err := load(ctx, m.store, m.Def.Name)
+	switch {
+	case err != nil:
+		return nil, false, err
+	case def == nil: // a bucket that is being restored
+		return m, false, nil
+	case def.Layout == m.Def.Layout:
+		return m, def.Paused(), nil
+	}
+	for i := range def.Columns { // what only this process knows
+		if at := m.Def.Position(def.Columns[i].Name); at >= 0 {
+			def.Columns[i].ZeroNull = m.Def.Columns[at].ZeroNull
+		}
+	}
+	now, err = NewModel(m.store, def)
+	return now, def.Paused(), err
 }
 
 // List reads the whole catalogue, by name.
@@ -187,14 +218,14 @@ func decode(e store.Entry) (*schema.Definition, error) {
 	return def, def.Validate()
 }
 
-func save(ctx context.Context, s store.Store, def *schema.Definition, expect uint64) error {
+func save(ctx context.Context, s store.Store, def *schema.Definition, expect uint64) (revision uint64, err error) {
 	raw, err := json.Marshal(def)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	err = s.Write(ctx, store.Op{Key: keys.Schema(def.Name), Value: raw, Check: true, Expect: expect})[0].Err
-	if err != nil {
-		err = fmt.Errorf("natsorm: write %s to the catalogue: %w", def.Name, err)
+	res := s.Write(ctx, store.Op{Key: keys.Schema(def.Name), Value: raw, Check: true, Expect: expect})[0]
+	if res.Err != nil {
+		return 0, fmt.Errorf("natsorm: write %s to the catalogue: %w", def.Name, res.Err)
 	}
-	return err
+	return res.Revision, nil
 }

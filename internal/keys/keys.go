@@ -212,6 +212,9 @@ func All(model string) string { return model + ".>" }
 // Claims matches every claim of a model.
 func Claims(model string) string { return model + "." + uniqueToken + ".>" }
 
+// Heads matches every head of a model.
+func Heads(model string) string { return model + "." + headToken + ".>" }
+
 // IsClaim tells a claim of a model from its index entries.
 func IsClaim(model, key string) bool {
 	return strings.HasPrefix(key[min(len(key), len(model)+1):], uniqueToken+".")

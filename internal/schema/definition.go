@@ -38,6 +38,7 @@ type Definition struct {
 	Shards  int      `json:"shards"`
 	Columns []Column `json:"columns"`
 	Indexes []Index  `json:"indexes,omitempty"`
+	Moving  *Moving  `json:"moving,omitempty"` // to another layout
 }
 
 // Column is one member of a model's documents.

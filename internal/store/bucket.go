@@ -95,6 +95,7 @@ type JetStream struct {
 
 	created time.Time // when the stream was made
 	tallies tallies
+	heard   []*nats.Subscription // by Hear
 }
 
 var _ Store = (*JetStream)(nil)
@@ -161,6 +162,23 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*JetStream, error) {
 	return s, nil
 }
 
+// Hear calls f with what is published to the keys under a pattern from now on, by
+// anyone, as long as the connection lasts; Epoch changes with it. It is about what
+// is sent, taken or not, and takes no consumer.
+func (s *JetStream) Hear(pattern string, f func(value []byte)) error {
+	sub, err := s.nc.Subscribe(s.prefix+pattern, func(m *nats.Msg) { f(m.Data) })
+	if err != nil {
+		return s.req.explain(err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.heard = append(s.heard, sub)
+	return nil
+}
+
+// Epoch is the number of the connection, which changes when it is lost.
+func (s *JetStream) Epoch() uint64 { return s.req.epoch.Load() }
+
 // Close frees what the store holds on the connection and on the server. Calls
 // that wait end with ErrClosed.
 func (s *JetStream) Close() {
@@ -172,6 +190,9 @@ func (s *JetStream) Close() {
 	}
 	s.tasks.Wait() // consumers under way are there, or will not be
 	s.mu.Lock()
+	for _, sub := range s.heard {
+		_ = sub.Unsubscribe() // fails only when the connection is gone
+	}
 	open := slices.Collect(maps.Keys(s.consumers))
 	s.mu.Unlock()
 	var removals sync.WaitGroup

@@ -111,6 +111,13 @@ func (t *Tx) conflict(key string) error {
 	return t.fail(fmt.Errorf("%w: key %s", errConflict, key))
 }
 
+// Conflict ends the run, to be run again: others have changed what key stands for.
+func (t *Tx) Conflict(key string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.conflict(key)
+}
+
 // Stamp lets settled know what becomes of a record's provisional revision, but not
 // when the transaction has written over it: that version is nobody's.
 func (t *Tx) Stamp(record string, revision uint64, settled func(revision uint64, committed bool)) {
