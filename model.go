@@ -7,7 +7,6 @@ import (
 
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/exec"
-	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/schema"
 )
 
@@ -149,9 +148,6 @@ func define(ctx context.Context, db *DB, def schema.Definition, o modelOptions) 
 	}
 	if o.layout != "" {
 		def.Layout = o.layout
-	}
-	if def.Layout == schema.Sequelize && def.Shards == 0 {
-		def.Shards = keys.SequelizeShards
 	}
 	for _, x := range o.indexes {
 		if err := def.AddIndex(x.Unique, x.Columns...); err != nil {

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/layout"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/value"
@@ -107,16 +108,20 @@ func (c *ListChanges) corrupt(key string, err error) error {
 
 func (c *ListChanges) tooLong(key string, ch *listChange, list []byte, limit int) error {
 	column, text := c.layout.Lists().Value(ch.doc, key)
+	if column == "" { // only the key is known
+		column, _ = keys.IndexOf(c.layout.Model().Name, key, false)
+		text = key
+	}
 	const most = 100 // of a value in a message
 	if len(text) > most {
 		text = text[:most] + "…"
 	}
-	return errs.Invalidf(c.layout.Model().Name, column, "the value %q would be shared by %d records, whose ids take %d bytes in one entry of the Sequelize layout, and the server's payload limit leaves %d; nothing was written: use the native layout, which has no such limit (Migrate moves a model), another value, or raise max_payload",
+	return errs.Invalidf(c.layout.Model().Name, column, "the value %q would be shared by %d records, whose ids take %d bytes in one entry, and the server's payload limit leaves %d; use the native layout, whose entries are one record's each (Migrate moves a model there), another value, or raise max_payload",
 		text, bytes.Count(list, []byte{','})+1, len(list), limit)
 }
 
 // listed executes plans of models whose index entries are lists: in one batch with
-// the lists, or, where the server takes no batches, the lists that the record joins
+// the lists, or, where the bucket takes no batches, the lists that the record joins
 // first, then the record, then those that it leaves. Changes of one process that
 // have a list in common take turns, for only one of them could commit.
 type listed struct {
@@ -182,7 +187,7 @@ func (x *listed) phased(ctx context.Context, p *Plan, held []store.Entry) (uint6
 	}
 	for _, key := range p.Entries {
 		x.joined[key] = true
-		if err := x.w.join(ctx, key, p.Doc, true, p.after.ID); err != nil {
+		if err := x.w.join(ctx, key, p.Doc, p.after.ID); err != nil {
 			return 0, Untouched(err)
 		}
 	}
@@ -219,8 +224,8 @@ func (x *listed) abandon(ctx context.Context, w *Writer, cur store.Entry) {
 	}
 }
 
-// join puts records into a list. With fresh it is written even when they are in it.
-func (w *Writer) join(ctx context.Context, key string, doc []byte, fresh bool, ids ...value.Value) error {
+// join puts records into a list, which is written even when they are in it.
+func (w *Writer) join(ctx context.Context, key string, doc []byte, ids ...value.Value) error {
 	changes := NewListChanges(w.layout)
 	ch := changes.at(key)
 	ch.join, ch.doc = ids, doc
@@ -232,9 +237,6 @@ func (w *Writer) join(ctx context.Context, key string, doc []byte, fresh bool, i
 		ops, err := changes.Ops([]store.Entry{have}, w.store.MaxValue())
 		if err != nil {
 			return err
-		}
-		if !fresh && have.Live() && bytes.Equal(ops[0].Value, have.Value) {
-			return nil
 		}
 		if err := w.store.Write(ctx, ops...)[0].Err; !errors.Is(err, store.ErrWrongRevision) {
 			return err
@@ -279,8 +281,8 @@ func (w *Writer) leave(ctx context.Context, key, record string) {
 	}
 }
 
-// Enlist puts records into the lists of their footprints, where they are missing;
-// each list is written once for all of them.
+// Enlist is Place for many records in lists: each list is written once for all of
+// them.
 func (w *Writer) Enlist(ctx context.Context, footprints []*layout.Footprint) error {
 	ids := map[string][]value.Value{}
 	for _, f := range footprints {
@@ -293,7 +295,7 @@ func (w *Writer) Enlist(ctx context.Context, footprints []*layout.Footprint) err
 		if err != nil {
 			return err
 		}
-		err = w.join(ctx, key, nil, false, ids...)
+		err = w.join(ctx, key, nil, ids...)
 		release()
 		if err != nil {
 			return err

@@ -2,6 +2,7 @@ package commit
 
 import (
 	"context"
+	"fmt"
 	"sync"
 )
 
@@ -44,7 +45,7 @@ func (t *turns) one(ctx context.Context, key string) error {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		t.forget(key)
-		return ctx.Err()
+		return fmt.Errorf("wait for other changes of the list at key %s: %w", key, ctx.Err())
 	}
 }
 

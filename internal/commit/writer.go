@@ -42,7 +42,7 @@ func (w *Writer) begin(ch *Change) (x executor, end func()) {
 	}
 	way := w.store.BeginChange(ch.Many)
 	if w.layout.Lists() != nil {
-		return &listed{w: w, batches: w.store.Writes() != store.Phased, shared: way == store.Shared}, w.store.EndChange
+		return &listed{w: w, batches: w.store.Batches(), shared: way == store.Shared}, w.store.EndChange
 	}
 	switch way {
 	case store.Shared:
@@ -102,17 +102,18 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 	}
 	exec, end := w.begin(&ch)
 	defer end()
-	certain := w.stage != nil || !w.store.Replicated()
+	replicated := w.stage == nil && w.store.Replicated()
+	looked := guessed
 	for try := 1; ; try++ {
 		doc, err := ch.Next(cur)
 		if err == nil {
 			err = w.fits(key, doc)
 		}
-		if err != nil && !certain && judges(err) {
-			certain = true
-			if cur, err = w.certain(ctx, key, err); err != nil {
+		if need := certainty(err); replicated && looked < need {
+			if cur, err = w.look(ctx, key, need); err != nil {
 				return Outcome{}, w.failed(ch.ID, Untouched(err))
 			}
+			looked = need
 			continue
 		}
 		if err != nil {
@@ -131,11 +132,11 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 		switch {
 		case err == nil:
 			return Outcome{Written: true, Revision: revision, Before: cur}, nil
-		case errors.Is(err, errs.ErrUnique) && !certain:
-			certain = true
-			if cur, err = w.certain(ctx, key, err); err != nil {
+		case errors.Is(err, errs.ErrUnique) && replicated && looked < agreed:
+			if cur, err = w.look(ctx, key, agreed); err != nil {
 				return Outcome{}, w.failed(ch.ID, Untouched(err))
 			}
+			looked = agreed
 			continue
 		case errors.Is(err, errs.ErrUnique):
 			exec.abandon(ctx, w, cur)
@@ -156,25 +157,37 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 		if cur, err = w.store.GetLatest(ctx, key); err != nil {
 			return Outcome{}, w.failed(ch.ID, Untouched(err))
 		}
+		looked = guessed
 	}
 }
 
-// judges reports whether an error of Change.Next is about the record as it is.
-func judges(err error) bool {
-	for _, e := range []error{ErrLeave, errs.ErrExists, errs.ErrNotFound, errs.ErrConflict} {
-		if errors.Is(err, e) {
-			return true
-		}
+// How sure it is that a record is as it was read. A leader that others have replaced,
+// or that has just become it, may say for a moment what was. A change that commits
+// needs to know no better, for the leader can not commit it alone; one that ends
+// because of what was read does.
+const (
+	guessed = iota // the leader said so
+	seen           // it has all that this store has seen
+	agreed         // and all that anybody was told is written
+)
+
+// certainty is how sure it must be for an error of Change.Next to end the change: to
+// leave a record needs less than to say that it is there, or not, or another one.
+func certainty(err error) int {
+	switch {
+	case err == nil:
+		return guessed
+	case errors.Is(err, ErrLeave):
+		return seen
+	case errors.Is(err, errs.ErrExists), errors.Is(err, errs.ErrNotFound), errors.Is(err, errs.ErrConflict):
+		return agreed
 	}
-	return false
+	return guessed
 }
 
-// certain is the record as it really is, before verdict ends a change to it. A
-// leader that others have replaced, or that has just become it, may say for a
-// moment what was. A change that commits needs no such look, for the leader can not
-// commit it alone. To leave the record, what this store has seen must be in it.
-func (w *Writer) certain(ctx context.Context, key string, verdict error) (store.Entry, error) {
-	if !errors.Is(verdict, ErrLeave) {
+// look reads a record to be so sure.
+func (w *Writer) look(ctx context.Context, key string, sure int) (store.Entry, error) {
+	if sure == agreed {
 		if err := w.store.Barrier(ctx); err != nil {
 			return store.Entry{}, err
 		}

@@ -20,7 +20,7 @@ import (
 func Define(ctx context.Context, s store.Store, code schema.Definition, defaultShards int) (*Model, error) {
 	probe := code
 	if probe.Shards == 0 {
-		probe.Shards = defaultShards
+		probe.Shards = layout.DefaultShards(probe.Layout, defaultShards)
 	}
 	if err := probe.Validate(); err != nil {
 		return nil, err

@@ -247,9 +247,10 @@ func Schemas() string { return catalogue + ".*" }
 // Sequence is the key of a model's sequence of automatic ids.
 func Sequence(model string) string { return sequence + "." + model }
 
-// IsSchema and IsSequence tell keys of the catalogue and sequences from others.
+// IsSchema tells the catalogue's keys from others.
 func IsSchema(key string) bool { return strings.HasPrefix(key, catalogue+".") }
 
+// IsSequence tells the keys of sequences from others.
 func IsSequence(key string) bool { return strings.HasPrefix(key, sequence+".") }
 
 // Everything matches every key.

@@ -36,7 +36,8 @@ type Layout interface {
 	// its first columns; of a unique index the claim's.
 	Lookup(x schema.Index, vals []value.Value) string
 
-	// Pointers are the keys of the records that an entry or a claim leads to.
+	// Pointers are the keys of the records that an entry or a claim leads to, each
+	// once: exactly one, unless entries are lists.
 	Pointers(key string, held []byte) ([]string, error)
 
 	// HeadOf is the key that is written with every new entry on a replicated bucket,
@@ -82,6 +83,14 @@ func New(def *schema.Definition) (Layout, error) {
 var layouts = map[string]func(*schema.Definition) (Layout, error){
 	schema.Native:    newNative,
 	schema.Sequelize: newSequelize,
+}
+
+// DefaultShards is the shard count of a model that does not say one.
+func DefaultShards(layout string, fallback int) int {
+	if layout == schema.Sequelize {
+		return keys.SequelizeShards
+	}
+	return fallback
 }
 
 // Footprint is the keys that go with one document.

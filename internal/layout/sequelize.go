@@ -116,10 +116,16 @@ func (l *sequelize) Pointers(_ string, held []byte) ([]string, error) {
 		return nil, err
 	}
 	out := make([]string, 0, len(ids))
+	seen := make(map[string]bool, len(ids))
 	for _, raw := range ids {
 		// Ids of another kind are no ids of this model's records.
-		if id, err := value.FromJSON(raw, l.primary); err == nil && !id.IsNull() {
-			out = append(out, l.RecordKey(id))
+		id, err := value.FromJSON(raw, l.primary)
+		if err != nil || id.IsNull() {
+			continue
+		}
+		if key := l.RecordKey(id); !seen[key] {
+			seen[key] = true
+			out = append(out, key)
 		}
 	}
 	return out, nil
