@@ -104,8 +104,11 @@ func Clear() RestoreOption { return func(o *restoreOptions) { o.clear = true } }
 // nothing; unless r is an io.ReadSeeker, it is kept in a temporary file meanwhile.
 //
 // Without Clear, records of the backup replace those that are there, others stay,
-// and then all models are checked and repaired; a model whose records would be at
-// other keys is ErrSchema, and two records with one unique value are ErrUnique.
+// and then all models are checked and repaired; a model that contradicts the one that
+// is there is ErrSchema, and two records with one unique value are ErrUnique. With
+// Clear, the backup's model holds, and handles of the other have to be defined again.
+// Indexes that only the bucket or only the backup knows are built either way.
+//
 // Records get new revisions, so that versions from before are stale. Nobody else
 // should write to the bucket meanwhile. An error after the beginning leaves it
 // half restored; then Restore again.
@@ -141,6 +144,7 @@ func (db *DB) restore(ctx context.Context, r io.Reader, o restoreOptions) error 
 	limit := db.store.MaxValue()
 	// The keys of the file, by their hashes: what Clear deletes are the others.
 	seed, written := maphash.MakeSeed(), map[uint64]struct{}{}
+	gone := map[string]bool{} // the keys that the file says are deleted in the end
 	_, err = backup.Read(file, func(e backup.Entry) error {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -148,12 +152,16 @@ func (db *DB) restore(ctx context.Context, r io.Reader, o restoreOptions) error 
 		if len(e.Value) > limit {
 			return fmt.Errorf("%w: key %s takes %d bytes, and the server's payload limit leaves %d; raise max_payload", ErrInvalid, e.Key, len(e.Value), limit)
 		}
-		switch {
-		case o.clear && e.Deleted:
+		if e.Deleted {
+			gone[e.Key] = true
 			delete(written, maphash.String(seed, e.Key))
-		case o.clear && !keys.IsSchema(e.Key) && !keys.IsSequence(e.Key):
+			return nil
+		}
+		delete(gone, e.Key)
+		if o.clear && !keys.IsSequence(e.Key) {
 			written[maphash.String(seed, e.Key)] = struct{}{}
-		case keys.IsSchema(e.Key) && !e.Deleted:
+		}
+		if keys.IsSchema(e.Key) {
 			return exec.Agrees(ctx, db.store, store.Entry{Key: e.Key, Value: e.Value}, o.clear)
 		}
 		return nil
@@ -161,17 +169,15 @@ func (db *DB) restore(ctx context.Context, r io.Reader, o restoreOptions) error 
 	if err != nil {
 		return err
 	}
-	before, err := exec.List(ctx, db.store)
-	if err != nil {
-		return err
-	}
 	empty := true
-	for _, err := range db.store.Scan(ctx, keys.Everything, store.ScanOptions{Want: 1, Keys: true}) {
+	for e, err := range db.store.Scan(ctx, keys.Everything, store.ScanOptions{Want: 1, Keys: true}) {
 		if err != nil {
 			return err
 		}
-		empty = false
-		break
+		if !keys.Passing(e.Key) {
+			empty = false
+			break
+		}
 	}
 	if o.clear && !empty {
 		err := exec.Clear(ctx, db.store, func(key string) bool {
@@ -185,16 +191,16 @@ func (db *DB) restore(ctx context.Context, r io.Reader, o restoreOptions) error 
 	if _, err := file.Seek(begin, io.SeekStart); err != nil {
 		return err
 	}
-	err = exec.Restore(ctx, db.store, func(yield func(store.Entry) error) error {
+	err = exec.Restore(ctx, db.store, o.clear, func(yield func(store.Entry) error) error {
 		_, err := backup.Read(file, func(e backup.Entry) error {
-			return yield(store.Entry{Key: e.Key, Value: e.Value, Deleted: e.Deleted})
+			if e.Deleted || gone[e.Key] {
+				return nil
+			}
+			return yield(store.Entry{Key: e.Key, Value: e.Value})
 		})
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	if err := exec.Reinstate(ctx, db.store, before); err != nil || o.clear || empty {
+	if err != nil || o.clear || empty {
 		return err
 	}
 	return db.reconcile(ctx)

@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/natsorm/natsorm"
+	"github.com/natsorm/natsorm/internal/backup"
 	"github.com/natsorm/natsorm/natsormtest"
 )
 
@@ -267,6 +268,30 @@ func TestRestoreMerges(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	ok(t, other.Restore(ctx, bytes.NewReader(file), natsorm.Clear()))
+	// A handle of the model before finds the records of the one that was restored.
+	if n := must[int](t)(users.Count(ctx)); n != 21 {
+		t.Errorf("%d are there", n)
+	}
+
+	// What was deleted while the backup was taken is not in it, and nothing is deleted.
+	var made bytes.Buffer
+	w := must[*backup.Writer](t)(backup.NewWriter(&made, backup.Header{}))
+	for _, e := range []backup.Entry{
+		{Key: "user.shard_1.1", Deleted: true}, {Key: "_schema.user", Deleted: true}, {Key: "_sequence.user", Deleted: true},
+		{Key: "other", Value: []byte("1")}, {Key: "user.shard_2.2", Value: []byte(`{}`)}, {Key: "user.shard_2.2", Deleted: true},
+		{Key: "_anchor", Value: []byte("x")}, {Key: "_sequence.nobody", Value: []byte("text")},
+	} {
+		ok(t, w.Write(e))
+	}
+	ok(t, w.Close())
+	want := bucket(t, ctx, db)
+	want["other"] = "1"
+	ok(t, db.Restore(ctx, &made))
+	sameBucket(t, bucket(t, ctx, db), want)
+	if len(must[[]natsorm.Schema](t)(db.Models(ctx))) != 1 {
+		t.Error("the catalogue is gone")
+	}
+
 	// An index that the backup does not know is there after a restore.
 	more := natsormtest.New(t)
 	indexed := define[user](t, more, natsorm.Index("bio"))

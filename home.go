@@ -29,7 +29,7 @@ type home struct {
 }
 
 func newHome(db *DB, m *exec.Model) *home {
-	h := &home{db: db, name: m.Def.Name, news: db.news.of(m.Def.Name, m.Def.Layout)}
+	h := &home{db: db, name: m.Def.Name, news: db.news.of(m.Def.Name, exec.Place(m.Def))}
 	h.now.Store(m)
 	h.epoch.Store(db.store.Epoch())
 	if m.Def.Moving == nil {
@@ -92,32 +92,32 @@ type news struct {
 }
 
 type newsOf struct {
-	n      atomic.Uint64
-	layout string // that was heard last
+	n     atomic.Uint64
+	place string // that was heard last
 }
 
-// of is the number of a model that has a layout.
-func (n *news) of(model, layout string) *atomic.Uint64 {
+// of is the number of a model that is at a place.
+func (n *news) of(model, place string) *atomic.Uint64 {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.m == nil {
 		n.m = map[string]*newsOf{}
 	}
 	if n.m[model] == nil {
-		n.m[model] = &newsOf{layout: layout}
+		n.m[model] = &newsOf{place: place}
 	}
 	return &n.m[model].n
 }
 
 func (n *news) hear(value []byte) {
-	name, layout, moving, ok := exec.Announced(value)
+	name, place, moving, ok := exec.Announced(value)
 	if !ok {
 		return
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if of := n.m[name]; of != nil && (moving || layout != of.layout) {
-		of.layout = layout
+	if of := n.m[name]; of != nil && (moving || place != of.place) {
+		of.place = place
 		of.n.Add(1)
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"hash"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -33,10 +34,13 @@ const Format = 1
 // 64 MB.
 const maxLine = 160 << 20
 
+// maxKey bounds a key: the server takes no line of more than 4096 bytes.
+const maxKey = 3 << 10
+
 var (
 	// ErrFile says that a file is none that can be restored: cut off, altered, or no
 	// backup at all.
-	ErrFile = errors.New("not a whole backup")
+	ErrFile = errors.New("natsorm: not a whole backup")
 
 	errFormat = errors.New("made by a newer natsorm")
 )
@@ -102,25 +106,30 @@ func NewWriter(w io.Writer, h Header) (*Writer, error) {
 
 // Write adds an entry.
 func (b *Writer) Write(e Entry) (err error) {
+	if err := check(e.Key); err != nil {
+		return err
+	}
 	out := append(b.buf[:0], `{"key":`...)
 	if out, err = jsontext.AppendQuote(out, e.Key); err != nil {
 		return fmt.Errorf("key %q: %w", e.Key, err)
 	}
 	out = append(out, `,"revision":`...)
 	out = strconv.AppendUint(out, e.Revision, 10)
+	before := len(out)
 	switch {
 	case e.Deleted:
 		out = append(out, `,"deleted":true`...)
 	case utf8.Valid(e.Value):
 		out = append(out, `,"text":`...)
-		out, err = jsontext.AppendQuote(out, e.Value)
-	default:
-		out = append(out, `,"bytes":"`...)
+		if out, err = jsontext.AppendQuote(out, e.Value); err != nil {
+			return fmt.Errorf("key %q: %w", e.Key, err)
+		}
+	}
+	// Control characters take six bytes each; base64 takes no more than that.
+	if size := len(out) - before; size == 0 || !e.Deleted && size > base64.StdEncoding.EncodedLen(len(e.Value))+len(`,"bytes":""`) {
+		out = append(out[:before], `,"bytes":"`...)
 		out = base64.StdEncoding.AppendEncode(out, e.Value)
 		out = append(out, '"')
-	}
-	if err != nil {
-		return err
 	}
 	b.buf = append(out, '}', '\n')
 	b.n++
@@ -142,17 +151,37 @@ func (b *Writer) Close() error {
 }
 
 // Read reads a file of either kind, and calls each with every entry. ErrFile, at the
-// latest in the end, when the file is not whole.
-func Read(r io.Reader, each func(Entry) error) (Header, error) {
-	in := bufio.NewReaderSize(r, 64<<10)
+// latest in the end, when the file is not whole; other errors are r's and each's.
+func Read(r io.Reader, each func(Entry) error) (h Header, err error) {
+	src := &source{r: r}
+	defer func() {
+		if src.err != nil {
+			err = fmt.Errorf("read the backup: %w", src.err)
+		}
+	}()
+	in := bufio.NewReaderSize(src, 64<<10)
 	magic, err := in.Peek(2)
 	if err != nil {
-		return Header{}, fmt.Errorf("%w: it is empty, or can not be read: %w", ErrFile, err)
+		return h, fmt.Errorf("%w: it is empty", ErrFile)
 	}
 	if bytes.Equal(magic, []byte{0x1f, 0x8b}) {
 		return read(in, each)
 	}
-	return Header{}, readSequelize(in, each)
+	return h, readSequelize(in, each)
+}
+
+// source remembers why it could not be read.
+type source struct {
+	r   io.Reader
+	err error
+}
+
+func (s *source) Read(p []byte) (n int, err error) {
+	n, err = s.r.Read(p)
+	if err != nil && err != io.EOF {
+		s.err = err
+	}
+	return n, err
 }
 
 func read(in io.Reader, each func(Entry) error) (Header, error) {
@@ -171,7 +200,7 @@ func read(in io.Reader, each func(Entry) error) (Header, error) {
 	if err := json.Unmarshal(raw, &h); err != nil || h.Natsorm != "backup" {
 		return Header{}, fmt.Errorf("%w: its first line is not a backup's", ErrFile)
 	}
-	if h.Format > Format {
+	if h.Format < 1 || h.Format > Format {
 		return Header{}, fmt.Errorf("%w: it has format %d, and this natsorm knows up to %d: %w", ErrFile, h.Format, Format, errFormat)
 	}
 	head := Header{Bucket: h.Bucket, Created: h.Created}
@@ -238,13 +267,11 @@ func nextLine(in *bufio.Reader) ([]byte, error) {
 	}
 }
 
-// check refuses what can be no key, such as a wildcard.
+// check refuses what can be no subject to publish to, such as a wildcard.
 func check(key string) error {
-	bad := key == "" || key[0] == '.' || key[len(key)-1] == '.'
+	bad := key == "" || key[0] == '.' || key[len(key)-1] == '.' || strings.Contains(key, "..") || !utf8.ValidString(key) || len(key) > maxKey
 	for i := 0; i < len(key) && !bad; i++ {
-		c := key[i]
-		plain := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_' || c == '/' || c == '='
-		bad = !plain && (c != '.' || key[i-1] == '.')
+		bad = key[i] <= ' ' || key[i] == 0x7f || key[i] == '*' || key[i] == '>'
 	}
 	if bad {
 		return fmt.Errorf("%w: %.60q is no key", ErrFile, key)

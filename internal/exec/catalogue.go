@@ -150,15 +150,18 @@ func Load(ctx context.Context, s store.Store, name string) (*schema.Definition, 
 	return def, err
 }
 
-// Announced is what an entry of the catalogue says of a model's place: its layout,
-// and whether that is changing. ok is false for what is no entry.
-func Announced(raw []byte) (name, layout string, moving, ok bool) {
+// Announced is what an entry of the catalogue says of where a model's records are, and
+// whether that is changing. ok is false for what is no entry.
+func Announced(raw []byte) (name, place string, moving, ok bool) {
 	var def schema.Definition
 	if json.Unmarshal(raw, &def) != nil {
 		return "", "", false, false
 	}
-	return def.Name, def.Layout, def.Moving != nil, true
+	return def.Name, Place(&def), def.Moving != nil, true
 }
+
+// Place says where a model's records are.
+func Place(def *schema.Definition) string { return fmt.Sprint(def.Layout, " in ", def.Shards) }
 
 // Settled is the model as the catalogue has it now: m itself while that has its
 // layout, otherwise another one. paused says that its records are being moved.
@@ -169,7 +172,7 @@ func (m *Model) Settled(ctx context.Context) (now *Model, paused bool, err error
 		return nil, false, err
 	case def == nil: // a bucket that is being restored
 		return m, false, nil
-	case def.Layout == m.Def.Layout:
+	case Place(def) == Place(m.Def):
 		return m, def.Paused(), nil
 	}
 	for i := range def.Columns { // what only this process knows

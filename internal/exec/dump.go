@@ -2,11 +2,14 @@ package exec
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/keys"
+	"github.com/natsorm/natsorm/internal/layout"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
 )
@@ -45,15 +48,15 @@ func Dump(ctx context.Context, s store.Store, each func(store.Entry) error) erro
 	}
 }
 
-// Clear deletes every key of the bucket but the anchor and those to keep, which are
-// about to be written.
+// Clear deletes every key of the bucket but the anchor, the catalogue, and those to
+// keep, which are about to be written.
 func Clear(ctx context.Context, s store.Store, keep func(key string) bool) error {
 	l := newLoader(ctx, s)
 	for e, err := range s.Scan(ctx, keys.Everything, store.ScanOptions{Keys: true}) {
 		if err != nil {
 			return err
 		}
-		if keys.Passing(e.Key) || keep(e.Key) {
+		if keys.Passing(e.Key) || keys.IsSchema(e.Key) || keep(e.Key) {
 			continue
 		}
 		if err := l.add(store.Op{Key: e.Key, Delete: true, Purge: true}); err != nil {
@@ -63,57 +66,88 @@ func Clear(ctx context.Context, s store.Store, keep func(key string) bool) error
 	return l.flush()
 }
 
-// Restore writes entries as Dump delivers them. The catalogue's models that are there
-// stay as they are, and sequences do not go back.
-func Restore(ctx context.Context, s store.Store, each func(yield func(store.Entry) error) error) error {
+// Restore writes entries. Sequences do not go back. The catalogue's models are
+// declared in the end, those that were there and those that come: an index that only
+// one of both knows is built. With cleared, those that come are what holds where they
+// contradict.
+func Restore(ctx context.Context, s store.Store, cleared bool, each func(yield func(store.Entry) error) error) error {
+	before, err := List(ctx, s)
+	if err != nil {
+		return err
+	}
+	var come []*schema.Definition
 	l := newLoader(ctx, s)
-	err := each(func(e store.Entry) error {
+	err = each(func(e store.Entry) error {
 		switch {
-		case e.Deleted:
-			return l.add(store.Op{Key: e.Key, Delete: true, Purge: true})
+		case keys.Passing(e.Key):
+			return nil
 		case keys.IsSequence(e.Key):
-			return advance(ctx, s, e)
+			if done, err := advance(ctx, s, e); done || err != nil {
+				return err
+			}
 		case keys.IsSchema(e.Key):
-			have, err := s.GetLatest(ctx, e.Key)
-			if err != nil || have.Live() {
+			def, err := decode(e)
+			if err != nil {
+				return err
+			}
+			come = append(come, def)
+			if e.Value, err = merged(before, def, e.Value); err != nil && !cleared {
 				return err
 			}
 		}
 		return l.add(store.Op{Key: e.Key, Value: e.Value})
 	})
+	if err == nil {
+		err = l.flush()
+	}
 	if err != nil {
 		return err
 	}
-	return l.flush()
+	for _, def := range slices.Concat(before, come) {
+		if _, err := Define(ctx, s, *def, def.Shards); err != nil && (!cleared || !errors.Is(err, errs.ErrSchema)) {
+			return err
+		}
+	}
+	return nil
 }
 
-// Agrees reports whether a model of a backup's catalogue can be put into a bucket that
-// has the model already: ErrSchema when its records would be at other keys, unless
-// none are left, or when this natsorm is too old for it.
+// merged is the catalogue's entry for a model that comes into a bucket, with what the
+// bucket says of the model already; raw, when they contradict.
+func merged(before []*schema.Definition, def *schema.Definition, raw []byte) ([]byte, error) {
+	i := slices.IndexFunc(before, func(have *schema.Definition) bool { return have.Name == def.Name })
+	if i < 0 {
+		return raw, nil
+	}
+	both, changed, err := schema.Reconcile(*def, *before[i])
+	if err != nil || !changed {
+		return raw, err
+	}
+	return json.Marshal(&both)
+}
+
+// Agrees reports whether a model of a backup's catalogue can be put into a bucket:
+// ErrSchema when this natsorm does not know it, or it contradicts what the bucket has,
+// unless that is cleared.
 func Agrees(ctx context.Context, s store.Store, e store.Entry, cleared bool) error {
 	def, err := decode(e)
-	if err != nil || cleared {
+	if err != nil {
+		return err
+	}
+	if e.Key != keys.Schema(def.Name) {
+		return def.Fault("it is at key %s of the catalogue", e.Key)
+	}
+	if def.Moving != nil {
+		return def.Fault("the backup was made while the model was being moved to another layout; take one from before or after that")
+	}
+	if _, err := layout.New(def); err != nil || cleared {
 		return err
 	}
 	have, _, err := load(ctx, s, def.Name)
 	if err != nil || have == nil {
 		return err
 	}
-	if have.Layout != def.Layout || have.Shards != def.Shards || have.Key().Name != def.Key().Name {
-		return def.Fault("the backup has layout %s, %d shards and primary key %s, the bucket %s, %d and %s; use Clear, or another bucket", def.Layout, def.Shards, def.Key().Name, have.Layout, have.Shards, have.Key().Name)
-	}
-	return nil
-}
-
-// Reinstate declares models that a bucket had before it was restored, so that handles
-// of theirs find all their indexes: those that the restored catalogue does not have
-// are built. A model that contradicts the restored one is left out.
-func Reinstate(ctx context.Context, s store.Store, before []*schema.Definition) error {
-	for _, def := range before {
-		_, err := Define(ctx, s, *def, def.Shards)
-		if err != nil && !errors.Is(err, errs.ErrSchema) {
-			return err
-		}
+	if _, _, err := schema.Reconcile(*def, *have); err != nil {
+		return fmt.Errorf("%w (the catalogue here is the backup's, the code the bucket's); use Clear, or another bucket", err)
 	}
 	return nil
 }

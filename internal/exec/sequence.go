@@ -27,23 +27,24 @@ type Sequence struct {
 	next, end uint64        // this process's block
 }
 
-// advance lets a sequence go on from where another bucket's was, if that is further.
-func advance(ctx context.Context, s store.Store, e store.Entry) error {
+// advance lets a sequence go on from where another bucket's was, if that is further;
+// done is false for what is no sequence of natsorm's.
+func advance(ctx context.Context, s store.Store, e store.Entry) (done bool, err error) {
 	next, err := strconv.ParseUint(string(e.Value), 10, 64)
 	if err != nil {
-		return nil // it is not natsorm's
+		return false, nil
 	}
 	for {
 		cur, err := s.GetLatest(ctx, e.Key)
 		if err != nil {
-			return err
+			return false, err
 		}
 		if have, err := strconv.ParseUint(string(cur.Value), 10, 64); cur.Live() && err == nil && have >= next {
-			return nil
+			return true, nil
 		}
 		err = s.Write(ctx, store.Op{Key: e.Key, Value: e.Value, Check: true, Expect: cur.Revision})[0].Err
 		if !errors.Is(err, store.ErrWrongRevision) {
-			return err
+			return true, err
 		}
 	}
 }
