@@ -61,6 +61,12 @@
 // Every error matches one of the package's sentinels with errors.Is, or is the
 // server's or the context's own. See [ErrNotFound] and its neighbours.
 //
+// # Beside Node, and backups
+//
+// With [SequelizeLayout] a model has the keys and bytes of the Node library
+// sequelize-natskv, and [Migrate] moves it to natsorm's own layout. [DB.Backup] and
+// [DB.Restore] take and put back a bucket, while others use it.
+//
 // # Without a Go type
 //
 // The bucket's catalogue knows every model that was ever defined in it.
