@@ -144,6 +144,7 @@ func (db *DB) restore(ctx context.Context, r io.Reader, o restoreOptions) error 
 	limit := db.store.MaxValue()
 	// The keys of the file, by their hashes: what Clear deletes are the others.
 	seed, written := maphash.MakeSeed(), map[uint64]struct{}{}
+	catalogued := false       // the file knows of models
 	gone := map[string]bool{} // the keys that the file says are deleted in the end
 	_, err = backup.Read(file, func(e backup.Entry) error {
 		if err := ctx.Err(); err != nil {
@@ -162,6 +163,7 @@ func (db *DB) restore(ctx context.Context, r io.Reader, o restoreOptions) error 
 			written[maphash.String(seed, e.Key)] = struct{}{}
 		}
 		if keys.IsSchema(e.Key) {
+			catalogued = true
 			return exec.Agrees(ctx, db.store, store.Entry{Key: e.Key, Value: e.Value}, o.clear)
 		}
 		return nil
@@ -200,7 +202,7 @@ func (db *DB) restore(ctx context.Context, r io.Reader, o restoreOptions) error 
 		})
 		return err
 	})
-	if err != nil || o.clear || empty {
+	if err != nil || catalogued && (o.clear || empty) {
 		return err
 	}
 	return db.reconcile(ctx)
@@ -214,8 +216,11 @@ func (db *DB) reconcile(ctx context.Context) error {
 	}
 	for _, m := range report.Models {
 		for _, p := range m.Problems {
-			if p.Kind == DuplicateValue {
+			switch p.Kind {
+			case DuplicateValue:
 				return fmt.Errorf("%w: %s of %s: two records have one unique value now; change one of them, then Check with Repair", ErrUnique, p.Key, p.Record)
+			case MisplacedKey:
+				return fmt.Errorf("%w: %s is not where the bucket's model %s has it; a file without a catalogue, as of sequelize-natskv, needs the model as it is declared there", ErrSchema, p.Key, m.Model)
 			}
 		}
 	}

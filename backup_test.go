@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/natsorm/natsorm"
 	"github.com/natsorm/natsorm/internal/backup"
 	"github.com/natsorm/natsorm/natsormtest"
@@ -298,5 +300,64 @@ func TestRestoreMerges(t *testing.T) {
 	ok(t, more.Restore(ctx, bytes.NewReader(file), natsorm.Clear()))
 	if n := must[int](t)(indexed.Count(ctx, natsorm.Eq("bio", ""))); n != 20 {
 		t.Errorf("%d are found", n)
+	}
+}
+
+// 100,000 records of each layout are the same after backup, clear and restore.
+func TestBackupOfManyRecords(t *testing.T) {
+	t.Parallel()
+	n := 100_000
+	if testing.Short() || raceEnabled {
+		n = 10_000
+	}
+	for _, layout := range []string{"native", "sequelize"} {
+		t.Run(layout, func(t *testing.T) {
+			t.Parallel()
+			ctx := within(t)
+			db := natsormtest.New(t)
+			var users *natsorm.Model[nodeUser]
+			if layout == "native" {
+				users = define[nodeUser](t, db, natsorm.Name("User"))
+			} else {
+				users = defineNode[nodeUser](t, db, natsorm.Name("User"))
+			}
+			all := make([]*nodeUser, n)
+			for i := range all {
+				all[i] = &nodeUser{ID: int64(i - n/2), Name: fmt.Sprint("n", i/3), Score: ptr(float64(i) / 2)}
+			}
+			ok(t, users.BulkCreate(ctx, all))
+			documents := func() map[string]string {
+				out := make(map[string]string, n)
+				w := must[jetstream.KeyWatcher](t)(db.KV().Watch(ctx, "User.*.*", jetstream.IgnoreDeletes()))
+				for e := range w.Updates() {
+					if e == nil {
+						break
+					}
+					out[e.Key()] = string(e.Value())
+				}
+				ok(t, w.Stop())
+				return out
+			}
+			want := documents()
+			if len(want) != n {
+				t.Fatalf("%d records", len(want))
+			}
+			var opts []natsorm.BackupOption
+			if layout == "sequelize" {
+				opts = append(opts, natsorm.SequelizeFile())
+			}
+			file := backedUp(t, ctx, db, opts...)
+			ok(t, users.Truncate(ctx))
+			if left := len(documents()); left != 0 {
+				t.Fatalf("%d records are left", left)
+			}
+			ok(t, db.Restore(ctx, bytes.NewReader(file), natsorm.Clear()))
+			if !maps.Equal(documents(), want) {
+				t.Error("the documents are not the same")
+			}
+			if report := must[natsorm.Report](t)(db.Check(ctx)); !report.Clean() || report.Models[0].Records != n {
+				t.Errorf("check says %.300s", report)
+			}
+		})
 	}
 }

@@ -220,3 +220,70 @@ func TestLookupsFindValuesThatMove(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+// The same, where the lookup takes more than one request: two indexes, more entries
+// than an answer has, and lists.
+func TestLargeLookupsFindValuesThatMove(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		others int // records that have the value all the time
+		layout []natsorm.ModelOption
+		query  natsorm.Query
+		path   string
+	}{
+		{"intersection", 300, nil, natsorm.And(natsorm.Eq("name", "A"), natsorm.Eq("email", "most")), "intersection"},
+		{"many entries", 1200, nil, natsorm.Eq("name", "A"), "index"},
+		{"union", 1200, nil, natsorm.Or(natsorm.Eq("name", "A"), natsorm.Eq("email", "nobody")), "union"},
+		{"list", 1200, []natsorm.ModelOption{natsorm.SequelizeLayout()}, natsorm.Eq("name", "A"), "index"},
+		{"intersection of lists", 300, []natsorm.ModelOption{natsorm.SequelizeLayout()}, natsorm.And(natsorm.Eq("name", "A"), natsorm.Eq("email", "most")), "intersection"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			ctx := within(t)
+			db := natsormtest.New(t)
+			users := define[nodeUser](t, db, c.layout...)
+			all := []*nodeUser{{ID: 1, Name: "A", Email: ptr("most")}, {ID: 2, Name: "B", Email: ptr("most")}}
+			for i := range c.others {
+				all = append(all, &nodeUser{ID: int64(10 + i), Name: "A", Email: ptr("most")})
+			}
+			for i := range 5 * c.others { // so that a scan is not cheaper
+				all = append(all, &nodeUser{ID: int64(100_000 + i), Name: fmt.Sprint("o", i), Email: ptr([]string{"most", "few"}[min(1, i%20)])})
+			}
+			ok(t, users.BulkCreate(ctx, all))
+			must[int](t)(users.Count(ctx))
+			must[natsorm.Plan](t)(users.Explain(ctx, c.query)) // now it knows how many have which value
+			if plan := must[natsorm.Plan](t)(users.Explain(ctx, c.query)); plan.Access.Path != c.path {
+				t.Logf("the plan is\n%s", plan)
+			}
+			var stop atomic.Bool
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				names := []string{"A", "B"}
+				for !stop.Load() {
+					names[0], names[1] = names[1], names[0]
+					ok(t, db.Transaction(ctx, func(tx *natsorm.Tx) error {
+						for i, name := range names {
+							if _, err := users.In(tx).Update(ctx, natsorm.Set{"name": name}, natsorm.Eq("id", i+1)); err != nil {
+								return err
+							}
+						}
+						return nil
+					}))
+				}
+			})
+			looks := 60
+			if testing.Short() || raceEnabled {
+				looks = 30
+			}
+			for range looks {
+				if found := must[[]*nodeUser](t)(users.FindAll(ctx, c.query)); len(found) < c.others+1 {
+					t.Errorf("%d are found", len(found))
+					break
+				}
+			}
+			stop.Store(true)
+			wg.Wait()
+		})
+	}
+}

@@ -186,12 +186,23 @@ func (m *Model) Settled(ctx context.Context) (now *Model, paused bool, err error
 
 // List reads the whole catalogue, by name.
 func List(ctx context.Context, s store.Store) ([]*schema.Definition, error) {
+	return list(ctx, s, false)
+}
+
+// list is List; with sound, entries that can not be read are left out.
+func list(ctx context.Context, s store.Store, sound bool) ([]*schema.Definition, error) {
 	var out []*schema.Definition
 	for e, err := range s.Match(ctx, []string{keys.Schemas()}) {
 		if err != nil {
 			return nil, err
 		}
 		def, err := decode(e)
+		if err == nil {
+			_, err = layout.New(def)
+		}
+		if err != nil && sound {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

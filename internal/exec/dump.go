@@ -48,15 +48,23 @@ func Dump(ctx context.Context, s store.Store, each func(store.Entry) error) erro
 	}
 }
 
-// Clear deletes every key of the bucket but the anchor, the catalogue, and those to
-// keep, which are about to be written.
+// Clear deletes every key of the bucket but the anchor, what can be read of the
+// catalogue, and those to keep, which are about to be written.
 func Clear(ctx context.Context, s store.Store, keep func(key string) bool) error {
+	defs, err := list(ctx, s, true)
+	if err != nil {
+		return err
+	}
+	models := map[string]bool{}
+	for _, def := range defs {
+		models[keys.Schema(def.Name)] = true
+	}
 	l := newLoader(ctx, s)
 	for e, err := range s.Scan(ctx, keys.Everything, store.ScanOptions{Keys: true}) {
 		if err != nil {
 			return err
 		}
-		if keys.Passing(e.Key) || keys.IsSchema(e.Key) || keep(e.Key) {
+		if keys.Passing(e.Key) || models[e.Key] || keep(e.Key) {
 			continue
 		}
 		if err := l.add(store.Op{Key: e.Key, Delete: true, Purge: true}); err != nil {
@@ -71,7 +79,7 @@ func Clear(ctx context.Context, s store.Store, keep func(key string) bool) error
 // one of both knows is built. With cleared, those that come are what holds where they
 // contradict.
 func Restore(ctx context.Context, s store.Store, cleared bool, each func(yield func(store.Entry) error) error) error {
-	before, err := List(ctx, s)
+	before, err := list(ctx, s, cleared) // what can not be read there is written over, or goes
 	if err != nil {
 		return err
 	}

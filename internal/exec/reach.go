@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/keys"
@@ -33,7 +34,10 @@ type reach struct {
 	faults []error                  // claims that can not be read
 	read   int                      // entries that were read, so far
 	led    int                      // and how many records they lead to, each as often as they do
-	asOf   uint64                   // the revision that the keys are as of, when that is known
+
+	// asOf is a revision that the keys are as of, or of before they were looked up; 0
+	// when that is not known, or not yet because nothing was asked.
+	asOf *atomic.Uint64
 }
 
 // resolve plans a query and does the lookups that its plan begins with. When
@@ -85,9 +89,10 @@ func (m *Model) begin(ctx context.Context, p plan.Plan, careful bool) (r reach, 
 	if len(groups) == 0 { // a union of primary keys
 		return r.distinct(), false, nil
 	}
+	r.asOf = new(atomic.Uint64)
 	patterns := m.patterns(lookups)
 	if len(groups) != 1 || lookups[0].Large || patternBytes(patterns) > maxPatterns {
-		r.later = m.follow(ctx, groups, needs)
+		r.later = m.follow(ctx, groups, needs, r.asOf)
 		return r.distinct(), false, nil
 	}
 	entries, rest, asOf, err := m.store.Lookup(ctx, patterns, most(needs))
@@ -102,13 +107,14 @@ func (m *Model) begin(ctx context.Context, p plan.Plan, careful bool) (r reach, 
 			large.Matches, large.Large = plan.MaxMatches+1, true
 			groups = [][]plan.Lookup{{large}}
 		}
-		r.later = m.follow(ctx, groups, needs)
+		r.later = m.follow(ctx, groups, needs, r.asOf)
 		return r.distinct(), false, nil
 	}
 	if err != nil {
 		return r, false, err
 	}
-	r.read, r.asOf = len(entries), asOf
+	r.read = len(entries)
+	r.asOf.Store(asOf)
 	for _, e := range entries {
 		to, err := m.pointers(e)
 		if err != nil {
@@ -124,7 +130,7 @@ func (m *Model) begin(ctx context.Context, p plan.Plan, careful bool) (r reach, 
 		m.attribute(lookups, entries)
 	}
 	if rest > 0 { // there is a limit; if these are not enough, all are looked up
-		r.later = m.follow(ctx, groups, 0)
+		r.later = m.follow(ctx, groups, 0, new(atomic.Uint64))
 		return r.distinct(), false, nil
 	}
 	surprise = careful && p.Path == plan.Index && needs == 0 && r.led >= surprising && r.led > surprisingRate*p.Entries
@@ -203,17 +209,17 @@ func (m *Model) pointers(e store.Entry) ([]string, error) {
 // written since the beginning is looked at, as of one instant: a record that
 // fulfils one of the lookups then has an entry that was there all the while, and
 // has been read, or one that was written since.
-func (m *Model) follow(ctx context.Context, groups [][]plan.Lookup, needs int) iter.Seq2[string, error] {
+//
+// asOf is set to the revision of the beginning, before the first key is delivered.
+func (m *Model) follow(ctx context.Context, groups [][]plan.Lookup, needs int, asOf *atomic.Uint64) iter.Seq2[string, error] {
 	several := len(groups) > 1 || len(groups[0]) > 1
 	return func(yield func(string, error) bool) {
-		var start uint64
-		if several {
-			var err error
-			if start, err = m.store.Revision(ctx); err != nil {
-				yield("", err)
-				return
-			}
+		start, err := m.store.Revision(ctx)
+		if err != nil {
+			yield("", err)
+			return
 		}
+		asOf.Store(start)
 		deliver := func(e store.Entry, err error) bool {
 			var to []string
 			if err == nil {
@@ -355,6 +361,12 @@ func (m *Model) entries(ctx context.Context, lookups []plan.Lookup, needs int) i
 
 // intersect looks up both inputs at the same time.
 func (m *Model) intersect(ctx context.Context, p plan.Plan, careful bool) (r reach, surprise bool, err error) {
+	r.asOf = new(atomic.Uint64)
+	start, err := m.store.Revision(ctx)
+	if err != nil {
+		return r, false, err
+	}
+	r.asOf.Store(start)
 	var sides [2]map[string]bool
 	var faults [2]error
 	var wg sync.WaitGroup
@@ -412,7 +424,7 @@ func (m *Model) collect(ctx context.Context, in plan.Access, careful bool) (map[
 			return nil, err
 		}
 	}
-	for key, err := range m.follow(ctx, groups, 0) {
+	for key, err := range m.follow(ctx, groups, 0, new(atomic.Uint64)) {
 		if err != nil {
 			return nil, err
 		}

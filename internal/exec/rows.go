@@ -225,6 +225,9 @@ func rows[V any](ctx context.Context, m *Model, q plan.Query, all bool, more []i
 			return
 		}
 		s := selection[V]{m: m, filter: p.Check(m.Def), more: document.NewFields(m.Def, more...), build: build, asOf: r.asOf}
+		if s.asOf == nil {
+			s.asOf = new(atomic.Uint64)
+		}
 		if s.filter != nil {
 			s.first = document.NewFields(m.Def, s.filter.Columns(nil)...)
 		}
@@ -233,7 +236,7 @@ func rows[V any](ctx context.Context, m *Model, q plan.Query, all bool, more []i
 			workers = max(workers, fetchers)
 		}
 		var delivered map[string]bool
-		if r.asOf > 0 {
+		if r.asOf != nil {
 			delivered = make(map[string]bool, len(r.keys))
 		}
 		deliver := func(r row[V]) bool {
@@ -244,7 +247,7 @@ func rows[V any](ctx context.Context, m *Model, q plan.Query, all bool, more []i
 		}
 		batches := m.batches(ctx, p, r, all)
 		for work(ctx, batches, workers, s.run, deliver) && s.moved.Swap(false) {
-			to, asOf, err := m.moved(ctx, p, s.asOf)
+			to, asOf, err := m.moved(ctx, p, s.asOf.Load())
 			if err != nil {
 				yield(none, err)
 				return
@@ -253,7 +256,7 @@ func rows[V any](ctx context.Context, m *Model, q plan.Query, all bool, more []i
 			if len(to) == 0 {
 				return
 			}
-			s.asOf = asOf
+			s.asOf.Store(asOf)
 			batches = m.batches(ctx, p, reach{keys: to}, all)
 		}
 	}
@@ -318,8 +321,8 @@ type selection[V any] struct {
 	first, more *document.Fields
 	build       func(store.Entry, document.Values) (V, error)
 
-	asOf  uint64      // of the lookups, when that is known
-	moved atomic.Bool // a record did not pass that was written since
+	asOf  *atomic.Uint64 // of the lookups, when that is known
+	moved atomic.Bool    // a record did not pass that was written since
 }
 
 // run makes rows of what passes the filter in a batch. Records that are still
@@ -378,7 +381,7 @@ func (s *selection[V]) row(e store.Entry, scratch []value.Value) (r row[V], ok b
 		passes = err != nil || s.filter.Match(vals)
 	}
 	if !passes {
-		if s.asOf > 0 && e.Revision > s.asOf {
+		if asOf := s.asOf.Load(); asOf > 0 && e.Revision > asOf {
 			s.moved.Store(true)
 		}
 		return r, false

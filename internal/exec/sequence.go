@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strconv"
 	"time"
@@ -92,6 +93,9 @@ func (q *Sequence) take(ctx context.Context, passed uint64) error {
 			if first, err = strconv.ParseUint(string(cur.Value), 10, 64); err != nil {
 				return fmt.Errorf("%w: sequence %s holds %q, not a number; put the next free id there", errs.ErrCorrupt, q.key, cur.Value)
 			}
+		}
+		if first > math.MaxUint64-passed-sequenceBlock {
+			return fmt.Errorf("%w: sequence %s is at %d, and there are no larger ids; put the next free id there", errs.ErrCorrupt, q.key, first)
 		}
 		first += passed
 		end := first + sequenceBlock

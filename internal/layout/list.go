@@ -8,7 +8,6 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/value"
 )
 
@@ -84,11 +83,20 @@ func (l *sequelize) Leave(held []byte, records ...string) ([]byte, error) {
 	}
 	gone := make(map[string]bool, len(records))
 	for _, record := range records {
-		id := keys.RecordID(record) // stands there as it is
-		if l.primary == value.String {
-			id = string(l.Owner(value.OfString(id)))
-		}
-		gone[id] = true
+		gone[record] = true
 	}
-	return writeList(slices.DeleteFunc(list, func(id jsontext.Value) bool { return gone[string(id)] })), nil
+	return writeList(slices.DeleteFunc(list, func(raw jsontext.Value) bool {
+		key, ok := l.pointer(raw)
+		return ok && gone[key]
+	})), nil
+}
+
+// pointer is the key of the record that an id in a list leads to. Ids of another kind
+// are no ids of this model's records.
+func (l *sequelize) pointer(raw jsontext.Value) (key string, ok bool) {
+	id, err := value.FromJSON(raw, l.primary)
+	if err != nil || id.IsNull() {
+		return "", false
+	}
+	return l.RecordKey(id), true
 }

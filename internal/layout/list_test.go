@@ -34,7 +34,8 @@ func TestLists(t *testing.T) {
 		{numbers, `[]`, `[1]`, value.OfInt(1), "User.shard_1.1", ``, ``},
 		{numbers, `[1]`, `[1]`, value.OfInt(1), "User.shard_2.2", `[1]`, "User.shard_1.1"},
 		{numbers, ` [ 2 , 1 ] `, `[2,1,3]`, value.OfInt(3), "User.shard_2.2", `[1]`, "User.shard_2.2 User.shard_1.1"},
-		{numbers, `[1,1,"a",1.0,null,{"x":[1, 2]}]`, `[1,1,"a",1.0,null,{"x":[1, 2]},2]`, value.OfInt(2), "User.shard_1.1", `["a",1.0,null,{"x":[1, 2]}]`, "User.shard_1.1"},
+		{numbers, `[1,1,"a",1.0,null,{"x":[1, 2]}]`, `[1,1,"a",1.0,null,{"x":[1, 2]},2]`, value.OfInt(2), "User.shard_1.1", `["a",null,{"x":[1, 2]}]`, "User.shard_1.1"},
+		{texts, `["x.y","\u0061b"]`, `["x.y","\u0061b","a"]`, value.OfString("a"), "User.shard_NaN.ab", `["x.y"]`, "User.none.skypt163t1d1tf3UHg71zw User.shard_NaN.ab"},
 		{texts, `["a"]`, `["a","b/c"]`, value.OfString("b/c"), "User.shard_NaN.a", ``, "User.shard_NaN.a"},
 		{texts, `[12,"12"]`, `[12,"12"]`, value.OfString("12"), "User.shard_12.12", `[12]`, "User.shard_12.12"},
 	} {

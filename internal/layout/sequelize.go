@@ -118,12 +118,7 @@ func (l *sequelize) Pointers(_ string, held []byte) ([]string, error) {
 	out := make([]string, 0, len(ids))
 	seen := make(map[string]bool, len(ids))
 	for _, raw := range ids {
-		// Ids of another kind are no ids of this model's records.
-		id, err := value.FromJSON(raw, l.primary)
-		if err != nil || id.IsNull() {
-			continue
-		}
-		if key := l.RecordKey(id); !seen[key] {
+		if key, ok := l.pointer(raw); ok && !seen[key] {
 			seen[key] = true
 			out = append(out, key)
 		}

@@ -192,6 +192,7 @@ func (pl *planner) cost(a Access) Cost {
 		c.Time = startCost + time.Duration(pl.known.records())*listCost + time.Duration(a.Records)*streamCost + time.Duration(streamByteCost*float64(c.Bytes))
 		return c
 	case Intersect:
+		c.Requests, c.Time = 1, requestCost // as of when the entries are
 		for _, in := range a.Inputs {
 			c.add(pl.lookupCost(in.Lookups))
 		}
@@ -218,6 +219,9 @@ func (pl *planner) lookupCost(lookups []Lookup) (c Cost) {
 	if len(groups) > 1 { // what moved between them
 		c.Requests += movedRequests
 		c.Time += movedRequests * requestCost
+	} else if len(groups) == 1 && groups[0][0].Large {
+		c.Requests++
+		c.Time += requestCost
 	}
 	for _, group := range groups {
 		matches, listed := 0, 0
