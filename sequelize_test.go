@@ -68,9 +68,9 @@ func sameBucket(t *testing.T, got, want map[string]string) {
 // The keys and bytes of the Node library's README, and of its source.
 func TestSequelizeGolden(t *testing.T) {
 	t.Parallel()
-	ctx := within(t)
 	t.Run("numbers", func(t *testing.T) {
 		t.Parallel()
+		ctx := within(t)
 		db := natsormtest.New(t)
 		users := defineNode[nodeUser](t, db, natsorm.Name("User"))
 		alice, score := "alice@example.com", 1.5
@@ -115,6 +115,7 @@ func TestSequelizeGolden(t *testing.T) {
 	})
 	t.Run("texts", func(t *testing.T) {
 		t.Parallel()
+		ctx := within(t)
 		type doc struct {
 			ID   string         `json:"id" orm:"primaryKey"`
 			Yes  bool           `json:"yes" orm:"index"`
