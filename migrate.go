@@ -43,8 +43,9 @@ const migrateGrace = 2 * time.Second
 // programs use it: they read and write on, in this process and in others, and wait
 // while what they wrote meanwhile is carried over, which takes a scan of the model.
 // Records whose key differs between the layouts, such as those with negative or text
-// ids, are moved in that time too, each in one batch. In the end the model is
-// checked.
+// ids, are moved in that time too, each in one batch; a watch sees them deleted and
+// created. In the end the model is checked. The shard count stays: Node services have
+// 16 unless they set another.
 //
 // Where it is broken off, by an error, a crash or ctx, run it again: it goes on, or
 // back when it is given the other layout. Between the two waits, calls to the model

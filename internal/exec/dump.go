@@ -147,11 +147,16 @@ func Agrees(ctx context.Context, s store.Store, e store.Entry, cleared bool) err
 	if def.Moving != nil {
 		return def.Fault("the backup was made while the model was being moved to another layout; take one from before or after that")
 	}
-	if _, err := layout.New(def); err != nil || cleared {
+	if _, err := layout.New(def); err != nil {
 		return err
 	}
 	have, _, err := load(ctx, s, def.Name)
-	if err != nil || have == nil {
+	switch {
+	case err == nil && have != nil && have.Moving != nil:
+		return def.Fault("it is being moved to another layout; let Migrate come to its end first")
+	case cleared: // also what can not be read
+		return nil
+	case err != nil || have == nil:
 		return err
 	}
 	if _, _, err := schema.Reconcile(*def, *have); err != nil {

@@ -1,0 +1,122 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/natsorm/natsorm"
+)
+
+// listedUser has one index, of a thousand values.
+type listedUser struct {
+	ID   int64  `json:"id" orm:"primaryKey"`
+	Name string `json:"name" orm:"index"`
+}
+
+// BenchmarkSequelizeCreate compares a create with what the Node library does by plain
+// calls, and loses ids with: put the record, get the list, put the list.
+func BenchmarkSequelizeCreate(b *testing.B) {
+	each(b, func(b *testing.B, db *natsorm.DB, kv jetstream.KeyValue) {
+		ctx := context.Background()
+		users, err := natsorm.Define[listedUser](ctx, db, natsorm.SequelizeLayout())
+		check(b, err)
+		compare(b, func(i int) {
+			_, err := kv.Put(ctx, fmt.Sprintf("raw.shard_%d.%d", i%16, i), fmt.Appendf(nil, `{"id":%d,"name":"n%d"}`, i, i%1000))
+			check(b, err)
+			key := "raw.index.name.n" + strconv.Itoa(i%1000)
+			var ids []int
+			if e, err := kv.Get(ctx, key); !errors.Is(err, jetstream.ErrKeyNotFound) {
+				check(b, err)
+				check(b, json.Unmarshal(e.Value(), &ids))
+			}
+			raw, err := json.Marshal(append(ids, i))
+			check(b, err)
+			_, err = kv.Put(ctx, key, raw)
+			check(b, err)
+		}, func(i int) {
+			check(b, users.Create(ctx, &listedUser{ID: int64(i), Name: "n" + strconv.Itoa(i%1000)}))
+		})
+	})
+}
+
+// BenchmarkMigrate moves 100,000 records with two indexes to the other layout and back;
+// two seconds of each wait are for the handles. It has no raw counterpart.
+func BenchmarkMigrate(b *testing.B) {
+	each(b, func(b *testing.B, db *natsorm.DB, kv jetstream.KeyValue) {
+		ctx := context.Background()
+		fill(b, db)
+		for b.Loop() {
+			for _, toNative := range []bool{false, true} {
+				start, waits := time.Now(), 0
+				check(b, natsorm.Migrate(ctx, db, "indexedUser", toNative, natsorm.MigrateProgress(func(s natsorm.MigrateStep, _, _ int) {
+					if s == natsorm.MigrateWaiting {
+						waits++
+					}
+				})))
+				took := time.Since(start) - time.Duration(waits)*2*time.Second
+				b.ReportMetric(float64(took.Microseconds())/100_000, map[bool]string{false: "µs-a-record-to", true: "µs-a-record-back"}[toNative])
+			}
+		}
+	}, "memory", "file")
+}
+
+// BenchmarkBackupMemory is how much the heap grows while 100,000 and 1,000,000 records
+// are backed up, the server's part included: it is in this process.
+func BenchmarkBackupMemory(b *testing.B) {
+	each(b, func(b *testing.B, db *natsorm.DB, kv jetstream.KeyValue) {
+		ctx := context.Background()
+		type plain struct {
+			ID   int64  `json:"id" orm:"primaryKey"`
+			Name string `json:"name"`
+		}
+		records, err := natsorm.Define[plain](ctx, db)
+		check(b, err)
+		for _, n := range []int{100_000, 1_000_000} {
+			have, err := records.Count(ctx)
+			check(b, err)
+			all := make([]*plain, 0, 10_000)
+			for id := have; id < n; id++ {
+				if all = append(all, &plain{ID: int64(id), Name: "name of a record"}); len(all) == cap(all) || id == n-1 {
+					check(b, records.BulkCreate(ctx, all))
+					all = all[:0]
+				}
+			}
+			live := func() uint64 {
+				runtime.GC()
+				var s runtime.MemStats
+				runtime.ReadMemStats(&s)
+				return s.HeapAlloc
+			}
+			before := live()
+			w := sampler{every: 1 << 18, live: live}
+			check(b, db.Backup(ctx, &w))
+			b.ReportMetric(float64(max(w.most, before)-before)/1e6, fmt.Sprintf("MB-at-%d", n))
+		}
+		for b.Loop() {
+			break
+		}
+	}, "file")
+}
+
+// sampler looks at the heap now and then.
+type sampler struct {
+	every, n int
+	live     func() uint64
+	most     uint64
+}
+
+func (s *sampler) Write(p []byte) (int, error) {
+	if s.n += len(p); s.n >= s.every {
+		s.n = 0
+		s.most = max(s.most, s.live())
+	}
+	return len(p), nil
+}
