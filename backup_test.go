@@ -87,7 +87,10 @@ func TestBackupDuringWrites(t *testing.T) {
 		db := natsormtest.New(t)
 		accounts := define[account](t, db)
 		nodes := defineNode[nodeUser](t, db)
-		const n = 2000
+		n := 2000
+		if testing.Short() || raceEnabled {
+			n = 500
+		}
 		all := make([]*account, n)
 		for i := range all {
 			all[i] = &account{ID: i, Number: fmt.Sprint(i), Owner: fmt.Sprint("o", i%7), Balance: 10}
@@ -138,7 +141,7 @@ func TestBackupDuringWrites(t *testing.T) {
 			if report := must[natsorm.Report](t)(other.Check(ctx)); !report.Clean() {
 				t.Errorf("check says %s", report)
 			}
-			if sum := must[float64](t)(define[account](t, other).Sum(ctx, "balance")); sum != 10*n {
+			if sum := must[float64](t)(define[account](t, other).Sum(ctx, "balance")); sum != float64(10*n) {
 				t.Errorf("there is %v", sum)
 			}
 		}

@@ -23,7 +23,10 @@ func TestMigrateOnline(t *testing.T) {
 	other := must[*natsorm.DB](t)(natsorm.New(ctx, db.Conn(), natsorm.Config{Bucket: db.KV().Bucket()}))
 	t.Cleanup(func() { other.Close() })
 	models := []*natsorm.Model[nodeUser]{defineNode[nodeUser](t, db, natsorm.Name("User")), defineNode[nodeUser](t, other, natsorm.Name("User"))}
-	const n = 600 // of which a third has another key in each layout
+	n := 600 // of which a third has another key in each layout
+	if testing.Short() || raceEnabled {
+		n = 150
+	}
 	all := make([]*nodeUser, n)
 	for i := range all {
 		all[i] = &nodeUser{ID: int64(i - n/3), Name: fmt.Sprint("n", i%7), Email: ptr(fmt.Sprint("e", i))}

@@ -274,7 +274,7 @@ func TestLargeLookupsFindValuesThatMove(t *testing.T) {
 			})
 			looks := 60
 			if testing.Short() || raceEnabled {
-				looks = 30
+				looks = 10
 			}
 			for range looks {
 				if found := must[[]*nodeUser](t)(users.FindAll(ctx, c.query)); len(found) < c.others+1 {
