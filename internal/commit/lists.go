@@ -284,22 +284,40 @@ func (w *Writer) leave(ctx context.Context, key, record string) {
 // Enlist is Place for many records in lists: each list is written once for all of
 // them.
 func (w *Writer) Enlist(ctx context.Context, footprints []*layout.Footprint) error {
-	ids := map[string][]value.Value{}
+	changes := NewListChanges(w.layout)
 	for _, f := range footprints {
 		for _, key := range f.Entries {
-			ids[key] = append(ids[key], f.ID)
+			ch := changes.at(key)
+			ch.join = append(ch.join, f.ID)
 		}
 	}
-	for key, ids := range ids {
-		release, err := w.turns.take(ctx, []string{key})
+	todo := changes.Keys()
+	for try := 1; ; try++ {
+		held, err := w.store.GetMany(ctx, todo)
 		if err != nil {
 			return err
 		}
-		err = w.join(ctx, key, nil, ids...)
-		release()
+		ops, err := changes.Ops(held, w.store.MaxValue())
 		if err != nil {
 			return err
 		}
+		todo = todo[:0]
+		for i, res := range w.store.Write(ctx, ops...) {
+			switch {
+			case errors.Is(res.Err, store.ErrWrongRevision):
+				todo = append(todo, ops[i].Key)
+			case res.Err != nil:
+				return fmt.Errorf("write the list at key %s: %w", ops[i].Key, res.Err)
+			}
+		}
+		if len(todo) == 0 {
+			return nil
+		}
+		if err := backoff(ctx, try); err != nil {
+			return fmt.Errorf("others kept changing the list at key %s: %w", todo[0], err)
+		}
+		if err := w.store.CatchUp(ctx); err != nil {
+			return err
+		}
 	}
-	return nil
 }

@@ -83,7 +83,7 @@ func (w *Writer) Move(ctx context.Context, rec store.Entry, to string) error {
 		return w.store.Write(ctx, gone)[0].Err
 	case there.Live():
 		return fmt.Errorf("%w: another record is there already; delete one of them", errs.ErrExists)
-	case w.store.Batches():
+	case w.store.Writes() != store.Phased:
 		_, err := w.store.Batch(ctx, store.Batch{Ops: []store.Op{put, gone}})
 		return err
 	}

@@ -42,7 +42,7 @@ func (w *Writer) begin(ch *Change) (x executor, end func()) {
 	}
 	way := w.store.BeginChange(ch.Many)
 	if w.layout.Lists() != nil {
-		return &listed{w: w, batches: w.store.Batches(), shared: way == store.Shared}, w.store.EndChange
+		return &listed{w: w, batches: way != store.Phased, shared: way == store.Shared}, w.store.EndChange
 	}
 	switch way {
 	case store.Shared:

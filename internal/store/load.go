@@ -88,8 +88,6 @@ func (s *JetStream) BeginChange(many bool) Way {
 func (s *JetStream) EndChange() { s.load.changes.Add(-1) }
 
 // Writes is Atomic or Phased for a change that comes alone.
-func (s *JetStream) Batches() bool { return s.batches.Load() }
-
 func (s *JetStream) Writes() Way {
 	if s.batches.Load() && !s.staged {
 		return Atomic

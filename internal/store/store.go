@@ -94,9 +94,6 @@ type Store interface {
 	// revision.
 	Share(ctx context.Context, ops []Op) (revision uint64, err error)
 
-	// Batches reports whether the bucket takes batches.
-	Batches() bool
-
 	// Writes is how a change of one record is written that comes alone: Atomic or
 	// Phased.
 	Writes() Way

@@ -8,7 +8,6 @@ type way struct {
 	way store.Way
 }
 
-func (w way) Batches() bool              { return w.way != store.Phased }
 func (w way) Writes() store.Way          { return w.way }
 func (w way) BeginChange(bool) store.Way { return w.way }
 func (w way) EndChange()                 {}
