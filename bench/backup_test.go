@@ -3,7 +3,9 @@ package bench
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
+	"runtime"
 	"testing"
 	"time"
 
@@ -99,4 +101,56 @@ func BenchmarkRestore(b *testing.B) {
 		}
 		report(b, rawTime, ourTime, keys*b.N)
 	}, "memory", "file", "tcp")
+}
+
+// BenchmarkBackupMemory is how much the heap grows while 100,000 and 1,000,000 records
+// are backed up, the server's part included: it is in this process.
+func BenchmarkBackupMemory(b *testing.B) {
+	each(b, func(b *testing.B, db *natsorm.DB, kv jetstream.KeyValue) {
+		ctx := context.Background()
+		type plain struct {
+			ID   int64  `json:"id" orm:"primaryKey"`
+			Name string `json:"name"`
+		}
+		records, err := natsorm.Define[plain](ctx, db)
+		check(b, err)
+		for b.Loop() { // once
+		}
+		for _, n := range []int{100_000, 1_000_000} {
+			have, err := records.Count(ctx)
+			check(b, err)
+			all := make([]*plain, 0, 10_000)
+			for id := have; id < n; id++ {
+				if all = append(all, &plain{ID: int64(id), Name: "name of a record"}); len(all) == cap(all) || id == n-1 {
+					check(b, records.BulkCreate(ctx, all))
+					all = all[:0]
+				}
+			}
+			live := func() uint64 {
+				runtime.GC()
+				var s runtime.MemStats
+				runtime.ReadMemStats(&s)
+				return s.HeapAlloc
+			}
+			before := live()
+			w := sampler{every: 1 << 18, live: live}
+			check(b, db.Backup(ctx, &w))
+			b.ReportMetric(float64(max(w.most, before)-before)/1e6, fmt.Sprintf("MB-at-%d", n))
+		}
+	}, "file")
+}
+
+// sampler looks at the heap now and then.
+type sampler struct {
+	every, n int
+	live     func() uint64
+	most     uint64
+}
+
+func (s *sampler) Write(p []byte) (int, error) {
+	if s.n += len(p); s.n >= s.every {
+		s.n = 0
+		s.most = max(s.most, s.live())
+	}
+	return len(p), nil
 }
