@@ -114,7 +114,7 @@ func (c *checker) readEntries(ctx context.Context) error {
 		if !c.m.Layout.IsEntry(e.Key) {
 			continue
 		}
-		records, err := c.m.Layout.Pointers(e.Key, e.Value)
+		records, err := c.m.Layout.Pointers(nil, e.Key, e.Value)
 		if err != nil {
 			c.corrupt(ctx, Fault{Kind: CorruptEntry, Key: e.Key, Detail: err.Error()}, e)
 		}
@@ -139,7 +139,7 @@ func (c *checker) readClaims(ctx context.Context) error {
 			continue
 		}
 		c.report.Claims++
-		owners, err := c.m.Layout.Pointers(e.Key, e.Value)
+		owners, err := c.m.Layout.Pointers(nil, e.Key, e.Value)
 		record, ok := c.claims[e.Key]
 		switch {
 		case err != nil:
@@ -214,7 +214,7 @@ func (c *checker) judgeMissing(ctx context.Context, key, record string, claim bo
 		return err
 	}
 	if have.Live() {
-		to, err := c.m.Layout.Pointers(key, have.Value)
+		to, err := c.m.Layout.Pointers(nil, key, have.Value)
 		if err == nil && slices.Contains(to, record) {
 			return nil
 		}

@@ -98,7 +98,7 @@ func (c *checker) in(list store.Entry) (map[string]bool, error) {
 	if !list.Live() {
 		return nil, nil
 	}
-	records, err := c.m.Layout.Pointers(list.Key, list.Value)
+	records, err := c.m.Layout.Pointers(nil, list.Key, list.Value)
 	in := make(map[string]bool, len(records))
 	for _, r := range records {
 		in[r] = true

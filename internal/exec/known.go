@@ -170,7 +170,7 @@ func (m *Model) attribute(lookups []plan.Lookup, entries []store.Entry) {
 	for _, e := range entries {
 		n := 1
 		if m.Layout.Lists() != nil {
-			to, _ := m.pointers(e) // one that can not be read leads nowhere
+			to, _ := m.pointers(nil, e) // one that can not be read leads nowhere
 			n = len(to)
 		}
 		for _, i := range find(e.Key) {

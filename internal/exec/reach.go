@@ -115,14 +115,13 @@ func (m *Model) begin(ctx context.Context, p plan.Plan, careful bool) (r reach, 
 	}
 	r.read = len(entries)
 	r.asOf.Store(asOf)
+	r.keys = slices.Grow(r.keys, len(entries))
 	for _, e := range entries {
-		to, err := m.pointers(e)
-		if err != nil {
+		before := len(r.keys)
+		if r.keys, err = m.pointers(r.keys, e); err != nil {
 			r.faults = append(r.faults, err)
-			continue
 		}
-		r.keys = append(r.keys, to...)
-		r.led += len(to)
+		r.led += len(r.keys) - before
 	}
 	if len(lookups) == 1 {
 		m.known.sawMatches(m.Def.Name, lookups[0], r.led+rest)
@@ -196,9 +195,9 @@ func (m *Model) patterns(lookups []plan.Lookup) []string {
 	return out
 }
 
-// pointers are the keys of the records that an index entry or a claim leads to.
-func (m *Model) pointers(e store.Entry) ([]string, error) {
-	to, err := m.Layout.Pointers(e.Key, e.Value)
+// pointers appends the keys of the records that an index entry or a claim leads to.
+func (m *Model) pointers(to []string, e store.Entry) ([]string, error) {
+	to, err := m.Layout.Pointers(to, e.Key, e.Value)
 	return to, m.corrupt(e, err)
 }
 
@@ -220,10 +219,12 @@ func (m *Model) follow(ctx context.Context, groups [][]plan.Lookup, needs int, a
 			return
 		}
 		asOf.Store(start)
+		var buf []string
 		deliver := func(e store.Entry, err error) bool {
 			var to []string
 			if err == nil {
-				to, err = m.pointers(e)
+				buf, err = m.pointers(buf[:0], e)
+				to = buf
 			}
 			if err != nil {
 				return yield("", err) && errors.Is(err, errs.ErrCorrupt)
@@ -275,7 +276,7 @@ func (m *Model) moved(ctx context.Context, p plan.Plan, since uint64) (to []stri
 		if !belongs(e.Key) {
 			continue
 		}
-		keys, err := m.pointers(e)
+		keys, err := m.pointers(nil, e)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -437,7 +438,7 @@ func (m *Model) collect(ctx context.Context, in plan.Access, careful bool) (map[
 func (m *Model) lead(lookups []plan.Lookup, entries []store.Entry, to map[string]bool) error {
 	m.attribute(lookups, entries)
 	for _, e := range entries {
-		keys, err := m.pointers(e)
+		keys, err := m.pointers(nil, e)
 		if err != nil {
 			return err
 		}

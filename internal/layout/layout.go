@@ -36,9 +36,9 @@ type Layout interface {
 	// its first columns; of a unique index the claim's.
 	Lookup(x schema.Index, vals []value.Value) string
 
-	// Pointers are the keys of the records that an entry or a claim leads to, each
+	// Pointers appends the keys of the records that an entry or a claim leads to, each
 	// once: exactly one, unless entries are lists.
-	Pointers(key string, held []byte) ([]string, error)
+	Pointers(to []string, key string, held []byte) ([]string, error)
 
 	// HeadOf is the key that is written with every new entry on a replicated bucket,
 	// for patterns to be guarded by: of an entry or of Lookup's pattern. "" where

@@ -47,7 +47,7 @@ func TestLists(t *testing.T) {
 		if err != nil || string(left) != c.left || c.left == "" && left != nil {
 			t.Errorf("%s without %s: %s, %v", c.held, c.leave, left, err)
 		}
-		to, err := c.l.Pointers("", []byte(c.held))
+		to, err := c.l.Pointers(nil, "", []byte(c.held))
 		led := ""
 		for i, key := range to {
 			if i > 0 {
@@ -80,7 +80,7 @@ func FuzzLists(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%s became %s: %v", held, list, err)
 		}
-		if to, err := l.Pointers("", left); err != nil {
+		if to, err := l.Pointers(nil, "", left); err != nil {
 			t.Fatalf("%s: %v", left, err)
 		} else {
 			for _, key := range to {

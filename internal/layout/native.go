@@ -103,15 +103,15 @@ func (l *native) Lookup(x schema.Index, vals []value.Value) string {
 
 func (l *native) HeadOf(entry string) string { return keys.HeadOf(l.def.Name, entry) }
 
-func (l *native) Pointers(key string, held []byte) ([]string, error) {
+func (l *native) Pointers(to []string, key string, held []byte) ([]string, error) {
 	if !keys.IsClaim(l.def.Name, key) {
-		return []string{l.record(keys.RecordID(key))}, nil
+		return append(to, l.record(keys.RecordID(key))), nil
 	}
 	id, err := l.ReadOwner(held)
 	if err != nil {
-		return nil, err
+		return to, err
 	}
-	return []string{l.RecordKey(id)}, nil
+	return append(to, l.RecordKey(id)), nil
 }
 
 func (l *native) IsEntry(key string) bool { return isOf(l.def, key, false, 1) }

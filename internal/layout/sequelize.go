@@ -2,6 +2,7 @@ package layout
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/javascript"
@@ -110,20 +111,20 @@ func (l *sequelize) Lookup(x schema.Index, vals []value.Value) string {
 
 func (l *sequelize) HeadOf(string) string { return "" }
 
-func (l *sequelize) Pointers(_ string, held []byte) ([]string, error) {
+func (l *sequelize) Pointers(to []string, _ string, held []byte) ([]string, error) {
 	ids, err := readList(held)
 	if err != nil {
-		return nil, err
+		return to, err
 	}
-	out := make([]string, 0, len(ids))
+	to = slices.Grow(to, len(ids))
 	seen := make(map[string]bool, len(ids))
 	for _, raw := range ids {
 		if key, ok := l.pointer(raw); ok && !seen[key] {
 			seen[key] = true
-			out = append(out, key)
+			to = append(to, key)
 		}
 	}
-	return out, nil
+	return to, nil
 }
 
 func (l *sequelize) IsEntry(key string) bool { return isOf(l.def, key, false, 0) }

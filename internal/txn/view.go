@@ -214,7 +214,7 @@ func (v *View) recordOf(e store.Entry) string {
 	if !v.layout.IsClaim(e.Key) && !v.layout.IsEntry(e.Key) || v.layout.Lists() != nil {
 		return e.Key
 	}
-	to, err := v.layout.Pointers(e.Key, e.Value)
+	to, err := v.layout.Pointers(nil, e.Key, e.Value)
 	if err != nil {
 		return ""
 	}
