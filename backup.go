@@ -239,7 +239,7 @@ func seekable(r io.Reader) (file io.ReadSeeker, done func(), err error) {
 		return nil, nil, err
 	}
 	done = func() {
-		_ = f.Close()
+		_ = f.Close() // it was only read
 		_ = os.Remove(f.Name())
 	}
 	if _, err := io.Copy(f, r); err != nil {

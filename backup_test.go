@@ -318,12 +318,7 @@ func TestBackupOfManyRecords(t *testing.T) {
 			t.Parallel()
 			ctx := within(t)
 			db := natsormtest.New(t)
-			var users *natsorm.Model[nodeUser]
-			if layout == "native" {
-				users = define[nodeUser](t, db, natsorm.Name("User"))
-			} else {
-				users = defineNode[nodeUser](t, db, natsorm.Name("User"))
-			}
+			users := defineIn(t, db, layout)
 			all := make([]*nodeUser, n)
 			for i := range all {
 				all[i] = &nodeUser{ID: int64(i - n/2), Name: fmt.Sprint("n", i/3), Score: ptr(float64(i) / 2)}

@@ -212,3 +212,43 @@ func TestMigrateRefuses(t *testing.T) {
 		t.Errorf("%d are found", len(found))
 	}
 }
+
+// A migration that died while calls waited goes on with what was written before that
+// and after its copying: nobody misses it when calls go on.
+func TestMigrateGoesOnWithWhatWasWritten(t *testing.T) {
+	t.Parallel()
+	ctx := within(t)
+	db := natsormtest.New(t)
+	users := defineNode[nodeUser](t, db, natsorm.Name("User"))
+	for id := range int64(5) {
+		ok(t, users.Create(ctx, &nodeUser{ID: id, Name: "old"}))
+	}
+	short, cancel := context.WithCancel(ctx)
+	wrote := false
+	err := natsorm.Migrate(short, db, "User", true, natsorm.MigrateProgress(func(s natsorm.MigrateStep, done, total int) {
+		switch {
+		case s == natsorm.MigrateCopying && done == total && !wrote:
+			wrote = true
+			must[int](t)(users.Update(ctx, natsorm.Set{"name": "late"}, natsorm.Eq("id", 3)))
+		case s == natsorm.MigrateWaiting:
+			cancel()
+		}
+	}))
+	if !errors.Is(err, context.Canceled) || !wrote {
+		t.Fatalf("got %v", err)
+	}
+	looked := false
+	ok(t, natsorm.Migrate(ctx, db, "User", true, natsorm.MigrateProgress(func(s natsorm.MigrateStep, _, _ int) {
+		if s != natsorm.MigrateCleaning || looked {
+			return
+		}
+		looked = true // before the check at the end, which would mend it
+		native := define[nodeUser](t, db, natsorm.Name("User"))
+		if found := must[[]*nodeUser](t)(native.FindAll(ctx, natsorm.Eq("name", "late"))); len(found) != 1 {
+			t.Errorf("%d are found", len(found))
+		}
+	})))
+	if !looked {
+		t.Error("there was no clean-up")
+	}
+}

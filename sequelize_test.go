@@ -33,6 +33,15 @@ func defineNode[T any](t *testing.T, db *natsorm.DB, opts ...natsorm.ModelOption
 	return must[*natsorm.Model[T]](t)(natsorm.Define[T](within(t), db, append(opts, natsorm.SequelizeLayout())...))
 }
 
+// defineIn defines nodeUser as User in a layout.
+func defineIn(t *testing.T, db *natsorm.DB, layout string) *natsorm.Model[nodeUser] {
+	t.Helper()
+	if layout == "native" {
+		return define[nodeUser](t, db, natsorm.Name("User"))
+	}
+	return defineNode[nodeUser](t, db, natsorm.Name("User"))
+}
+
 // bucket is every live key of db's bucket but the catalogue's and natsorm's own.
 func bucket(t *testing.T, ctx context.Context, db *natsorm.DB) map[string]string {
 	t.Helper()
@@ -368,12 +377,7 @@ func TestTruncateLeavesNothing(t *testing.T) {
 			t.Parallel()
 			ctx := within(t)
 			db := natsormtest.New(t)
-			var users *natsorm.Model[nodeUser]
-			if layout == "native" {
-				users = define[nodeUser](t, db, natsorm.Name("User"))
-			} else {
-				users = defineNode[nodeUser](t, db, natsorm.Name("User"))
-			}
+			users := defineIn(t, db, layout)
 			n := 3000
 			if testing.Short() || raceEnabled {
 				n = 500

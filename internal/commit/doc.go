@@ -19,9 +19,10 @@
 //   - phased: one write after the other, steps 2 to 4 below;
 //   - atomic: all of them in one batch, by itself or shared with other changes,
 //     which is phased without a gap;
+//   - listed: for layouts whose entries are lists, see below;
 //   - staged: into a transaction, see package txn.
 //
-// Which one is the store's choice (store.BeginChange).
+// Which one is the store's choice (store.BeginChange), and the layout's.
 //
 // # Steps
 //
@@ -45,6 +46,16 @@
 // On a bucket with replicas every new entry comes with its head, which guards the
 // lookups of transactions; phased, the head comes after the entry and before the
 // commit.
+//
+// # Lists
+//
+// In some layouts an entry is a list of all the records with a value. A list is
+// written as it was read and changed, checked to be at that revision, so no writer
+// drops another's record. In a batch the lists that X joins and leaves are written
+// with X. One after the other, X joins before its commit, by a write even when it is
+// in the list already; after the commit it leaves a list that is as it was observed in
+// step 2, and any other only behind a fence, because a writer that read X meanwhile
+// may count on it. Changes of one process that have a list in common take turns.
 //
 // The models of all this are in spec/.
 //

@@ -354,7 +354,7 @@ func (m *Model) entries(ctx context.Context, lookups []plan.Lookup, needs int) i
 			if !yield(e, err) || err != nil {
 				return
 			}
-			n++ // of lists there is no such scan
+			n++ // lists are not read so: each is one key
 		}
 		m.known.sawMatches(m.Def.Name, lookups[0], n)
 	}
