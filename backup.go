@@ -62,7 +62,7 @@ func (db *DB) backup(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	err = exec.Dump(ctx, db.store, func(e store.Entry) error {
+	err = exec.Dump(ctx, db.store, func(e store.Message) error {
 		return out.Write(backup.Entry{Key: e.Key, Value: e.Value, Revision: e.Revision, Deleted: e.Deleted})
 	})
 	if err != nil {
@@ -73,7 +73,7 @@ func (db *DB) backup(ctx context.Context, w io.Writer) error {
 
 func (db *DB) backupSequelize(ctx context.Context, w io.Writer) error {
 	entries := map[string]backup.Entry{}
-	err := exec.Dump(ctx, db.store, func(e store.Entry) error {
+	err := exec.Dump(ctx, db.store, func(e store.Message) error {
 		if delete(entries, e.Key); !e.Deleted {
 			entries[e.Key] = backup.Entry{Key: e.Key, Value: e.Value, Revision: e.Revision}
 		}
@@ -164,7 +164,7 @@ func (db *DB) restore(ctx context.Context, r io.Reader, o restoreOptions) error 
 		}
 		if keys.IsSchema(e.Key) {
 			catalogued = true
-			return exec.Agrees(ctx, db.store, store.Entry{Key: e.Key, Value: e.Value}, o.clear)
+			return exec.Agrees(ctx, db.store, store.Message{Key: e.Key, Value: e.Value}, o.clear)
 		}
 		return nil
 	})
@@ -193,12 +193,12 @@ func (db *DB) restore(ctx context.Context, r io.Reader, o restoreOptions) error 
 	if _, err := file.Seek(begin, io.SeekStart); err != nil {
 		return err
 	}
-	err = exec.Restore(ctx, db.store, o.clear, func(yield func(store.Entry) error) error {
+	err = exec.Restore(ctx, db.store, o.clear, func(yield func(store.Message) error) error {
 		_, err := backup.Read(file, func(e backup.Entry) error {
 			if e.Deleted || gone[e.Key] {
 				return nil
 			}
-			return yield(store.Entry{Key: e.Key, Value: e.Value})
+			return yield(store.Message{Key: e.Key, Value: e.Value})
 		})
 		return err
 	})

@@ -20,7 +20,7 @@ import (
 // codec is the way between a Go value and the document that is stored.
 type codec[T any] interface {
 	encode(v *T) ([]byte, error)
-	decode(e store.Entry, v *T) error
+	decode(e store.Message, v *T) error
 
 	// clone is a copy of v whose own fields can be changed: a write works on
 	// it, and v changes only when the write succeeds.
@@ -72,7 +72,7 @@ func (c *structCodec[T]) encode(v *T) ([]byte, error) {
 	return doc, nil
 }
 
-func (c *structCodec[T]) decode(e store.Entry, v *T) error {
+func (c *structCodec[T]) decode(e store.Message, v *T) error {
 	if err := c.read(e.Value, v); err != nil {
 		return &errs.CorruptError{Model: c.model.Definition.Name, Key: e.Key, Err: err}
 	}

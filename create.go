@@ -126,7 +126,7 @@ func (m *Model[T]) encode(v *T) ([]byte, *layout.Footprint, error) {
 	}
 	footprint, err := m.exec.Layout.Of(doc)
 	if err != nil {
-		return nil, nil, document.Fault(m.name(), err)
+		return nil, nil, document.Invalid(m.name(), err)
 	}
 	if footprint.ID.IsNull() {
 		return nil, nil, errs.Invalidf(m.name(), m.exec.Def.Key().Name, "is the primary key and has no value; set it")

@@ -74,7 +74,7 @@ func (m *Model[T]) Cursor(last *T, q ...Query) (string, error) {
 func (m *Model[T]) cursorOf(doc []byte, query plan.Query) (string, error) {
 	by, err := m.exec.SortValues(query.Order, doc)
 	if err != nil {
-		return "", document.Fault(m.name(), err)
+		return "", document.Invalid(m.name(), err)
 	}
 	for i, s := range query.Order {
 		if s.Column == m.exec.Def.PrimaryKey() && by[i].IsNull() {
@@ -139,7 +139,7 @@ func (m *Model[T]) FindPage(ctx context.Context, q ...Query) (page []*T, next st
 	var last placed
 	var corrupt []error
 	more := false
-	for p, err := range exec.Select(ctx, m.exec, query, true, func(e store.Entry) (placed, error) {
+	for p, err := range exec.Select(ctx, m.exec, query, true, func(e store.Message) (placed, error) {
 		v, err := decode(e)
 		return placed{v, e.Value}, err
 	}) {

@@ -120,7 +120,7 @@ const shownLookups = 8
 
 func describePlan(def *schema.Definition, p plan.Plan) Plan {
 	out := Plan{Model: def.Name, Offset: p.Offset, After: p.After != nil, Access: describeAccess(def, p.Access), Estimated: Cost(p.Cost)}
-	if check := p.Check(def); check != nil && p.Path != plan.Nothing {
+	if check := p.Residual(def); check != nil && p.Path != plan.Nothing {
 		out.Filter = check.Text(def, shownLookups)
 	}
 	if p.Limit >= 0 {

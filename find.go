@@ -167,11 +167,11 @@ func (m *Model[T]) each(ctx context.Context, q []Query, all bool) iter.Seq2[*T, 
 }
 
 // decoder makes records of entries, whole or with the columns of Select.
-func (m *Model[T]) decoder(spec querySpec) func(store.Entry) (*T, error) {
+func (m *Model[T]) decoder(spec querySpec) func(store.Message) (*T, error) {
 	if spec.selects == nil {
 		return m.decode
 	}
-	return func(e store.Entry) (*T, error) {
+	return func(e store.Message) (*T, error) {
 		doc, err := document.Pick(e.Value, spec.selects)
 		if err != nil {
 			return nil, &errs.CorruptError{Model: m.name(), Key: e.Key, Err: err}
@@ -185,7 +185,7 @@ func (m *Model[T]) decoder(spec querySpec) func(store.Entry) (*T, error) {
 	}
 }
 
-func (m *Model[T]) decode(e store.Entry) (*T, error) {
+func (m *Model[T]) decode(e store.Message) (*T, error) {
 	v := new(T)
 	if err := m.codec.decode(e, v); err != nil {
 		return nil, err

@@ -29,7 +29,7 @@ type home struct {
 }
 
 func newHome(db *DB, m *exec.Model) *home {
-	h := &home{db: db, name: m.Def.Name, news: db.news.of(m.Def.Name, exec.Place(m.Def))}
+	h := &home{db: db, name: m.Def.Name, news: db.news.of(m.Def.Name, exec.Location(m.Def))}
 	h.now.Store(m)
 	h.epoch.Store(db.store.Epoch())
 	if m.Def.Moving == nil {

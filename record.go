@@ -61,7 +61,7 @@ func (c *recordCodec) encode(v *Record) ([]byte, error) {
 	return document.Patch([]byte("{}"), set)
 }
 
-func (c *recordCodec) decode(e store.Entry, v *Record) error {
+func (c *recordCodec) decode(e store.Message, v *Record) error {
 	corrupt := func(err error) error {
 		return &errs.CorruptError{Model: c.def.Name, Key: e.Key, Err: err}
 	}

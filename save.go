@@ -52,7 +52,7 @@ func (m *Model[T]) save(ctx context.Context, v *T, upsert bool) (created bool, e
 		return false, fmt.Errorf("%w was read with Select and is not whole; read all of it, or use Update", m.describe(ErrConflict, id.Text()))
 	}
 	var w *T // v as it is written
-	out, err := m.exec.Apply(ctx, id, func(cur store.Entry) ([]byte, error) {
+	out, err := m.exec.Apply(ctx, id, func(cur store.Message) ([]byte, error) {
 		w = m.codec.clone(v)
 		created = !cur.Live()
 		switch {
@@ -84,7 +84,7 @@ func (m *Model[T]) save(ctx context.Context, v *T, upsert bool) (created bool, e
 }
 
 // createdAt is the creation time of a stored record; zero when it has none.
-func (m *Model[T]) createdAt(e store.Entry) time.Time {
+func (m *Model[T]) createdAt(e store.Message) time.Time {
 	at := slices.IndexFunc(m.exec.Def.Columns, func(c schema.Column) bool { return c.Role == schema.CreatedAt })
 	if at < 0 {
 		return time.Time{}

@@ -152,7 +152,7 @@ func (m *Model[T]) modify(ctx context.Context, q []Query, patch func(doc []byte)
 	if err != nil {
 		return 0, err
 	}
-	n, err := m.exec.Modify(ctx, query, func(cur store.Entry) ([]byte, error) {
+	n, err := m.exec.Modify(ctx, query, func(cur store.Message) ([]byte, error) {
 		if patch == nil {
 			return nil, nil
 		}
@@ -165,7 +165,7 @@ func (m *Model[T]) modify(ctx context.Context, q []Query, patch func(doc []byte)
 		}
 		// What was set fits the column; it must fit the Go field too.
 		var v T
-		if err := m.codec.decode(store.Entry{Key: cur.Key, Value: doc}, &v); err != nil {
+		if err := m.codec.decode(store.Message{Key: cur.Key, Value: doc}, &v); err != nil {
 			if e := m.codec.decode(cur, new(T)); e != nil {
 				return nil, e // as it did not before
 			}

@@ -170,7 +170,7 @@ var ops = map[exec.ChangeKind]Op{
 	exec.Expired: Expired, exec.CaughtUp: CaughtUp, exec.Resynced: Resynced,
 }
 
-func (m *Model[T]) changed(e store.Entry, fault *error) *T {
+func (m *Model[T]) changed(e store.Message, fault *error) *T {
 	if !e.Live() {
 		return nil
 	}

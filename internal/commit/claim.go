@@ -62,7 +62,7 @@ func (w *Writer) claim(ctx context.Context, c layout.Claim, owner []byte) (uint6
 				return 0, err
 			}
 		}
-		res := w.store.Write(ctx, store.Op{Key: c.Key, Value: owner, Check: true, Expect: have.Revision, Settle: true})[0]
+		res := w.store.Write(ctx, store.Op{Key: c.Key, Value: owner, Conditional: true, Expect: have.Revision, Settle: true})[0]
 		if !errors.Is(res.Err, store.ErrWrongRevision) {
 			return res.Revision, res.Err
 		}
@@ -75,12 +75,12 @@ func (w *Writer) claim(ctx context.Context, c layout.Claim, owner []byte) (uint6
 // holder is the record that a claim names, as the leader has it now.
 type holder struct {
 	id     string
-	record store.Entry
+	record store.Message
 }
 
 // holder reads the claim's owner, and whether it holds the value. An owner
 // whose document can not be read is taken to hold it.
-func (w *Writer) holder(ctx context.Context, c layout.Claim, claim store.Entry) (holder, bool, error) {
+func (w *Writer) holder(ctx context.Context, c layout.Claim, claim store.Message) (holder, bool, error) {
 	id, err := w.layout.ReadOwner(claim.Value)
 	if err != nil {
 		return holder{}, false, fmt.Errorf("%w: claim %s: %w; delete that key", errs.ErrCorrupt, c.Key, err)

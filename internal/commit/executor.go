@@ -18,7 +18,7 @@ type executor interface {
 
 	// abandon cleans up after a change that will not commit. cur is the record as
 	// it was last seen.
-	abandon(ctx context.Context, w *Writer, cur store.Entry)
+	abandon(ctx context.Context, w *Writer, cur store.Message)
 
 	// oneByOne is what takes over where the server takes no batch; nil where that
 	// changes nothing.
@@ -44,7 +44,7 @@ func (t *traces) leftover(p *Plan, remove map[string]uint64) {
 
 // abandon removes what was placed and the record does not hold, behind a fence,
 // because another writer of the same record may count on it.
-func (t *traces) abandon(ctx context.Context, w *Writer, cur store.Entry) {
+func (t *traces) abandon(ctx context.Context, w *Writer, cur store.Message) {
 	if len(t.placed) == 0 {
 		return
 	}

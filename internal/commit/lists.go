@@ -64,7 +64,7 @@ func (c *ListChanges) Keys() []string {
 // Ops are the writes of the lists, which hold what is given. One that a record joins
 // is written even when the record is in it already: so whoever is about to take it
 // out, for what they have seen before, can not.
-func (c *ListChanges) Ops(held []store.Entry, limit int) ([]store.Op, error) {
+func (c *ListChanges) Ops(held []store.Message, limit int) ([]store.Op, error) {
 	ops := make([]store.Op, 0, len(held))
 	for _, have := range held {
 		ch := c.of[have.Key]
@@ -82,7 +82,7 @@ func (c *ListChanges) Ops(held []store.Entry, limit int) ([]store.Op, error) {
 	return ops, nil
 }
 
-func (ch *listChange) apply(l layout.Layout, have store.Entry) (list []byte, err error) {
+func (ch *listChange) apply(l layout.Layout, have store.Message) (list []byte, err error) {
 	if have.Live() {
 		list = have.Value
 	}
@@ -98,8 +98,8 @@ func (ch *listChange) apply(l layout.Layout, have store.Entry) (list []byte, err
 }
 
 // listOp writes a list that was read; nil deletes it, with a plain marker.
-func listOp(have store.Entry, list []byte) store.Op {
-	return store.Op{Key: have.Key, Value: list, Delete: list == nil, Check: true, Expect: have.Revision}
+func listOp(have store.Message, list []byte) store.Op {
+	return store.Op{Key: have.Key, Value: list, Delete: list == nil, Conditional: true, Expect: have.Revision}
 }
 
 func (c *ListChanges) corrupt(key string, err error) error {
@@ -181,7 +181,7 @@ func (x *listed) send(ctx context.Context, ops []store.Op) (uint64, error) {
 }
 
 // phased writes one list after the other.
-func (x *listed) phased(ctx context.Context, p *Plan, held []store.Entry) (uint64, error) {
+func (x *listed) phased(ctx context.Context, p *Plan, held []store.Message) (uint64, error) {
 	if x.joined == nil {
 		x.joined = map[string]bool{}
 	}
@@ -218,7 +218,7 @@ func (x *listed) clean(ctx context.Context, p *Plan) {
 	}
 }
 
-func (x *listed) abandon(ctx context.Context, w *Writer, cur store.Entry) {
+func (x *listed) abandon(ctx context.Context, w *Writer, cur store.Message) {
 	for key := range x.joined {
 		w.leave(ctx, key, cur.Key)
 	}
@@ -234,7 +234,7 @@ func (w *Writer) join(ctx context.Context, key string, doc []byte, ids ...value.
 		if err != nil {
 			return err
 		}
-		ops, err := changes.Ops([]store.Entry{have}, w.store.MaxValue())
+		ops, err := changes.Ops([]store.Message{have}, w.store.MaxValue())
 		if err != nil {
 			return err
 		}

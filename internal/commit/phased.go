@@ -65,7 +65,7 @@ func (x *phased) place(ctx context.Context, p *Plan) error {
 	}
 	for _, c := range p.Claims {
 		// Most often nobody has the value, or this change has from a try before.
-		ops = append(ops, store.Op{Key: c.Key, Value: p.Owner, Check: true, Expect: x.placed[c.Key], Settle: true})
+		ops = append(ops, store.Op{Key: c.Key, Value: p.Owner, Conditional: true, Expect: x.placed[c.Key], Settle: true})
 	}
 	results := x.w.store.Write(ctx, ops...)
 	for i, res := range results {
@@ -123,7 +123,7 @@ func (w *Writer) remove(ctx context.Context, at map[string]uint64) {
 	}
 	ops := make([]store.Op, 0, len(at))
 	for key, revision := range at {
-		ops = append(ops, store.Op{Key: key, Delete: true, Purge: true, Check: true, Expect: revision})
+		ops = append(ops, store.Op{Key: key, Delete: true, Purge: true, Conditional: true, Expect: revision})
 	}
 	w.store.Write(ctx, ops...)
 }

@@ -29,7 +29,7 @@ type Plan struct {
 // Entries and claims that both have are left alone: whoever put them did so
 // before the revision that this plan expects, and nobody who might remove them
 // can commit without this commit failing.
-func NewPlan(cur store.Entry, old, new *layout.Footprint, doc, owner []byte) *Plan {
+func NewPlan(cur store.Message, old, new *layout.Footprint, doc, owner []byte) *Plan {
 	if new == nil {
 		new = &layout.Footprint{}
 	}
@@ -101,13 +101,13 @@ func (p *Plan) Ops(claimed func(key string) uint64, own map[string]uint64) []sto
 		ops = append(ops, store.Op{Key: key})
 	}
 	for _, c := range p.Claims {
-		ops = append(ops, store.Op{Key: c.Key, Value: p.Owner, Check: true, Expect: claimed(c.Key)})
+		ops = append(ops, store.Op{Key: c.Key, Value: p.Owner, Conditional: true, Expect: claimed(c.Key)})
 	}
 	for _, key := range p.Release {
 		if !p.isClaim(key) {
 			ops = append(ops, store.Op{Key: key, Delete: true, Purge: true})
 		} else if revision, ok := own[key]; ok {
-			ops = append(ops, store.Op{Key: key, Delete: true, Purge: true, Check: true, Expect: revision})
+			ops = append(ops, store.Op{Key: key, Delete: true, Purge: true, Conditional: true, Expect: revision})
 		}
 	}
 	return append(ops, p.Commit())
@@ -115,5 +115,5 @@ func (p *Plan) Ops(claimed func(key string) uint64, own map[string]uint64) []sto
 
 // Commit is the write of the record.
 func (p *Plan) Commit() store.Op {
-	return store.Op{Key: p.Record, Value: p.Doc, Delete: p.Doc == nil, Check: true, Expect: p.Expect, Settle: true}
+	return store.Op{Key: p.Record, Value: p.Doc, Delete: p.Doc == nil, Conditional: true, Expect: p.Expect, Settle: true}
 }

@@ -11,10 +11,10 @@ import (
 	"github.com/natsorm/natsorm/internal/store"
 )
 
-// Place gives a committed record what its footprint says, whether it has it or
+// Ensure gives a committed record what its footprint says, whether it has it or
 // not: entries are put, claims taken. A *UniqueError says that another record
 // holds one of the values too; everything else is placed all the same.
-func (w *Writer) Place(ctx context.Context, f *layout.Footprint) error {
+func (w *Writer) Ensure(ctx context.Context, f *layout.Footprint) error {
 	if w.layout.Lists() != nil {
 		return w.Enlist(ctx, []*layout.Footprint{f})
 	}
@@ -71,13 +71,13 @@ func (w *Writer) Put(ctx context.Context, footprints []*layout.Footprint) error 
 
 // Move moves a record as it was read to another key, where there is none. One that was
 // moved before is only deleted at the old key.
-func (w *Writer) Move(ctx context.Context, rec store.Entry, to string) error {
+func (w *Writer) Move(ctx context.Context, rec store.Message, to string) error {
 	there, err := w.store.GetLatest(ctx, to)
 	if err != nil {
 		return err
 	}
-	gone := store.Op{Key: rec.Key, Delete: true, Check: true, Expect: rec.Revision, Settle: true}
-	put := store.Op{Key: to, Value: rec.Value, Check: true, Expect: there.Revision, Settle: true}
+	gone := store.Op{Key: rec.Key, Delete: true, Conditional: true, Expect: rec.Revision, Settle: true}
+	put := store.Op{Key: to, Value: rec.Value, Conditional: true, Expect: there.Revision, Settle: true}
 	switch {
 	case there.Live() && bytes.Equal(there.Value, rec.Value):
 		return w.store.Write(ctx, gone)[0].Err
@@ -96,18 +96,18 @@ func (w *Writer) Move(ctx context.Context, rec store.Entry, to string) error {
 // Sweep removes an entry or a claim that its record, read at rec, does not
 // hold. removed is false when something changed meanwhile: then somebody needs
 // it, or will clean up after themselves.
-func (w *Writer) Sweep(ctx context.Context, stray, rec store.Entry) (removed bool, err error) {
+func (w *Writer) Sweep(ctx context.Context, stray, rec store.Message) (removed bool, err error) {
 	if err := w.fence(ctx, rec); err != nil {
 		return false, ignoreLost(err)
 	}
-	res := w.store.Write(ctx, store.Op{Key: stray.Key, Delete: true, Purge: true, Check: true, Expect: stray.Revision})[0]
+	res := w.store.Write(ctx, store.Op{Key: stray.Key, Delete: true, Purge: true, Conditional: true, Expect: stray.Revision})[0]
 	return res.Err == nil, ignoreLost(res.Err)
 }
 
 // SweepList takes records out of a list that do not hold its value, as they were
 // read. Those that somebody is changing stay in it. swept is false when the list was
 // changed meanwhile; gone are the records that were tried.
-func (w *Writer) SweepList(ctx context.Context, list store.Entry, records []store.Entry) (gone []store.Entry, swept bool, err error) {
+func (w *Writer) SweepList(ctx context.Context, list store.Message, records []store.Message) (gone []store.Message, swept bool, err error) {
 	fences := make([]store.Op, len(records))
 	for i, rec := range records {
 		fences[i] = FenceOp(rec)

@@ -17,4 +17,4 @@ func (x *staged) execute(ctx context.Context, p *Plan) (uint64, error) { return 
 
 func (x *staged) oneByOne() executor { return nil }
 
-func (x *staged) abandon(context.Context, *Writer, store.Entry) {}
+func (x *staged) abandon(context.Context, *Writer, store.Message) {}

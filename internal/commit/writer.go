@@ -18,8 +18,8 @@ import (
 type Writer struct {
 	store  store.Store
 	layout layout.Layout
-	stage  Stage // nil when changes are committed one by one
-	turns  turns // of changes to lists
+	stage  Stage    // nil when changes are committed one by one
+	turns  keyLocks // of changes to lists
 }
 
 // Stage takes a plan into a transaction, and returns a revision for the record
@@ -61,12 +61,12 @@ type Change struct {
 
 	// Assume is what the caller believes the record to be, when it has a
 	// reason to; a wrong belief costs a try. Otherwise the record is read.
-	Assume *store.Entry
+	Assume *store.Message
 
 	// Next makes the new document from the current entry; nil deletes it. It
 	// may be called several times, with what others have written meanwhile.
 	// An error ends the change, and ErrLeave does so without being one.
-	Next func(cur store.Entry) (doc []byte, err error)
+	Next func(cur store.Message) (doc []byte, err error)
 
 	// Keys is the footprint of the one document that Next ever returns, when
 	// the caller knows it.
@@ -83,7 +83,7 @@ var ErrLeave = errors.New("leave the record")
 type Outcome struct {
 	Written  bool   // false when Next said ErrLeave
 	Revision uint64 // the record's new revision
-	Before   store.Entry
+	Before   store.Message
 }
 
 // Apply carries a change out. It returns what Change.Next returned, a
@@ -92,7 +92,7 @@ type Outcome struct {
 func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 	key := w.layout.RecordKey(ch.ID)
 	owner := w.layout.Owner(ch.ID)
-	var cur store.Entry
+	var cur store.Message
 	var err error
 	if ch.Assume != nil && w.stage == nil {
 		cur = *ch.Assume
@@ -186,10 +186,10 @@ func certainty(err error) int {
 }
 
 // look reads a record to be so sure.
-func (w *Writer) look(ctx context.Context, key string, sure int) (store.Entry, error) {
+func (w *Writer) look(ctx context.Context, key string, sure int) (store.Message, error) {
 	if sure == agreed {
 		if err := w.store.Barrier(ctx); err != nil {
-			return store.Entry{}, err
+			return store.Message{}, err
 		}
 	}
 	return w.store.Get(ctx, key)
@@ -200,7 +200,7 @@ func (w *Writer) failed(id value.Value, err error) error {
 	return fmt.Errorf("natsorm: write %s %s: %w", w.layout.Model().Name, id.Text(), err)
 }
 
-func (w *Writer) plan(ch Change, cur store.Entry, doc, owner []byte) (*Plan, error) {
+func (w *Writer) plan(ch Change, cur store.Message, doc, owner []byte) (*Plan, error) {
 	var before *layout.Footprint
 	after := ch.Keys
 	if cur.Live() {
@@ -217,7 +217,7 @@ func (w *Writer) plan(ch Change, cur store.Entry, doc, owner []byte) (*Plan, err
 	if doc != nil && after == nil {
 		f, err := w.layout.Of(doc)
 		if err != nil {
-			return nil, document.Fault(w.layout.Model().Name, err)
+			return nil, document.Invalid(w.layout.Model().Name, err)
 		}
 		if f.Record != cur.Key {
 			return nil, errs.Invalidf(w.layout.Model().Name, w.layout.Model().Key().Name, "the primary key can not change from %s to %s; create a record with the new one and destroy the old", ch.ID.Text(), f.ID.Text())
@@ -248,13 +248,13 @@ func (w *Writer) fits(key string, doc []byte) error {
 
 // fence makes every writer of the record that read it before cur lose its
 // commit. It fails with ErrWrongRevision when the record is no longer at cur.
-func (w *Writer) fence(ctx context.Context, cur store.Entry) error {
+func (w *Writer) fence(ctx context.Context, cur store.Message) error {
 	return w.store.Write(ctx, FenceOp(cur))[0].Err
 }
 
 // FenceOp rewrites a record unchanged, or its delete marker.
-func FenceOp(cur store.Entry) store.Op {
-	op := store.Op{Key: cur.Key, Check: true, Expect: cur.Revision, Settle: true}
+func FenceOp(cur store.Message) store.Op {
+	op := store.Op{Key: cur.Key, Conditional: true, Expect: cur.Revision, Settle: true}
 	if cur.Live() {
 		op.Value, op.Fence = cur.Value, cur.Version()
 	} else {

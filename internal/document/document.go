@@ -28,8 +28,8 @@ type ColumnError struct {
 func (e *ColumnError) Error() string { return "column " + e.Column + ": " + e.Err.Error() }
 func (e *ColumnError) Unwrap() error { return e.Err }
 
-// Fault is the ErrInvalid for a document that does not fit its model.
-func Fault(model string, err error) error {
+// Invalid is the ErrInvalid for a document that does not fit its model.
+func Invalid(model string, err error) error {
 	var column *ColumnError
 	if errors.As(err, &column) {
 		return errs.Invalidf(model, column.Column, "%v", column.Err)

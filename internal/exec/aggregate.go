@@ -77,7 +77,7 @@ func (m *Model) GroupBy(ctx context.Context, q plan.Query, columns []int, aggs [
 		groups[""] = newGroup(nil, aggs)
 	}
 	var key []byte
-	for vals, err := range Select(ctx, m, q, true, func(e store.Entry) (document.Values, error) {
+	for vals, err := range Select(ctx, m, q, true, func(e store.Message) (document.Values, error) {
 		vals, err := fields.Read(e.Value)
 		return vals, m.corrupt(e, err)
 	}) {

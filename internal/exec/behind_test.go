@@ -26,12 +26,12 @@ func TestReplacedLeaderJudgesNoChange(t *testing.T) {
 		return func(m *exec.Model) error { return create(ctx, m, doc) }
 	}
 	destroy := func(m *exec.Model) error {
-		_, err := m.Modify(ctx, byID(m, 1), func(store.Entry) ([]byte, error) { return nil, nil })
+		_, err := m.Modify(ctx, byID(m, 1), func(store.Message) ([]byte, error) { return nil, nil })
 		return err
 	}
 	save := func(last uint64) func(*exec.Model) error {
 		return func(m *exec.Model) error {
-			_, err := m.Apply(ctx, value.OfInt(1), func(cur store.Entry) ([]byte, error) {
+			_, err := m.Apply(ctx, value.OfInt(1), func(cur store.Message) ([]byte, error) {
 				if cur.Version() != last {
 					return nil, errs.ErrConflict
 				}

@@ -55,7 +55,7 @@ func (m *Model) build(ctx context.Context) error {
 			continue
 		}
 		pool.do(func(ctx context.Context) (int, error) {
-			err := m.writer.Place(ctx, &f)
+			err := m.writer.Ensure(ctx, &f)
 			if !errors.Is(err, errs.ErrUnique) {
 				return 1, err
 			}

@@ -157,11 +157,11 @@ func Announced(raw []byte) (name, place string, moving, ok bool) {
 	if json.Unmarshal(raw, &def) != nil {
 		return "", "", false, false
 	}
-	return def.Name, Place(&def), def.Moving != nil, true
+	return def.Name, Location(&def), def.Moving != nil, true
 }
 
-// Place says where a model's records are.
-func Place(def *schema.Definition) string { return fmt.Sprint(def.Layout, " in ", def.Shards) }
+// Location says where a model's records are.
+func Location(def *schema.Definition) string { return fmt.Sprint(def.Layout, " in ", def.Shards) }
 
 // Settled is the model as the catalogue has it now: m itself while that has its
 // layout, otherwise another one. paused says that its records are being moved.
@@ -172,7 +172,7 @@ func (m *Model) Settled(ctx context.Context) (now *Model, paused bool, err error
 		return nil, false, err
 	case def == nil: // a bucket that is being restored
 		return m, false, nil
-	case Place(def) == Place(m.Def):
+	case Location(def) == Location(m.Def):
 		return m, def.Paused(), nil
 	}
 	for i := range def.Columns { // what only this process knows
@@ -212,7 +212,7 @@ func list(ctx context.Context, s store.Store, sound bool) ([]*schema.Definition,
 	return out, nil
 }
 
-func load(ctx context.Context, s store.Store, name string) (*schema.Definition, store.Entry, error) {
+func load(ctx context.Context, s store.Store, name string) (*schema.Definition, store.Message, error) {
 	e, err := s.GetLatest(ctx, keys.Schema(name))
 	if err != nil || !e.Live() {
 		return nil, e, err
@@ -221,7 +221,7 @@ func load(ctx context.Context, s store.Store, name string) (*schema.Definition, 
 	return def, e, err
 }
 
-func decode(e store.Entry) (*schema.Definition, error) {
+func decode(e store.Message) (*schema.Definition, error) {
 	def := &schema.Definition{}
 	if err := json.Unmarshal(e.Value, def); err != nil {
 		return nil, fmt.Errorf("%w: catalogue key %s can not be read: %w", errs.ErrSchema, e.Key, err)
@@ -237,7 +237,7 @@ func save(ctx context.Context, s store.Store, def *schema.Definition, expect uin
 	if err != nil {
 		return 0, err
 	}
-	res := s.Write(ctx, store.Op{Key: keys.Schema(def.Name), Value: raw, Check: true, Expect: expect})[0]
+	res := s.Write(ctx, store.Op{Key: keys.Schema(def.Name), Value: raw, Conditional: true, Expect: expect})[0]
 	if res.Err != nil {
 		return 0, fmt.Errorf("natsorm: write %s to the catalogue: %w", def.Name, res.Err)
 	}

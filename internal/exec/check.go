@@ -73,7 +73,7 @@ type place struct{ key, record string }
 
 // strayEntry leads to a record that was not seen to hold it.
 type strayEntry struct {
-	store.Entry
+	store.Message
 	record string
 }
 
@@ -155,9 +155,9 @@ func (c *checker) readClaims(ctx context.Context) error {
 
 // corrupt reports an entry or a claim that can not be read. Repaired, it is deleted:
 // a record that holds the value gets a new one, as it misses its own.
-func (c *checker) corrupt(ctx context.Context, fault Fault, e store.Entry) {
+func (c *checker) corrupt(ctx context.Context, fault Fault, e store.Message) {
 	if c.repair {
-		res := c.m.store.Write(ctx, store.Op{Key: e.Key, Delete: true, Purge: true, Check: true, Expect: e.Revision})[0]
+		res := c.m.store.Write(ctx, store.Op{Key: e.Key, Delete: true, Purge: true, Conditional: true, Expect: e.Revision})[0]
 		fault.Repaired = res.Err == nil
 	}
 	c.report.Faults = append(c.report.Faults, fault)
@@ -237,7 +237,7 @@ func (c *checker) judgeMissing(ctx context.Context, key, record string, claim bo
 		}
 	}
 	if c.repair && fault.Kind != DuplicateValue {
-		err := c.m.writer.Place(ctx, f.Only(key))
+		err := c.m.writer.Ensure(ctx, f.Only(key))
 		if err != nil && !errors.Is(err, errs.ErrUnique) && !errors.Is(err, errs.ErrCorrupt) {
 			return err
 		}
@@ -270,7 +270,7 @@ func (c *checker) judgeStray(ctx context.Context, e strayEntry) error {
 		}
 	}
 	if c.repair {
-		if fault.Repaired, err = c.m.writer.Sweep(ctx, e.Entry, rec); err != nil {
+		if fault.Repaired, err = c.m.writer.Sweep(ctx, e.Message, rec); err != nil {
 			return err
 		}
 	}

@@ -94,7 +94,7 @@ func (c *checker) judgeMissingIn(ctx context.Context, key string, records []stri
 }
 
 // in is which records a list leads to.
-func (c *checker) in(list store.Entry) (map[string]bool, error) {
+func (c *checker) in(list store.Message) (map[string]bool, error) {
 	if !list.Live() {
 		return nil, nil
 	}
@@ -125,7 +125,7 @@ func (c *checker) judgeStrayIn(ctx context.Context, key string, records []string
 		if err != nil {
 			return err
 		}
-		var stray []store.Entry
+		var stray []store.Message
 		for i, rec := range found {
 			rec.Key = records[i]
 			if rec.Live() {

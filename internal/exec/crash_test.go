@@ -135,14 +135,14 @@ func where(m *exec.Model, column string, v any) plan.Query {
 }
 
 func update(ctx context.Context, m *exec.Model, p plan.Query, column, v string) error {
-	_, err := m.Modify(ctx, p, func(cur store.Entry) ([]byte, error) {
+	_, err := m.Modify(ctx, p, func(cur store.Message) ([]byte, error) {
 		return document.Patch(cur.Value, []document.Member{{Name: column, Raw: fmt.Appendf(nil, "%q", v)}})
 	})
 	return err
 }
 
 func destroy(ctx context.Context, m *exec.Model, p plan.Query) error {
-	_, err := m.Modify(ctx, p, func(store.Entry) ([]byte, error) { return nil, nil })
+	_, err := m.Modify(ctx, p, func(store.Message) ([]byte, error) { return nil, nil })
 	return err
 }
 

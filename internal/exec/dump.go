@@ -17,7 +17,7 @@ import (
 // Dump delivers the whole bucket as it is at one instant, in memory that does not
 // grow with it. A key that changes meanwhile comes again, or as a delete marker: the
 // last one holds. Keys without data are left out.
-func Dump(ctx context.Context, s store.Store, each func(store.Entry) error) error {
+func Dump(ctx context.Context, s store.Store, each func(store.Message) error) error {
 	if err := s.CatchUp(ctx); err != nil {
 		return err
 	}
@@ -39,10 +39,10 @@ func Dump(ctx context.Context, s store.Store, each func(store.Entry) error) erro
 			return nil
 		case ev.Kind == store.Resync:
 			return errors.New("the bucket was made anew, or its server was away for long; begin again")
-		case keys.Passing(ev.Entry.Key), ev.Entry.Deleted && ev.Entry.Revision <= start: // it was not delivered
+		case keys.Passing(ev.Message.Key), ev.Message.Deleted && ev.Message.Revision <= start: // it was not delivered
 			continue
 		}
-		if err := each(ev.Entry); err != nil {
+		if err := each(ev.Message); err != nil {
 			return err
 		}
 	}
@@ -78,14 +78,14 @@ func Clear(ctx context.Context, s store.Store, keep func(key string) bool) error
 // declared in the end, those that were there and those that come: an index that only
 // one of both knows is built. With cleared, those that come are what holds where they
 // contradict.
-func Restore(ctx context.Context, s store.Store, cleared bool, each func(yield func(store.Entry) error) error) error {
+func Restore(ctx context.Context, s store.Store, cleared bool, each func(yield func(store.Message) error) error) error {
 	before, err := list(ctx, s, cleared) // what can not be read there is written over, or goes
 	if err != nil {
 		return err
 	}
 	var come []*schema.Definition
 	l := newLoader(ctx, s)
-	err = each(func(e store.Entry) error {
+	err = each(func(e store.Message) error {
 		switch {
 		case keys.Passing(e.Key):
 			return nil
@@ -136,16 +136,16 @@ func merged(before []*schema.Definition, def *schema.Definition, raw []byte) ([]
 // Agrees reports whether a model of a backup's catalogue can be put into a bucket:
 // ErrSchema when this natsorm does not know it, or it contradicts what the bucket has,
 // unless that is cleared.
-func Agrees(ctx context.Context, s store.Store, e store.Entry, cleared bool) error {
+func Agrees(ctx context.Context, s store.Store, e store.Message, cleared bool) error {
 	def, err := decode(e)
 	if err != nil {
 		return err
 	}
 	if e.Key != keys.Schema(def.Name) {
-		return def.Fault("it is at key %s of the catalogue", e.Key)
+		return def.Errorf("it is at key %s of the catalogue", e.Key)
 	}
 	if def.Moving != nil {
-		return def.Fault("the backup was made while the model was being moved to another layout; take one from before or after that")
+		return def.Errorf("the backup was made while the model was being moved to another layout; take one from before or after that")
 	}
 	if _, err := layout.New(def); err != nil {
 		return err
@@ -153,7 +153,7 @@ func Agrees(ctx context.Context, s store.Store, e store.Entry, cleared bool) err
 	have, _, err := load(ctx, s, def.Name)
 	switch {
 	case err == nil && have != nil && have.Moving != nil:
-		return def.Fault("it is being moved to another layout; let Migrate come to its end first")
+		return def.Errorf("it is being moved to another layout; let Migrate come to its end first")
 	case cleared: // also what can not be read
 		return nil
 	case err != nil || have == nil:

@@ -50,12 +50,12 @@ func (m *Model) explain(ctx context.Context, q plan.Query) (_ plan.Plan, settled
 		if err != nil {
 			return p, false, err
 		}
-		m.known.sawRecords(n)
+		m.stats.sawRecords(n)
 	}
 	if err := m.sample(ctx, r.keys); err != nil {
 		return p, false, err
 	}
-	known := m.known.stats(m)
+	known := m.stats.snapshot(m)
 	planned := plan.Make(m.Def, q, known)
 	same := planned.Path == p.Path && planned.Index.Name == p.Index.Name && len(planned.Lookups) == len(p.Lookups)
 	if !same || p.Path == plan.Scan || q.Needs() > 0 {
@@ -87,15 +87,15 @@ func (m *Model) explain(ctx context.Context, q plan.Query) (_ plan.Plan, settled
 
 // sample reads some records when it is not known how large they are.
 func (m *Model) sample(ctx context.Context, at []string) error {
-	if m.known.stats(m).RecordBytes > 0 {
+	if m.stats.snapshot(m).RecordBytes > 0 {
 		return nil
 	}
 	if len(at) > 0 {
 		found, err := m.store.GetMany(ctx, at[:min(sample, len(at))])
-		m.known.sawEntries(slices.DeleteFunc(found, func(e store.Entry) bool { return !e.Live() }))
+		m.stats.sawEntries(slices.DeleteFunc(found, func(e store.Message) bool { return !e.Live() }))
 		return err
 	}
-	var some []store.Entry
+	var some []store.Message
 	for e, err := range m.store.Scan(ctx, keys.Records(m.Def.Name), store.ScanOptions{Want: sample}) {
 		if err != nil {
 			return err
@@ -104,6 +104,6 @@ func (m *Model) sample(ctx context.Context, at []string) error {
 			break
 		}
 	}
-	m.known.sawEntries(some)
+	m.stats.sawEntries(some)
 	return nil
 }

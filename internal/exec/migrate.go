@@ -245,7 +245,7 @@ func (g *Migration) each(ctx context.Context, step Step, all bool, f func(contex
 
 // moved is a record, and what it is in the new layout.
 type moved struct {
-	store.Entry
+	store.Message
 	to *layout.Footprint
 }
 
@@ -274,7 +274,7 @@ func (g *Migration) carry(ctx context.Context) error {
 		}
 		for _, r := range records {
 			if r.Key != r.to.Record {
-				if err := g.new.writer.Move(ctx, r.Entry, r.to.Record); err != nil {
+				if err := g.new.writer.Move(ctx, r.Message, r.to.Record); err != nil {
 					return fmt.Errorf("natsorm: move %s to %s: %w", r.Key, r.to.Record, err)
 				}
 			}

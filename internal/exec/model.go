@@ -30,7 +30,7 @@ type Model struct {
 
 	store  store.Store
 	writer *commit.Writer
-	known  *knowledge
+	stats  *statistics
 	inside bool // a transaction
 }
 
@@ -41,18 +41,18 @@ func NewModel(s store.Store, def *schema.Definition) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Model{Def: def, Layout: l, store: s, writer: commit.NewWriter(s, l), known: &knowledge{}}, nil
+	return &Model{Def: def, Layout: l, store: s, writer: commit.NewWriter(s, l), stats: &statistics{}}, nil
 }
 
 // On is the model in another store on the same bucket.
 func (m *Model) On(s store.Store) *Model {
-	return &Model{Def: m.Def, Layout: m.Layout, store: s, writer: commit.NewWriter(s, m.Layout), known: m.known}
+	return &Model{Def: m.Def, Layout: m.Layout, store: s, writer: commit.NewWriter(s, m.Layout), stats: m.stats}
 }
 
 // In is the model inside a transaction.
 func (m *Model) In(t *txn.Tx) *Model {
 	view := t.View(m.Layout)
-	return &Model{Def: m.Def, Layout: m.Layout, store: view, writer: view.Writer(), known: m.known, inside: true}
+	return &Model{Def: m.Def, Layout: m.Layout, store: view, writer: view.Writer(), stats: m.stats, inside: true}
 }
 
 // Barrier lets the reads that follow see all that anyone was told is written
@@ -64,7 +64,7 @@ func (m *Model) Barrier(ctx context.Context) error { return m.store.Barrier(ctx)
 const writers = 256
 
 // Get reads a record by primary key.
-func (m *Model) Get(ctx context.Context, id value.Value) (store.Entry, error) {
+func (m *Model) Get(ctx context.Context, id value.Value) (store.Message, error) {
 	return m.store.Get(ctx, m.Layout.RecordKey(id))
 }
 
@@ -74,9 +74,9 @@ func (m *Model) Create(ctx context.Context, doc []byte, footprint *layout.Footpr
 	return m.writer.Apply(ctx, commit.Change{
 		Many:   many,
 		ID:     footprint.ID,
-		Assume: &store.Entry{},
+		Assume: &store.Message{},
 		Keys:   footprint,
-		Next: func(cur store.Entry) ([]byte, error) {
+		Next: func(cur store.Message) ([]byte, error) {
 			if cur.Live() {
 				return nil, errs.ErrExists
 			}
@@ -86,13 +86,13 @@ func (m *Model) Create(ctx context.Context, doc []byte, footprint *layout.Footpr
 }
 
 // Apply changes the record with one primary key.
-func (m *Model) Apply(ctx context.Context, id value.Value, next func(cur store.Entry) ([]byte, error)) (commit.Outcome, error) {
+func (m *Model) Apply(ctx context.Context, id value.Value, next func(cur store.Message) ([]byte, error)) (commit.Outcome, error) {
 	return m.writer.Apply(ctx, commit.Change{ID: id, Next: next})
 }
 
 // Mutation makes a record's new document from its current entry; nil deletes
 // the record.
-type Mutation func(cur store.Entry) ([]byte, error)
+type Mutation func(cur store.Message) ([]byte, error)
 
 // Modify applies mutate to every record that a query selects, many at a time,
 // and returns how many: also those that mutate left as they were. Each is
@@ -102,7 +102,7 @@ func (m *Model) Modify(ctx context.Context, q plan.Query, mutate Mutation) (int,
 	p := plan.Make(m.Def, q, plan.Stats{})
 	if p.Path == plan.Key && len(p.Keys) == 1 && q.Offset == 0 {
 		// The key alone may say it, even of a record that can not be read.
-		return m.modify(ctx, p.Keys[0], nil, false, m.selects(p.Check(m.Def)), mutate)
+		return m.modify(ctx, p.Keys[0], nil, false, m.selects(p.Residual(m.Def)), mutate)
 	}
 	selects := m.selects(q.Filter)
 	whole := q.Limit < 0 && q.Offset == 0
@@ -162,9 +162,9 @@ func (m *Model) partial(changed int, err error) error {
 	return &errs.PartialError{Model: m.Def.Name, Changed: changed, Err: err}
 }
 
-func (m *Model) modify(ctx context.Context, id value.Value, assume *store.Entry, many bool, selects func(store.Entry) (bool, error), mutate Mutation) (int, error) {
+func (m *Model) modify(ctx context.Context, id value.Value, assume *store.Message, many bool, selects func(store.Message) (bool, error), mutate Mutation) (int, error) {
 	selected := false
-	_, err := m.writer.Apply(ctx, commit.Change{ID: id, Assume: assume, Many: many, Next: func(cur store.Entry) (doc []byte, err error) {
+	_, err := m.writer.Apply(ctx, commit.Change{ID: id, Assume: assume, Many: many, Next: func(cur store.Message) (doc []byte, err error) {
 		if selected, err = selects(cur); err != nil {
 			return nil, err
 		}
@@ -183,12 +183,12 @@ func (m *Model) modify(ctx context.Context, id value.Value, assume *store.Entry,
 }
 
 // selects asks a filter of single records.
-func (m *Model) selects(filter *cond.Bound) func(store.Entry) (bool, error) {
+func (m *Model) selects(filter *cond.Bound) func(store.Message) (bool, error) {
 	if filter == nil {
-		return func(e store.Entry) (bool, error) { return e.Live(), nil }
+		return func(e store.Message) (bool, error) { return e.Live(), nil }
 	}
 	fields := document.NewFields(m.Def, filter.Columns(nil)...)
-	return func(e store.Entry) (bool, error) {
+	return func(e store.Message) (bool, error) {
 		if !e.Live() {
 			return false, nil
 		}
@@ -201,7 +201,7 @@ func (m *Model) selects(filter *cond.Bound) func(store.Entry) (bool, error) {
 }
 
 // idOf is the primary key of a record, from its document.
-func (m *Model) idOf(e store.Entry) (value.Value, error) {
+func (m *Model) idOf(e store.Message) (value.Value, error) {
 	f, err := m.Layout.Of(e.Value)
 	if err == nil && f.Record != e.Key {
 		err = errors.New("its primary key is not the one in its key")
@@ -213,9 +213,9 @@ func (m *Model) idOf(e store.Entry) (value.Value, error) {
 }
 
 // erase deletes a record whatever it holds, and leaves the indexes alone.
-func (m *Model) erase(ctx context.Context, e store.Entry) error {
+func (m *Model) erase(ctx context.Context, e store.Message) error {
 	for e.Live() {
-		err := m.store.Write(ctx, store.Op{Key: e.Key, Delete: true, Check: true, Expect: e.Revision, Settle: true})[0].Err
+		err := m.store.Write(ctx, store.Op{Key: e.Key, Delete: true, Conditional: true, Expect: e.Revision, Settle: true})[0].Err
 		if !errors.Is(err, store.ErrWrongRevision) {
 			return err
 		}
@@ -238,7 +238,7 @@ func (m *Model) Truncate(ctx context.Context) error {
 		pool.do(func(ctx context.Context) (int, error) {
 			// Lists are swept in the end, each once.
 			if id, err := m.idOf(e); err == nil && (m.inside || m.Layout.Lists() == nil) {
-				return m.modify(ctx, id, &e, true, m.selects(nil), func(store.Entry) ([]byte, error) { return nil, nil })
+				return m.modify(ctx, id, &e, true, m.selects(nil), func(store.Message) ([]byte, error) { return nil, nil })
 			}
 			return 1, m.erase(ctx, e)
 		})

@@ -18,7 +18,7 @@ import (
 // sortable is a record and the values that its place in an order depends on.
 type sortable struct {
 	by    []value.Value
-	entry store.Entry
+	entry store.Message
 }
 
 // compareBy orders the values of an order's columns. Null is the smallest.
@@ -72,7 +72,7 @@ func sortColumns(order []plan.Sort) []int {
 // that offset and limit leave are kept on the way, in a heap, and decoded. With
 // total, it is set to how many there are without them. Records that can not be
 // read, whose place is not known, come last.
-func ordered[V any](ctx context.Context, m *Model, q plan.Query, total *int, decode func(store.Entry) (V, error)) iter.Seq2[V, error] {
+func ordered[V any](ctx context.Context, m *Model, q plan.Query, total *int, decode func(store.Message) (V, error)) iter.Seq2[V, error] {
 	return func(yield func(V, error) bool) {
 		keep := q.Keeps()
 		top := &topmost{order: q.Order}
@@ -81,7 +81,7 @@ func ordered[V any](ctx context.Context, m *Model, q plan.Query, total *int, dec
 		if total != nil {
 			whole.Limit = -1 // none is left out of the count
 		}
-		found := rows(ctx, m, whole, true, sortColumns(q.Order), func(e store.Entry, vals document.Values) (sortable, error) {
+		found := rows(ctx, m, whole, true, sortColumns(q.Order), func(e store.Message, vals document.Values) (sortable, error) {
 			return sortable{m.sortValues(q.Order, vals), e}, nil
 		})
 		n := 0
@@ -106,7 +106,7 @@ func ordered[V any](ctx context.Context, m *Model, q plan.Query, total *int, dec
 		}
 		list := top.sorted()
 		list = list[min(q.Offset, len(list)):]
-		entries := make([]store.Entry, len(list))
+		entries := make([]store.Message, len(list))
 		for i, s := range list {
 			entries[i] = s.entry
 		}
@@ -126,8 +126,8 @@ func ordered[V any](ctx context.Context, m *Model, q plan.Query, total *int, dec
 
 // decoded streams what decode makes of entries, in their order, on several
 // cores when they are many.
-func decoded[V any](ctx context.Context, m *Model, entries []store.Entry, decode func(store.Entry) (V, error)) iter.Seq2[V, error] {
-	s := &selection[V]{m: m, more: document.NewFields(m.Def), build: func(e store.Entry, _ document.Values) (V, error) { return decode(e) }}
+func decoded[V any](ctx context.Context, m *Model, entries []store.Message, decode func(store.Message) (V, error)) iter.Seq2[V, error] {
+	s := &selection[V]{m: m, more: document.NewFields(m.Def), build: func(e store.Message, _ document.Values) (V, error) { return decode(e) }}
 	batches := func(yield func(batch, error) bool) {
 		for chunk := range slices.Chunk(entries, scanBatch) {
 			if !yield(batch{entries: chunk, inline: len(chunk) == len(entries)}, nil) {

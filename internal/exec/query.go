@@ -13,20 +13,20 @@ import (
 )
 
 // Entries streams the records that a query selects, as they are stored.
-func (m *Model) Entries(ctx context.Context, q plan.Query) iter.Seq2[store.Entry, error] {
-	return Select(ctx, m, q, true, func(e store.Entry) (store.Entry, error) { return e, nil })
+func (m *Model) Entries(ctx context.Context, q plan.Query) iter.Seq2[store.Message, error] {
+	return Select(ctx, m, q, true, func(e store.Message) (store.Message, error) { return e, nil })
 }
 
 // Select streams the records that a query selects, decoded on several cores.
 // With all, the caller is known to read every one. A record that can not be
 // read comes as a *CorruptError, after which the stream goes on; every other
 // error ends it.
-func Select[V any](ctx context.Context, m *Model, q plan.Query, all bool, decode func(store.Entry) (V, error)) iter.Seq2[V, error] {
+func Select[V any](ctx context.Context, m *Model, q plan.Query, all bool, decode func(store.Message) (V, error)) iter.Seq2[V, error] {
 	if len(q.Order) > 0 {
 		return ordered(ctx, m, q, nil, decode)
 	}
 	all = all && q.Needs() == 0
-	return limited(q, rows(ctx, m, q, all, nil, func(e store.Entry, _ document.Values) (V, error) { return decode(e) }))
+	return limited(q, rows(ctx, m, q, all, nil, func(e store.Message, _ document.Values) (V, error) { return decode(e) }))
 }
 
 // Gathered is a sequence, all of it taken before the first is given.
@@ -79,7 +79,7 @@ func limited[V any](q plan.Query, in iter.Seq2[V, error]) iter.Seq2[V, error] {
 // Page is Select of a whole page at once, and how many records there are
 // without limit, offset and position. Faults are the records that can not be
 // read.
-func Page[V any](ctx context.Context, m *Model, q plan.Query, decode func(store.Entry) (V, error)) (page []V, total int, faults []error, err error) {
+func Page[V any](ctx context.Context, m *Model, q plan.Query, decode func(store.Message) (V, error)) (page []V, total int, faults []error, err error) {
 	whole := q
 	whole.Limit, whole.Offset, whole.After = -1, 0, nil
 	keep := func(v V, err error) error {
@@ -101,7 +101,7 @@ func Page[V any](ctx context.Context, m *Model, q plan.Query, decode func(store.
 		}
 		return page, total, faults, nil
 	}
-	var chosen []store.Entry
+	var chosen []store.Message
 	for e, err := range m.Entries(ctx, whole) {
 		var none V
 		switch {
@@ -133,7 +133,7 @@ func (m *Model) Count(ctx context.Context, q plan.Query) (n int, err error) {
 		if n, err = m.store.Count(ctx, keys.Records(m.Def.Name)); err != nil {
 			return 0, err
 		}
-		m.known.sawRecords(n)
+		m.stats.sawRecords(n)
 		n = max(0, n-q.Offset)
 		if q.Limit >= 0 {
 			n = min(n, q.Limit)
@@ -143,7 +143,7 @@ func (m *Model) Count(ctx context.Context, q plan.Query) (n int, err error) {
 	if q.After == nil {
 		q.Order = nil // it does not matter which
 	}
-	for _, err := range Select(ctx, m, q, true, func(store.Entry) (struct{}, error) { return struct{}{}, nil }) {
+	for _, err := range Select(ctx, m, q, true, func(store.Message) (struct{}, error) { return struct{}{}, nil }) {
 		if err != nil {
 			return 0, err
 		}
@@ -153,7 +153,7 @@ func (m *Model) Count(ctx context.Context, q plan.Query) (n int, err error) {
 }
 
 // corrupt marks an error as that of reading a record.
-func (m *Model) corrupt(e store.Entry, err error) error {
+func (m *Model) corrupt(e store.Message, err error) error {
 	if err == nil {
 		return nil
 	}

@@ -64,7 +64,7 @@ const fetchers = 4
 
 // batch is some of a query's records: there already, or still to be read.
 type batch struct {
-	entries []store.Entry
+	entries []store.Message
 	keys    []string
 	inline  bool // to be worked on before others are begun, or because no other follows
 }
@@ -81,7 +81,7 @@ func (m *Model) batches(ctx context.Context, p plan.Plan, r reach, all bool) ite
 				return
 			}
 		}
-		pace := newPace(p.Needs(), all, m.known.stats(m).FetchChunk())
+		pace := newPace(p.Needs(), all, m.stats.snapshot(m).FetchChunk())
 		keys := r.keys
 		for r.later == nil && len(keys) > 0 || len(keys) >= pace.size {
 			n := min(pace.size, len(keys))
@@ -129,7 +129,7 @@ func (m *Model) scanned(ctx context.Context, p plan.Plan, all bool) iter.Seq2[ba
 		if p.OneRequest() {
 			found, _, _, err := m.store.Lookup(ctx, []string{keys.Records(m.Def.Name)}, 0)
 			if err == nil {
-				m.known.sawRecords(len(found))
+				m.stats.sawRecords(len(found))
 				yield(batch{entries: found, inline: true}, nil)
 				return
 			}
@@ -137,14 +137,14 @@ func (m *Model) scanned(ctx context.Context, p plan.Plan, all bool) iter.Seq2[ba
 				yield(batch{}, err)
 				return
 			}
-			m.known.sawCrowd()
+			m.stats.sawCrowd()
 		}
 		if m.store.Replicated() { // the values that a replica scans may be old
 			m.scannedKeys(ctx, p, all, yield)
 			return
 		}
 		pace := newPace(p.Needs(), all, scanBatch)
-		chunk := make([]store.Entry, 0, pace.size)
+		chunk := make([]store.Message, 0, pace.size)
 		n := 0
 		for e, err := range m.store.Scan(ctx, keys.Records(m.Def.Name), store.ScanOptions{Want: most(p.Needs()), Counted: true}) {
 			if err != nil {
@@ -159,10 +159,10 @@ func (m *Model) scanned(ctx context.Context, p plan.Plan, all bool) iter.Seq2[ba
 					return
 				}
 				pace.next()
-				chunk = make([]store.Entry, 0, pace.size)
+				chunk = make([]store.Message, 0, pace.size)
 			}
 		}
-		m.known.sawRecords(n)
+		m.stats.sawRecords(n)
 		if len(chunk) > 0 {
 			yield(batch{entries: chunk, inline: pace.inline || n == len(chunk)}, nil)
 		}
@@ -172,7 +172,7 @@ func (m *Model) scanned(ctx context.Context, p plan.Plan, all bool) iter.Seq2[ba
 // scannedKeys divides the records that a scan finds, to be read by key: by servers
 // that are not behind what the session has seen, which the one that scans may be.
 func (m *Model) scannedKeys(ctx context.Context, p plan.Plan, all bool, yield func(batch, error) bool) {
-	pace := newPace(p.Needs(), all, m.known.stats(m).FetchChunk())
+	pace := newPace(p.Needs(), all, m.stats.snapshot(m).FetchChunk())
 	chunk := make([]string, 0, pace.size)
 	n := 0
 	for e, err := range m.store.Scan(ctx, keys.Records(m.Def.Name), store.ScanOptions{Want: most(p.Needs()), Keys: true}) {
@@ -191,7 +191,7 @@ func (m *Model) scannedKeys(ctx context.Context, p plan.Plan, all bool, yield fu
 			chunk = make([]string, 0, pace.size)
 		}
 	}
-	m.known.sawRecords(n)
+	m.stats.sawRecords(n)
 	if len(chunk) > 0 {
 		yield(batch{keys: chunk, inline: pace.inline || n == len(chunk)}, nil)
 	}
@@ -214,7 +214,7 @@ type row[V any] struct {
 // has found to one that it has not. So when a record no longer fulfils the condition
 // because it was written since the first step, what has come under the lookups since
 // then is read too.
-func rows[V any](ctx context.Context, m *Model, q plan.Query, all bool, more []int, build func(store.Entry, document.Values) (V, error)) iter.Seq2[V, error] {
+func rows[V any](ctx context.Context, m *Model, q plan.Query, all bool, more []int, build func(store.Message, document.Values) (V, error)) iter.Seq2[V, error] {
 	return func(yield func(V, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
@@ -224,7 +224,7 @@ func rows[V any](ctx context.Context, m *Model, q plan.Query, all bool, more []i
 			yield(none, err)
 			return
 		}
-		s := selection[V]{m: m, filter: p.Check(m.Def), more: document.NewFields(m.Def, more...), build: build, asOf: r.asOf}
+		s := selection[V]{m: m, filter: p.Residual(m.Def), more: document.NewFields(m.Def, more...), build: build, asOf: r.asOf}
 		if s.asOf == nil {
 			s.asOf = new(atomic.Uint64)
 		}
@@ -319,7 +319,7 @@ type selection[V any] struct {
 	m           *Model
 	filter      *cond.Bound
 	first, more *document.Fields
-	build       func(store.Entry, document.Values) (V, error)
+	build       func(store.Message, document.Values) (V, error)
 
 	asOf  *atomic.Uint64 // of the lookups, when that is known
 	moved atomic.Bool    // a record did not pass that was written since
@@ -339,12 +339,12 @@ func (s *selection[V]) run(ctx context.Context, b batch) []row[V] {
 				out = append(out, r)
 			}
 		}
-		s.m.known.sawEntries(b.entries)
+		s.m.stats.sawEntries(b.entries)
 		return out
 	}
 	rows, picked := make([]row[V], len(b.keys)), make([]bool, len(b.keys))
 	var size, n int
-	err := s.m.store.GetEach(ctx, b.keys, func(i int, e store.Entry) {
+	err := s.m.store.GetEach(ctx, b.keys, func(i int, e store.Message) {
 		rows[i], picked[i] = s.row(e, scratch)
 		size += len(e.Key) + len(e.Value)
 		n++
@@ -352,7 +352,7 @@ func (s *selection[V]) run(ctx context.Context, b batch) []row[V] {
 	if err != nil {
 		return []row[V]{{err: err}}
 	}
-	s.m.known.sawBytes(size, n)
+	s.m.stats.sawBytes(size, n)
 	kept := rows[:0]
 	for i, r := range rows {
 		if picked[i] {
@@ -371,7 +371,7 @@ func (s *selection[V]) expect(records int) int {
 }
 
 // row makes a row of a record; ok is false when it does not pass the filter.
-func (s *selection[V]) row(e store.Entry, scratch []value.Value) (r row[V], ok bool) {
+func (s *selection[V]) row(e store.Message, scratch []value.Value) (r row[V], ok bool) {
 	r.key = e.Key
 	var vals document.Values
 	var err error

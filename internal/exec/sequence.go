@@ -30,7 +30,7 @@ type Sequence struct {
 
 // advance lets a sequence go on from where another bucket's was, if that is further;
 // done is false for what is no sequence of natsorm's.
-func advance(ctx context.Context, s store.Store, e store.Entry) (done bool, err error) {
+func advance(ctx context.Context, s store.Store, e store.Message) (done bool, err error) {
 	next, err := strconv.ParseUint(string(e.Value), 10, 64)
 	if err != nil {
 		return false, nil
@@ -43,7 +43,7 @@ func advance(ctx context.Context, s store.Store, e store.Entry) (done bool, err 
 		if have, err := strconv.ParseUint(string(cur.Value), 10, 64); cur.Live() && err == nil && have >= next {
 			return true, nil
 		}
-		err = s.Write(ctx, store.Op{Key: e.Key, Value: e.Value, Check: true, Expect: cur.Revision})[0].Err
+		err = s.Write(ctx, store.Op{Key: e.Key, Value: e.Value, Conditional: true, Expect: cur.Revision})[0].Err
 		if !errors.Is(err, store.ErrWrongRevision) {
 			return true, err
 		}
@@ -99,7 +99,7 @@ func (q *Sequence) take(ctx context.Context, passed uint64) error {
 		}
 		first += passed
 		end := first + sequenceBlock
-		res := q.store.Write(ctx, store.Op{Key: q.key, Value: strconv.AppendUint(nil, end, 10), Check: true, Expect: cur.Revision, Settle: true})[0]
+		res := q.store.Write(ctx, store.Op{Key: q.key, Value: strconv.AppendUint(nil, end, 10), Conditional: true, Expect: cur.Revision, Settle: true})[0]
 		if res.Err == nil {
 			q.next, q.end = first, end
 			return nil

@@ -17,7 +17,7 @@ import (
 
 // commits is true of the write that commits a record: checked, and no fence.
 func commits(op store.Op) bool {
-	return strings.Contains(op.Key, ".shard_") && op.Check && op.Fence == 0
+	return strings.Contains(op.Key, ".shard_") && op.Conditional && op.Fence == 0
 }
 
 // releases is true of the removal of an index entry.

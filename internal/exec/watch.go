@@ -29,7 +29,7 @@ const (
 // is none.
 type Change struct {
 	Kind          ChangeKind
-	Before, After store.Entry
+	Before, After store.Message
 	Columns       []string // of an update: the members that differ
 	Revision      uint64
 	Time          time.Time
@@ -40,9 +40,9 @@ type Change struct {
 // does not. It is for one goroutine.
 type Watch struct {
 	feed    store.Feed
-	selects func(store.Entry) (bool, error)
+	selects func(store.Message) (bool, error)
 	columns []string // updates of other members are passed over; nil for none
-	known   map[string]store.Entry
+	known   map[string]store.Message
 	fresh   map[string]bool // during a resync: the keys seen
 	queue   []Change
 }
@@ -59,7 +59,7 @@ func (m *Model) Watch(ctx context.Context, filter *cond.Bound, columns []string,
 	if err != nil {
 		return nil, err
 	}
-	w := &Watch{feed: feed, selects: m.selects(filter), columns: columns, known: map[string]store.Entry{}}
+	w := &Watch{feed: feed, selects: m.selects(filter), columns: columns, known: map[string]store.Message{}}
 	for {
 		ev, err := feed.Next(ctx)
 		if err != nil {
@@ -68,7 +68,7 @@ func (m *Model) Watch(ctx context.Context, filter *cond.Bound, columns []string,
 		}
 		switch ev.Kind {
 		case store.Changed:
-			if e := ev.Entry; e.Live() {
+			if e := ev.Message; e.Live() {
 				w.known[e.Key] = e
 			} else {
 				delete(w.known, e.Key)
@@ -110,7 +110,7 @@ func (w *Watch) Next(ctx context.Context) (Change, error) {
 		}
 		switch ev.Kind {
 		case store.Changed:
-			if c, ok := w.change(ev.Entry); ok {
+			if c, ok := w.change(ev.Message); ok {
 				return c, nil
 			}
 		case store.Resync:
@@ -122,7 +122,7 @@ func (w *Watch) Next(ctx context.Context) (Change, error) {
 }
 
 // change takes an entry in; ok is false when it is nothing to deliver.
-func (w *Watch) change(e store.Entry) (c Change, ok bool) {
+func (w *Watch) change(e store.Message) (c Change, ok bool) {
 	before := w.known[e.Key]
 	if e.Live() {
 		w.known[e.Key] = e
@@ -157,7 +157,7 @@ func (w *Watch) change(e store.Entry) (c Change, ok bool) {
 
 // selected errs on the side of delivering: of a document that can not be read,
 // nobody knows.
-func (w *Watch) selected(e store.Entry) bool {
+func (w *Watch) selected(e store.Message) bool {
 	if !e.Live() {
 		return false
 	}

@@ -27,14 +27,14 @@ func newSequelize(def *schema.Definition) (Layout, error) {
 	l := &sequelize{claims: claims{def}, primary: key.Type, members: []string{key.Name}, types: []value.Type{key.Type}}
 	const instead = "; leave it out, or use the native layout (Migrate moves a model)"
 	if key.Name != "id" {
-		return nil, def.Fault("primary key %s: the Sequelize layout's is always id; rename the member, or use the native layout", key.Name)
+		return nil, def.Errorf("primary key %s: the Sequelize layout's is always id; rename the member, or use the native layout", key.Name)
 	}
 	for _, x := range def.Indexes {
 		if x.Unique {
-			return nil, def.Fault("unique %s: the Sequelize layout has no unique values, because the Node library takes any"+instead, x.Name)
+			return nil, def.Errorf("unique %s: the Sequelize layout has no unique values, because the Node library takes any"+instead, x.Name)
 		}
 		if len(x.Columns) > 1 {
-			return nil, def.Fault("index %s: the Sequelize layout has no indexes of several columns"+instead, x.Name)
+			return nil, def.Errorf("index %s: the Sequelize layout has no indexes of several columns"+instead, x.Name)
 		}
 		l.members = append(l.members, x.Columns[0])
 		l.types = append(l.types, def.Columns[def.Position(x.Columns[0])].Type)

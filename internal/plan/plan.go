@@ -130,10 +130,10 @@ func Make(def *schema.Definition, q Query, known Stats) Plan {
 // them all.
 func (p *Plan) OneRequest() bool { return p.Path == Scan && p.Cost.Requests == 1 }
 
-// Check is what is still to be asked of the records that the plan reads; nil is
+// Residual is what is still to be asked of the records that the plan reads; nil is
 // nothing. The key of a record says what its primary key is; an index entry
 // does not say what its record holds now.
-func (p *Plan) Check(def *schema.Definition) *cond.Bound {
+func (p *Plan) Residual(def *schema.Definition) *cond.Bound {
 	f := p.Filter
 	if f == nil || f.All() || p.Path == Key && (f.Op == cond.Eq || f.Op == cond.In) && f.Column == def.PrimaryKey() {
 		return nil

@@ -144,17 +144,17 @@ func (d *Definition) AddIndex(unique bool, columns ...string) error {
 	for i, name := range columns {
 		pos, err := d.Resolve(name)
 		if err != nil {
-			return d.Fault("%s %v: column %q does not exist; the columns are %s", kindName(unique), columns, name, strings.Join(d.columnNames(), ", "))
+			return d.Errorf("%s %v: column %q does not exist; the columns are %s", kindName(unique), columns, name, strings.Join(d.columnNames(), ", "))
 		}
 		resolved[i] = d.Columns[pos].Name
 	}
 	if len(resolved) == 0 {
-		return d.Fault("%s without columns", kindName(unique))
+		return d.Errorf("%s without columns", kindName(unique))
 	}
 	x := NewIndex(unique, resolved...)
 	if i := d.Index(x.Name, unique); i >= 0 {
 		if !slices.Equal(d.Indexes[i].Columns, x.Columns) {
-			return d.Fault("%s %v and %s %v would share the name %q; rename a column", x.Kind(), x.Columns, x.Kind(), d.Indexes[i].Columns, x.Name)
+			return d.Errorf("%s %v and %s %v would share the name %q; rename a column", x.Kind(), x.Columns, x.Kind(), d.Indexes[i].Columns, x.Name)
 		}
 		return nil
 	}
@@ -168,7 +168,7 @@ func (d *Definition) Validate() error {
 		return fmt.Errorf("%w: model: %w", errs.ErrSchema, err)
 	}
 	if d.Shards < 1 || d.Shards > MaxShards {
-		return d.Fault("%d shards; use 1 to %d", d.Shards, MaxShards)
+		return d.Errorf("%d shards; use 1 to %d", d.Shards, MaxShards)
 	}
 	primary := 0
 	seen := map[string]bool{}
@@ -177,7 +177,7 @@ func (d *Definition) Validate() error {
 			return err
 		}
 		if seen[c.Name] {
-			return d.Fault("two columns are called %q", c.Name)
+			return d.Errorf("two columns are called %q", c.Name)
 		}
 		seen[c.Name] = true
 		if c.PrimaryKey {
@@ -186,9 +186,9 @@ func (d *Definition) Validate() error {
 	}
 	switch {
 	case primary == 0:
-		return d.Fault(`no primary key; tag one field with orm:"primaryKey", or set Field.PrimaryKey in a Schema`)
+		return d.Errorf(`no primary key; tag one field with orm:"primaryKey", or set Field.PrimaryKey in a Schema`)
 	case primary > 1:
-		return d.Fault("%d primary keys; a model has one", primary)
+		return d.Errorf("%d primary keys; a model has one", primary)
 	}
 	for _, x := range d.Indexes {
 		if err := d.validateIndex(x); err != nil {
@@ -201,36 +201,36 @@ func (d *Definition) Validate() error {
 func (d *Definition) validateColumn(c Column) error {
 	switch {
 	case c.Name == "" || !utf8.ValidString(c.Name):
-		return d.Fault("column name %q is empty or not UTF-8", c.Name)
+		return d.Errorf("column name %q is empty or not UTF-8", c.Name)
 	case c.Name[0] == '_':
-		return d.Fault("column name %q begins with _, which natsorm keeps for itself", c.Name)
+		return d.Errorf("column name %q begins with _, which natsorm keeps for itself", c.Name)
 	case !slices.Contains(value.Types, c.Type):
-		return d.Fault("column %s: unknown type %q; the types are %v", c.Name, c.Type, value.Types)
+		return d.Errorf("column %s: unknown type %q; the types are %v", c.Name, c.Type, value.Types)
 	case c.Auto && !c.PrimaryKey:
-		return d.Fault("column %s: auto is for primary keys", c.Name)
+		return d.Errorf("column %s: auto is for primary keys", c.Name)
 	case (c.Role == CreatedAt || c.Role == UpdatedAt) && c.Type != value.Time:
-		return d.Fault("column %s: %s needs a time.Time", c.Name, c.Role)
+		return d.Errorf("column %s: %s needs a time.Time", c.Name, c.Role)
 	}
 	if c.PrimaryKey && c.Type != value.Int && c.Type != value.Uint && c.Type != value.String {
-		return d.Fault("primary key %s has type %s; use an integer or a string", c.Name, c.Type)
+		return d.Errorf("primary key %s has type %s; use an integer or a string", c.Name, c.Type)
 	}
 	return nil
 }
 
 func (d *Definition) validateIndex(x Index) error {
 	if len(x.Columns) > maxIndexColumns {
-		return d.Fault("%s %s has %d columns; at most %d", x.Kind(), x.Name, len(x.Columns), maxIndexColumns)
+		return d.Errorf("%s %s has %d columns; at most %d", x.Kind(), x.Name, len(x.Columns), maxIndexColumns)
 	}
 	for i, name := range x.Columns {
 		pos := d.Position(name)
 		if pos < 0 {
-			return d.Fault("%s %s: no column %q", x.Kind(), x.Name, name)
+			return d.Errorf("%s %s: no column %q", x.Kind(), x.Name, name)
 		}
 		if err := keys.CheckName(name); err != nil {
 			return fmt.Errorf("%w: %s: %s: %w, and can not be indexed", errs.ErrSchema, d.Name, x.Kind(), err)
 		}
 		if slices.Contains(x.Columns[:i], name) {
-			return d.Fault("%s %s names column %s twice", x.Kind(), x.Name, name)
+			return d.Errorf("%s %s names column %s twice", x.Kind(), x.Name, name)
 		}
 	}
 	return nil
@@ -244,8 +244,8 @@ func (d *Definition) columnNames() []string {
 	return names
 }
 
-// Fault is an ErrSchema that names the model.
-func (d *Definition) Fault(format string, args ...any) error {
+// Errorf is an ErrSchema that names the model.
+func (d *Definition) Errorf(format string, args ...any) error {
 	return fmt.Errorf("%w: %s: %s", errs.ErrSchema, d.Name, fmt.Sprintf(format, args...))
 }
 

@@ -82,7 +82,7 @@ type indexGroup struct {
 }
 
 func (c *compiler) fault(format string, args ...any) error {
-	return c.out.Definition.Fault(format, args...)
+	return c.out.Definition.Errorf(format, args...)
 }
 
 func (c *compiler) fields(t reflect.Type, path []int, within []reflect.Type) error {

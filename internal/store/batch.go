@@ -67,7 +67,7 @@ type Guard struct {
 func (b *Batch) Messages() int {
 	free := 0
 	for _, op := range b.Ops {
-		if !op.Check {
+		if !op.Conditional {
 			free++
 		}
 	}
@@ -227,7 +227,7 @@ func (s *JetStream) batchMessages(b Batch) (msgs []*nats.Msg, at int) {
 			if m.Header == nil {
 				m.Header = nats.Header{}
 			}
-			if !op.Check && len(guards) > 0 {
+			if !op.Conditional && len(guards) > 0 {
 				carry(m)
 			}
 		}

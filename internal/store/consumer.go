@@ -373,11 +373,11 @@ func parseDelivery(reply string) (d delivery, ok bool) {
 }
 
 // delivered is the entry that a consumer's message is.
-func (s *JetStream) delivered(m *nats.Msg, d delivery) (Entry, error) {
+func (s *JetStream) delivered(m *nats.Msg, d delivery) (Message, error) {
 	if !strings.HasPrefix(m.Subject, s.prefix) {
-		return Entry{}, fmt.Errorf("natsorm: unexpected subject %q", m.Subject)
+		return Message{}, fmt.Errorf("natsorm: unexpected subject %q", m.Subject)
 	}
-	e := Entry{Key: m.Subject[len(s.prefix):], Value: m.Data, Revision: d.revision, Time: d.at}
+	e := Message{Key: m.Subject[len(s.prefix):], Value: m.Data, Revision: d.revision, Time: d.at}
 	e.mark(m.Header)
 	return e, nil
 }

@@ -129,7 +129,7 @@ func (f *feed) Next(ctx context.Context) (Event, error) {
 		if err != nil {
 			return Event{}, err
 		}
-		return Event{Kind: Changed, Entry: e}, nil
+		return Event{Kind: Changed, Message: e}, nil
 	}
 }
 
@@ -137,7 +137,7 @@ func (f *feed) Next(ctx context.Context) (Event, error) {
 // not to deliver any more, as a scan does, and then says CaughtUp.
 func (f *feed) catchUp(ctx context.Context) error {
 	for more := true; more; {
-		var found []Entry
+		var found []Message
 		var err error
 		if found, more, err = f.s.after(ctx, f.pattern, f.last, tailBatch); err != nil {
 			return err
@@ -145,7 +145,7 @@ func (f *feed) catchUp(ctx context.Context) error {
 		for _, e := range found {
 			f.last = e.Revision
 			f.s.saw(f.last)
-			f.queue = append(f.queue, Event{Kind: Changed, Entry: e})
+			f.queue = append(f.queue, Event{Kind: Changed, Message: e})
 		}
 	}
 	f.queue = append(f.queue, Event{Kind: CaughtUp})

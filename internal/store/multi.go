@@ -24,12 +24,12 @@ const (
 )
 
 // GetMany asks in chunks of what the server takes at once, several under way.
-func (s *JetStream) GetMany(ctx context.Context, keys []string) ([]Entry, error) {
-	out := make([]Entry, len(keys))
+func (s *JetStream) GetMany(ctx context.Context, keys []string) ([]Message, error) {
+	out := make([]Message, len(keys))
 	for i, key := range keys {
 		out[i].Key = key
 	}
-	err := s.GetEach(ctx, keys, func(i int, e Entry) { out[i] = e })
+	err := s.GetEach(ctx, keys, func(i int, e Message) { out[i] = e })
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +37,7 @@ func (s *JetStream) GetMany(ctx context.Context, keys []string) ([]Entry, error)
 }
 
 // GetEach is GetMany for who works on entries as they come.
-func (s *JetStream) GetEach(ctx context.Context, keys []string, each func(i int, e Entry)) error {
+func (s *JetStream) GetEach(ctx context.Context, keys []string, each func(i int, e Message)) error {
 	if len(keys) <= 1 || !s.direct {
 		for i, key := range keys {
 			e, err := s.Get(ctx, key)
@@ -67,7 +67,7 @@ func (s *JetStream) GetEach(ctx context.Context, keys []string, each func(i int,
 			}
 		}
 		single := each
-		each = func(i int, e Entry) {
+		each = func(i int, e Message) {
 			for j, key := range keys {
 				if key == e.Key {
 					single(j, e)
@@ -77,7 +77,7 @@ func (s *JetStream) GetEach(ctx context.Context, keys []string, each func(i int,
 	}
 	chunks := s.chunks(unique)
 	if len(chunks) == 1 {
-		_, _, err := s.multi(ctx, unique, 0, func(e Entry, _ bool) { each(at[e.Key], e) })
+		_, _, err := s.multi(ctx, unique, 0, func(e Message, _ bool) { each(at[e.Key], e) })
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -89,7 +89,7 @@ func (s *JetStream) GetEach(ctx context.Context, keys []string, each func(i int,
 		slots <- struct{}{}
 		go func() {
 			defer func() { <-slots }()
-			_, _, err := s.multi(ctx, chunk, 0, func(e Entry, _ bool) {
+			_, _, err := s.multi(ctx, chunk, 0, func(e Message, _ bool) {
 				mu.Lock()
 				defer mu.Unlock()
 				each(at[e.Key], e)
@@ -142,9 +142,9 @@ const noResults = "No Results"
 // With most, it is asked for that many only; rest is how many others there are.
 // asOf is a revision that the server had reached, 0 when nothing was found and
 // the bucket is not replicated.
-func (s *JetStream) multi(ctx context.Context, keys []string, most int, found func(e Entry, repeated bool)) (rest int, asOf uint64, err error) {
+func (s *JetStream) multi(ctx context.Context, keys []string, most int, found func(e Message, repeated bool)) (rest int, asOf uint64, err error) {
 	if s.replicated {
-		asOf, err = s.multiCurrent(ctx, keys, func(e Entry) { found(e, false) })
+		asOf, err = s.multiCurrent(ctx, keys, func(e Message) { found(e, false) })
 		return 0, asOf, err
 	}
 	return s.multiOnce(ctx, keys, most, found)
@@ -152,16 +152,16 @@ func (s *JetStream) multi(ctx context.Context, keys []string, most int, found fu
 
 // multiCurrent is multi with the anchor, from a server that is not behind the
 // session.
-func (s *JetStream) multiCurrent(ctx context.Context, keys []string, found func(Entry)) (asOf uint64, err error) {
+func (s *JetStream) multiCurrent(ctx context.Context, keys []string, found func(Message)) (asOf uint64, err error) {
 	wanted := slices.Contains(keys, anchorKey)
 	with := keys
 	if !wanted {
 		with = append(slices.Clip(keys), anchorKey)
 	}
-	var got []Entry
-	keep := func(e Entry, repeated bool) {
+	var got []Message
+	keep := func(e Message, repeated bool) {
 		if repeated {
-			got = slices.DeleteFunc(got, func(f Entry) bool { return f.Key == e.Key })
+			got = slices.DeleteFunc(got, func(f Message) bool { return f.Key == e.Key })
 		}
 		if e.Key != anchorKey || wanted {
 			got = append(got, e)
@@ -172,7 +172,7 @@ func (s *JetStream) multiCurrent(ctx context.Context, keys []string, found func(
 		if _, asOf, err = s.streamState(ctx); err != nil {
 			return err
 		}
-		return s.fromLeaderMatching(ctx, keys, func(e Entry) { keep(e, false) })
+		return s.fromLeaderMatching(ctx, keys, func(e Message) { keep(e, false) })
 	}
 	err = s.current(ctx, func() (err error) {
 		got = got[:0]
@@ -203,7 +203,7 @@ func (s *JetStream) multiCurrent(ctx context.Context, keys []string, found func(
 }
 
 // multiOnce is multi from any server.
-func (s *JetStream) multiOnce(ctx context.Context, keys []string, most int, found func(e Entry, repeated bool)) (rest int, asOf uint64, err error) {
+func (s *JetStream) multiOnce(ctx context.Context, keys []string, most int, found func(e Message, repeated bool)) (rest int, asOf uint64, err error) {
 	usage, parts := usageOf(ctx), 0
 	body, after := make([]byte, 0, len(keys)*(len(s.prefix)+len(keys[0])+8)+64), uint64(0)
 	for {
@@ -291,7 +291,7 @@ func (s *JetStream) appendSubject(b []byte, key string) []byte {
 }
 
 // Lookup scans where direct get is not allowed.
-func (s *JetStream) Lookup(ctx context.Context, patterns []string, most int) (found []Entry, rest int, asOf uint64, err error) {
+func (s *JetStream) Lookup(ctx context.Context, patterns []string, most int) (found []Message, rest int, asOf uint64, err error) {
 	if !s.direct {
 		for _, pattern := range patterns {
 			for e, err := range s.Scan(ctx, pattern, ScanOptions{}) {
@@ -304,9 +304,9 @@ func (s *JetStream) Lookup(ctx context.Context, patterns []string, most int) (fo
 		return found, 0, 0, nil
 	}
 	for _, chunk := range s.chunks(patterns) {
-		n, at, err := s.multi(ctx, chunk, most, func(e Entry, repeated bool) {
+		n, at, err := s.multi(ctx, chunk, most, func(e Message, repeated bool) {
 			if repeated {
-				found = slices.DeleteFunc(found, func(f Entry) bool { return f.Key == e.Key })
+				found = slices.DeleteFunc(found, func(f Message) bool { return f.Key == e.Key })
 			}
 			if e.Live() {
 				found = append(found, e)
@@ -325,27 +325,27 @@ func (s *JetStream) Lookup(ctx context.Context, patterns []string, most int) (fo
 
 // Read asks for the anchor too: an answer that has nothing else in it says how far
 // the server is all the same.
-func (s *JetStream) Read(ctx context.Context, patterns []string) (found []Entry, asOf uint64, err error) {
+func (s *JetStream) Read(ctx context.Context, patterns []string) (found []Message, asOf uint64, err error) {
 	if !s.direct {
 		if asOf, err = s.Whole(ctx); err == nil {
-			err = s.fromLeaderMatching(ctx, patterns, func(e Entry) { found = append(found, e) })
+			err = s.fromLeaderMatching(ctx, patterns, func(e Message) { found = append(found, e) })
 		}
 		return found, asOf, err
 	}
 	if len(patterns) >= maxMulti || len(s.chunks(patterns)) > 1 {
 		return nil, 0, ErrTooMany
 	}
-	asOf, err = s.multiCurrent(ctx, patterns, func(e Entry) { found = append(found, e) })
+	asOf, err = s.multiCurrent(ctx, patterns, func(e Message) { found = append(found, e) })
 	return found, asOf, err
 }
 
 // Match reads up to maxMulti entries in one request; more, and everything
 // where direct get is not allowed, by scanning.
-func (s *JetStream) Match(ctx context.Context, patterns []string) iter.Seq2[Entry, error] {
-	return func(yield func(Entry, error) bool) {
+func (s *JetStream) Match(ctx context.Context, patterns []string) iter.Seq2[Message, error] {
+	return func(yield func(Message, error) bool) {
 		found, _, _, err := s.Lookup(ctx, patterns, 0)
 		if err != nil && !errors.Is(err, ErrTooMany) {
-			yield(Entry{}, err)
+			yield(Message{}, err)
 			return
 		}
 		if err == nil {

@@ -11,24 +11,24 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-func (s *JetStream) Get(ctx context.Context, key string) (Entry, error) {
+func (s *JetStream) Get(ctx context.Context, key string) (Message, error) {
 	if !s.direct {
 		return s.GetLatest(ctx, key)
 	}
 	if s.replicated {
-		e := Entry{Key: key}
-		_, _, err := s.multi(ctx, []string{key}, 0, func(got Entry, _ bool) { e = got })
+		e := Message{Key: key}
+		_, _, err := s.multi(ctx, []string{key}, 0, func(got Message, _ bool) { e = got })
 		return e, err
 	}
 	m, err := s.req.one(ctx, "$JS.API.DIRECT.GET."+s.stream+"."+s.prefix+key, nil)
 	if err != nil {
-		return Entry{}, fmt.Errorf("natsorm: get %q: %w", key, err)
+		return Message{}, fmt.Errorf("natsorm: get %q: %w", key, err)
 	}
 	if status := m.Header.Get("Status"); status != "" {
 		if status == "404" {
-			return Entry{Key: key}, nil
+			return Message{Key: key}, nil
 		}
-		return Entry{}, fmt.Errorf("natsorm: get %q: server answered %s %s", key, status, m.Header.Get("Description"))
+		return Message{}, fmt.Errorf("natsorm: get %q: server answered %s %s", key, status, m.Header.Get("Description"))
 	}
 	usageOf(ctx).got(m)
 	return s.entry(m)
@@ -36,7 +36,7 @@ func (s *JetStream) Get(ctx context.Context, key string) (Entry, error) {
 
 // GetLatest asks the stream's leader. With one replica there is no other, and
 // the faster direct get asks the same server.
-func (s *JetStream) GetLatest(ctx context.Context, key string) (Entry, error) {
+func (s *JetStream) GetLatest(ctx context.Context, key string) (Message, error) {
 	if !s.replicated && s.direct {
 		return s.Get(ctx, key)
 	}
@@ -47,10 +47,10 @@ func (s *JetStream) GetLatest(ctx context.Context, key string) (Entry, error) {
 
 // fromLeader asks the stream's leader for one message; an absent one has no
 // revision.
-func (s *JetStream) fromLeader(ctx context.Context, req map[string]any) (Entry, error) {
+func (s *JetStream) fromLeader(ctx context.Context, req map[string]any) (Message, error) {
 	body, err := json.Marshal(req)
 	if err != nil {
-		return Entry{}, err
+		return Message{}, err
 	}
 	var resp struct {
 		Error   *jetstream.APIError `json:"error"`
@@ -63,20 +63,20 @@ func (s *JetStream) fromLeader(ctx context.Context, req map[string]any) (Entry, 
 	}
 	m, err := s.api(ctx, "$JS.API.STREAM.MSG.GET."+s.stream, body, &resp, func() *jetstream.APIError { return resp.Error })
 	if err != nil {
-		return Entry{}, fmt.Errorf("natsorm: get from the leader: %w", err)
+		return Message{}, fmt.Errorf("natsorm: get from the leader: %w", err)
 	}
 	if resp.Error != nil {
 		if resp.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound {
-			return Entry{}, nil
+			return Message{}, nil
 		}
-		return Entry{}, fmt.Errorf("natsorm: get from the leader: %w", resp.Error)
+		return Message{}, fmt.Errorf("natsorm: get from the leader: %w", resp.Error)
 	}
 	usageOf(ctx).got(m)
-	e := Entry{Key: strings.TrimPrefix(resp.Message.Subject, s.prefix), Revision: resp.Message.Sequence, Value: resp.Message.Data}
+	e := Message{Key: strings.TrimPrefix(resp.Message.Subject, s.prefix), Revision: resp.Message.Sequence, Value: resp.Message.Data}
 	if len(resp.Message.Header) > 0 {
 		h, err := nats.DecodeHeadersMsg(resp.Message.Header)
 		if err != nil {
-			return Entry{}, err
+			return Message{}, err
 		}
 		e.mark(h)
 		e.id = h.Get(headerID)
@@ -114,19 +114,19 @@ func (s *JetStream) api(ctx context.Context, subject string, body []byte, resp a
 const codeUnavailable = 503
 
 // entry reads a direct get's reply.
-func (s *JetStream) entry(m *nats.Msg) (Entry, error) {
+func (s *JetStream) entry(m *nats.Msg) (Message, error) {
 	subject := m.Header.Get("Nats-Subject")
 	seq, err := strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64)
 	if err != nil || !strings.HasPrefix(subject, s.prefix) {
-		return Entry{}, fmt.Errorf("natsorm: unexpected reply for subject %q", subject)
+		return Message{}, fmt.Errorf("natsorm: unexpected reply for subject %q", subject)
 	}
-	e := Entry{Key: subject[len(s.prefix):], Value: m.Data, Revision: seq}
+	e := Message{Key: subject[len(s.prefix):], Value: m.Data, Revision: seq}
 	e.mark(m.Header)
 	return e, nil
 }
 
 // mark reads from a message's headers what it is.
-func (e *Entry) mark(h nats.Header) {
+func (e *Message) mark(h nats.Header) {
 	if len(h) == 0 {
 		return
 	}

@@ -28,15 +28,15 @@ const tailBatch = 1000
 // follows the last message delivered is then read by direct gets. Each of them
 // is isolated from writes, so the one that says that no more follows has seen,
 // at one instant, every key that was not delivered before.
-func (s *JetStream) Scan(ctx context.Context, pattern string, opts ScanOptions) iter.Seq2[Entry, error] {
-	return func(yield func(Entry, error) bool) {
+func (s *JetStream) Scan(ctx context.Context, pattern string, opts ScanOptions) iter.Seq2[Message, error] {
+	return func(yield func(Message, error) bool) {
 		sc := scan{s: s, pattern: pattern, opts: opts, floor: s.floor.Load(), yield: yield}
 		if opts.Counted && s.tallied() {
 			sc.markers = map[string]uint64{}
 		}
 		start, err := s.lastRevision(ctx)
 		if err != nil {
-			yield(Entry{}, fmt.Errorf("natsorm: scan %q: %w", pattern, err))
+			yield(Message{}, fmt.Errorf("natsorm: scan %q: %w", pattern, err))
 			return
 		}
 		sc.seen = newDelivered(start)
@@ -54,7 +54,7 @@ func (s *JetStream) Scan(ctx context.Context, pattern string, opts ScanOptions) 
 				continue
 			}
 			if err != nil {
-				yield(Entry{}, fmt.Errorf("natsorm: scan %q: %w", pattern, err))
+				yield(Message{}, fmt.Errorf("natsorm: scan %q: %w", pattern, err))
 			} else if sc.markers != nil {
 				s.tallies.put(pattern, tally{created: s.created, upTo: sc.last, markers: sc.markers})
 			}
@@ -70,7 +70,7 @@ type scan struct {
 	seen    *delivered
 	last    uint64 // the last revision delivered; a new consumer passes over what is not after it
 	floor   uint64 // what the session had seen at the start
-	yield   func(Entry, error) bool
+	yield   func(Message, error) bool
 	broken  bool              // the reader broke off
 	markers map[string]uint64 // delete markers met, for a later count
 }
@@ -108,7 +108,7 @@ func (sc *scan) run(ctx context.Context) error {
 
 // deliver passes an entry on, once for each key; it reports false when the
 // reader breaks off.
-func (sc *scan) deliver(e Entry) bool {
+func (sc *scan) deliver(e Message) bool {
 	if e.Revision <= sc.last {
 		return true
 	}

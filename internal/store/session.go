@@ -136,7 +136,7 @@ func (s *JetStream) dropAnchor(ctx context.Context) error {
 	// Without permission to write, the server does not answer.
 	ctx, cancel := context.WithTimeout(ctx, upgradeTimeout)
 	defer cancel()
-	res := s.Write(ctx, Op{Key: anchorKey, Check: true})[0]
+	res := s.Write(ctx, Op{Key: anchorKey, Conditional: true})[0]
 	if errors.Is(res.Err, ErrWrongRevision) {
 		return nil
 	}
@@ -183,9 +183,9 @@ func (s *JetStream) leaderIsCurrent(ctx context.Context) bool {
 
 // fromLeaderMatching reads the last messages under patterns from the leader, one
 // at a time.
-func (s *JetStream) fromLeaderMatching(ctx context.Context, patterns []string, each func(Entry)) error {
+func (s *JetStream) fromLeaderMatching(ctx context.Context, patterns []string, each func(Message)) error {
 	for _, pattern := range patterns {
-		last := map[string]Entry{} // with history, a key has several
+		last := map[string]Message{} // with history, a key has several
 		for revision := uint64(0); ; {
 			e, err := s.fromLeader(ctx, map[string]any{"seq": revision + 1, "next_by_subj": s.prefix + pattern})
 			if err != nil {

@@ -197,7 +197,7 @@ func (g *group) take() (jobs []*share) {
 }
 
 // bumps reports whether an op writes a key only for its revision.
-func bumps(op Op) bool { return !op.Check && !op.Delete && len(op.Value) == 0 }
+func bumps(op Op) bool { return !op.Conditional && !op.Delete && len(op.Value) == 0 }
 
 // send does the shares in one batch, or finds out which of them can not be done,
 // and does the others.
@@ -262,7 +262,7 @@ func (s *JetStream) sift(ctx context.Context, jobs []*share, refused error) ([]*
 	var keys []string
 	for _, j := range jobs {
 		for _, op := range j.ops {
-			if op.Check {
+			if op.Conditional {
 				keys = append(keys, op.Key)
 			}
 		}
@@ -276,7 +276,7 @@ func (s *JetStream) sift(ctx context.Context, jobs []*share, refused error) ([]*
 	for _, j := range jobs {
 		holds := true
 		for _, op := range j.ops {
-			if op.Check {
+			if op.Conditional {
 				holds = holds && found[at].Revision == op.Expect
 				at++
 			}

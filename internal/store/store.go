@@ -20,37 +20,37 @@ import (
 type Store interface {
 	// Get is the last message of a key, whether live, deleted or absent. On a
 	// replicated bucket it may be behind what was acknowledged.
-	Get(ctx context.Context, key string) (Entry, error)
+	Get(ctx context.Context, key string) (Message, error)
 
 	// GetLatest is Get from the leader, which is not behind unless it is cut off from
 	// the others and does not know it yet. Whoever writes what follows from it
 	// checks the revision.
-	GetLatest(ctx context.Context, key string) (Entry, error)
+	GetLatest(ctx context.Context, key string) (Message, error)
 
 	// GetMany is Get of many keys, in their order.
-	GetMany(ctx context.Context, keys []string) ([]Entry, error)
+	GetMany(ctx context.Context, keys []string) ([]Message, error)
 
 	// GetEach is GetMany for callers that work on entries as they come: each is
 	// called with the position of a key and its entry, not at the same time, in
 	// no particular order, and more than once when a reply was lost or the answer
 	// came in several parts. Absent keys may be left out.
-	GetEach(ctx context.Context, keys []string, each func(i int, e Entry)) error
+	GetEach(ctx context.Context, keys []string, each func(i int, e Message)) error
 
 	// Lookup is the live entries under the patterns, from one request, or a few
 	// when the patterns do not fit into one; with most, about that many, and how
 	// many keys were left out. asOf is a revision that the bucket had reached, 0 when
 	// that is not known. ErrTooMany when a request's patterns match more than the
 	// server answers for, 1024 keys.
-	Lookup(ctx context.Context, patterns []string, most int) (found []Entry, rest int, asOf uint64, err error)
+	Lookup(ctx context.Context, patterns []string, most int) (found []Message, rest int, asOf uint64, err error)
 
 	// Match streams every live entry under the patterns, in no particular
 	// order: few of them from one request, many as Scan does.
-	Match(ctx context.Context, patterns []string) iter.Seq2[Entry, error]
+	Match(ctx context.Context, patterns []string) iter.Seq2[Message, error]
 
 	// Scan streams every live entry under a pattern. A key that is live from
 	// before the scan until after it is seen exactly once; one that comes, goes
 	// or changes meanwhile, at most once. Breaking off frees everything.
-	Scan(ctx context.Context, pattern string, opts ScanOptions) iter.Seq2[Entry, error]
+	Scan(ctx context.Context, pattern string, opts ScanOptions) iter.Seq2[Message, error]
 
 	// Count is how many live entries Scan would deliver.
 	Count(ctx context.Context, pattern string) (int, error)
@@ -66,7 +66,7 @@ type Store interface {
 	// Read is the last message of every key that matches, delete markers too, and
 	// a revision that the bucket had reached: without those that are newer, the
 	// answer is as of that revision. ErrTooMany as for Lookup.
-	Read(ctx context.Context, patterns []string) (found []Entry, asOf uint64, err error)
+	Read(ctx context.Context, patterns []string) (found []Message, asOf uint64, err error)
 
 	// Last is the last revision under a pattern, delete markers included, or 0;
 	// from the leader.
@@ -109,12 +109,12 @@ type Store interface {
 
 	// Since is every live entry under a pattern that was written after a
 	// revision, as of one instant during the call.
-	Since(ctx context.Context, pattern string, revision uint64) ([]Entry, error)
+	Since(ctx context.Context, pattern string, revision uint64) ([]Message, error)
 
 	// Changes is the last messages of the keys under a pattern that were written
 	// after a revision, delete markers too, as of one instant during the call; in
 	// their order, and perhaps earlier ones of the same keys before them.
-	Changes(ctx context.Context, pattern string, revision uint64) ([]Entry, error)
+	Changes(ctx context.Context, pattern string, revision uint64) ([]Message, error)
 
 	// Replicated reports whether several servers keep the bucket. One of them may
 	// be behind what was acknowledged to others; it is never asked twice by what
@@ -143,8 +143,8 @@ type ScanOptions struct {
 	Again bool
 }
 
-// Entry is the last message of a key.
-type Entry struct {
+// Message is the last message of a key.
+type Message struct {
 	Key      string
 	Value    []byte
 	Revision uint64    // its stream sequence; 0 when the key is absent
@@ -161,10 +161,10 @@ type Entry struct {
 }
 
 // Live reports whether the key has a value.
-func (e Entry) Live() bool { return e.Revision != 0 && !e.Deleted }
+func (e Message) Live() bool { return e.Revision != 0 && !e.Deleted }
 
 // Version is the revision that wrote the value, which a fence repeats.
-func (e Entry) Version() uint64 {
+func (e Message) Version() uint64 {
 	if e.Fence != 0 {
 		return e.Fence
 	}
@@ -173,14 +173,14 @@ func (e Entry) Version() uint64 {
 
 // Op is one write.
 type Op struct {
-	Key    string
-	Value  []byte
-	Delete bool
-	Purge  bool   // with Delete: the key's history goes too
-	Check  bool   // only if the key's last revision is Expect
-	Expect uint64 // 0: only if it has none, not even a delete marker
-	Fence  uint64 // marks a rewrite of this revision; see Entry
-	TTL    time.Duration
+	Key         string
+	Value       []byte
+	Delete      bool
+	Purge       bool   // with Delete: the key's history goes too
+	Conditional bool   // only if the key's last revision is Expect
+	Expect      uint64 // 0: only if it has none, not even a delete marker
+	Fence       uint64 // marks a rewrite of this revision; see Entry
+	TTL         time.Duration
 
 	// Settle asks for certainty: when the answer is lost, the outcome is found
 	// out, and a write that was not done is sent again. It takes the server some
@@ -214,8 +214,8 @@ type Feed interface {
 
 // Event is what a feed delivers.
 type Event struct {
-	Kind  EventKind
-	Entry Entry // of Changed
+	Kind    EventKind
+	Message Message // of Changed
 }
 
 // EventKind says what an Event is.

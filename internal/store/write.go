@@ -98,7 +98,7 @@ func (s *JetStream) write(ctx context.Context, ops []Op, results []Result) {
 				unsettled = append(unsettled, lost{op: &ops[i], id: msgs[n].Header[headerID][0], sent: sent, epoch: epoch})
 				verdicts = append(verdicts, &results[i])
 				silent = append(silent, i)
-			case errors.Is(faults[n], ErrUnknown) && !ops[i].Check && !ops[i].Delete:
+			case errors.Is(faults[n], ErrUnknown) && !ops[i].Conditional && !ops[i].Delete:
 				results[i].Err = faults[n]
 				again = append(again, i) // once more does no harm
 			default:
@@ -154,7 +154,7 @@ func fail(results []Result, err error) {
 // message makes the message of a write.
 func (s *JetStream) message(op *Op, m *nats.Msg) {
 	m.Subject, m.Data = s.prefix+op.Key, op.Value
-	if !op.Delete && !op.Check && op.Fence == 0 && !op.Settle && op.TTL == 0 {
+	if !op.Delete && !op.Conditional && op.Fence == 0 && !op.Settle && op.TTL == 0 {
 		return
 	}
 	m.Header = nats.Header{}
@@ -164,7 +164,7 @@ func (s *JetStream) message(op *Op, m *nats.Msg) {
 	if op.TTL != 0 && s.markerTTL {
 		m.Header[headerTTL] = []string{strconv.Itoa(int(op.TTL / time.Second))}
 	}
-	if op.Check {
+	if op.Conditional {
 		m.Header[headerExpect] = []string{strconv.FormatUint(op.Expect, 10)}
 	}
 	if op.Delete {

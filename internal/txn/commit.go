@@ -182,20 +182,20 @@ func (a *assembly) prefetch(ctx context.Context) error {
 	if len(claims) == 0 {
 		return nil
 	}
-	return a.tx.View(a.of[0].layout).outsideEach(ctx, claims, func(int, store.Entry) {})
+	return a.tx.View(a.of[0].layout).outsideEach(ctx, claims, func(int, store.Message) {})
 }
 
 // outside reads a key as it is outside of the transaction.
-func (a *assembly) outside(ctx context.Context, v *View, key string) (store.Entry, error) {
+func (a *assembly) outside(ctx context.Context, v *View, key string) (store.Message, error) {
 	if e, ok := v.known(key); ok {
 		return e, nil
 	}
 	found, err := a.tx.read(ctx, []string{key})
 	if err != nil {
-		return store.Entry{}, err
+		return store.Message{}, err
 	}
 	if len(found) == 0 {
-		return store.Entry{Key: key}, nil
+		return store.Message{Key: key}, nil
 	}
 	return found[0], nil
 }
@@ -205,8 +205,8 @@ func (a *assembly) assemble(ctx context.Context) error {
 	add := func(op store.Op) {
 		if !a.written[op.Key] {
 			a.written[op.Key] = true
-			if revision, guarded := a.tx.keys[op.Key]; guarded && !op.Check {
-				op.Check, op.Expect = true, revision
+			if revision, guarded := a.tx.keys[op.Key]; guarded && !op.Conditional {
+				op.Conditional, op.Expect = true, revision
 			}
 			a.ops = append(a.ops, op)
 		}
@@ -234,9 +234,9 @@ func (a *assembly) assemble(ctx context.Context) error {
 	}
 	for _, changes := range lists {
 		keys := changes.Keys()
-		held := make([]store.Entry, len(keys))
+		held := make([]store.Message, len(keys))
 		view := a.tx.View(a.of[0].layout)
-		if err := view.outsideEach(ctx, keys, func(i int, e store.Entry) { held[i] = e }); err != nil {
+		if err := view.outsideEach(ctx, keys, func(i int, e store.Message) { held[i] = e }); err != nil {
 			return err
 		}
 		for i, key := range keys {

@@ -12,7 +12,7 @@ const maxRead = 1000
 
 // read reads keys and patterns as of the transaction's instant, and notes what is
 // to be guarded. ErrTooMany when it is too much for one request.
-func (t *Tx) read(ctx context.Context, patterns []string) ([]store.Entry, error) {
+func (t *Tx) read(ctx context.Context, patterns []string) ([]store.Message, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err := t.usable(); err != nil {
@@ -26,7 +26,7 @@ func (t *Tx) read(ctx context.Context, patterns []string) ([]store.Entry, error)
 		return nil, err
 	}
 	newest := uint64(0)
-	byKey := make(map[string]store.Entry, len(found))
+	byKey := make(map[string]store.Message, len(found))
 	for _, e := range found {
 		newest = max(newest, e.Revision)
 		byKey[e.Key] = e
@@ -41,7 +41,7 @@ func (t *Tx) read(ctx context.Context, patterns []string) ([]store.Entry, error)
 		}
 		e, ok := byKey[p]
 		if !ok {
-			e = store.Entry{Key: p}
+			e = store.Message{Key: p}
 		}
 		if err := t.noteKey(e, true); err != nil {
 			return nil, err
@@ -80,7 +80,7 @@ func (t *Tx) ensure(ctx context.Context) error {
 }
 
 // noteKey notes a key as it was read; with guard, to be guarded by itself.
-func (t *Tx) noteKey(e store.Entry, guard bool) error {
+func (t *Tx) noteKey(e store.Message, guard bool) error {
 	if known, ok := t.entries[e.Key]; ok && known.Revision != e.Revision {
 		return t.conflict(e.Key)
 	}
@@ -195,7 +195,7 @@ func (t *Tx) unchanged(ctx context.Context, pattern string) error {
 
 // scan reads everything under a pattern that has too many keys for one request. What
 // was written while it did is read too, until nothing follows: that is its instant.
-func (t *Tx) scan(ctx context.Context, pattern string) ([]store.Entry, error) {
+func (t *Tx) scan(ctx context.Context, pattern string) ([]store.Message, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err := t.usable(); err != nil {
@@ -209,8 +209,8 @@ func (t *Tx) scan(ctx context.Context, pattern string) ([]store.Entry, error) {
 		return nil, err
 	}
 	at := map[string]int{}
-	var all []store.Entry
-	put := func(e store.Entry) {
+	var all []store.Message
+	put := func(e store.Message) {
 		if i, ok := at[e.Key]; ok {
 			all[i] = e
 			return
@@ -261,7 +261,7 @@ func (t *Tx) scan(ctx context.Context, pattern string) ([]store.Entry, error) {
 }
 
 // lastUnder is the last revision under each of the patterns among entries.
-func lastUnder(patterns []string, found []store.Entry) map[string]uint64 {
+func lastUnder(patterns []string, found []store.Message) map[string]uint64 {
 	m, last := newMatcher(patterns), map[string]uint64{}
 	for _, e := range found {
 		m.each(e.Key, func(p string) { last[p] = max(last[p], e.Revision) })

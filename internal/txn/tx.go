@@ -23,14 +23,14 @@ type Tx struct {
 
 	mu        sync.Mutex
 	ended     bool
-	failed    error                  // why it can not commit, whatever happens
-	contested string                 // the key or pattern that others have changed, when it is known
-	asOf      uint64                 // all that was read is as it was at this revision
-	unsure    bool                   // if a call that should have found out did
-	entries   map[string]store.Entry // the keys that were read, one by one or by a pattern
-	keys      map[string]uint64      // those to guard one by one, with their revisions
-	ranges    map[string]*span       // the patterns that were read
-	changes   map[string]*change     // by record key
+	failed    error                    // why it can not commit, whatever happens
+	contested string                   // the key or pattern that others have changed, when it is known
+	asOf      uint64                   // all that was read is as it was at this revision
+	unsure    bool                     // if a call that should have found out did
+	entries   map[string]store.Message // the keys that were read, one by one or by a pattern
+	keys      map[string]uint64        // those to guard one by one, with their revisions
+	ranges    map[string]*span         // the patterns that were read
+	changes   map[string]*change       // by record key
 	order     []*change
 	stamps    []stamp
 	staged    uint64 // how many writes were staged
@@ -46,8 +46,8 @@ type span struct {
 type change struct {
 	layout   layout.Layout
 	id       value.Value
-	base     store.Entry // the record outside
-	doc      []byte      // the new document; nil deletes it
+	base     store.Message // the record outside
+	doc      []byte        // the new document; nil deletes it
 	after    layout.Footprint
 	revision uint64 // provisional, until the commit
 }
@@ -68,7 +68,7 @@ func Provisional(revision uint64) bool { return revision >= provisional }
 func newTx(s store.Store) *Tx {
 	return &Tx{
 		store:   s,
-		entries: map[string]store.Entry{}, keys: map[string]uint64{}, ranges: map[string]*span{}, changes: map[string]*change{},
+		entries: map[string]store.Message{}, keys: map[string]uint64{}, ranges: map[string]*span{}, changes: map[string]*change{},
 	}
 }
 
@@ -167,6 +167,6 @@ func (t *Tx) stage(ctx context.Context, l layout.Layout, id value.Value, p *comm
 }
 
 // entry is the record as the transaction has made it.
-func (c *change) entry() store.Entry {
-	return store.Entry{Key: c.base.Key, Value: c.doc, Revision: c.revision, Deleted: c.doc == nil}
+func (c *change) entry() store.Message {
+	return store.Message{Key: c.base.Key, Value: c.doc, Revision: c.revision, Deleted: c.doc == nil}
 }

@@ -34,22 +34,22 @@ func (v *View) Writer() *commit.Writer {
 }
 
 // own is a record that the transaction has changed.
-func (v *View) own(key string) (store.Entry, bool) {
+func (v *View) own(key string) (store.Message, bool) {
 	v.tx.mu.Lock()
 	defer v.tx.mu.Unlock()
 	if c, ok := v.tx.changes[key]; ok {
 		return c.entry(), true
 	}
-	return store.Entry{}, false
+	return store.Message{}, false
 }
 
 // known is a key that was read before, and is still the same as far as the
 // transaction is concerned.
-func (v *View) known(key string) (store.Entry, bool) {
+func (v *View) known(key string) (store.Message, bool) {
 	v.tx.mu.Lock()
 	defer v.tx.mu.Unlock()
 	if v.tx.unsure {
-		return store.Entry{}, false
+		return store.Message{}, false
 	}
 	e, ok := v.tx.entries[key]
 	if ok {
@@ -70,28 +70,28 @@ func (t *Tx) spanned(key string) bool {
 	return false
 }
 
-func (v *View) Get(ctx context.Context, key string) (store.Entry, error) {
+func (v *View) Get(ctx context.Context, key string) (store.Message, error) {
 	found, err := v.GetMany(ctx, []string{key})
 	if err != nil {
-		return store.Entry{}, err
+		return store.Message{}, err
 	}
 	return found[0], nil
 }
 
-func (v *View) GetLatest(ctx context.Context, key string) (store.Entry, error) {
+func (v *View) GetLatest(ctx context.Context, key string) (store.Message, error) {
 	return v.Get(ctx, key)
 }
 
-func (v *View) GetMany(ctx context.Context, keys []string) ([]store.Entry, error) {
-	out := make([]store.Entry, len(keys))
+func (v *View) GetMany(ctx context.Context, keys []string) ([]store.Message, error) {
+	out := make([]store.Message, len(keys))
 	for i, key := range keys {
 		out[i].Key = key
 	}
-	err := v.GetEach(ctx, keys, func(i int, e store.Entry) { out[i] = e })
+	err := v.GetEach(ctx, keys, func(i int, e store.Message) { out[i] = e })
 	return out, err
 }
 
-func (v *View) GetEach(ctx context.Context, keys []string, each func(i int, e store.Entry)) error {
+func (v *View) GetEach(ctx context.Context, keys []string, each func(i int, e store.Message)) error {
 	if err := v.tx.Usable(); err != nil {
 		return err
 	}
@@ -104,11 +104,11 @@ func (v *View) GetEach(ctx context.Context, keys []string, each func(i int, e st
 			others, at = append(others, key), append(at, i)
 		}
 	}
-	return v.outsideEach(ctx, others, func(i int, e store.Entry) { each(at[i], e) })
+	return v.outsideEach(ctx, others, func(i int, e store.Message) { each(at[i], e) })
 }
 
 // outsideEach is GetEach without the transaction's own writes.
-func (v *View) outsideEach(ctx context.Context, keys []string, each func(i int, e store.Entry)) error {
+func (v *View) outsideEach(ctx context.Context, keys []string, each func(i int, e store.Message)) error {
 	at := map[string][]int{}
 	var ask []string
 	for i, key := range keys {
@@ -147,7 +147,7 @@ func (v *View) outsideEach(ctx context.Context, keys []string, each func(i int, 
 }
 
 // Lookup reads the heads of lookups with them where they are what guards them.
-func (v *View) Lookup(ctx context.Context, patterns []string, _ int) (found []store.Entry, rest int, asOf uint64, err error) {
+func (v *View) Lookup(ctx context.Context, patterns []string, _ int) (found []store.Message, rest int, asOf uint64, err error) {
 	ask := patterns
 	if v.Replicated() {
 		ask = append([]string(nil), patterns...)
@@ -172,14 +172,14 @@ func (v *View) Lookup(ctx context.Context, patterns []string, _ int) (found []st
 
 // overlay replaces what records that the transaction has changed had under
 // patterns by what they have now.
-func (v *View) overlay(found []store.Entry, patterns []string) []store.Entry {
+func (v *View) overlay(found []store.Message, patterns []string) []store.Message {
 	v.tx.mu.Lock()
 	defer v.tx.mu.Unlock()
 	if len(v.tx.changes) == 0 {
 		return found
 	}
 	wanted := newMatcher(patterns)
-	out := make([]store.Entry, 0, len(found))
+	out := make([]store.Message, 0, len(found))
 	for _, e := range found {
 		if v.tx.changes[v.recordOf(e)] == nil {
 			out = append(out, e)
@@ -194,12 +194,12 @@ func (v *View) overlay(found []store.Entry, patterns []string) []store.Entry {
 		}
 		for _, key := range c.after.Entries {
 			if v.layout.Lists() == nil && wanted.has(key) {
-				out = append(out, store.Entry{Key: key, Revision: c.revision})
+				out = append(out, store.Message{Key: key, Revision: c.revision})
 			}
 		}
 		for _, claim := range c.after.Claims {
 			if wanted.has(claim.Key) {
-				out = append(out, store.Entry{Key: claim.Key, Value: v.layout.Owner(c.id), Revision: c.revision})
+				out = append(out, store.Message{Key: claim.Key, Value: v.layout.Owner(c.id), Revision: c.revision})
 			}
 		}
 	}
@@ -210,7 +210,7 @@ func (v *View) overlay(found []store.Entry, patterns []string) []store.Entry {
 }
 
 // recordOf is the key of the record that a record, entry or claim belongs to.
-func (v *View) recordOf(e store.Entry) string {
+func (v *View) recordOf(e store.Message) string {
 	if !v.layout.IsClaim(e.Key) && !v.layout.IsEntry(e.Key) || v.layout.Lists() != nil {
 		return e.Key
 	}
@@ -222,7 +222,7 @@ func (v *View) recordOf(e store.Entry) string {
 }
 
 // lists is what found has of lists, as the transaction's changes make them.
-func (v *View) lists(found []store.Entry, asked []string) []store.Entry {
+func (v *View) lists(found []store.Message, asked []string) []store.Message {
 	for _, key := range asked {
 		if !v.layout.IsEntry(key) {
 			continue
@@ -239,8 +239,8 @@ func (v *View) lists(found []store.Entry, asked []string) []store.Entry {
 				join, revision = append(join, c.id), c.revision
 			}
 		}
-		at := slices.IndexFunc(found, func(e store.Entry) bool { return e.Key == key })
-		list := store.Entry{Key: key, Revision: revision}
+		at := slices.IndexFunc(found, func(e store.Message) bool { return e.Key == key })
+		list := store.Message{Key: key, Revision: revision}
 		if at >= 0 {
 			list = found[at]
 		}
@@ -264,8 +264,8 @@ func (v *View) lists(found []store.Entry, asked []string) []store.Entry {
 	return found
 }
 
-func (v *View) Match(ctx context.Context, patterns []string) iter.Seq2[store.Entry, error] {
-	return func(yield func(store.Entry, error) bool) {
+func (v *View) Match(ctx context.Context, patterns []string) iter.Seq2[store.Message, error] {
+	return func(yield func(store.Message, error) bool) {
 		for _, p := range patterns {
 			for e, err := range v.Scan(ctx, p, store.ScanOptions{}) {
 				if !yield(e, err) || err != nil {
@@ -278,8 +278,8 @@ func (v *View) Match(ctx context.Context, patterns []string) iter.Seq2[store.Ent
 
 // Scan reads everything before it delivers the first entry: only then is it known
 // to be as of one instant.
-func (v *View) Scan(ctx context.Context, pattern string, _ store.ScanOptions) iter.Seq2[store.Entry, error] {
-	return func(yield func(store.Entry, error) bool) {
+func (v *View) Scan(ctx context.Context, pattern string, _ store.ScanOptions) iter.Seq2[store.Message, error] {
+	return func(yield func(store.Message, error) bool) {
 		found, _, _, err := v.Lookup(ctx, []string{pattern}, 0)
 		if errors.Is(err, store.ErrTooMany) {
 			if found, err = v.tx.scan(ctx, pattern); err == nil {
@@ -287,7 +287,7 @@ func (v *View) Scan(ctx context.Context, pattern string, _ store.ScanOptions) it
 			}
 		}
 		if err != nil {
-			yield(store.Entry{}, err)
+			yield(store.Message{}, err)
 			return
 		}
 		for _, e := range found {
@@ -312,9 +312,9 @@ func (v *View) Count(ctx context.Context, pattern string) (n int, err error) {
 // here all do.
 func (v *View) Revision(context.Context) (uint64, error) { return 0, nil }
 
-func (v *View) Changes(context.Context, string, uint64) ([]store.Entry, error) { return nil, nil }
+func (v *View) Changes(context.Context, string, uint64) ([]store.Message, error) { return nil, nil }
 
-func (v *View) Since(context.Context, string, uint64) ([]store.Entry, error) { return nil, nil }
+func (v *View) Since(context.Context, string, uint64) ([]store.Message, error) { return nil, nil }
 
 func (v *View) Feed(context.Context, string) (store.Feed, error) { return nil, errNotHere }
 

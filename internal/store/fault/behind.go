@@ -13,13 +13,13 @@ import (
 type Behind struct {
 	store.Store
 	mu  sync.Mutex
-	was map[string]store.Entry
+	was map[string]store.Message
 }
 
 // NewBehind is s with a leader that has only what is in the bucket now under those
 // keys.
 func NewBehind(ctx context.Context, s store.Store, keys ...string) (*Behind, error) {
-	b := &Behind{Store: s, was: map[string]store.Entry{}}
+	b := &Behind{Store: s, was: map[string]store.Message{}}
 	for _, key := range keys {
 		e, err := s.GetLatest(ctx, key)
 		if err != nil {
@@ -32,7 +32,7 @@ func NewBehind(ctx context.Context, s store.Store, keys ...string) (*Behind, err
 
 func (b *Behind) Replicated() bool { return true }
 
-func (b *Behind) GetLatest(ctx context.Context, key string) (store.Entry, error) {
+func (b *Behind) GetLatest(ctx context.Context, key string) (store.Message, error) {
 	b.mu.Lock()
 	e, ok := b.was[key]
 	b.mu.Unlock()

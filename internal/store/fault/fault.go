@@ -65,7 +65,7 @@ func (f *Store) Share(ctx context.Context, ops []store.Op) (uint64, error) {
 	return f.Store.Share(ctx, ops)
 }
 
-func (f *Store) Read(ctx context.Context, patterns []string) ([]store.Entry, uint64, error) {
+func (f *Store) Read(ctx context.Context, patterns []string) ([]store.Message, uint64, error) {
 	if f.Crashed() {
 		return nil, 0, ErrCrashed
 	}
@@ -100,51 +100,51 @@ func (f *Store) CatchUp(ctx context.Context) error {
 	return f.Store.CatchUp(ctx)
 }
 
-func (f *Store) Get(ctx context.Context, key string) (store.Entry, error) {
+func (f *Store) Get(ctx context.Context, key string) (store.Message, error) {
 	if f.Crashed() {
-		return store.Entry{}, ErrCrashed
+		return store.Message{}, ErrCrashed
 	}
 	return f.Store.Get(ctx, key)
 }
 
-func (f *Store) GetLatest(ctx context.Context, key string) (store.Entry, error) {
+func (f *Store) GetLatest(ctx context.Context, key string) (store.Message, error) {
 	if f.Crashed() {
-		return store.Entry{}, ErrCrashed
+		return store.Message{}, ErrCrashed
 	}
 	return f.Store.GetLatest(ctx, key)
 }
 
-func (f *Store) GetMany(ctx context.Context, keys []string) ([]store.Entry, error) {
+func (f *Store) GetMany(ctx context.Context, keys []string) ([]store.Message, error) {
 	if f.Crashed() {
 		return nil, ErrCrashed
 	}
 	return f.Store.GetMany(ctx, keys)
 }
 
-func (f *Store) GetEach(ctx context.Context, keys []string, each func(i int, e store.Entry)) error {
+func (f *Store) GetEach(ctx context.Context, keys []string, each func(i int, e store.Message)) error {
 	if f.Crashed() {
 		return ErrCrashed
 	}
 	return f.Store.GetEach(ctx, keys, each)
 }
 
-func (f *Store) Match(ctx context.Context, patterns []string) iter.Seq2[store.Entry, error] {
+func (f *Store) Match(ctx context.Context, patterns []string) iter.Seq2[store.Message, error] {
 	if f.Crashed() {
-		return func(yield func(store.Entry, error) bool) { yield(store.Entry{}, ErrCrashed) }
+		return func(yield func(store.Message, error) bool) { yield(store.Message{}, ErrCrashed) }
 	}
 	return f.Store.Match(ctx, patterns)
 }
 
-func (f *Store) Lookup(ctx context.Context, patterns []string, most int) ([]store.Entry, int, uint64, error) {
+func (f *Store) Lookup(ctx context.Context, patterns []string, most int) ([]store.Message, int, uint64, error) {
 	if f.Crashed() {
 		return nil, 0, 0, ErrCrashed
 	}
 	return f.Store.Lookup(ctx, patterns, most)
 }
 
-func (f *Store) Scan(ctx context.Context, pattern string, opts store.ScanOptions) iter.Seq2[store.Entry, error] {
+func (f *Store) Scan(ctx context.Context, pattern string, opts store.ScanOptions) iter.Seq2[store.Message, error] {
 	if f.Crashed() {
-		return func(yield func(store.Entry, error) bool) { yield(store.Entry{}, ErrCrashed) }
+		return func(yield func(store.Message, error) bool) { yield(store.Message{}, ErrCrashed) }
 	}
 	return f.Store.Scan(ctx, pattern, opts)
 }
@@ -156,14 +156,14 @@ func (f *Store) Revision(ctx context.Context) (uint64, error) {
 	return f.Store.Revision(ctx)
 }
 
-func (f *Store) Since(ctx context.Context, pattern string, revision uint64) ([]store.Entry, error) {
+func (f *Store) Since(ctx context.Context, pattern string, revision uint64) ([]store.Message, error) {
 	if f.Crashed() {
 		return nil, ErrCrashed
 	}
 	return f.Store.Since(ctx, pattern, revision)
 }
 
-func (f *Store) Changes(ctx context.Context, pattern string, revision uint64) ([]store.Entry, error) {
+func (f *Store) Changes(ctx context.Context, pattern string, revision uint64) ([]store.Message, error) {
 	if f.Crashed() {
 		return nil, ErrCrashed
 	}

@@ -6,9 +6,9 @@ import (
 	"sync"
 )
 
-// turns lets those who need a key wait for each other. Keys that several need are
+// keyLocks lets those who need a key wait for each other. Keys that several need are
 // to be asked for in one order.
-type turns struct {
+type keyLocks struct {
 	mu   sync.Mutex
 	held map[string]chan struct{} // full while somebody has the key
 	wait map[string]int           // who has it and who waits
@@ -16,7 +16,7 @@ type turns struct {
 
 // take waits until all keys are free, which must be sorted, and has them until
 // release is called.
-func (t *turns) take(ctx context.Context, keys []string) (release func(), err error) {
+func (t *keyLocks) take(ctx context.Context, keys []string) (release func(), err error) {
 	for i, key := range keys {
 		if err := t.one(ctx, key); err != nil {
 			t.release(keys[:i])
@@ -26,7 +26,7 @@ func (t *turns) take(ctx context.Context, keys []string) (release func(), err er
 	return func() { t.release(keys) }, nil
 }
 
-func (t *turns) one(ctx context.Context, key string) error {
+func (t *keyLocks) one(ctx context.Context, key string) error {
 	t.mu.Lock()
 	if t.held == nil {
 		t.held, t.wait = map[string]chan struct{}{}, map[string]int{}
@@ -49,7 +49,7 @@ func (t *turns) one(ctx context.Context, key string) error {
 	}
 }
 
-func (t *turns) release(keys []string) {
+func (t *keyLocks) release(keys []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, key := range keys {
@@ -59,7 +59,7 @@ func (t *turns) release(keys []string) {
 }
 
 // forget drops a key that nobody has or waits for.
-func (t *turns) forget(key string) {
+func (t *keyLocks) forget(key string) {
 	if t.wait[key]--; t.wait[key] == 0 {
 		delete(t.wait, key)
 		delete(t.held, key)

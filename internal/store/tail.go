@@ -16,7 +16,7 @@ import (
 // more is true when others may follow these. With direct get it is one isolated
 // request; without, one message at a time, from the leader. Only the leader of a
 // replicated bucket knows that nothing follows: it is asked in the end.
-func (s *JetStream) after(ctx context.Context, pattern string, revision uint64, n int) (found []Entry, more bool, err error) {
+func (s *JetStream) after(ctx context.Context, pattern string, revision uint64, n int) (found []Message, more bool, err error) {
 	if s.direct {
 		found, more, err = s.afterDirect(ctx, pattern, revision, n)
 		if err != nil || len(found) > 0 {
@@ -44,7 +44,7 @@ func (s *JetStream) follows(ctx context.Context, pattern string, revision uint64
 
 // nextDirect reads the message under a pattern that follows a revision; ok is
 // false when there is none.
-func (s *JetStream) nextDirect(ctx context.Context, pattern string, revision uint64) (e Entry, ok bool, err error) {
+func (s *JetStream) nextDirect(ctx context.Context, pattern string, revision uint64) (e Message, ok bool, err error) {
 	body, err := json.Marshal(nextRequest{Seq: revision + 1, Pattern: s.prefix + pattern})
 	if err != nil {
 		return e, false, err
@@ -85,7 +85,7 @@ func (s *JetStream) lastRevision(ctx context.Context) (uint64, error) {
 	}
 }
 
-func (s *JetStream) afterDirect(ctx context.Context, pattern string, revision uint64, n int) (found []Entry, more bool, err error) {
+func (s *JetStream) afterDirect(ctx context.Context, pattern string, revision uint64, n int) (found []Message, more bool, err error) {
 	// For a batch the server first counts what is pending, which takes as long
 	// as the pattern has keys; most often nothing follows, and no count is needed.
 	if more, err := s.follows(ctx, pattern, revision); err != nil || !more {
@@ -100,7 +100,7 @@ func (s *JetStream) afterDirect(ctx context.Context, pattern string, revision ui
 
 // next reads a batch of messages, and says how many follow them, all isolated
 // from writes.
-func (s *JetStream) next(ctx context.Context, req nextRequest) (found []Entry, rest int, err error) {
+func (s *JetStream) next(ctx context.Context, req nextRequest) (found []Message, rest int, err error) {
 	body, err := json.Marshal(req)
 	if err != nil {
 		return nil, 0, err
@@ -165,10 +165,10 @@ const sinceSingles = 256
 
 // Changes reads on until nothing follows: all that was written until that moment
 // has then been read.
-func (s *JetStream) Changes(ctx context.Context, pattern string, revision uint64) ([]Entry, error) {
-	var out []Entry
+func (s *JetStream) Changes(ctx context.Context, pattern string, revision uint64) ([]Message, error) {
+	var out []Message
 	for more := true; more; {
-		var found []Entry
+		var found []Message
 		var err error
 		if len(out) < sinceSingles {
 			found, more, err = s.afterOne(ctx, pattern, revision)
@@ -195,7 +195,7 @@ func (s *JetStream) Changes(ctx context.Context, pattern string, revision uint64
 
 // confirm looks once more whether nothing follows, isolated from batches: a single
 // message is also found, or not, while a batch is being written.
-func (s *JetStream) confirm(ctx context.Context, pattern string, revision uint64) (found []Entry, err error) {
+func (s *JetStream) confirm(ctx context.Context, pattern string, revision uint64) (found []Message, err error) {
 	switch {
 	case s.direct && !s.replicated:
 		found, _, err = s.next(ctx, nextRequest{Seq: revision + 1, Pattern: s.prefix + pattern, Batch: tailBatch})
@@ -248,13 +248,13 @@ func (s *JetStream) Whole(ctx context.Context) (whole uint64, err error) {
 }
 
 // Since is what is live of Changes.
-func (s *JetStream) Since(ctx context.Context, pattern string, revision uint64) ([]Entry, error) {
+func (s *JetStream) Since(ctx context.Context, pattern string, revision uint64) ([]Message, error) {
 	changes, err := s.Changes(ctx, pattern, revision)
-	return slices.DeleteFunc(changes, func(e Entry) bool { return !e.Live() }), err
+	return slices.DeleteFunc(changes, func(e Message) bool { return !e.Live() }), err
 }
 
 // afterOne reads the message that follows a revision.
-func (s *JetStream) afterOne(ctx context.Context, pattern string, revision uint64) (found []Entry, more bool, err error) {
+func (s *JetStream) afterOne(ctx context.Context, pattern string, revision uint64) (found []Message, more bool, err error) {
 	if !s.direct || s.replicated { // only the leader knows that nothing follows
 		return s.afterLeader(ctx, pattern, revision)
 	}
@@ -262,16 +262,16 @@ func (s *JetStream) afterOne(ctx context.Context, pattern string, revision uint6
 	if err != nil || !ok {
 		return nil, false, err
 	}
-	return []Entry{e}, true, nil
+	return []Message{e}, true, nil
 }
 
 // afterLeader reads from the leader the message that follows a revision.
-func (s *JetStream) afterLeader(ctx context.Context, pattern string, revision uint64) (found []Entry, more bool, err error) {
+func (s *JetStream) afterLeader(ctx context.Context, pattern string, revision uint64) (found []Message, more bool, err error) {
 	e, err := s.fromLeader(ctx, map[string]any{"seq": revision + 1, "next_by_subj": s.prefix + pattern})
 	if err != nil || e.Revision == 0 {
 		return nil, false, err
 	}
-	return []Entry{e}, true, nil
+	return []Message{e}, true, nil
 }
 
 // Revision asks for the stream's state where its last message is gone, or where

@@ -31,9 +31,9 @@ const (
 	averageOver = 32
 )
 
-// knowledge is what a model's queries have seen of its records and indexes, for
+// statistics is what a model's queries have seen of its records and indexes, for
 // the plans of later ones. Plans that it misleads are slow, not wrong.
-type knowledge struct {
+type statistics struct {
 	mu        sync.Mutex
 	records   int
 	recordsAt time.Time
@@ -53,8 +53,8 @@ func kind(x schema.Index, columns int) string {
 	return x.Name + "." + strconv.Itoa(columns)
 }
 
-// stats is what is known, for the planner.
-func (k *knowledge) stats(m *Model) plan.Stats {
+// snapshot is what is known, for the planner.
+func (k *statistics) snapshot(m *Model) plan.Stats {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return plan.Stats{Records: k.records, Fresh: time.Since(k.recordsAt) < knownFor && time.Since(k.crowdAt) > knownFor && !m.store.Replicated(), RecordBytes: int(k.bytes), Finds: m.Layout.Finds, Lists: m.Layout.Lists() != nil, Matches: func(x schema.Index, vals []value.Value) int {
@@ -73,7 +73,7 @@ func (k *knowledge) stats(m *Model) plan.Stats {
 }
 
 // sawMatches notes how many entries a lookup has.
-func (k *knowledge) sawMatches(model string, l plan.Lookup, n int) {
+func (k *statistics) sawMatches(model string, l plan.Lookup, n int) {
 	if l.Index.Unique {
 		return
 	}
@@ -100,14 +100,14 @@ func (k *knowledge) sawMatches(model string, l plan.Lookup, n int) {
 }
 
 // sawRecords notes how many records there are.
-func (k *knowledge) sawRecords(n int) {
+func (k *statistics) sawRecords(n int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.records, k.recordsAt = max(1, n), time.Now()
 }
 
 // sawEntries notes the size of records that were read.
-func (k *knowledge) sawEntries(entries []store.Entry) {
+func (k *statistics) sawEntries(entries []store.Message) {
 	total := 0
 	for _, e := range entries {
 		total += len(e.Key) + len(e.Value)
@@ -116,14 +116,14 @@ func (k *knowledge) sawEntries(entries []store.Entry) {
 }
 
 // sawCrowd notes that one request does not read all records.
-func (k *knowledge) sawCrowd() {
+func (k *statistics) sawCrowd() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.crowdAt = time.Now()
 }
 
 // sawBytes notes the size of keys and values of n records.
-func (k *knowledge) sawBytes(size, n int) {
+func (k *statistics) sawBytes(size, n int) {
 	if n == 0 {
 		return
 	}
@@ -140,9 +140,9 @@ func (k *knowledge) sawBytes(size, n int) {
 // countRecords sees to it that the number of records is known, about: it asks
 // for one shard's when that was not done lately, and for all when they are few.
 func (m *Model) countRecords(ctx context.Context) error {
-	m.known.mu.Lock()
-	fresh := m.known.records > 0 && time.Since(m.known.recordsAt) < knownFor
-	m.known.mu.Unlock()
+	m.stats.mu.Lock()
+	fresh := m.stats.records > 0 && time.Since(m.stats.recordsAt) < knownFor
+	m.stats.mu.Unlock()
 	if fresh {
 		return nil
 	}
@@ -159,12 +159,12 @@ func (m *Model) countRecords(ctx context.Context) error {
 	} else {
 		n *= m.Def.Shards
 	}
-	m.known.sawRecords(n)
+	m.stats.sawRecords(n)
 	return nil
 }
 
 // attribute counts, of entries that several lookups gave, how many each has.
-func (m *Model) attribute(lookups []plan.Lookup, entries []store.Entry) {
+func (m *Model) attribute(lookups []plan.Lookup, entries []store.Message) {
 	find := finder(m.patterns(lookups))
 	counts := make([]int, len(lookups))
 	for _, e := range entries {
@@ -178,7 +178,7 @@ func (m *Model) attribute(lookups []plan.Lookup, entries []store.Entry) {
 		}
 	}
 	for i, l := range lookups {
-		m.known.sawMatches(m.Def.Name, l, counts[i])
+		m.stats.sawMatches(m.Def.Name, l, counts[i])
 	}
 }
 

@@ -45,7 +45,7 @@ type reach struct {
 // what is then known; nothing has been delivered yet.
 func (m *Model) resolve(ctx context.Context, q plan.Query) (plan.Plan, reach, error) {
 	for try := 0; ; try++ {
-		p := plan.Make(m.Def, q, m.known.stats(m))
+		p := plan.Make(m.Def, q, m.stats.snapshot(m))
 		r, surprise, err := m.begin(ctx, p, try < replans)
 		if !surprise || err != nil {
 			return p, r, err
@@ -54,11 +54,11 @@ func (m *Model) resolve(ctx context.Context, q plan.Query) (plan.Plan, reach, er
 			return p, r, err
 		}
 		// What was read already is paid for; if the plan stands, it goes on.
-		again := plan.Make(m.Def, q, m.known.stats(m))
+		again := plan.Make(m.Def, q, m.stats.snapshot(m))
 		left := p
 		left.Entries, left.Lookups, left.Inputs = 0, nil, nil
 		left.Records = len(r.keys)
-		if len(r.keys) > 0 && again.Cost.Time >= plan.Estimate(m.Def, left, m.known.stats(m)).Time {
+		if len(r.keys) > 0 && again.Cost.Time >= plan.Estimate(m.Def, left, m.stats.snapshot(m)).Time {
 			return p, r, nil
 		}
 	}
@@ -124,7 +124,7 @@ func (m *Model) begin(ctx context.Context, p plan.Plan, careful bool) (r reach, 
 		r.led += len(r.keys) - before
 	}
 	if len(lookups) == 1 {
-		m.known.sawMatches(m.Def.Name, lookups[0], r.led+rest)
+		m.stats.sawMatches(m.Def.Name, lookups[0], r.led+rest)
 	} else if rest == 0 {
 		m.attribute(lookups, entries)
 	}
@@ -143,7 +143,7 @@ func (m *Model) begin(ctx context.Context, p plan.Plan, careful bool) (r reach, 
 func (m *Model) size(ctx context.Context, l plan.Lookup) error {
 	n, err := m.store.Size(ctx, m.patterns([]plan.Lookup{l})[0])
 	if err == nil {
-		m.known.sawMatches(m.Def.Name, l, max(n, plan.MaxMatches+1)) // it may be fewer by now
+		m.stats.sawMatches(m.Def.Name, l, max(n, plan.MaxMatches+1)) // it may be fewer by now
 	}
 	return err
 }
@@ -196,7 +196,7 @@ func (m *Model) patterns(lookups []plan.Lookup) []string {
 }
 
 // pointers appends the keys of the records that an index entry or a claim leads to.
-func (m *Model) pointers(to []string, e store.Entry) ([]string, error) {
+func (m *Model) pointers(to []string, e store.Message) ([]string, error) {
 	to, err := m.Layout.Pointers(to, e.Key, e.Value)
 	return to, m.corrupt(e, err)
 }
@@ -220,7 +220,7 @@ func (m *Model) follow(ctx context.Context, groups [][]plan.Lookup, needs int, a
 		}
 		asOf.Store(start)
 		var buf []string
-		deliver := func(e store.Entry, err error) bool {
+		deliver := func(e store.Message, err error) bool {
 			var to []string
 			if err == nil {
 				buf, err = m.pointers(buf[:0], e)
@@ -320,8 +320,8 @@ func finder(patterns []string) func(key string) []int {
 }
 
 // entries streams the entries and claims of lookups, however many they are.
-func (m *Model) entries(ctx context.Context, lookups []plan.Lookup, needs int) iter.Seq2[store.Entry, error] {
-	return func(yield func(store.Entry, error) bool) {
+func (m *Model) entries(ctx context.Context, lookups []plan.Lookup, needs int) iter.Seq2[store.Message, error] {
+	return func(yield func(store.Message, error) bool) {
 		half := len(lookups) / 2
 		if half > 0 && patternBytes(m.patterns(lookups)) <= maxPatterns || half == 0 && !lookups[0].Large {
 			found, _, _, err := m.store.Lookup(ctx, m.patterns(lookups), 0)
@@ -335,7 +335,7 @@ func (m *Model) entries(ctx context.Context, lookups []plan.Lookup, needs int) i
 				return
 			}
 			if !errors.Is(err, store.ErrTooMany) {
-				yield(store.Entry{}, err)
+				yield(store.Message{}, err)
 				return
 			}
 		}
@@ -356,7 +356,7 @@ func (m *Model) entries(ctx context.Context, lookups []plan.Lookup, needs int) i
 			}
 			n++ // lists are not read so: each is one key
 		}
-		m.known.sawMatches(m.Def.Name, lookups[0], n)
+		m.stats.sawMatches(m.Def.Name, lookups[0], n)
 	}
 }
 
@@ -435,7 +435,7 @@ func (m *Model) collect(ctx context.Context, in plan.Access, careful bool) (map[
 }
 
 // lead adds the keys of the records that entries of lookups lead to.
-func (m *Model) lead(lookups []plan.Lookup, entries []store.Entry, to map[string]bool) error {
+func (m *Model) lead(lookups []plan.Lookup, entries []store.Message, to map[string]bool) error {
 	m.attribute(lookups, entries)
 	for _, e := range entries {
 		keys, err := m.pointers(nil, e)
