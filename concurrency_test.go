@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -69,7 +70,7 @@ func TestConcurrentCreatesOfAUniqueValueHaveOneWinner(t *testing.T) {
 		var unique *natsorm.UniqueError
 		if !errors.As(err, &unique) || !errors.Is(err, natsorm.ErrUnique) {
 			t.Errorf("loser %d got %v", i, err)
-		} else if unique.Owner != strconv.FormatInt(winner.ID, 10) || unique.Field != "email" || unique.Value != "same@example.com" || unique.Model != "user" {
+		} else if unique.Owner != strconv.FormatInt(winner.ID, 10) || !slices.Equal(unique.Columns, []string{"email"}) || unique.Value != "same@example.com" || unique.Model != "user" {
 			t.Errorf("loser %d was told %+v; the owner is %d", i, unique, winner.ID)
 		}
 	}

@@ -18,12 +18,12 @@ import (
 
 // DB is a bucket and the models in it. It is safe for concurrent use.
 type DB struct {
-	cfg   Config
-	nc    *nats.Conn
-	owned bool // Open made the connection
-	store *store.JetStream
-	turns txn.Turns
-	news  news
+	cfg          Config
+	nc           *nats.Conn
+	owned        bool // Open made the connection
+	store        *store.JetStream
+	transactions txn.Runner
+	news         news
 
 	life context.Context // ends with Close
 	end  context.CancelFunc

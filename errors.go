@@ -25,7 +25,8 @@ var (
 	// a *UniqueError that names it.
 	ErrUnique = errs.ErrUnique
 	// ErrConflict: the record was changed since it was read. Of a Transaction: others
-	// were in its way until its context ended.
+	// were in its way until its context ended, or calls of its own function were that
+	// were made with another context.
 	ErrConflict = errs.ErrConflict
 	// ErrMissingWhere: Update, Increment or Destroy got no condition; All()
 	// means every record.
@@ -41,7 +42,7 @@ var (
 	// one, and one for each of its index entries and unique values that are new or
 	// go; with replicas, two for a new entry. Nothing was written.
 	ErrTxTooLarge = errs.ErrTxTooLarge
-	// ErrTxDone: a model was used inside a transaction that has ended.
+	// ErrTxDone: a call was made with the context of a transaction that has ended.
 	ErrTxDone = errs.ErrTxDone
 )
 
@@ -62,9 +63,9 @@ var (
 	ErrClosed = errs.ErrClosed
 )
 
-// UniqueError says which unique value was taken, and by whom: the fields
-// Model, Field (the index: a column, or several joined by "-"), Value and
-// Owner (the other record's primary key), all text. It matches ErrUnique.
+// UniqueError says which unique value was taken, and by which record: the fields
+// Model, Columns (those of the unique index), Value, and Owner, the other record's
+// primary key. It matches ErrUnique.
 type UniqueError = errs.UniqueError
 
 // ValidationError lists what is wrong with a record or a query: the fields

@@ -152,7 +152,7 @@ func ExampleDefineRecord() {
 	ctx := context.Background()
 	db, done := open(ctx)
 	defer done()
-	cities, err := natsorm.DefineRecord(ctx, db, natsorm.Schema{Name: "City", Columns: []natsorm.Field{
+	cities, err := natsorm.DefineRecord(ctx, db, natsorm.Schema{Name: "City", Columns: []natsorm.ColumnSchema{
 		{Name: "name", Type: natsorm.String, PrimaryKey: true},
 		{Name: "country", Type: natsorm.String, Index: true},
 	}})

@@ -22,10 +22,11 @@ type home struct {
 	name string
 	news *atomic.Uint64
 
-	mu    sync.Mutex
-	now   atomic.Pointer[exec.Model]
-	seen  atomic.Uint64 // of news
-	epoch atomic.Uint64 // of the connection when that was
+	writes atomic.Uint64 // that were made outside of transactions
+	mu     sync.Mutex
+	now    atomic.Pointer[exec.Model]
+	seen   atomic.Uint64 // of news
+	epoch  atomic.Uint64 // of the connection when that was
 }
 
 func newHome(db *DB, m *exec.Model) *home {

@@ -19,10 +19,8 @@ type Model[T any] struct {
 	codec codec[T]
 	seq   *exec.Sequence
 
-	in     bool // made by In
-	tx     *Tx
-	base   *exec.Model // outside of tx
-	latest bool        // made by Latest
+	tx     *tx  // of one call, inside a transaction
+	latest bool // made by Latest
 }
 
 // ModelOption changes what Define declares.

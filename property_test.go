@@ -94,7 +94,7 @@ func boolRank(b bool) int {
 // differ only in their indexes.
 type world struct {
 	r       *rand.Rand
-	columns []natsorm.Field
+	columns []natsorm.ColumnSchema
 	key     string
 	records []natsorm.Record
 	models  []*natsorm.Model[natsorm.Record]
@@ -108,9 +108,9 @@ func newWorld(t *testing.T, db *natsorm.DB, r *rand.Rand, n int) *world {
 	if plain {
 		texts = []string{"", "-", "0x", "1e", "a/b=", "k"}
 	}
-	w.columns = append(w.columns, natsorm.Field{Name: "id", Type: keyType, PrimaryKey: true}, natsorm.Field{Name: "u", Type: natsorm.Int})
+	w.columns = append(w.columns, natsorm.ColumnSchema{Name: "id", Type: keyType, PrimaryKey: true}, natsorm.ColumnSchema{Name: "u", Type: natsorm.Int})
 	for i := range 2 + r.IntN(4) {
-		w.columns = append(w.columns, natsorm.Field{Name: fmt.Sprint("c", i), Type: natsorm.Type(typeNames[r.IntN(len(typeNames))])})
+		w.columns = append(w.columns, natsorm.ColumnSchema{Name: fmt.Sprint("c", i), Type: natsorm.Type(typeNames[r.IntN(len(typeNames))])})
 	}
 	for i := range 30 + r.IntN(80) {
 		rec := natsorm.Record{}
@@ -179,7 +179,7 @@ func newWorld(t *testing.T, db *natsorm.DB, r *rand.Rand, n int) *world {
 }
 
 // value is a random value of a column, or null.
-func (w *world) value(c natsorm.Field) any {
+func (w *world) value(c natsorm.ColumnSchema) any {
 	if c.Name == "id" || c.Name == "u" {
 		return w.records[w.r.IntN(len(w.records))][c.Name]
 	}

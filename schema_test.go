@@ -88,7 +88,7 @@ func TestContradictionsAreRefused(t *testing.T) {
 	t.Parallel()
 	db := natsormtest.New(t)
 	ctx := within(t)
-	base := natsorm.Schema{Name: "M", Shards: 8, Columns: []natsorm.Field{
+	base := natsorm.Schema{Name: "M", Shards: 8, Columns: []natsorm.ColumnSchema{
 		{Name: "id", Type: natsorm.Int, PrimaryKey: true}, {Name: "a", Type: natsorm.String, Index: true}, {Name: "b", Type: natsorm.Int},
 	}}
 	m := must[*natsorm.Model[natsorm.Record]](t)(natsorm.DefineRecord(ctx, db, base))
@@ -103,7 +103,7 @@ func TestContradictionsAreRefused(t *testing.T) {
 		},
 	} {
 		s := base
-		s.Columns = append([]natsorm.Field(nil), base.Columns...)
+		s.Columns = append([]natsorm.ColumnSchema(nil), base.Columns...)
 		change(&s)
 		if _, err := natsorm.DefineRecord(ctx, db, s); !errors.Is(err, natsorm.ErrSchema) || !strings.Contains(err.Error(), "M") {
 			t.Errorf("%s: %v", what, err)
@@ -115,7 +115,7 @@ func TestContradictionsAreRefused(t *testing.T) {
 		t.Error("a contradiction changed the catalogue")
 	}
 	// Saying nothing of shards and indexes takes the catalogue's.
-	s := natsorm.Schema{Name: "M", Columns: []natsorm.Field{{Name: "id", Type: natsorm.Int, PrimaryKey: true}}}
+	s := natsorm.Schema{Name: "M", Columns: []natsorm.ColumnSchema{{Name: "id", Type: natsorm.Int, PrimaryKey: true}}}
 	m = must[*natsorm.Model[natsorm.Record]](t)(natsorm.DefineRecord(ctx, db, s))
 	if got := m.Schema(); got.Shards != 8 || len(got.Columns) != 3 || !got.Columns[1].Index {
 		t.Errorf("%+v", got)
@@ -137,7 +137,7 @@ func TestIndexesDeclaredLater(t *testing.T) {
 	t.Parallel()
 	db := natsormtest.New(t)
 	ctx := within(t)
-	plain := natsorm.Schema{Name: "M", Columns: []natsorm.Field{
+	plain := natsorm.Schema{Name: "M", Columns: []natsorm.ColumnSchema{
 		{Name: "id", Type: natsorm.Int, PrimaryKey: true}, {Name: "a", Type: natsorm.String}, {Name: "u", Type: natsorm.String},
 	}}
 	m := must[*natsorm.Model[natsorm.Record]](t)(natsorm.DefineRecord(ctx, db, plain))
@@ -193,7 +193,7 @@ func TestUniqueIndexOverDuplicates(t *testing.T) {
 	t.Parallel()
 	db := natsormtest.New(t)
 	ctx := within(t)
-	s := natsorm.Schema{Name: "M", Columns: []natsorm.Field{{Name: "id", Type: natsorm.String, PrimaryKey: true}, {Name: "u", Type: natsorm.String}}}
+	s := natsorm.Schema{Name: "M", Columns: []natsorm.ColumnSchema{{Name: "id", Type: natsorm.String, PrimaryKey: true}, {Name: "u", Type: natsorm.String}}}
 	m := must[*natsorm.Model[natsorm.Record]](t)(natsorm.DefineRecord(ctx, db, s))
 	for _, id := range []string{"a", "b", "c"} {
 		ok(t, m.Create(ctx, &natsorm.Record{"id": id, "u": "same"}))
@@ -333,7 +333,7 @@ func TestUniqueIndexOverDuplicatesByManyProcesses(t *testing.T) {
 	t.Parallel()
 	db := natsormtest.New(t)
 	ctx := within(t)
-	s := natsorm.Schema{Name: "M", Columns: []natsorm.Field{{Name: "id", Type: natsorm.Int, PrimaryKey: true}, {Name: "u", Type: natsorm.String}}}
+	s := natsorm.Schema{Name: "M", Columns: []natsorm.ColumnSchema{{Name: "id", Type: natsorm.Int, PrimaryKey: true}, {Name: "u", Type: natsorm.String}}}
 	m := must[*natsorm.Model[natsorm.Record]](t)(natsorm.DefineRecord(ctx, db, s))
 	var batch []*natsorm.Record
 	for i := range 200 {

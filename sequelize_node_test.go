@@ -173,7 +173,7 @@ func TestAgainstNodeLibrary(t *testing.T) {
 
 func defineUser(t *testing.T, ctx context.Context, db *natsorm.DB) *natsorm.Model[natsorm.Record] {
 	t.Helper()
-	return must[*natsorm.Model[natsorm.Record]](t)(natsorm.DefineRecord(ctx, db, natsorm.Schema{Name: "User", Columns: []natsorm.Field{
+	return must[*natsorm.Model[natsorm.Record]](t)(natsorm.DefineRecord(ctx, db, natsorm.Schema{Name: "User", Columns: []natsorm.ColumnSchema{
 		{Name: "id", Type: natsorm.Int, PrimaryKey: true}, {Name: "name", Type: natsorm.String, Index: true}, {Name: "email", Type: natsorm.String, Index: true},
 		{Name: "score", Type: natsorm.Float, Index: true}, {Name: "any", Type: natsorm.JSON, Index: true},
 	}}, natsorm.SequelizeLayout()))

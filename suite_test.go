@@ -54,7 +54,7 @@ func TestTypedAndRecordModelsBehaveTheSame(t *testing.T) {
 		}, func(v *track) string { return v.ID })
 	})
 	t.Run("record", func(t *testing.T) {
-		s := natsorm.Schema{Name: "records", Columns: []natsorm.Field{
+		s := natsorm.Schema{Name: "records", Columns: []natsorm.ColumnSchema{
 			{Name: "id", Type: natsorm.String, PrimaryKey: true}, {Name: "album", Type: natsorm.String, Index: true}, {Name: "no", Type: natsorm.Int},
 			{Name: "plays", Type: natsorm.Uint}, {Name: "rating", Type: natsorm.Float}, {Name: "price", Type: natsorm.Decimal}, {Name: "live", Type: natsorm.Bool},
 			{Name: "at", Type: natsorm.Time}, {Name: "code", Type: natsorm.String, Unique: true},

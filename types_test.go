@@ -79,7 +79,7 @@ func TestWhatCanNotBeReadBack(t *testing.T) {
 	t.Parallel()
 	db := natsormtest.New(t)
 	ctx := within(t)
-	m := must[*natsorm.Model[natsorm.Record]](t)(natsorm.DefineRecord(ctx, db, natsorm.Schema{Name: "M", Columns: []natsorm.Field{
+	m := must[*natsorm.Model[natsorm.Record]](t)(natsorm.DefineRecord(ctx, db, natsorm.Schema{Name: "M", Columns: []natsorm.ColumnSchema{
 		{Name: "id", Type: natsorm.Int, PrimaryKey: true}, {Name: "t", Type: natsorm.Time}, {Name: "j", Type: natsorm.JSON}, {Name: "u", Type: natsorm.Uint},
 	}}))
 	for what, rec := range map[string]natsorm.Record{
@@ -128,7 +128,7 @@ func TestAutoOfAnotherDeclaration(t *testing.T) {
 	t.Parallel()
 	db := natsormtest.New(t)
 	ctx := within(t)
-	must[*natsorm.Model[natsorm.Record]](t)(natsorm.DefineRecord(ctx, db, natsorm.Schema{Name: "M", Columns: []natsorm.Field{
+	must[*natsorm.Model[natsorm.Record]](t)(natsorm.DefineRecord(ctx, db, natsorm.Schema{Name: "M", Columns: []natsorm.ColumnSchema{
 		{Name: "id", Type: natsorm.String, PrimaryKey: true, Auto: true},
 	}}))
 	type M struct {

@@ -174,6 +174,9 @@ func (m *Model[T]) modify(ctx context.Context, q []Query, patch func(doc []byte)
 		}
 		return doc, nil
 	})
+	if n > 0 && !m.inside() {
+		m.home.writes.Add(1)
+	}
 	if err != nil && n > 0 && m.inside() {
 		return n, m.tx.run.Fail(err) // all of them or none
 	}

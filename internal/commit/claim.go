@@ -39,7 +39,7 @@ func (w *Writer) claim(ctx context.Context, c layout.Claim, owner []byte) (uint6
 				return 0, err
 			}
 			if holds {
-				return 0, &errs.UniqueError{Model: w.layout.Model().Name, Field: c.Index, Value: c.Text, Owner: holder.id}
+				return 0, &errs.UniqueError{Model: w.layout.Model().Name, Columns: c.Columns, Value: c.Text, Owner: holder.id}
 			}
 			if suspect != have.Revision {
 				suspect, since, step = have.Revision, time.Now(), patienceStep

@@ -59,21 +59,25 @@ func (w *Writer) begin(ch *Change) (x executor, end func()) {
 type Change struct {
 	ID value.Value // its primary key
 
-	// Assume is what the caller believes the record to be, when it has a
-	// reason to; a wrong belief costs a try. Otherwise the record is read.
+	// Assume is what the caller believes the record to be, when it has a reason
+	// to; a wrong belief costs a try. Otherwise the record is read. Held is the
+	// footprint of Assume, where the caller has taken it.
 	Assume *store.Message
+	Held   *layout.Footprint
 
-	// Next makes the new document from the current entry; nil deletes it. It
-	// may be called several times, with what others have written meanwhile.
-	// An error ends the change, and ErrLeave does so without being one.
-	Next func(cur store.Message) (doc []byte, err error)
+	// Next makes the record's new document from its present message. It may be
+	// called several times, with what others have written meanwhile. An error ends
+	// the change, and ErrLeave does so without being one.
+	Next func(cur store.Message) (Draft, error)
 
-	// Keys is the footprint of the one document that Next ever returns, when
-	// the caller knows it.
-	Keys *layout.Footprint
-
-	// Many says that it is one of many, which come together.
+	// Many says that the change is one of many that come together.
 	Many bool
+}
+
+// Draft is what a change makes of a record.
+type Draft struct {
+	Doc  []byte            // nil deletes the record
+	Keys *layout.Footprint // of Doc, where the caller has taken it
 }
 
 // ErrLeave is what Change.Next returns to leave the record as it is.
@@ -84,6 +88,7 @@ type Outcome struct {
 	Written  bool   // false when Next said ErrLeave
 	Revision uint64 // the record's new revision
 	Before   store.Message
+	After    []byte // the new document; nil when the record was deleted, or left
 }
 
 // Apply carries a change out. It returns what Change.Next returned, a
@@ -105,9 +110,9 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 	replicated := w.stage == nil && w.store.Replicated()
 	looked := guessed
 	for try := 1; ; try++ {
-		doc, err := ch.Next(cur)
+		draft, err := ch.Next(cur)
 		if err == nil {
-			err = w.fits(key, doc)
+			err = w.fits(key, draft.Doc)
 		}
 		if need := certainty(err); replicated && looked < need {
 			if cur, err = w.look(ctx, key, need); err != nil {
@@ -123,7 +128,7 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 			}
 			return Outcome{}, err
 		}
-		plan, err := w.plan(ch, cur, doc, owner)
+		plan, err := w.plan(&ch, cur, draft, owner)
 		if err != nil {
 			exec.abandon(ctx, w, cur)
 			return Outcome{}, err
@@ -131,7 +136,7 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 		revision, err := exec.execute(ctx, plan)
 		switch {
 		case err == nil:
-			return Outcome{Written: true, Revision: revision, Before: cur}, nil
+			return Outcome{Written: true, Revision: revision, Before: cur, After: draft.Doc}, nil
 		case errors.Is(err, errs.ErrUnique) && replicated && looked < agreed:
 			if cur, err = w.look(ctx, key, agreed); err != nil {
 				return Outcome{}, w.failed(ch.ID, Untouched(err))
@@ -200,35 +205,45 @@ func (w *Writer) failed(id value.Value, err error) error {
 	return fmt.Errorf("natsorm: write %s %s: %w", w.layout.Model().Name, id.Text(), err)
 }
 
-func (w *Writer) plan(ch Change, cur store.Message, doc, owner []byte) (*Plan, error) {
-	var before *layout.Footprint
-	after := ch.Keys
-	if cur.Live() {
-		f, err := w.layout.Of(cur.Value)
-		switch {
-		case err == nil && f.Record == cur.Key:
-			before = &f
-		case doc != nil:
-			// What an unreadable document has in the indexes is unknown, so it
-			// can not be replaced; deleting it leaves at worst stray entries.
-			return nil, w.corrupt(cur.Key, err)
-		}
+func (w *Writer) plan(ch *Change, cur store.Message, draft Draft, owner []byte) (*Plan, error) {
+	before, err := w.held(ch, cur)
+	if err != nil && draft.Doc != nil {
+		// What an unreadable document has in the indexes is unknown, so it cannot
+		// be replaced. Deleting it leaves stray entries at worst.
+		return nil, err
 	}
-	if doc != nil && after == nil {
-		f, err := w.layout.Of(doc)
+	after := draft.Keys
+	if draft.Doc != nil && after == nil {
+		f, err := w.layout.Of(draft.Doc)
 		if err != nil {
 			return nil, document.Invalid(w.layout.Model().Name, err)
 		}
-		if f.Record != cur.Key {
-			return nil, errs.Invalidf(w.layout.Model().Name, w.layout.Model().Key().Name, "the primary key can not change from %s to %s; create a record with the new one and destroy the old", ch.ID.Text(), f.ID.Text())
-		}
 		after = &f
 	}
-	p := NewPlan(cur, before, after, doc, owner)
+	if after != nil && after.Record != cur.Key {
+		return nil, errs.Invalidf(w.layout.Model().Name, w.layout.Model().Key().Name, "the primary key cannot change from %s to %s; create a record with the new one and destroy the old", ch.ID.Text(), after.ID.Text())
+	}
+	p := NewPlan(cur, before, after, draft.Doc, owner)
 	if w.store.Replicated() {
 		p.AddHeads(w.layout)
 	}
 	return p, nil
+}
+
+// held is the footprint of a record as it is; nil when there is none. ErrCorrupt when
+// it cannot be told.
+func (w *Writer) held(ch *Change, cur store.Message) (*layout.Footprint, error) {
+	if !cur.Live() {
+		return nil, nil
+	}
+	if ch.Held != nil && ch.Assume != nil && ch.Assume.Revision == cur.Revision {
+		return ch.Held, nil
+	}
+	f, err := w.layout.Of(cur.Value)
+	if err == nil && f.Record == cur.Key {
+		return &f, nil
+	}
+	return nil, w.corrupt(cur.Key, err)
 }
 
 func (w *Writer) corrupt(key string, err error) error {

@@ -65,7 +65,7 @@ func (m *Model) build(ctx context.Context) error {
 				defer mu.Unlock()
 				var unique *errs.UniqueError
 				errors.As(err, &unique)
-				violations = append(violations, fmt.Sprintf("%s %q of %s and %s", unique.Field, unique.Value, unique.Owner, f.ID.Text()))
+				violations = append(violations, fmt.Sprintf("%s %q of %s and %s", strings.Join(unique.Columns, "-"), unique.Value, unique.Owner, f.ID.Text()))
 			}
 			return 1, e
 		})

@@ -75,19 +75,21 @@ func (m *Model) Create(ctx context.Context, doc []byte, footprint *layout.Footpr
 		Many:   many,
 		ID:     footprint.ID,
 		Assume: &store.Message{},
-		Keys:   footprint,
-		Next: func(cur store.Message) ([]byte, error) {
+		Next: func(cur store.Message) (commit.Draft, error) {
 			if cur.Live() {
-				return nil, errs.ErrExists
+				return commit.Draft{}, errs.ErrExists
 			}
-			return doc, nil
+			return commit.Draft{Doc: doc, Keys: footprint}, nil
 		},
 	})
 }
 
 // Apply changes the record with one primary key.
 func (m *Model) Apply(ctx context.Context, id value.Value, next func(cur store.Message) ([]byte, error)) (commit.Outcome, error) {
-	return m.writer.Apply(ctx, commit.Change{ID: id, Next: next})
+	return m.writer.Apply(ctx, commit.Change{ID: id, Next: func(cur store.Message) (commit.Draft, error) {
+		doc, err := next(cur)
+		return commit.Draft{Doc: doc}, err
+	}})
 }
 
 // Mutation makes a record's new document from its current entry; nil deletes
@@ -164,17 +166,18 @@ func (m *Model) partial(changed int, err error) error {
 
 func (m *Model) modify(ctx context.Context, id value.Value, assume *store.Message, many bool, selects func(store.Message) (bool, error), mutate Mutation) (int, error) {
 	selected := false
-	_, err := m.writer.Apply(ctx, commit.Change{ID: id, Assume: assume, Many: many, Next: func(cur store.Message) (doc []byte, err error) {
+	_, err := m.writer.Apply(ctx, commit.Change{ID: id, Assume: assume, Many: many, Next: func(cur store.Message) (_ commit.Draft, err error) {
 		if selected, err = selects(cur); err != nil {
-			return nil, err
+			return commit.Draft{}, err
 		}
 		if !selected {
-			return nil, commit.ErrLeave
+			return commit.Draft{}, commit.ErrLeave
 		}
-		if doc, err = mutate(cur); err == nil && doc != nil && bytes.Equal(doc, cur.Value) {
-			return nil, commit.ErrLeave
+		doc, err := mutate(cur)
+		if err == nil && doc != nil && bytes.Equal(doc, cur.Value) {
+			err = commit.ErrLeave
 		}
-		return doc, err
+		return commit.Draft{Doc: doc}, err
 	}})
 	if err != nil || !selected {
 		return 0, err

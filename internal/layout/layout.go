@@ -103,9 +103,9 @@ type Footprint struct {
 
 // Claim is a unique value that a document holds.
 type Claim struct {
-	Key   string
-	Index string // the unique index's name
-	Text  string // the value, for messages
+	Key     string
+	Columns []string // the unique index's
+	Text    string   // the value, for error messages
 }
 
 // Holds reports whether key is one of the footprint's entries or claims.
@@ -131,7 +131,7 @@ func (f *Footprint) Only(key string) *Footprint {
 
 // Equal reports whether two footprints have the same entries and claims.
 func (f *Footprint) Equal(g *Footprint) bool {
-	return slices.Equal(f.Entries, g.Entries) && slices.Equal(f.Claims, g.Claims)
+	return slices.Equal(f.Entries, g.Entries) && slices.EqualFunc(f.Claims, g.Claims, func(c, d Claim) bool { return c.Key == d.Key })
 }
 
 // claims is what layouts have in common: unique values.

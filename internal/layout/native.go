@@ -65,7 +65,7 @@ func (l *native) Of(doc []byte) (Footprint, error) {
 		case !x.Unique:
 			f.Entries = append(f.Entries, keys.Entry(l.def.Name, x.Name, tuple, id))
 		case !null:
-			f.Claims = append(f.Claims, Claim{Key: keys.Claim(l.def.Name, x.Name, tuple), Index: x.Name, Text: tupleText(tuple)})
+			f.Claims = append(f.Claims, Claim{Key: keys.Claim(l.def.Name, x.Name, tuple), Columns: x.Columns, Text: tupleText(tuple)})
 		}
 	}
 	return f, nil

@@ -186,7 +186,7 @@ func (d *Definition) Validate() error {
 	}
 	switch {
 	case primary == 0:
-		return d.Errorf(`no primary key; tag one field with orm:"primaryKey", or set Field.PrimaryKey in a Schema`)
+		return d.Errorf(`no primary key; tag one field with orm:"primaryKey", or set ColumnSchema.PrimaryKey in a Schema`)
 	case primary > 1:
 		return d.Errorf("%d primary keys; a model has one", primary)
 	}
