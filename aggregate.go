@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/natsorm/natsorm/internal/codec"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/exec"
 	"github.com/natsorm/natsorm/internal/value"
@@ -264,7 +265,7 @@ func goValue(v value.Value) any {
 	case value.Decimal:
 		return json.Number(v.AppendJSON(nil))
 	case value.JSON: // a group's column
-		x, _ := decodeJSON(v.Str()) // it was read from JSON
+		x, _ := codec.Any(v.Str()) // it was read from JSON
 		return x
 	}
 	return v.Any()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/natsorm/natsorm/internal/codec"
 	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/layout"
@@ -38,11 +39,11 @@ func (m *Model[T]) createWith(ctx context.Context, v *T, id value.Value, many bo
 	if v == nil {
 		return m.nilRecord()
 	}
-	w := m.codec.clone(v)
-	m.codec.stamp(w, now(), now())
+	w := m.codec.Clone(v)
+	m.codec.Stamp(w, now(), now())
 	var created place
 	var err error
-	if m.exec.Def.Key().Auto && m.codec.zeroKey(w) {
+	if m.exec.Def.Key().Auto && m.codec.ZeroKey(w) {
 		created, err = m.createAuto(ctx, w, id, many)
 	} else {
 		created, err = m.create(ctx, w, many)
@@ -60,7 +61,7 @@ type place struct {
 }
 
 func (m *Model[T]) create(ctx context.Context, v *T, many bool) (place, error) {
-	if m.codec.version(v) == partial {
+	if m.codec.Version(v) == codec.Partial {
 		return place{}, errs.Invalidf(m.name(), "", "the record was read with Select and is not whole; read all of it")
 	}
 	doc, footprint, err := m.encode(v)
@@ -90,7 +91,7 @@ func (m *Model[T]) createAuto(ctx context.Context, v *T, id value.Value, many bo
 				return place{}, err
 			}
 		}
-		if err := m.codec.setKey(v, id); err != nil {
+		if err := m.codec.SetKey(v, id); err != nil {
 			return place{}, err
 		}
 		created, err := m.create(ctx, v, many)
@@ -120,7 +121,7 @@ func (m *Model[T]) nextKey(ctx context.Context, skip uint64) (value.Value, error
 
 // encode makes v's document and the keys that go with it.
 func (m *Model[T]) encode(v *T) ([]byte, *layout.Footprint, error) {
-	doc, err := m.codec.encode(v)
+	doc, err := m.codec.Encode(v)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -178,7 +179,7 @@ func (m *Model[T]) BulkCreate(ctx context.Context, vs []*T) error {
 	auto := m.exec.Def.Key().Auto
 	for i, v := range vs {
 		j := job{i: i}
-		if auto && v != nil && m.codec.zeroKey(v) { // here, so that keys are in order
+		if auto && v != nil && m.codec.ZeroKey(v) { // here, so that keys are in order
 			var err error
 			if j.id, err = m.nextKey(ctx, 0); err != nil {
 				fail(i, err)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/natsorm/natsorm/internal/codec"
 	"github.com/natsorm/natsorm/internal/cond"
 	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/errs"
@@ -55,7 +56,7 @@ func (m *Model[T]) Cursor(last *T, q ...Query) (string, error) {
 	if err := m.needsOrder(query); err != nil {
 		return "", err
 	}
-	if m.codec.version(last) == partial && spec.selects == nil {
+	if m.codec.Version(last) == codec.Partial && spec.selects == nil {
 		return "", fmt.Errorf("%w: a cursor of a record that was read with Select needs that Select too; FindPage needs neither", ErrInvalid)
 	}
 	for _, s := range query.Order {
@@ -63,7 +64,7 @@ func (m *Model[T]) Cursor(last *T, q ...Query) (string, error) {
 			return "", fmt.Errorf("%w: a cursor needs column %s, which Select leaves out", ErrInvalid, name)
 		}
 	}
-	doc, err := m.codec.encode(last)
+	doc, err := m.codec.Encode(last)
 	if err != nil {
 		return "", err
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/natsorm/natsorm/internal/codec"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/exec"
 	"github.com/natsorm/natsorm/internal/keys"
@@ -174,7 +175,7 @@ func (db *DB) Model(ctx context.Context, name string) (*Model[Record], error) {
 	if err != nil {
 		return nil, err
 	}
-	return newModel(db, m, &recordCodec{def: def}), nil
+	return newModel(db, m, codec.NewRecord[Record](def)), nil
 }
 
 // Models are the schemas in the catalogue, by name.

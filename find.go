@@ -6,6 +6,7 @@ import (
 	"iter"
 	"slices"
 
+	"github.com/natsorm/natsorm/internal/codec"
 	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/exec"
@@ -179,7 +180,7 @@ func (m *Model[T]) decoder(spec querySpec) func(store.Message) (*T, error) {
 		e.Value = doc
 		v, err := m.decode(e)
 		if err == nil {
-			m.codec.setVersion(v, partial)
+			m.codec.SetVersion(v, codec.Partial)
 		}
 		return v, err
 	}
@@ -187,11 +188,11 @@ func (m *Model[T]) decoder(spec querySpec) func(store.Message) (*T, error) {
 
 func (m *Model[T]) decode(e store.Message) (*T, error) {
 	v := new(T)
-	if err := m.codec.decode(e, v); err != nil {
+	if err := m.codec.Decode(e, v); err != nil {
 		return nil, err
 	}
 	if m.inside() && txn.Provisional(e.Revision) {
-		m.provisional(v, partial, e.Key, e.Revision) // without a commit, there is no such record
+		m.provisional(v, codec.Partial, e.Key, e.Revision) // without a commit, there is no such record
 	}
 	return v, nil
 }

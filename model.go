@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 
+	"github.com/natsorm/natsorm/internal/codec"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/exec"
 	"github.com/natsorm/natsorm/internal/schema"
@@ -16,7 +17,7 @@ type Model[T any] struct {
 	db    *DB
 	home  *home
 	exec  *exec.Model // as it was when the handle was made; see enter
-	codec codec[T]
+	codec codec.Codec[T]
 	seq   *exec.Sequence
 
 	tx     *tx  // of one call, inside a transaction
@@ -111,7 +112,7 @@ func Define[T any](ctx context.Context, db *DB, opts ...ModelOption) (*Model[T],
 	if err != nil {
 		return nil, err
 	}
-	return newModel(db, m, newStructCodec[T](compiled)), nil
+	return newModel(db, m, codec.NewStruct[T](compiled)), nil
 }
 
 // DefineRecord is Define for a model that has no Go type. A Record carries no
@@ -137,7 +138,7 @@ func DefineRecord(ctx context.Context, db *DB, s Schema, opts ...ModelOption) (*
 	if err != nil {
 		return nil, err
 	}
-	return newModel(db, m, &recordCodec{def: m.Def}), nil
+	return newModel(db, m, codec.NewRecord[Record](m.Def)), nil
 }
 
 func define(ctx context.Context, db *DB, def schema.Definition, o modelOptions) (*exec.Model, error) {
@@ -155,7 +156,7 @@ func define(ctx context.Context, db *DB, def schema.Definition, o modelOptions) 
 	return exec.Define(ctx, db.store, def, db.cfg.Shards)
 }
 
-func newModel[T any](db *DB, m *exec.Model, c codec[T]) *Model[T] {
+func newModel[T any](db *DB, m *exec.Model, c codec.Codec[T]) *Model[T] {
 	return &Model[T]{db: db, home: newHome(db, m), exec: m, codec: c, seq: exec.NewSequence(db.store, m.Def.Name)}
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/natsorm/natsorm/internal/codec"
 	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/schema"
@@ -40,24 +41,24 @@ func (m *Model[T]) save(ctx context.Context, v *T, upsert bool) (created bool, e
 	if v == nil {
 		return false, m.nilRecord()
 	}
-	if upsert && m.exec.Def.Key().Auto && m.codec.zeroKey(v) {
+	if upsert && m.exec.Def.Key().Auto && m.codec.ZeroKey(v) {
 		return true, m.createWith(ctx, v, value.Null, false)
 	}
 	id, err := m.keyOf(v)
 	if err != nil {
 		return false, err
 	}
-	version := m.codec.version(v)
-	if version == partial {
+	version := m.codec.Version(v)
+	if version == codec.Partial {
 		return false, fmt.Errorf("%w was read with Select and is not whole; read all of it, or use Update", m.describe(ErrConflict, id.Text()))
 	}
 	var w *T // v as it is written
 	out, err := m.exec.Apply(ctx, id, func(cur store.Message) ([]byte, error) {
-		w = m.codec.clone(v)
+		w = m.codec.Clone(v)
 		created = !cur.Live()
 		switch {
 		case created && upsert:
-			m.codec.stamp(w, now(), now())
+			m.codec.Stamp(w, now(), now())
 		case created && version != 0:
 			return nil, fmt.Errorf("%w is not there: it was destroyed since it was read, or its key was changed (%w)", m.describe(ErrConflict, id.Text()), ErrNotFound)
 		case created:
@@ -65,13 +66,13 @@ func (m *Model[T]) save(ctx context.Context, v *T, upsert bool) (created bool, e
 		case !upsert && version != 0 && version != cur.Version():
 			return nil, fmt.Errorf("%w is at revision %d, not %d; read it again", m.describe(ErrConflict, id.Text()), cur.Version(), version)
 		default:
-			m.codec.stamp(w, m.createdAt(cur), now())
+			m.codec.Stamp(w, m.createdAt(cur), now())
 		}
-		doc, err := m.codec.encode(w)
+		doc, err := m.codec.Encode(w)
 		if err != nil || created {
 			return doc, err
 		}
-		if doc, err = document.Adopt(doc, cur.Value, m.codec.writes); err != nil {
+		if doc, err = document.Adopt(doc, cur.Value, m.codec.Writes); err != nil {
 			err = &errs.CorruptError{Model: m.name(), Key: cur.Key, Err: err}
 		}
 		return doc, err

@@ -244,8 +244,8 @@ func (m *Model[T]) notInside(call string) error {
 // a transaction the version is provisional: the commit gives v the real one, and
 // without a commit v gets back the one it had.
 func (m *Model[T]) written(v, w *T, record string, revision uint64) {
-	was := m.codec.version(v)
-	m.codec.setVersion(w, revision)
+	was := m.codec.Version(v)
+	m.codec.SetVersion(w, revision)
 	*v = *w
 	if !m.inside() {
 		m.home.writes.Add(1)
@@ -256,7 +256,7 @@ func (m *Model[T]) written(v, w *T, record string, revision uint64) {
 // provisional sees to it that v, which has a provisional version, gets a real one,
 // or without a commit the one that it had before the transaction.
 func (m *Model[T]) provisional(v *T, was uint64, record string, revision uint64) {
-	if !m.inside() || !txn.Provisional(revision) || m.codec.version(v) != revision {
+	if !m.inside() || !txn.Provisional(revision) || m.codec.Version(v) != revision {
 		return
 	}
 	if first, ok := m.tx.versions[v]; ok {
@@ -268,12 +268,12 @@ func (m *Model[T]) provisional(v *T, was uint64, record string, revision uint64)
 		m.tx.versions[v] = was
 	}
 	m.tx.run.Stamp(record, revision, func(committed uint64, ok bool) {
-		if m.codec.version(v) != revision {
+		if m.codec.Version(v) != revision {
 			return // it was written again
 		}
 		if !ok {
 			committed = was
 		}
-		m.codec.setVersion(v, committed)
+		m.codec.SetVersion(v, committed)
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/natsorm/natsorm/internal/codec"
 	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/schema"
@@ -165,11 +166,11 @@ func (m *Model[T]) modify(ctx context.Context, q []Query, patch func(doc []byte)
 		}
 		// What was set fits the column; it must fit the Go field too.
 		var v T
-		if err := m.codec.decode(store.Message{Key: cur.Key, Value: doc}, &v); err != nil {
-			if e := m.codec.decode(cur, new(T)); e != nil {
+		if err := m.codec.Decode(store.Message{Key: cur.Key, Value: doc}, &v); err != nil {
+			if e := m.codec.Decode(cur, new(T)); e != nil {
 				return nil, e // as it did not before
 			}
-			field, problem := misfit(errors.Unwrap(err))
+			field, problem := codec.Misfit(errors.Unwrap(err))
 			return nil, errs.Invalidf(m.name(), field, "the changed record at %s would not fit %T: %v", cur.Key, v, problem)
 		}
 		return doc, nil

@@ -1,9 +1,8 @@
-package natsorm
+package codec
 
 import (
 	"encoding"
 	"errors"
-	"math"
 	"reflect"
 	"strings"
 	"time"
@@ -17,72 +16,43 @@ import (
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-// codec is the way between a Go value and the document that is stored.
-type codec[T any] interface {
-	encode(v *T) ([]byte, error)
-	decode(e store.Message, v *T) error
-
-	// clone is a copy of v whose own fields can be changed: a write works on
-	// it, and v changes only when the write succeeds.
-	clone(v *T) *T
-
-	// A zero primary key is filled in by auto.
-	zeroKey(v *T) bool
-	setKey(v *T, id value.Value) error
-
-	// version is the revision that v was read or written at; 0 when it is not
-	// known, or the type does not keep it.
-	version(v *T) uint64
-	setVersion(v *T, revision uint64)
-
-	// stamp sets the times that natsorm keeps; the creation time only when
-	// there is none, and then to created.
-	stamp(v *T, created, updated time.Time)
-
-	// writes reports whether encode writes this column, or would if it had a
-	// value. A save keeps the others as they are stored.
-	writes(column string) bool
-}
-
-// partial is the version of a record of which only some columns were read.
-const partial = math.MaxUint64
-
-// structCodec is the codec of a struct type.
-type structCodec[T any] struct {
+// structs is the codec of a struct type.
+type structs[T any] struct {
 	model   *schema.Struct
 	columns map[string]bool // that T has; the model can have more
 	read    func(doc []byte, x any) error
 }
 
-func newStructCodec[T any](compiled *schema.Struct) *structCodec[T] {
-	c := &structCodec[T]{model: compiled, columns: map[string]bool{}, read: value.Unmarshaler(reflect.TypeFor[T]())}
+// NewStruct is the codec of a struct type.
+func NewStruct[T any](compiled *schema.Struct) Codec[T] {
+	c := &structs[T]{model: compiled, columns: map[string]bool{}, read: value.Unmarshaler(reflect.TypeFor[T]())}
 	for _, col := range compiled.Definition.Columns {
 		c.columns[col.Name] = true
 	}
 	return c
 }
 
-func (c *structCodec[T]) writes(column string) bool { return c.columns[column] }
+func (c *structs[T]) Writes(column string) bool { return c.columns[column] }
 
-func (c *structCodec[T]) encode(v *T) ([]byte, error) {
+func (c *structs[T]) Encode(v *T) ([]byte, error) {
 	doc, err := value.Marshal(v)
 	if err != nil {
-		return nil, encodingFault(c.model.Definition.Name, err)
+		return nil, encodingError(c.model.Definition.Name, err)
 	}
 	return doc, nil
 }
 
-func (c *structCodec[T]) decode(e store.Message, v *T) error {
-	if err := c.read(e.Value, v); err != nil {
-		return &errs.CorruptError{Model: c.model.Definition.Name, Key: e.Key, Err: err}
+func (c *structs[T]) Decode(m store.Message, v *T) error {
+	if err := c.read(m.Value, v); err != nil {
+		return &errs.CorruptError{Model: c.model.Definition.Name, Key: m.Key, Err: err}
 	}
-	c.setVersion(v, e.Version())
+	c.SetVersion(v, m.Version())
 	return nil
 }
 
 // field is the field at path, or an invalid Value when a nil embedded pointer
 // is on the way.
-func (c *structCodec[T]) field(v *T, path []int) reflect.Value {
+func (c *structs[T]) field(v *T, path []int) reflect.Value {
 	if path == nil {
 		return reflect.Value{}
 	}
@@ -93,17 +63,17 @@ func (c *structCodec[T]) field(v *T, path []int) reflect.Value {
 	return f
 }
 
-func (c *structCodec[T]) clone(v *T) *T {
+func (c *structs[T]) Clone(v *T) *T {
 	w := *v
 	return &w
 }
 
-func (c *structCodec[T]) zeroKey(v *T) bool {
+func (c *structs[T]) ZeroKey(v *T) bool {
 	f := c.field(v, c.model.Key)
 	return f.IsValid() && f.IsZero()
 }
 
-func (c *structCodec[T]) setKey(v *T, id value.Value) error {
+func (c *structs[T]) SetKey(v *T, id value.Value) error {
 	f := c.field(v, c.model.Key)
 	if !f.IsValid() {
 		return errs.Invalidf(c.model.Definition.Name, c.model.Definition.Key().Name, "is in an embedded nil pointer; set it before writing")
@@ -130,20 +100,25 @@ func (c *structCodec[T]) setKey(v *T, id value.Value) error {
 	return nil
 }
 
-func (c *structCodec[T]) version(v *T) uint64 {
+func (c *structs[T]) Version(v *T) uint64 {
 	if f := c.field(v, c.model.Version); f.IsValid() {
 		return f.Uint()
 	}
 	return 0
 }
 
-func (c *structCodec[T]) setVersion(v *T, revision uint64) {
+func (c *structs[T]) SetVersion(v *T, revision uint64) {
 	if f := c.field(v, c.model.Version); f.IsValid() {
 		f.SetUint(revision)
 	}
 }
 
-func (c *structCodec[T]) stamp(v *T, created, updated time.Time) {
+func (c *structs[T]) NeedsCreated(v *T) bool {
+	f := c.field(v, c.model.CreatedAt)
+	return f.IsValid() && f.IsZero()
+}
+
+func (c *structs[T]) Stamp(v *T, created, updated time.Time) {
 	if f := c.field(v, c.model.CreatedAt); f.IsValid() && f.IsZero() {
 		f.Set(reflect.ValueOf(created))
 	}
@@ -152,15 +127,15 @@ func (c *structCodec[T]) stamp(v *T, created, updated time.Time) {
 	}
 }
 
-// encodingFault names the field that encoding stumbled over.
-func encodingFault(model string, err error) error {
-	field, problem := misfit(err)
-	return errs.Invalidf(model, field, "can not be stored as JSON: %v", problem)
+// encodingError names the field that encoding stumbled over.
+func encodingError(model string, err error) error {
+	field, problem := Misfit(err)
+	return errs.Invalidf(model, field, "cannot be stored as JSON: %v", problem)
 }
 
-// misfit is the field that an error of the JSON package is about, and what is
+// Misfit is the field that an error of the JSON package is about, and what is
 // wrong with it.
-func misfit(err error) (field string, problem error) {
+func Misfit(err error) (field string, problem error) {
 	var pointer jsontext.Pointer
 	var semantic *jsonx.SemanticError
 	var syntactic *jsontext.SyntacticError
