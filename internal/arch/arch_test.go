@@ -19,7 +19,7 @@ const module = "github.com/natsorm/natsorm"
 // of layers below its own; the test fails for one that is not listed.
 var layers = [][]string{
 	{"internal/backup", "internal/batch", "internal/errs", "internal/javascript", "internal/value"},
-	{"internal/keys"},
+	{"internal/keys", "internal/workers"},
 	{"internal/schema"},
 	{"internal/document"},
 	{"internal/cond", "internal/layout", "internal/store"},

@@ -20,6 +20,7 @@ import (
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/txn"
 	"github.com/natsorm/natsorm/internal/value"
+	"github.com/natsorm/natsorm/internal/workers"
 )
 
 // Model reads and writes the records of one model. It is immutable and safe
@@ -110,9 +111,9 @@ func (m *Model) Modify(ctx context.Context, q plan.Query, mutate Mutation) (int,
 	done := map[string]bool{} // records that lookups found, and that were changed
 	total := 0
 	for {
-		pool := newPool(ctx, writers)
+		pool := workers.NewPool(ctx, writers)
 		var lost atomic.Bool
-		found := m.Entries(pool.ctx, q)
+		found := m.Entries(pool.Ctx(), q)
 		if m.inside { // where the query would see what is changed meanwhile
 			found = Gathered(found)
 		}
@@ -126,7 +127,7 @@ func (m *Model) Modify(ctx context.Context, q plan.Query, mutate Mutation) (int,
 					if again {
 						continue
 					}
-					pool.do(func(ctx context.Context) (int, error) {
+					pool.Do(func(ctx context.Context) (int, error) {
 						n, err := m.modify(ctx, id, &e, true, selects, mutate)
 						switch {
 						case n == 0 && err == nil:
@@ -141,10 +142,10 @@ func (m *Model) Modify(ctx context.Context, q plan.Query, mutate Mutation) (int,
 					continue
 				}
 			}
-			pool.fail(err)
+			pool.Fail(err)
 			break
 		}
-		n, err := pool.wait()
+		n, err := pool.Wait()
 		total += n
 		// A record that was selected and is not any more may have given its value to
 		// one that was not yet.
@@ -229,13 +230,13 @@ func (m *Model) erase(ctx context.Context, e store.Message) error {
 // Truncate deletes every record, also one that can not be read, and what is
 // then left in the indexes.
 func (m *Model) Truncate(ctx context.Context) error {
-	pool := newPool(ctx, writers)
-	for e, err := range m.store.Scan(pool.ctx, keys.Records(m.Def.Name), store.ScanOptions{}) {
+	pool := workers.NewPool(ctx, writers)
+	for e, err := range m.store.Scan(pool.Ctx(), keys.Records(m.Def.Name), store.ScanOptions{}) {
 		if err != nil {
-			pool.fail(err)
+			pool.Fail(err)
 			break
 		}
-		pool.do(func(ctx context.Context) (int, error) {
+		pool.Do(func(ctx context.Context) (int, error) {
 			// Lists are swept in the end, each once.
 			if id, err := m.idOf(e); err == nil && (m.inside || m.Layout.Lists() == nil) {
 				return m.modify(ctx, id, &e, true, m.selects(nil), func(store.Message) ([]byte, error) { return nil, nil })
@@ -243,7 +244,7 @@ func (m *Model) Truncate(ctx context.Context) error {
 			return 1, m.erase(ctx, e)
 		})
 	}
-	n, err := pool.wait()
+	n, err := pool.Wait()
 	if err == nil {
 		_, err = m.Check(ctx, true)
 	}
