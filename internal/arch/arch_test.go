@@ -24,7 +24,8 @@ var layers = [][]string{
 	{"internal/document"},
 	{"internal/cond", "internal/layout", "internal/store"},
 	{"internal/plan", "internal/commit", "internal/store/fault"},
-	{"internal/txn"},
+	{"internal/txn", "internal/query"},
+	{"internal/access"},
 	{"internal/exec"},
 	{""}, // natsorm itself
 	{"embedded"},

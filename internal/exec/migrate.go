@@ -193,7 +193,7 @@ func (g *Migration) each(ctx context.Context, step Step, all bool, f func(contex
 	if err := g.Store.CatchUp(ctx); err != nil {
 		return err
 	}
-	pool := workers.NewPool(ctx, fetchers)
+	pool := workers.NewPool(ctx, copiers)
 	var chunk []moved
 	send := func() {
 		now := chunk
@@ -236,6 +236,9 @@ func (g *Migration) each(ctx context.Context, step Step, all bool, f func(contex
 	g.records = seen
 	return err
 }
+
+// copiers is how many chunks of records are copied at the same time.
+const copiers = 4
 
 // moved is a record, and what it is in the new layout.
 type moved struct {
