@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/query"
 	"github.com/natsorm/natsorm/internal/store"
 )
 
@@ -53,7 +54,7 @@ var (
 	ErrInvalid = errs.ErrInvalid
 	// ErrCursor: After was given text that is no cursor, or a cursor of another
 	// query. It is ErrInvalid too.
-	ErrCursor = fmt.Errorf("%w cursor", errs.ErrInvalid)
+	ErrCursor = query.ErrCursor
 	// ErrSchema: a model's declaration is wrong, or contradicts the catalogue.
 	ErrSchema = errs.ErrSchema
 	// ErrUnsupportedServer: the server is older than natsorm needs, or the bucket has

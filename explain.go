@@ -9,6 +9,7 @@ import (
 
 	"github.com/natsorm/natsorm/internal/cond"
 	"github.com/natsorm/natsorm/internal/plan"
+	"github.com/natsorm/natsorm/internal/query"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
 )
@@ -93,11 +94,11 @@ func (m *Model[T]) explain(ctx context.Context, q []Query) (p Plan, analyze bool
 		return Plan{}, false, err
 	}
 	defer leave()
-	query, spec, err := m.bind(q, forExplain)
+	bound, spec, err := m.bind(q, query.ForExplain)
 	if err != nil {
 		return Plan{}, false, err
 	}
-	made, err := m.exec.Explain(ctx, query)
+	made, err := m.exec.Source().Explain(ctx, bound)
 	if err != nil {
 		return Plan{}, false, err
 	}
@@ -106,13 +107,13 @@ func (m *Model[T]) explain(ctx context.Context, q []Query) (p Plan, analyze bool
 	if m.inside() || m.db.store.Writes() == store.Atomic {
 		p.Writes = WritesAtomic
 	}
-	return p, spec.analyze, nil
+	return p, spec.Analyze, nil
 }
 
 // Analyze lets Explain run the query, and report what it took.
-func Analyze() Query { return queryFunc(func(s *querySpec) { s.analyze = true }) }
+func Analyze() Query { return queryFunc(func(s *query.Spec) { s.Analyze = true }) }
 
-var withoutAnalyze = queryFunc(func(s *querySpec) { s.analyze = false })
+var withoutAnalyze = queryFunc(func(s *query.Spec) { s.Analyze = false })
 
 // shownLookups is how many lookups of an access, and how many values of a list,
 // a plan shows.

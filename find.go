@@ -9,7 +9,7 @@ import (
 	"github.com/natsorm/natsorm/internal/codec"
 	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/errs"
-	"github.com/natsorm/natsorm/internal/exec"
+	"github.com/natsorm/natsorm/internal/query"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/txn"
 	"github.com/natsorm/natsorm/internal/value"
@@ -58,9 +58,9 @@ func (m *Model[T]) FindOne(ctx context.Context, q ...Query) (*T, error) {
 }
 
 // atMostOne limits a query to one record, unless its Limit is less.
-var atMostOne = queryFunc(func(s *querySpec) {
-	if s.limit != 0 {
-		s.limit = 1
+var atMostOne = queryFunc(func(s *query.Spec) {
+	if s.Limit != 0 {
+		s.Limit = 1
 	}
 })
 
@@ -94,11 +94,11 @@ func (m *Model[T]) FindAndCountAll(ctx context.Context, q ...Query) (page []*T, 
 		return nil, 0, err
 	}
 	defer leave()
-	query, spec, err := m.bind(q, forRead)
+	bound, spec, err := m.bind(q, query.ForRead)
 	if err != nil {
 		return nil, 0, err
 	}
-	page, total, corrupt, err := exec.Page(ctx, m.exec, query, m.decoder(spec))
+	page, total, corrupt, err := query.SelectAndCount(ctx, m.exec.Source(), bound, m.decoder(spec))
 	if err != nil {
 		return nil, 0, err
 	}
@@ -131,11 +131,11 @@ func (m *Model[T]) Count(ctx context.Context, q ...Query) (int, error) {
 		return 0, err
 	}
 	defer leave()
-	query, _, err := m.bind(q, forTotal)
+	bound, _, err := m.bind(q, query.ForTotal)
 	if err != nil {
 		return 0, err
 	}
-	return m.exec.Count(ctx, query)
+	return query.Count(ctx, m.exec.Source(), bound)
 }
 
 // each streams what the queries select; with all, the caller reads every one.
@@ -146,15 +146,15 @@ func (m *Model[T]) each(ctx context.Context, q []Query, all bool) iter.Seq2[*T, 
 			yield(nil, err)
 			return
 		}
-		query, spec, err := m.bind(q, forRead)
+		bound, spec, err := m.bind(q, query.ForRead)
 		if err != nil {
 			leave()
 			yield(nil, err)
 			return
 		}
-		found := exec.Select(ctx, m.exec, query, all, m.decoder(spec))
+		found := query.Select(ctx, m.exec.Source(), bound, all, m.decoder(spec))
 		if m.inside() { // the caller may use the transaction for each of them
-			found = exec.Gathered(found)
+			found = query.Gathered(found)
 			leave()
 		} else {
 			defer leave()
@@ -168,12 +168,12 @@ func (m *Model[T]) each(ctx context.Context, q []Query, all bool) iter.Seq2[*T, 
 }
 
 // decoder makes records of entries, whole or with the columns of Select.
-func (m *Model[T]) decoder(spec querySpec) func(store.Message) (*T, error) {
-	if spec.selects == nil {
+func (m *Model[T]) decoder(spec query.Spec) func(store.Message) (*T, error) {
+	if spec.Select == nil {
 		return m.decode
 	}
 	return func(e store.Message) (*T, error) {
-		doc, err := document.Pick(e.Value, spec.selects)
+		doc, err := document.Pick(e.Value, spec.Select)
 		if err != nil {
 			return nil, &errs.CorruptError{Model: m.name(), Key: e.Key, Err: err}
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/exec"
+	"github.com/natsorm/natsorm/internal/workers"
 )
 
 // A model can be moved to another layout while its handles are used. Each call looks
@@ -58,12 +59,8 @@ func (h *home) model(ctx context.Context) (*exec.Model, error) {
 		if !paused {
 			continue
 		}
-		t := time.NewTimer(pausedPoll)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-			return nil, fmt.Errorf("natsorm: %s is being moved to another layout, and this call waited for it until its context ended; if nobody is at it any more, run Migrate again: %w: %w", h.name, errs.ErrUnwritten, ctx.Err())
+		if err := workers.Sleep(ctx, pausedPoll); err != nil {
+			return nil, fmt.Errorf("natsorm: %s is being moved to another layout, and this call waited for it until its context ended; if nobody is at it any more, run Migrate again: %w: %w", h.name, errs.ErrUnwritten, err)
 		}
 	}
 }

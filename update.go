@@ -9,6 +9,7 @@ import (
 	"github.com/natsorm/natsorm/internal/codec"
 	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/query"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/value"
@@ -149,11 +150,11 @@ func (m *Model[T]) modify(ctx context.Context, q []Query, patch func(doc []byte)
 		return 0, err
 	}
 	defer leave()
-	query, _, err := m.bind(q, forChange)
+	bound, _, err := m.bind(q, query.ForChange)
 	if err != nil {
 		return 0, err
 	}
-	n, err := m.exec.Modify(ctx, query, func(cur store.Message) ([]byte, error) {
+	n, err := m.exec.Modify(ctx, bound, func(cur store.Message) ([]byte, error) {
 		if patch == nil {
 			return nil, nil
 		}

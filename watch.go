@@ -3,11 +3,13 @@ package natsorm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/natsorm/natsorm/internal/exec"
+	"github.com/natsorm/natsorm/internal/query"
 	"github.com/natsorm/natsorm/internal/store"
 )
 
@@ -70,17 +72,17 @@ type Watcher[T any] struct {
 // differs. Creations and deletions are always delivered.
 func Columns(columns ...string) Query {
 	columns = slices.Clone(columns)
-	return queryFunc(func(s *querySpec) {
+	return queryFunc(func(s *query.Spec) {
 		if len(columns) == 0 {
-			s.fail("Columns without columns")
+			s.Fail(fmt.Errorf("%w: Columns without columns", ErrInvalid))
 		}
-		s.columns = append(s.columns, columns...)
+		s.Columns = append(s.Columns, columns...)
 	})
 }
 
 // WithCurrent lets a Watch begin with the records that are there, as Created
 // changes, followed by one CaughtUp.
-func WithCurrent() Query { return queryFunc(func(s *querySpec) { s.current = true }) }
+func WithCurrent() Query { return queryFunc(func(s *query.Spec) { s.Current = true }) }
 
 // watchBuffer is how many changes wait for a slow reader before the watch stops
 // reading the bucket, where later ones may overwrite each other.
@@ -104,23 +106,19 @@ func (m *Model[T]) Watch(ctx context.Context, q ...Query) (*Watcher[T], error) {
 	if err := m.notInside("Watch"); err != nil {
 		return nil, err
 	}
-	spec, err := newQuerySpec(q, forWatch)
-	if err != nil {
-		return nil, err
-	}
-	filter, err := m.filter(spec)
+	bound, spec, err := m.bind(q, query.ForWatch)
 	if err != nil {
 		return nil, err
 	}
 	var columns []string
-	for _, name := range spec.columns {
+	for _, name := range spec.Columns {
 		at, err := m.exec.Def.Resolve(name)
 		if err != nil {
 			return nil, err
 		}
 		columns = append(columns, m.exec.Def.Columns[at].Name)
 	}
-	feed, err := m.exec.Watch(ctx, filter, columns, spec.current)
+	feed, err := m.exec.Watch(ctx, bound.Filter, columns, spec.Current)
 	if err != nil {
 		return nil, err
 	}

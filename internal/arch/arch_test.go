@@ -19,12 +19,13 @@ const module = "github.com/natsorm/natsorm"
 // of layers below its own; the test fails for one that is not listed.
 var layers = [][]string{
 	{"internal/backup", "internal/batch", "internal/errs", "internal/javascript", "internal/value"},
-	{"internal/keys"},
+	{"internal/keys", "internal/workers"},
 	{"internal/schema"},
 	{"internal/document"},
 	{"internal/cond", "internal/layout", "internal/store"},
 	{"internal/plan", "internal/commit", "internal/store/fault"},
-	{"internal/txn"},
+	{"internal/txn", "internal/query"},
+	{"internal/access"},
 	{"internal/exec"},
 	{""}, // natsorm itself
 	{"embedded"},

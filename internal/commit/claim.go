@@ -11,6 +11,7 @@ import (
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/layout"
 	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/workers"
 )
 
 const (
@@ -45,7 +46,7 @@ func (w *Writer) claim(ctx context.Context, c layout.Claim, owner []byte) (uint6
 				suspect, since, step = have.Revision, time.Now(), patienceStep
 			}
 			if time.Since(since) < patience {
-				if err := sleep(ctx, step/2+rand.N(step)); err != nil {
+				if err := workers.Sleep(ctx, step/2+rand.N(step)); err != nil {
 					return 0, err
 				}
 				step *= 2
@@ -53,7 +54,7 @@ func (w *Writer) claim(ctx context.Context, c layout.Claim, owner []byte) (uint6
 			}
 			err = w.fence(ctx, holder.record)
 			if errors.Is(err, store.ErrWrongRevision) { // its writer is at work
-				err = backoff(ctx, try)
+				err = workers.Backoff(ctx, try)
 				if err == nil {
 					continue
 				}
@@ -66,7 +67,7 @@ func (w *Writer) claim(ctx context.Context, c layout.Claim, owner []byte) (uint6
 		if !errors.Is(res.Err, store.ErrWrongRevision) {
 			return res.Revision, res.Err
 		}
-		if err := backoff(ctx, try); err != nil {
+		if err := workers.Backoff(ctx, try); err != nil {
 			return 0, err
 		}
 	}

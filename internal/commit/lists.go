@@ -12,6 +12,7 @@ import (
 	"github.com/natsorm/natsorm/internal/layout"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/value"
+	"github.com/natsorm/natsorm/internal/workers"
 )
 
 // ListChanges is what plans do to index entries that are lists, of several records
@@ -241,7 +242,7 @@ func (w *Writer) join(ctx context.Context, key string, doc []byte, ids ...value.
 		if err := w.store.Write(ctx, ops...)[0].Err; !errors.Is(err, store.ErrWrongRevision) {
 			return err
 		}
-		if err := backoff(ctx, try); err != nil {
+		if err := workers.Backoff(ctx, try); err != nil {
 			return fmt.Errorf("others kept changing the list at key %s: %w", key, err)
 		}
 	}
@@ -275,7 +276,7 @@ func (w *Writer) leave(ctx context.Context, key, record string) {
 		if err = w.fence(ctx, rec); err == nil {
 			err = w.store.Write(ctx, listOp(have, left))[0].Err
 		}
-		if !errors.Is(err, store.ErrWrongRevision) || backoff(ctx, try) != nil {
+		if !errors.Is(err, store.ErrWrongRevision) || workers.Backoff(ctx, try) != nil {
 			return
 		}
 	}
@@ -313,7 +314,7 @@ func (w *Writer) Enlist(ctx context.Context, footprints []*layout.Footprint) err
 		if len(todo) == 0 {
 			return nil
 		}
-		if err := backoff(ctx, try); err != nil {
+		if err := workers.Backoff(ctx, try); err != nil {
 			return fmt.Errorf("others kept changing the list at key %s: %w", todo[0], err)
 		}
 		if err := w.store.CatchUp(ctx); err != nil {

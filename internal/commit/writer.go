@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"time"
 
 	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/layout"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/value"
+	"github.com/natsorm/natsorm/internal/workers"
 )
 
 // Writer applies changes to the records of one model.
@@ -156,7 +155,7 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 		case !errors.Is(err, store.ErrWrongRevision):
 			return Outcome{}, w.failed(ch.ID, err)
 		}
-		if err := backoff(ctx, try); err != nil {
+		if err := workers.Backoff(ctx, try); err != nil {
 			return Outcome{}, w.failed(ch.ID, Untouched(fmt.Errorf("others kept changing it: %w", err)))
 		}
 		if cur, err = w.store.GetLatest(ctx, key); err != nil {
@@ -276,29 +275,4 @@ func FenceOp(cur store.Message) store.Op {
 		op.Delete = true
 	}
 	return op
-}
-
-const (
-	firstBackoff = 100 * time.Microsecond
-	maxBackoff   = 50 * time.Millisecond
-)
-
-// backoff waits before another try, longer and more randomly each time; the
-// first try again is at once.
-func backoff(ctx context.Context, try int) error {
-	if try <= 1 {
-		return ctx.Err()
-	}
-	return sleep(ctx, rand.N(min(maxBackoff, firstBackoff<<min(try, 16))))
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/layout"
 	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/workers"
 )
 
 // enlisted is how many records are put into their lists together.
@@ -24,7 +25,7 @@ const maxViolations = 10
 // them; so each record found here either still holds what was read of it, or
 // its writer has seen to it. An entry too many is harmless.
 func (m *Model) build(ctx context.Context) error {
-	pool := newPool(ctx, writers)
+	pool := workers.NewPool(ctx, writers)
 	var mu sync.Mutex
 	var violations []string
 	if err := m.store.CatchUp(ctx); err != nil {
@@ -34,11 +35,11 @@ func (m *Model) build(ctx context.Context) error {
 	enlist := func() {
 		now := chunk
 		chunk = nil
-		pool.do(func(ctx context.Context) (int, error) { return len(now), m.writer.Enlist(ctx, now) })
+		pool.Do(func(ctx context.Context) (int, error) { return len(now), m.writer.Enlist(ctx, now) })
 	}
-	for e, err := range m.store.Scan(pool.ctx, keys.Records(m.Def.Name), store.ScanOptions{Again: true}) {
+	for e, err := range m.store.Scan(pool.Ctx(), keys.Records(m.Def.Name), store.ScanOptions{Again: true}) {
 		if err != nil {
-			pool.fail(err)
+			pool.Fail(err)
 			break
 		}
 		if !e.Live() {
@@ -54,7 +55,7 @@ func (m *Model) build(ctx context.Context) error {
 			}
 			continue
 		}
-		pool.do(func(ctx context.Context) (int, error) {
+		pool.Do(func(ctx context.Context) (int, error) {
 			err := m.writer.Ensure(ctx, &f)
 			if !errors.Is(err, errs.ErrUnique) {
 				return 1, err
@@ -73,7 +74,7 @@ func (m *Model) build(ctx context.Context) error {
 	if len(chunk) > 0 {
 		enlist()
 	}
-	_, err := pool.wait()
+	_, err := pool.Wait()
 	if err != nil {
 		return fmt.Errorf("natsorm: build the indexes of %s: %w", m.Def.Name, err)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/exec"
 	"github.com/natsorm/natsorm/internal/plan"
+	"github.com/natsorm/natsorm/internal/query"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/store/fault"
@@ -152,7 +153,7 @@ func sound(t *testing.T, m *exec.Model, when string) {
 	t.Helper()
 	ctx := context.Background()
 	emails := map[string]string{}
-	for e, err := range m.Entries(ctx, plan.Where(nil)) {
+	for e, err := range query.Records(ctx, m.Source(), plan.Where(nil)) {
 		if err != nil {
 			t.Fatalf("%s: %v", when, err)
 		}
@@ -168,7 +169,7 @@ func sound(t *testing.T, m *exec.Model, when string) {
 				t.Fatalf("%s is found by path %v", column, p.Path)
 			}
 			found := false
-			for hit, err := range m.Entries(ctx, q) {
+			for hit, err := range query.Records(ctx, m.Source(), q) {
 				found = found || err == nil && hit.Key == e.Key
 			}
 			if !found {
@@ -307,7 +308,7 @@ func goOn(t *testing.T, m *exec.Model, when string) {
 	defer cancel()
 	for i, email := range []string{"ann@x", "bob@x", "robert@x", "orphan@x"} {
 		held := false
-		for e, err := range m.Entries(ctx, plan.Where(nil)) {
+		for e, err := range query.Records(ctx, m.Source(), plan.Where(nil)) {
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -12,6 +12,7 @@ import (
 	"github.com/natsorm/natsorm/internal/layout"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/workers"
 )
 
 // Step is a part of a migration, in their order.
@@ -177,14 +178,7 @@ func (g *Migration) giveUp(ctx context.Context, cause error) error {
 
 func (g *Migration) wait(ctx context.Context) error {
 	g.tell(Waiting, 0, 0)
-	t := time.NewTimer(g.Grace)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return workers.Sleep(ctx, g.Grace)
 }
 
 func (g *Migration) tell(step Step, done, total int) {
@@ -199,17 +193,17 @@ func (g *Migration) each(ctx context.Context, step Step, all bool, f func(contex
 	if err := g.Store.CatchUp(ctx); err != nil {
 		return err
 	}
-	pool := newPool(ctx, fetchers)
+	pool := workers.NewPool(ctx, copiers)
 	var chunk []moved
 	send := func() {
 		now := chunk
 		chunk = nil
-		pool.do(func(ctx context.Context) (int, error) { return len(now), f(ctx, now) })
+		pool.Do(func(ctx context.Context) (int, error) { return len(now), f(ctx, now) })
 	}
 	seen := 0
-	for e, err := range g.Store.Scan(pool.ctx, keys.Records(g.Model), store.ScanOptions{Again: true}) {
+	for e, err := range g.Store.Scan(pool.Ctx(), keys.Records(g.Model), store.ScanOptions{Again: true}) {
 		if err != nil {
-			pool.fail(err)
+			pool.Fail(err)
 			break
 		}
 		if !e.Live() {
@@ -221,7 +215,7 @@ func (g *Migration) each(ctx context.Context, step Step, all bool, f func(contex
 		footprint, err := g.new.Layout.Of(e.Value)
 		if err != nil {
 			if was, e := g.old.Layout.Of(e.Value); e == nil && !was.ID.IsNull() {
-				pool.fail(fmt.Errorf("%w: %s %s can not be moved to the %s layout: %w", errs.ErrInvalid, g.Model, was.ID.Text(), g.To, err))
+				pool.Fail(fmt.Errorf("%w: %s %s can not be moved to the %s layout: %w", errs.ErrInvalid, g.Model, was.ID.Text(), g.To, err))
 				break
 			}
 			continue // it can be read in neither layout; Check names it
@@ -237,11 +231,14 @@ func (g *Migration) each(ctx context.Context, step Step, all bool, f func(contex
 	if len(chunk) > 0 {
 		send()
 	}
-	_, err := pool.wait()
+	_, err := pool.Wait()
 	g.tell(step, seen, seen)
 	g.records = seen
 	return err
 }
+
+// copiers is how many chunks of records are copied at the same time.
+const copiers = 4
 
 // moved is a record, and what it is in the new layout.
 type moved struct {

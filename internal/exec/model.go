@@ -9,17 +9,18 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/natsorm/natsorm/internal/access"
 	"github.com/natsorm/natsorm/internal/commit"
-	"github.com/natsorm/natsorm/internal/cond"
-	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/layout"
 	"github.com/natsorm/natsorm/internal/plan"
+	"github.com/natsorm/natsorm/internal/query"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/txn"
 	"github.com/natsorm/natsorm/internal/value"
+	"github.com/natsorm/natsorm/internal/workers"
 )
 
 // Model reads and writes the records of one model. It is immutable and safe
@@ -30,7 +31,7 @@ type Model struct {
 
 	store  store.Store
 	writer *commit.Writer
-	stats  *statistics
+	source *access.Source
 	inside bool // a transaction
 }
 
@@ -41,19 +42,22 @@ func NewModel(s store.Store, def *schema.Definition) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Model{Def: def, Layout: l, store: s, writer: commit.NewWriter(s, l), stats: &statistics{}}, nil
+	return &Model{Def: def, Layout: l, store: s, writer: commit.NewWriter(s, l), source: access.New(s, l)}, nil
 }
 
 // On is the model in another store on the same bucket.
 func (m *Model) On(s store.Store) *Model {
-	return &Model{Def: m.Def, Layout: m.Layout, store: s, writer: commit.NewWriter(s, m.Layout), stats: m.stats}
+	return &Model{Def: m.Def, Layout: m.Layout, store: s, writer: commit.NewWriter(s, m.Layout), source: m.source.On(s)}
 }
 
 // In is the model inside a transaction.
 func (m *Model) In(t *txn.Tx) *Model {
 	view := t.View(m.Layout)
-	return &Model{Def: m.Def, Layout: m.Layout, store: view, writer: view.Writer(), stats: m.stats, inside: true}
+	return &Model{Def: m.Def, Layout: m.Layout, store: view, writer: view.Writer(), source: m.source.On(view), inside: true}
 }
+
+// Source is where queries of the model find its records.
+func (m *Model) Source() *access.Source { return m.source }
 
 // Barrier lets the reads that follow see all that anyone was told is written
 // before the call.
@@ -104,19 +108,19 @@ func (m *Model) Modify(ctx context.Context, q plan.Query, mutate Mutation) (int,
 	p := plan.Make(m.Def, q, plan.Stats{})
 	if p.Path == plan.Key && len(p.Keys) == 1 && q.Offset == 0 {
 		// The key alone may say it, even of a record that can not be read.
-		return m.modify(ctx, p.Keys[0], nil, false, m.selects(p.Residual(m.Def)), mutate)
+		return m.modify(ctx, p.Keys[0], nil, false, query.Matcher(m.Def, p.Residual(m.Def)), mutate)
 	}
-	selects := m.selects(q.Filter)
+	selects := query.Matcher(m.Def, q.Filter)
 	whole := q.Limit < 0 && q.Offset == 0
 	var mu sync.Mutex
 	done := map[string]bool{} // records that lookups found, and that were changed
 	total := 0
 	for {
-		pool := newPool(ctx, writers)
+		pool := workers.NewPool(ctx, writers)
 		var lost atomic.Bool
-		found := m.Entries(pool.ctx, q)
+		found := query.Records(pool.Ctx(), m.source, q)
 		if m.inside { // where the query would see what is changed meanwhile
-			found = Gathered(found)
+			found = query.Gathered(found)
 		}
 		for e, err := range found {
 			if err == nil {
@@ -128,7 +132,7 @@ func (m *Model) Modify(ctx context.Context, q plan.Query, mutate Mutation) (int,
 					if again {
 						continue
 					}
-					pool.do(func(ctx context.Context) (int, error) {
+					pool.Do(func(ctx context.Context) (int, error) {
 						n, err := m.modify(ctx, id, &e, true, selects, mutate)
 						switch {
 						case n == 0 && err == nil:
@@ -143,10 +147,10 @@ func (m *Model) Modify(ctx context.Context, q plan.Query, mutate Mutation) (int,
 					continue
 				}
 			}
-			pool.fail(err)
+			pool.Fail(err)
 			break
 		}
-		n, err := pool.wait()
+		n, err := pool.Wait()
 		total += n
 		// A record that was selected and is not any more may have given its value to
 		// one that was not yet.
@@ -185,24 +189,6 @@ func (m *Model) modify(ctx context.Context, id value.Value, assume *store.Messag
 	return 1, nil
 }
 
-// selects asks a filter of single records.
-func (m *Model) selects(filter *cond.Bound) func(store.Message) (bool, error) {
-	if filter == nil {
-		return func(e store.Message) (bool, error) { return e.Live(), nil }
-	}
-	fields := document.NewFields(m.Def, filter.Columns(nil)...)
-	return func(e store.Message) (bool, error) {
-		if !e.Live() {
-			return false, nil
-		}
-		vals, err := fields.Read(e.Value)
-		if err != nil {
-			return false, m.corrupt(e, err)
-		}
-		return filter.Match(vals), nil
-	}
-}
-
 // idOf is the primary key of a record, from its document.
 func (m *Model) idOf(e store.Message) (value.Value, error) {
 	f, err := m.Layout.Of(e.Value)
@@ -213,6 +199,14 @@ func (m *Model) idOf(e store.Message) (value.Value, error) {
 		return value.Null, m.corrupt(e, err)
 	}
 	return f.ID, nil
+}
+
+// corrupt marks an error as that of reading a record.
+func (m *Model) corrupt(e store.Message, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &errs.CorruptError{Model: m.Def.Name, Key: e.Key, Err: err}
 }
 
 // erase deletes a record whatever it holds, and leaves the indexes alone.
@@ -232,21 +226,21 @@ func (m *Model) erase(ctx context.Context, e store.Message) error {
 // Truncate deletes every record, also one that can not be read, and what is
 // then left in the indexes.
 func (m *Model) Truncate(ctx context.Context) error {
-	pool := newPool(ctx, writers)
-	for e, err := range m.store.Scan(pool.ctx, keys.Records(m.Def.Name), store.ScanOptions{}) {
+	pool := workers.NewPool(ctx, writers)
+	for e, err := range m.store.Scan(pool.Ctx(), keys.Records(m.Def.Name), store.ScanOptions{}) {
 		if err != nil {
-			pool.fail(err)
+			pool.Fail(err)
 			break
 		}
-		pool.do(func(ctx context.Context) (int, error) {
+		pool.Do(func(ctx context.Context) (int, error) {
 			// Lists are swept in the end, each once.
 			if id, err := m.idOf(e); err == nil && (m.inside || m.Layout.Lists() == nil) {
-				return m.modify(ctx, id, &e, true, m.selects(nil), func(store.Message) ([]byte, error) { return nil, nil })
+				return m.modify(ctx, id, &e, true, query.Matcher(m.Def, nil), func(store.Message) ([]byte, error) { return nil, nil })
 			}
 			return 1, m.erase(ctx, e)
 		})
 	}
-	n, err := pool.wait()
+	n, err := pool.Wait()
 	if err == nil {
 		_, err = m.Check(ctx, true)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/workers"
 )
 
 // sequenceBlock is how many ids are taken from a sequence at a time. What a
@@ -107,12 +108,8 @@ func (q *Sequence) take(ctx context.Context, passed uint64) error {
 		if !errors.Is(res.Err, store.ErrWrongRevision) {
 			return fmt.Errorf("natsorm: take ids from %s: %w", q.key, res.Err)
 		}
-		t := time.NewTimer(rand.N(2 * time.Millisecond))
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-			return ctx.Err()
+		if err := workers.Sleep(ctx, rand.N(2*time.Millisecond)); err != nil {
+			return err
 		}
 	}
 }

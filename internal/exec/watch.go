@@ -10,6 +10,7 @@ import (
 	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/plan"
+	"github.com/natsorm/natsorm/internal/query"
 	"github.com/natsorm/natsorm/internal/store"
 )
 
@@ -59,7 +60,7 @@ func (m *Model) Watch(ctx context.Context, filter *cond.Bound, columns []string,
 	if err != nil {
 		return nil, err
 	}
-	w := &Watch{feed: feed, selects: m.selects(filter), columns: columns, known: map[string]store.Message{}}
+	w := &Watch{feed: feed, selects: query.Matcher(m.Def, filter), columns: columns, known: map[string]store.Message{}}
 	for {
 		ev, err := feed.Next(ctx)
 		if err != nil {
