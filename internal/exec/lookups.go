@@ -5,7 +5,6 @@ import (
 	"errors"
 	"iter"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -292,31 +291,7 @@ func (m *Model) moved(ctx context.Context, p plan.Plan, since uint64) (to []stri
 
 // belongs tells the entries and claims that lookups ask for from other keys.
 func (m *Model) belongs(lookups []plan.Lookup) func(key string) bool {
-	find := finder(m.patterns(lookups))
-	return func(key string) bool { return len(find(key)) > 0 }
-}
-
-// finder finds the patterns that a key matches, by their positions: keys, and
-// patterns that end in tokens of *.
-func finder(patterns []string) func(key string) []int {
-	at := make(map[string][]int, len(patterns)) // by the key, or what precedes the first *
-	depths := map[int]bool{}                    // tokens before it
-	for i, p := range patterns {
-		if star := strings.IndexByte(p, '*'); star >= 0 {
-			p = p[:star]
-			depths[strings.Count(p, ".")] = true
-		}
-		at[p] = append(at[p], i)
-	}
-	return func(key string) []int {
-		found := at[key]
-		for depth := range depths {
-			if more := at[prefix(key, depth)]; more != nil {
-				found = append(slices.Clip(found), more...)
-			}
-		}
-		return found
-	}
+	return keys.NewMatcher(m.patterns(lookups)).Has
 }
 
 // entries streams the entries and claims of lookups, however many they are.

@@ -3,7 +3,6 @@ package exec
 import (
 	"context"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -165,7 +164,7 @@ func (m *Model) countRecords(ctx context.Context) error {
 
 // attribute counts, of entries that several lookups gave, how many each has.
 func (m *Model) attribute(lookups []plan.Lookup, entries []store.Message) {
-	find := finder(m.patterns(lookups))
+	find := keys.NewMatcher(m.patterns(lookups))
 	counts := make([]int, len(lookups))
 	for _, e := range entries {
 		n := 1
@@ -173,24 +172,9 @@ func (m *Model) attribute(lookups []plan.Lookup, entries []store.Message) {
 			to, _ := m.pointers(nil, e) // one that can not be read leads nowhere
 			n = len(to)
 		}
-		for _, i := range find(e.Key) {
-			counts[i] += n
-		}
+		find.Each(e.Key, func(i int) { counts[i] += n })
 	}
 	for i, l := range lookups {
 		m.stats.sawMatches(m.Def.Name, l, counts[i])
 	}
-}
-
-// prefix is the first tokens of a key, with the dot that follows.
-func prefix(key string, tokens int) string {
-	at := 0
-	for range tokens {
-		i := strings.IndexByte(key[at:], '.')
-		if i < 0 {
-			return key
-		}
-		at += i + 1
-	}
-	return key[:at]
 }

@@ -97,8 +97,7 @@ func (l *native) Lookup(x schema.Index, vals []value.Value) string {
 	if x.Unique {
 		return keys.Claim(l.def.Name, x.Name, vals)
 	}
-	open := len(x.Columns) - len(vals)
-	return keys.Lookup(l.def.Name, x.Name, vals) + strings.Repeat("*.", open) + "*"
+	return keys.LookupPattern(l.def.Name, x.Name, vals, len(x.Columns)-len(vals))
 }
 
 func (l *native) HeadOf(entry string) string { return keys.HeadOf(l.def.Name, entry) }

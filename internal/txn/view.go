@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"strings"
 
 	"github.com/natsorm/natsorm/internal/commit"
 	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/layout"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/value"
@@ -63,7 +63,7 @@ func (v *View) known(key string) (store.Message, bool) {
 // spanned reports whether a pattern that was read guards the key.
 func (t *Tx) spanned(key string) bool {
 	for pattern := range t.ranges {
-		if !isLookup(pattern) && matches(pattern, key) { // no lookup's matches a record
+		if !keys.IsLookup(pattern) && keys.Matches(pattern, key) { // no lookup's matches a record
 			return true
 		}
 	}
@@ -152,7 +152,7 @@ func (v *View) Lookup(ctx context.Context, patterns []string, _ int) (found []st
 	if v.Replicated() {
 		ask = append([]string(nil), patterns...)
 		for _, p := range patterns {
-			if isPattern(p) && strings.HasPrefix(p, v.layout.Model().Name+".index.") {
+			if keys.IsLookup(p) {
 				ask = append(ask, v.layout.HeadOf(p))
 			}
 		}
@@ -161,9 +161,9 @@ func (v *View) Lookup(ctx context.Context, patterns []string, _ int) (found []st
 	if err != nil {
 		return nil, 0, 0, err
 	}
-	wanted := newMatcher(patterns)
+	wanted := keys.NewMatcher(patterns)
 	for _, e := range all {
-		if e.Live() && wanted.has(e.Key) {
+		if e.Live() && wanted.Has(e.Key) {
 			found = append(found, e)
 		}
 	}
@@ -178,7 +178,7 @@ func (v *View) overlay(found []store.Message, patterns []string) []store.Message
 	if len(v.tx.changes) == 0 {
 		return found
 	}
-	wanted := newMatcher(patterns)
+	wanted := keys.NewMatcher(patterns)
 	out := make([]store.Message, 0, len(found))
 	for _, e := range found {
 		if v.tx.changes[v.recordOf(e)] == nil {
@@ -189,16 +189,16 @@ func (v *View) overlay(found []store.Message, patterns []string) []store.Message
 		if c.layout.Model().Name != v.layout.Model().Name || c.doc == nil {
 			continue
 		}
-		if wanted.has(c.base.Key) {
+		if wanted.Has(c.base.Key) {
 			out = append(out, c.entry())
 		}
 		for _, key := range c.after.Entries {
-			if v.layout.Lists() == nil && wanted.has(key) {
+			if v.layout.Lists() == nil && wanted.Has(key) {
 				out = append(out, store.Message{Key: key, Revision: c.revision})
 			}
 		}
 		for _, claim := range c.after.Claims {
-			if wanted.has(claim.Key) {
+			if wanted.Has(claim.Key) {
 				out = append(out, store.Message{Key: claim.Key, Value: v.layout.Owner(c.id), Revision: c.revision})
 			}
 		}
