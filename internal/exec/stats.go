@@ -56,7 +56,7 @@ func kind(x schema.Index, columns int) string {
 func (k *statistics) snapshot(m *Model) plan.Stats {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return plan.Stats{Records: k.records, Fresh: time.Since(k.recordsAt) < knownFor && time.Since(k.crowdAt) > knownFor && !m.store.Replicated(), RecordBytes: int(k.bytes), Finds: m.Layout.Finds, Lists: m.Layout.Lists() != nil, Matches: func(x schema.Index, vals []value.Value) int {
+	return plan.Stats{Records: k.records, Fresh: time.Since(k.recordsAt) < knownFor && time.Since(k.crowdAt) > knownFor && !m.store.Replicated(), RecordBytes: int(k.bytes), Finds: m.Layout.Finds, EntryKeys: m.Layout.EntryKeys, Matches: func(x schema.Index, vals []value.Value) int {
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		if len(k.notable) > 0 {
@@ -167,11 +167,7 @@ func (m *Model) attribute(lookups []plan.Lookup, entries []store.Message) {
 	find := keys.NewMatcher(m.patterns(lookups))
 	counts := make([]int, len(lookups))
 	for _, e := range entries {
-		n := 1
-		if m.Layout.Lists() != nil {
-			to, _ := m.pointers(nil, e) // one that can not be read leads nowhere
-			n = len(to)
-		}
+		n := m.Layout.CountPointers(e.Key, e.Value)
 		find.Each(e.Key, func(i int) { counts[i] += n })
 	}
 	for i, l := range lookups {

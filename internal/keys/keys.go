@@ -228,6 +228,11 @@ func Claims(model string) string { return model + "." + uniqueToken + "." + anyT
 // Heads matches every head of a model.
 func Heads(model string) string { return model + "." + headToken + "." + anyTokens }
 
+// IsHead tells a head of a model from its other keys.
+func IsHead(model, key string) bool {
+	return strings.HasPrefix(key, model+"."+headToken+".")
+}
+
 // IsClaim tells a claim of a model from its index entries.
 func IsClaim(model, key string) bool {
 	return strings.HasPrefix(key[min(len(key), len(model)+1):], uniqueToken+".")
