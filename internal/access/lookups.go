@@ -5,7 +5,6 @@ import (
 	"errors"
 	"iter"
 	"slices"
-	"strings"
 	"sync/atomic"
 
 	"github.com/natsorm/natsorm/internal/errs"
@@ -197,42 +196,5 @@ func (s *Source) since(ctx context.Context, p plan.Plan, revision uint64) (to []
 
 // belongs tells the entries and claims that lookups ask for from other keys.
 func (s *Source) belongs(lookups []plan.Lookup) func(key string) bool {
-	find := finder(s.patterns(lookups))
-	return func(key string) bool { return len(find(key)) > 0 }
-}
-
-// finder finds the patterns that a key matches, by their positions: keys, and
-// patterns that end in tokens of *.
-func finder(patterns []string) func(key string) []int {
-	at := make(map[string][]int, len(patterns)) // by the key, or what precedes the first *
-	depths := map[int]bool{}                    // tokens before it
-	for i, p := range patterns {
-		if star := strings.IndexByte(p, '*'); star >= 0 {
-			p = p[:star]
-			depths[strings.Count(p, ".")] = true
-		}
-		at[p] = append(at[p], i)
-	}
-	return func(key string) []int {
-		matching := at[key]
-		for depth := range depths {
-			if more := at[prefix(key, depth)]; more != nil {
-				matching = append(slices.Clip(matching), more...)
-			}
-		}
-		return matching
-	}
-}
-
-// prefix is the first tokens of a key, with the dot that follows.
-func prefix(key string, tokens int) string {
-	at := 0
-	for range tokens {
-		i := strings.IndexByte(key[at:], '.')
-		if i < 0 {
-			return key
-		}
-		at += i + 1
-	}
-	return key[:at]
+	return keys.NewMatcher(s.patterns(lookups)).Has
 }

@@ -63,7 +63,7 @@ func (s *Source) snapshot() plan.Stats {
 		Fresh:       time.Since(st.recordsAt) < knownFor && time.Since(st.crowdAt) > knownFor && !s.store.Replicated(),
 		RecordBytes: int(st.bytes),
 		Finds:       s.layout.Finds,
-		Lists:       s.layout.Lists() != nil,
+		EntryKeys:   s.layout.EntryKeys,
 		Matches:     s.matches,
 	}
 }
@@ -178,17 +178,11 @@ func (s *Source) countRecords(ctx context.Context) error {
 
 // attribute counts, of entries that several lookups gave, how many each has.
 func (s *Source) attribute(lookups []plan.Lookup, entries []store.Message) {
-	find := finder(s.patterns(lookups))
+	find := keys.NewMatcher(s.patterns(lookups))
 	counts := make([]int, len(lookups))
 	for _, e := range entries {
-		n := 1
-		if s.layout.Lists() != nil {
-			to, _ := s.pointers(nil, e) // one that can not be read leads nowhere
-			n = len(to)
-		}
-		for _, i := range find(e.Key) {
-			counts[i] += n
-		}
+		n := s.layout.CountPointers(e.Key, e.Value)
+		find.Each(e.Key, func(i int) { counts[i] += n })
 	}
 	for i, l := range lookups {
 		s.stats.sawMatches(s.def.Name, l, counts[i])

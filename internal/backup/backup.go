@@ -19,12 +19,13 @@ import (
 	"hash"
 	"io"
 	"strconv"
-	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/natsorm/natsorm/internal/keys"
 )
 
 // Format is the version of natsorm's own files.
@@ -33,9 +34,6 @@ const Format = 1
 // maxLine bounds the memory that a line of a hostile file takes: a message is at most
 // 64 MB.
 const maxLine = 160 << 20
-
-// maxKey bounds a key: the server takes no line of more than 4096 bytes.
-const maxKey = 3 << 10
 
 var (
 	// ErrFile says that a file is none that can be restored: cut off, altered, or no
@@ -267,13 +265,9 @@ func nextLine(in *bufio.Reader) ([]byte, error) {
 	}
 }
 
-// check refuses what can be no subject to publish to, such as a wildcard.
+// check refuses what no bucket can have as a key, such as a pattern.
 func check(key string) error {
-	bad := key == "" || key[0] == '.' || key[len(key)-1] == '.' || strings.Contains(key, "..") || !utf8.ValidString(key) || len(key) > maxKey
-	for i := 0; i < len(key) && !bad; i++ {
-		bad = key[i] <= ' ' || key[i] == 0x7f || key[i] == '*' || key[i] == '>'
-	}
-	if bad {
+	if !keys.Valid(key) {
 		return fmt.Errorf("%w: %.60q is no key", ErrFile, key)
 	}
 	return nil

@@ -303,9 +303,7 @@ func (g *Migration) cleanUp(ctx context.Context) (err error) {
 			if err != nil {
 				return err
 			}
-			head := pattern == keys.Heads(g.Model) && g.new.Layout.Lists() != nil
-			mine := g.new.Layout.IsEntry(e.Key) || g.new.Layout.IsClaim(e.Key)
-			if head || !mine && (g.old.Layout.IsEntry(e.Key) || g.old.Layout.IsClaim(e.Key)) {
+			if g.old.Layout.Owns(e.Key) && !g.new.Layout.Owns(e.Key) {
 				if err := l.add(store.Op{Key: e.Key, Delete: true, Purge: true}); err != nil {
 					return err
 				}

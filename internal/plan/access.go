@@ -230,9 +230,7 @@ func (pl *planner) singles(b *cond.Bound) []Access {
 			l := Lookup{Index: x, Values: v, Matches: 1, Keys: 1}
 			if !x.Unique {
 				l.Matches = pl.known.matches(x, v)
-			}
-			if !pl.known.Lists {
-				l.Keys = l.Matches
+				l.Keys = pl.known.entryKeys(l.Matches)
 			}
 			l.Large = l.Keys > MaxMatches
 			a.Lookups = append(a.Lookups, l)

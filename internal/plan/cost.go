@@ -120,8 +120,16 @@ type Stats struct {
 	// with these values of its first columns. Nil: those of an index always do.
 	Finds func(x schema.Index, values []value.Value) bool
 
-	// Lists says that the entries of a value are one list.
-	Lists bool
+	// EntryKeys is how many keys the entries are that a value has when this many
+	// records have it. Nil: one for each record.
+	EntryKeys func(records int) int
+}
+
+func (s Stats) entryKeys(records int) int {
+	if s.EntryKeys == nil {
+		return records
+	}
+	return s.EntryKeys(records)
 }
 
 func (s Stats) finds(x schema.Index, combos [][]value.Value) bool {

@@ -99,7 +99,7 @@ type Lookup struct {
 	Index   schema.Index
 	Values  []value.Value // one for each column; for the first ones, of an Index
 	Matches int           // records it leads to, as far as can be told
-	Keys    int           // keys of entries it has: one for each record, or one list of all
+	Keys    int           // keys of entries it has, as far as can be told
 	Large   bool          // they are read by a consumer, as more than one request gives
 }
 

@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/natsorm/natsorm/internal/commit"
 	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/layout"
 	"github.com/natsorm/natsorm/internal/store"
 )
@@ -269,7 +269,7 @@ func (a *assembly) batch(ctx context.Context) (store.Batch, error) {
 		switch {
 		case !a.tx.store.Replicated():
 			b.Guards = append(b.Guards, store.Guard{Key: pattern, Revision: s.last})
-		case s.large || !isLookup(pattern): // otherwise the lookup's head is among the keys
+		case s.large || !keys.IsLookup(pattern): // otherwise the lookup's head is among the keys
 			whole = true
 		}
 	}
@@ -284,10 +284,4 @@ func (a *assembly) batch(ctx context.Context) (store.Batch, error) {
 	}
 	slices.SortFunc(b.Guards, func(x, y store.Guard) int { return bytes.Compare([]byte(x.Key), []byte(y.Key)) })
 	return b, nil
-}
-
-// isLookup tells a lookup's pattern from a scan's: it names a value.
-func isLookup(pattern string) bool {
-	_, rest, _ := strings.Cut(pattern, ".")
-	return strings.HasPrefix(rest, "index.") && strings.Count(pattern, ".") > 3
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/store"
 )
 
@@ -33,7 +34,7 @@ func (t *Tx) read(ctx context.Context, patterns []string) ([]store.Message, erro
 	}
 	last := lastUnder(patterns, found)
 	for _, p := range patterns {
-		if isPattern(p) {
+		if keys.IsPattern(p) {
 			if err := t.noteSpan(p, last[p], false); err != nil {
 				return nil, err
 			}
@@ -262,9 +263,9 @@ func (t *Tx) scan(ctx context.Context, pattern string) ([]store.Message, error) 
 
 // lastUnder is the last revision under each of the patterns among entries.
 func lastUnder(patterns []string, found []store.Message) map[string]uint64 {
-	m, last := newMatcher(patterns), map[string]uint64{}
+	m, last := keys.NewMatcher(patterns), map[string]uint64{}
 	for _, e := range found {
-		m.each(e.Key, func(p string) { last[p] = max(last[p], e.Revision) })
+		m.Each(e.Key, func(i int) { last[patterns[i]] = max(last[patterns[i]], e.Revision) })
 	}
 	return last
 }

@@ -5,11 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
-	"strings"
 
 	"github.com/natsorm/natsorm/internal/commit"
 	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/layout"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/value"
@@ -63,7 +62,7 @@ func (v *View) known(key string) (store.Message, bool) {
 // spanned reports whether a pattern that was read guards the key.
 func (t *Tx) spanned(key string) bool {
 	for pattern := range t.ranges {
-		if !isLookup(pattern) && matches(pattern, key) { // no lookup's matches a record
+		if !keys.IsLookup(pattern) && keys.Matches(pattern, key) { // no lookup's matches a record
 			return true
 		}
 	}
@@ -152,7 +151,7 @@ func (v *View) Lookup(ctx context.Context, patterns []string, _ int) (found []st
 	if v.Replicated() {
 		ask = append([]string(nil), patterns...)
 		for _, p := range patterns {
-			if isPattern(p) && strings.HasPrefix(p, v.layout.Model().Name+".index.") {
+			if keys.IsLookup(p) {
 				ask = append(ask, v.layout.HeadOf(p))
 			}
 		}
@@ -161,9 +160,9 @@ func (v *View) Lookup(ctx context.Context, patterns []string, _ int) (found []st
 	if err != nil {
 		return nil, 0, 0, err
 	}
-	wanted := newMatcher(patterns)
+	wanted := keys.NewMatcher(patterns)
 	for _, e := range all {
-		if e.Live() && wanted.has(e.Key) {
+		if e.Live() && wanted.Has(e.Key) {
 			found = append(found, e)
 		}
 	}
@@ -178,90 +177,70 @@ func (v *View) overlay(found []store.Message, patterns []string) []store.Message
 	if len(v.tx.changes) == 0 {
 		return found
 	}
-	wanted := newMatcher(patterns)
-	out := make([]store.Message, 0, len(found))
-	for _, e := range found {
-		if v.tx.changes[v.recordOf(e)] == nil {
-			out = append(out, e)
-		}
-	}
+	wanted := keys.NewMatcher(patterns)
+	var records, index []string       // what changed records have under the patterns
+	holders := map[string][]*change{} // of the index keys
 	for _, c := range v.tx.order {
 		if c.layout.Model().Name != v.layout.Model().Name || c.doc == nil {
 			continue
 		}
-		if wanted.has(c.base.Key) {
-			out = append(out, c.entry())
+		if wanted.Has(c.base.Key) {
+			records = append(records, c.base.Key)
 		}
-		for _, key := range c.after.Entries {
-			if v.layout.Lists() == nil && wanted.has(key) {
-				out = append(out, store.Message{Key: key, Revision: c.revision})
+		for key := range c.after.IndexKeys() {
+			if !wanted.Has(key) {
+				continue
 			}
-		}
-		for _, claim := range c.after.Claims {
-			if wanted.has(claim.Key) {
-				out = append(out, store.Message{Key: claim.Key, Value: v.layout.Owner(c.id), Revision: c.revision})
+			if holders[key] == nil {
+				index = append(index, key)
 			}
+			holders[key] = append(holders[key], c)
 		}
 	}
-	if v.layout.Lists() != nil {
-		out = v.lists(out, patterns)
+	out := make([]store.Message, 0, len(found)+len(records)+len(index))
+	for _, e := range found {
+		switch {
+		case v.layout.IsEntry(e.Key) || v.layout.IsClaim(e.Key):
+			out = v.overlaid(out, e, holders[e.Key])
+			delete(holders, e.Key)
+		case v.tx.changes[e.Key] == nil:
+			out = append(out, e)
+		}
+	}
+	for _, key := range records {
+		out = append(out, v.tx.changes[key].entry())
+	}
+	for _, key := range index {
+		if by := holders[key]; by != nil { // nothing was there
+			out = v.overlaid(out, store.Message{Key: key}, by)
+		}
 	}
 	return out
 }
 
-// recordOf is the key of the record that a record, entry or claim belongs to.
-func (v *View) recordOf(e store.Message) string {
-	if !v.layout.IsClaim(e.Key) && !v.layout.IsEntry(e.Key) || v.layout.Lists() != nil {
-		return e.Key
+// overlaid appends what an entry or a claim holds with the transaction's changes, of
+// which those of now have its value.
+func (v *View) overlaid(to []store.Message, e store.Message, now []*change) []store.Message {
+	var held *[]byte
+	if e.Live() {
+		held = &e.Value
 	}
-	to, err := v.layout.Pointers(nil, e.Key, e.Value)
+	ids := make([]value.Value, len(now))
+	for i, c := range now {
+		ids[i] = c.id
+	}
+	texts, err := v.layout.Overlay(e.Key, held, func(record string) bool { return v.tx.changes[record] != nil }, ids)
 	if err != nil {
-		return ""
+		return append(to, e) // whoever reads it says so
 	}
-	return to[0]
-}
-
-// lists is what found has of lists, as the transaction's changes make them.
-func (v *View) lists(found []store.Message, asked []string) []store.Message {
-	for _, key := range asked {
-		if !v.layout.IsEntry(key) {
-			continue
+	for _, text := range texts {
+		m := store.Message{Key: e.Key, Value: text, Revision: e.Revision}
+		if m.Revision == 0 {
+			m.Revision = now[len(now)-1].revision
 		}
-		var leave []string
-		var join []value.Value
-		revision := uint64(0)
-		for _, c := range v.tx.order {
-			if c.layout.Model().Name != v.layout.Model().Name {
-				continue
-			}
-			leave = append(leave, c.base.Key)
-			if c.doc != nil && c.after.Holds(key) {
-				join, revision = append(join, c.id), c.revision
-			}
-		}
-		at := slices.IndexFunc(found, func(e store.Message) bool { return e.Key == key })
-		list := store.Message{Key: key, Revision: revision}
-		if at >= 0 {
-			list = found[at]
-		}
-		left, err := v.layout.Lists().Leave(list.Value, leave...)
-		if err == nil {
-			left, err = v.layout.Lists().Join(left, join...)
-		}
-		if err != nil {
-			continue // whoever reads it says so
-		}
-		list.Value = left
-		switch {
-		case at >= 0 && left == nil:
-			found = slices.Delete(found, at, at+1)
-		case at >= 0:
-			found[at] = list
-		case left != nil:
-			found = append(found, list)
-		}
+		to = append(to, m)
 	}
-	return found
+	return to
 }
 
 func (v *View) Match(ctx context.Context, patterns []string) iter.Seq2[store.Message, error] {
