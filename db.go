@@ -9,21 +9,22 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/natsorm/natsorm/internal/catalogue"
 	"github.com/natsorm/natsorm/internal/errs"
-	"github.com/natsorm/natsorm/internal/exec"
 	"github.com/natsorm/natsorm/internal/keys"
+	"github.com/natsorm/natsorm/internal/records"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/txn"
 )
 
 // DB is a bucket and the models in it. It is safe for concurrent use.
 type DB struct {
-	cfg   Config
-	nc    *nats.Conn
-	owned bool // Open made the connection
-	store *store.JetStream
-	turns txn.Turns
-	news  news
+	cfg           Config
+	nc            *nats.Conn
+	owned         bool // Open made the connection
+	store         *store.JetStream
+	turns         txn.Turns
+	announcements *catalogue.Announcements
 
 	life context.Context // ends with Close
 	end  context.CancelFunc
@@ -126,8 +127,8 @@ func New(ctx context.Context, nc *nats.Conn, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{cfg: cfg, nc: nc, store: st}
-	if err := st.Hear(keys.Schemas(), db.news.hear); err != nil {
+	db := &DB{cfg: cfg, nc: nc, store: st, announcements: catalogue.Listen(st, st.Epoch)}
+	if err := st.Hear(keys.Schemas(), db.announcements.Hear); err != nil {
 		st.Close()
 		return nil, err
 	}
@@ -166,11 +167,11 @@ func (db *DB) Model(ctx context.Context, name string) (*Model[Record], error) {
 	if err := db.check(ctx); err != nil {
 		return nil, err
 	}
-	def, err := exec.Load(ctx, db.store, name)
+	def, err := catalogue.Load(ctx, db.store, name)
 	if err != nil {
 		return nil, err
 	}
-	m, err := exec.NewModel(db.store, def)
+	m, err := records.New(db.store, def)
 	if err != nil {
 		return nil, err
 	}
@@ -182,7 +183,7 @@ func (db *DB) Models(ctx context.Context) ([]Schema, error) {
 	if err := db.check(ctx); err != nil {
 		return nil, err
 	}
-	defs, err := exec.List(ctx, db.store)
+	defs, err := catalogue.List(ctx, db.store)
 	if err != nil {
 		return nil, err
 	}

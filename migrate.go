@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/natsorm/natsorm/internal/exec"
+	"github.com/natsorm/natsorm/internal/maintenance"
 	"github.com/natsorm/natsorm/internal/schema"
 )
 
@@ -21,11 +21,11 @@ type MigrateStep string
 
 // The steps of a migration, in their order.
 const (
-	MigrateCopying  = MigrateStep(exec.Copying)  // the new layout's entries are made; everyone works on
-	MigrateWaiting  = MigrateStep(exec.Waiting)  // until everyone knows, two seconds each time
-	MigrateCarrying = MigrateStep(exec.Carrying) // what was written meanwhile is carried over; calls wait
-	MigrateCleaning = MigrateStep(exec.Cleaning) // the old entries are deleted; everyone works on
-	MigrateChecking = MigrateStep(exec.Checking) // as Check with Repair
+	MigrateCopying  = MigrateStep(maintenance.Copying)  // the new layout's entries are made; everyone works on
+	MigrateWaiting  = MigrateStep(maintenance.Waiting)  // until everyone knows, two seconds each time
+	MigrateCarrying = MigrateStep(maintenance.Carrying) // what was written meanwhile is carried over; calls wait
+	MigrateCleaning = MigrateStep(maintenance.Cleaning) // the old entries are deleted; everyone works on
+	MigrateChecking = MigrateStep(maintenance.Checking) // as Check with Repair
 )
 
 // MigrateProgress calls f as a migration goes on, with the step, and how many records
@@ -66,7 +66,7 @@ func Migrate(ctx context.Context, db *DB, model string, toNative bool, opts ...M
 	if err := db.check(ctx); err != nil {
 		return err
 	}
-	m := &exec.Migration{Store: db.store, Model: model, To: schema.Sequelize, Grace: migrateGrace}
+	m := &maintenance.LayoutChange{Store: db.store, Model: model, To: schema.Sequelize, Grace: migrateGrace}
 	if toNative {
 		m.To = schema.Native
 	}
@@ -77,7 +77,7 @@ func Migrate(ctx context.Context, db *DB, model string, toNative bool, opts ...M
 		}
 	}
 	if o.progress != nil {
-		m.Progress = func(step exec.Step, done, total int) { o.progress(MigrateStep(step), done, total) }
+		m.Progress = func(step maintenance.Step, done, total int) { o.progress(MigrateStep(step), done, total) }
 	}
 	if err := m.Run(ctx); err != nil {
 		return fmt.Errorf("natsorm: migrate %s to the %s layout: %w", model, m.To, err)

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"reflect"
 
+	"github.com/natsorm/natsorm/internal/catalogue"
 	"github.com/natsorm/natsorm/internal/errs"
-	"github.com/natsorm/natsorm/internal/exec"
+	"github.com/natsorm/natsorm/internal/maintenance"
+	"github.com/natsorm/natsorm/internal/records"
 	"github.com/natsorm/natsorm/internal/schema"
 )
 
@@ -15,14 +17,14 @@ import (
 type Model[T any] struct {
 	db    *DB
 	home  *home
-	exec  *exec.Model // as it was when the handle was made; see enter
+	exec  *records.Model // as it was when the handle was made; see enter
 	codec codec[T]
-	seq   *exec.Sequence
+	seq   *catalogue.Sequence
 
 	in     bool // made by In
 	tx     *Tx
-	base   *exec.Model // outside of tx
-	latest bool        // made by Latest
+	base   *records.Model // outside of tx
+	latest bool           // made by Latest
 }
 
 // ModelOption changes what Define declares.
@@ -142,7 +144,7 @@ func DefineRecord(ctx context.Context, db *DB, s Schema, opts ...ModelOption) (*
 	return newModel(db, m, &recordCodec{def: m.Def}), nil
 }
 
-func define(ctx context.Context, db *DB, def schema.Definition, o modelOptions) (*exec.Model, error) {
+func define(ctx context.Context, db *DB, def schema.Definition, o modelOptions) (*records.Model, error) {
 	if o.shards != 0 {
 		def.Shards = o.shards
 	}
@@ -154,15 +156,19 @@ func define(ctx context.Context, db *DB, def schema.Definition, o modelOptions) 
 			return nil, err
 		}
 	}
-	return exec.Define(ctx, db.store, def, db.cfg.Shards)
+	now, err := maintenance.Define(ctx, db.store, def, db.cfg.Shards)
+	if err != nil {
+		return nil, err
+	}
+	return records.New(db.store, now)
 }
 
-func newModel[T any](db *DB, m *exec.Model, c codec[T]) *Model[T] {
-	return &Model[T]{db: db, home: newHome(db, m), exec: m, codec: c, seq: exec.NewSequence(db.store, m.Def.Name)}
+func newModel[T any](db *DB, m *records.Model, c codec[T]) *Model[T] {
+	return &Model[T]{db: db, home: newHome(db, m), exec: m, codec: c, seq: catalogue.NewSequence(db.store, m.Def.Name)}
 }
 
 // Schema describes the model as the catalogue has it.
-func (m *Model[T]) Schema() Schema { return schemaOf(m.home.now.Load().Def) }
+func (m *Model[T]) Schema() Schema { return schemaOf(m.home.Last().Def) }
 
 // name is the model's name.
 func (m *Model[T]) name() string { return m.exec.Def.Name }

@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/natsorm/natsorm/internal/errs"
-	"github.com/natsorm/natsorm/internal/exec"
+	"github.com/natsorm/natsorm/internal/records"
 	"github.com/natsorm/natsorm/internal/txn"
 )
 
@@ -18,7 +18,7 @@ type Tx struct {
 	busy atomic.Bool // a call is under way
 
 	versions map[any]uint64 // of values that were written, before that; by pointer
-	models   map[*home]*exec.Model
+	models   map[*home]*records.Model
 }
 
 // Transaction runs fn, and writes what it has changed through models inside tx:
@@ -93,7 +93,7 @@ func (m *Model[T]) In(tx *Tx) *Model[T] {
 	n := *m
 	n.tx, n.in = tx, true
 	if n.misuse() == nil {
-		n.base = m.home.now.Load()
+		n.base = m.home.Last()
 		n.exec = n.base.In(tx.run)
 	}
 	return &n
@@ -140,7 +140,7 @@ func (m *Model[T]) enter(ctx context.Context) (now *Model[T], leave func(), err 
 		}
 		return m, func() { m.tx.busy.Store(false) }, nil
 	}
-	cur, err := m.home.model(ctx)
+	cur, err := m.home.Current(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -154,8 +154,8 @@ func (m *Model[T]) enter(ctx context.Context) (now *Model[T], leave func(), err 
 
 // settled ends the transaction's run when a model of it is, or was, moved to another
 // layout; the next one finds it there.
-func (tx *Tx) settled(ctx context.Context, h *home, base *exec.Model) error {
-	now, err := h.model(ctx)
+func (tx *Tx) settled(ctx context.Context, h *home, base *records.Model) error {
+	now, err := h.Current(ctx)
 	if err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ func (tx *Tx) settled(ctx context.Context, h *home, base *exec.Model) error {
 		return tx.run.Conflict(base.Def.Name)
 	}
 	if tx.models == nil {
-		tx.models = map[*home]*exec.Model{}
+		tx.models = map[*home]*records.Model{}
 	}
 	tx.models[h] = base
 	return nil

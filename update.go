@@ -8,6 +8,7 @@ import (
 
 	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/maintenance"
 	"github.com/natsorm/natsorm/internal/query"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
@@ -193,5 +194,5 @@ func (m *Model[T]) Truncate(ctx context.Context) error {
 	if err := m.notInside("Truncate"); err != nil {
 		return err
 	}
-	return m.exec.Truncate(ctx)
+	return maintenance.Truncate(ctx, m.db.store, m.exec.Def)
 }

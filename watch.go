@@ -8,8 +8,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/natsorm/natsorm/internal/exec"
 	"github.com/natsorm/natsorm/internal/query"
+	"github.com/natsorm/natsorm/internal/records"
 	"github.com/natsorm/natsorm/internal/store"
 )
 
@@ -142,7 +142,7 @@ func (m *Model[T]) Watch(ctx context.Context, q ...Query) (*Watcher[T], error) {
 }
 
 // deliver passes changes on until ctx ends.
-func (m *Model[T]) deliver(ctx context.Context, feed *exec.Watch, out chan<- Change[T]) error {
+func (m *Model[T]) deliver(ctx context.Context, feed *records.Watch, out chan<- Change[T]) error {
 	for {
 		c, err := feed.Next(ctx)
 		if err != nil {
@@ -156,25 +156,27 @@ func (m *Model[T]) deliver(ctx context.Context, feed *exec.Watch, out chan<- Cha
 	}
 }
 
-func (m *Model[T]) change(c exec.Change) Change[T] {
+func (m *Model[T]) change(c records.Change) Change[T] {
 	out := Change[T]{Op: ops[c.Kind], Columns: c.Columns, Revision: c.Revision, Time: c.Time}
 	out.Before = m.changed(c.Before, &out.Err)
 	out.After = m.changed(c.After, &out.Err)
 	return out
 }
 
-var ops = map[exec.ChangeKind]Op{
-	exec.Created: Created, exec.Updated: Updated, exec.Deleted: Deleted,
-	exec.Expired: Expired, exec.CaughtUp: CaughtUp, exec.Resynced: Resynced,
+var ops = map[records.ChangeKind]Op{
+	records.Created: Created, records.Updated: Updated, records.Deleted: Deleted,
+	records.Expired: Expired, records.CaughtUp: CaughtUp, records.Resynced: Resynced,
 }
 
-func (m *Model[T]) changed(e store.Message, fault *error) *T {
+// changed is a change's record; nil when there is none, or it cannot be read, which
+// problem then says.
+func (m *Model[T]) changed(e store.Message, problem *error) *T {
 	if !e.Live() {
 		return nil
 	}
 	v, err := m.decode(e)
 	if err != nil {
-		*fault = errors.Join(*fault, err)
+		*problem = errors.Join(*problem, err)
 		return nil
 	}
 	return v

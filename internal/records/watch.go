@@ -1,4 +1,4 @@
-package exec
+package records
 
 import (
 	"bytes"
@@ -37,14 +37,14 @@ type Change struct {
 }
 
 // Watch follows the records that a condition selects before or after a change.
-// It keeps the last document of every record on its path, because the bucket
-// does not. It is for one goroutine.
+// It keeps the last document of every record that it follows, because the bucket
+// does not keep what was before. It is for one goroutine.
 type Watch struct {
 	feed    store.Feed
 	selects func(store.Message) (bool, error)
-	columns []string // updates of other members are passed over; nil for none
-	known   map[string]store.Message
-	fresh   map[string]bool // during a resync: the keys seen
+	columns []string                 // updates of other members are passed over; nil for none
+	last    map[string]store.Message // every record on the path, by key
+	fresh   map[string]bool          // during a resync: the keys seen
 	queue   []Change
 }
 
@@ -60,7 +60,7 @@ func (m *Model) Watch(ctx context.Context, filter *cond.Bound, columns []string,
 	if err != nil {
 		return nil, err
 	}
-	w := &Watch{feed: feed, selects: query.Matcher(m.Def, filter), columns: columns, known: map[string]store.Message{}}
+	w := &Watch{feed: feed, selects: query.Matcher(m.Def, filter), columns: columns, last: map[string]store.Message{}}
 	for {
 		ev, err := feed.Next(ctx)
 		if err != nil {
@@ -70,12 +70,12 @@ func (m *Model) Watch(ctx context.Context, filter *cond.Bound, columns []string,
 		switch ev.Kind {
 		case store.Changed:
 			if e := ev.Message; e.Live() {
-				w.known[e.Key] = e
+				w.last[e.Key] = e
 			} else {
-				delete(w.known, e.Key)
+				delete(w.last, e.Key)
 			}
 		case store.Resync:
-			clear(w.known)
+			clear(w.last)
 		case store.CaughtUp:
 			if current {
 				w.deliverCurrent()
@@ -89,7 +89,7 @@ func (m *Model) Watch(ctx context.Context, filter *cond.Bound, columns []string,
 func (w *Watch) Close() { w.feed.Close() }
 
 func (w *Watch) deliverCurrent() {
-	for _, e := range w.known {
+	for _, e := range w.last {
 		if ok, err := w.selects(e); ok || err != nil {
 			w.queue = append(w.queue, Change{Kind: Created, After: e, Revision: e.Version(), Time: e.Time})
 		}
@@ -122,16 +122,16 @@ func (w *Watch) Next(ctx context.Context) (Change, error) {
 	}
 }
 
-// change takes an entry in; ok is false when it is nothing to deliver.
+// change takes a message in; ok is false when there is nothing to deliver.
 func (w *Watch) change(e store.Message) (c Change, ok bool) {
-	before := w.known[e.Key]
+	before := w.last[e.Key]
 	if e.Live() {
-		w.known[e.Key] = e
+		w.last[e.Key] = e
 		if w.fresh != nil {
 			w.fresh[e.Key] = true
 		}
 	} else {
-		delete(w.known, e.Key)
+		delete(w.last, e.Key)
 	}
 	c = Change{Before: before, After: e, Revision: e.Revision, Time: e.Time}
 	switch {
@@ -156,8 +156,8 @@ func (w *Watch) change(e store.Message) (c Change, ok bool) {
 	return c, w.selected(before) || w.selected(e)
 }
 
-// selected errs on the side of delivering: of a document that can not be read,
-// nobody knows.
+// selected reports whether a record fulfils the condition. One that cannot be read
+// does: its change is rather delivered than missed.
 func (w *Watch) selected(e store.Message) bool {
 	if !e.Live() {
 		return false
@@ -168,9 +168,9 @@ func (w *Watch) selected(e store.Message) bool {
 
 // resynced delivers the deletions that happened unseen, and says so.
 func (w *Watch) resynced() {
-	for key, before := range w.known {
+	for key, before := range w.last {
 		if !w.fresh[key] {
-			delete(w.known, key)
+			delete(w.last, key)
 			if w.selected(before) {
 				w.queue = append(w.queue, Change{Kind: Deleted, Before: before})
 			}
