@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/natsorm/natsorm/internal/codec"
+	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/query"
 	"github.com/natsorm/natsorm/internal/value"
 )
@@ -44,17 +45,12 @@ func (m *Model[T]) Max(ctx context.Context, column string, q ...Query) (any, err
 }
 
 // total aggregates one column over all records.
-func (m *Model[T]) total(ctx context.Context, f query.Function, column string, q []Query) (query.Result, error) {
-	m, leave, err := m.enterToRead(ctx)
-	if err != nil {
-		return query.Result{}, err
-	}
-	defer leave()
-	bound, _, err := m.bind(q, query.ForTotal)
-	if err != nil {
-		return query.Result{}, err
-	}
-	return query.Total(ctx, m.exec.Source(), bound, f, column)
+func (m *Model[T]) total(ctx context.Context, f query.Function, column string, q []Query) (r query.Result, err error) {
+	err = m.read(ctx, string(f), q, query.ForTotal, func(s *session[T], bound plan.Query, _ query.Spec) (err error) {
+		r, err = query.Total(ctx, s.records.Source(), bound, f, column)
+		return err
+	})
+	return r, err
 }
 
 // Aggregate is one result that GroupBy computes for each group.
@@ -98,39 +94,39 @@ func (a Aggregate) As(name string) Aggregate {
 // What GroupBy holds in memory grows with the groups, not with the records. Its
 // errors are those of the aggregates, and ErrInvalid for After, of which groups
 // have none, or two results of one name.
-func (m *Model[T]) GroupBy(ctx context.Context, columns []string, aggs []Aggregate, q ...Query) ([]Record, error) {
-	m, leave, err := m.enterToRead(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer leave()
-	bound, spec, err := m.bind(q, query.ForGroups)
-	if err != nil {
-		return nil, err
-	}
-	specs := make([]query.Aggregate, len(aggs))
-	for i, a := range aggs {
-		specs[i] = a.spec
-	}
-	grouping, err := query.BindGroups(m.exec.Def, columns, specs, spec)
-	if err != nil {
-		return nil, err
-	}
-	groups, err := query.GroupBy(ctx, m.exec.Source(), bound, grouping)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]Record, len(groups))
-	for i, g := range groups {
-		out[i] = make(Record, len(grouping.Names))
-		for j, v := range g.By {
-			out[i][grouping.Names[j]] = goValue(v)
+func (m *Model[T]) GroupBy(ctx context.Context, columns []string, aggs []Aggregate, q ...Query) (out []Record, err error) {
+	err = m.read(ctx, "GroupBy", q, query.ForGroups, func(s *session[T], bound plan.Query, spec query.Spec) error {
+		specs := make([]query.Aggregate, len(aggs))
+		for i, a := range aggs {
+			specs[i] = a.spec
 		}
-		for j, r := range g.Results {
-			out[i][grouping.Names[len(columns)+j]] = resultValue(specs[j].Function, r)
+		grouping, err := query.BindGroups(s.records.Def, columns, specs, spec)
+		if err != nil {
+			return err
 		}
+		groups, err := query.GroupBy(ctx, s.records.Source(), bound, grouping)
+		if err != nil {
+			return err
+		}
+		out = make([]Record, len(groups))
+		for i, g := range groups {
+			out[i] = groupRecord(grouping.Names, specs, g)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// groupRecord is a group as a Record: its columns, then its results, under their names.
+func groupRecord(names []string, specs []query.Aggregate, g query.Group) Record {
+	r := make(Record, len(names))
+	for i, v := range g.By {
+		r[names[i]] = goValue(v)
 	}
-	return out, nil
+	for i, result := range g.Results {
+		r[names[len(g.By)+i]] = resultValue(specs[i].Function, result)
+	}
+	return r
 }
 
 func resultValue(f query.Function, r query.Result) any {

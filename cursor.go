@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/natsorm/natsorm/internal/codec"
+	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/query"
 )
 
@@ -26,14 +27,15 @@ import (
 // read with Select must have the columns of OrderBy and the primary key, and the
 // Select is given here too: fields it left out would count as zero.
 func (m *Model[T]) Cursor(last *T, q ...Query) (string, error) {
-	bound, spec, err := m.bind(q, query.ForRead)
+	s := m.last()
+	bound, spec, err := s.bind(q, query.ForRead)
 	if err != nil {
 		return "", err
 	}
 	if last == nil {
 		return "", m.nilRecord()
 	}
-	if err := query.NeedsOrder(m.exec.Def, bound); err != nil {
+	if err := query.NeedsOrder(s.records.Def, bound); err != nil {
 		return "", err
 	}
 	if m.codec.Version(last) == codec.Partial && spec.Select == nil {
@@ -43,7 +45,7 @@ func (m *Model[T]) Cursor(last *T, q ...Query) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return query.MakeCursor(m.exec.Def, bound, doc, spec.Select)
+	return query.MakeCursor(s.records.Def, bound, doc, spec.Select)
 }
 
 // FindPage is FindAll of one page, and the cursor of the next one, to be given to
@@ -56,21 +58,13 @@ func (m *Model[T]) Cursor(last *T, q ...Query) (string, error) {
 //
 // Errors are FindAll's, ErrCursor, and ErrInvalid without OrderBy or Limit.
 func (m *Model[T]) FindPage(ctx context.Context, q ...Query) (page []*T, next string, err error) {
-	m, leave, err := m.enterToRead(ctx)
-	if err != nil {
-		return nil, "", err
-	}
-	defer leave()
-	bound, spec, err := m.bind(q, query.ForRead)
-	if err != nil {
-		return nil, "", err
-	}
-	page, next, corrupt, err := query.Page(ctx, m.exec.Source(), bound, m.decoder(spec))
-	if err != nil {
-		return nil, "", err
-	}
-	if page == nil {
-		page = []*T{}
-	}
-	return page, next, errors.Join(corrupt...)
+	err = m.read(ctx, "FindPage", q, query.ForRead, func(s *session[T], bound plan.Query, spec query.Spec) error {
+		found, cursor, corrupt, err := query.Page(ctx, s.records.Source(), bound, s.decoder(spec))
+		if err != nil {
+			return err
+		}
+		page, next = append([]*T{}, found...), cursor
+		return errors.Join(corrupt...)
+	})
+	return page, next, err
 }

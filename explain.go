@@ -89,25 +89,19 @@ func (m *Model[T]) Explain(ctx context.Context, q ...Query) (Plan, error) {
 
 // explain is the plan, and whether it is to be carried out too.
 func (m *Model[T]) explain(ctx context.Context, q []Query) (p Plan, analyze bool, err error) {
-	m, leave, err := m.enterToRead(ctx)
-	if err != nil {
-		return Plan{}, false, err
-	}
-	defer leave()
-	bound, spec, err := m.bind(q, query.ForExplain)
-	if err != nil {
-		return Plan{}, false, err
-	}
-	made, err := m.exec.Source().Explain(ctx, bound)
-	if err != nil {
-		return Plan{}, false, err
-	}
-	p = describePlan(m.exec.Def, made)
-	p.Writes = WritesPhased
-	if m.inside() || m.db.store.Writes() == store.Atomic {
-		p.Writes = WritesAtomic
-	}
-	return p, spec.Analyze, nil
+	err = m.read(ctx, "Explain", q, query.ForExplain, func(s *session[T], bound plan.Query, spec query.Spec) error {
+		made, err := s.records.Source().Explain(ctx, bound)
+		if err != nil {
+			return err
+		}
+		p, analyze = describePlan(s.records.Def, made), spec.Analyze
+		p.Writes = WritesPhased
+		if s.tx != nil || m.db.store.Writes() == store.Atomic {
+			p.Writes = WritesAtomic
+		}
+		return nil
+	})
+	return p, analyze, err
 }
 
 // Analyze lets Explain run the query, and report what it took.

@@ -9,6 +9,7 @@ import (
 	"github.com/natsorm/natsorm/internal/codec"
 	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/query"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/txn"
@@ -17,24 +18,23 @@ import (
 
 // FindByPK reads the record with this primary key, in one round trip.
 // ErrNotFound when there is none, ErrInvalid when id does not fit the key.
-func (m *Model[T]) FindByPK(ctx context.Context, id any) (*T, error) {
-	m, leave, err := m.enterToRead(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer leave()
-	key, err := m.key(id)
-	if err != nil {
-		return nil, err
-	}
-	e, err := m.exec.Get(ctx, key)
-	if err != nil {
-		return nil, err
-	}
-	if !e.Live() {
-		return nil, m.describe(ErrNotFound, key.Text())
-	}
-	return m.decode(e)
+func (m *Model[T]) FindByPK(ctx context.Context, id any) (v *T, err error) {
+	err = m.call(ctx, operation{name: "FindByPK", reads: true}, func(s *session[T]) error {
+		key, err := s.key(id)
+		if err != nil {
+			return err
+		}
+		found, err := s.records.Get(ctx, key)
+		if err != nil {
+			return err
+		}
+		if !found.Live() {
+			return s.describe(ErrNotFound, key.Text())
+		}
+		v, err = s.decode(found)
+		return err
+	})
+	return v, err
 }
 
 // FindOne reads the first record that the queries select; without OrderBy,
@@ -42,7 +42,7 @@ func (m *Model[T]) FindByPK(ctx context.Context, id any) (*T, error) {
 // is none but one that can not be read.
 func (m *Model[T]) FindOne(ctx context.Context, q ...Query) (*T, error) {
 	var corrupt error
-	for v, err := range m.each(ctx, append(slices.Clip(q), atMostOne), false) {
+	for v, err := range m.each(ctx, "FindOne", append(slices.Clip(q), atMostOne), false) {
 		switch {
 		case err == nil:
 			return v, nil
@@ -72,7 +72,7 @@ var atMostOne = queryFunc(func(s *query.Spec) {
 func (m *Model[T]) FindAll(ctx context.Context, q ...Query) ([]*T, error) {
 	out := []*T{}
 	var corrupt []error
-	for v, err := range m.each(ctx, q, true) {
+	for v, err := range m.each(ctx, "FindAll", q, true) {
 		switch {
 		case err == nil:
 			out = append(out, v)
@@ -89,23 +89,15 @@ func (m *Model[T]) FindAll(ctx context.Context, q ...Query) ([]*T, error) {
 // Limit, Offset and After, and counted as Count does. It reads them once. The
 // error may be as FindAll's.
 func (m *Model[T]) FindAndCountAll(ctx context.Context, q ...Query) (page []*T, total int, err error) {
-	m, leave, err := m.enterToRead(ctx)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer leave()
-	bound, spec, err := m.bind(q, query.ForRead)
-	if err != nil {
-		return nil, 0, err
-	}
-	page, total, corrupt, err := query.SelectAndCount(ctx, m.exec.Source(), bound, m.decoder(spec))
-	if err != nil {
-		return nil, 0, err
-	}
-	if page == nil {
-		page = []*T{}
-	}
-	return page, total, errors.Join(corrupt...)
+	err = m.read(ctx, "FindAndCountAll", q, query.ForRead, func(s *session[T], bound plan.Query, spec query.Spec) error {
+		found, n, corrupt, err := query.SelectAndCount(ctx, s.records.Source(), bound, s.decoder(spec))
+		if err != nil {
+			return err
+		}
+		page, total = append([]*T{}, found...), n
+		return errors.Join(corrupt...)
+	})
+	return page, total, err
 }
 
 // Each streams the records that the queries select, in the order of OrderBy, or
@@ -116,7 +108,7 @@ func (m *Model[T]) FindAndCountAll(ctx context.Context, q ...Query) (page []*T, 
 // at most once. An error comes with a nil record; after ErrCorrupt, which names
 // one record, the stream goes on. Breaking out frees everything.
 func (m *Model[T]) Each(ctx context.Context, q ...Query) iter.Seq2[*T, error] {
-	return m.each(ctx, q, false)
+	return m.each(ctx, "Each", q, false)
 }
 
 // Count counts the records that the queries select, no more than Limit where
@@ -125,87 +117,97 @@ func (m *Model[T]) Each(ctx context.Context, q ...Query) iter.Seq2[*T, error] {
 // conditions no record is read. Then the first count of a model takes about the
 // time of a scan, unless there has been one, and later ones less than a tenth; on
 // a bucket with replicas or history, every count takes a scan.
-func (m *Model[T]) Count(ctx context.Context, q ...Query) (int, error) {
-	m, leave, err := m.enterToRead(ctx)
-	if err != nil {
-		return 0, err
-	}
-	defer leave()
-	bound, _, err := m.bind(q, query.ForTotal)
-	if err != nil {
-		return 0, err
-	}
-	return query.Count(ctx, m.exec.Source(), bound)
+func (m *Model[T]) Count(ctx context.Context, q ...Query) (n int, err error) {
+	err = m.read(ctx, "Count", q, query.ForTotal, func(s *session[T], bound plan.Query, _ query.Spec) (err error) {
+		n, err = query.Count(ctx, s.records.Source(), bound)
+		return err
+	})
+	return n, err
 }
 
-// each streams what the queries select; with all, the caller reads every one.
-func (m *Model[T]) each(ctx context.Context, q []Query, all bool) iter.Seq2[*T, error] {
+// read makes a call that reads what queries select.
+func (m *Model[T]) read(ctx context.Context, call string, q []Query, use query.Use, work func(*session[T], plan.Query, query.Spec) error) error {
+	return m.call(ctx, operation{name: call, reads: true}, func(s *session[T]) error {
+		bound, spec, err := s.bind(q, use)
+		if err != nil {
+			return err
+		}
+		return work(s, bound, spec)
+	})
+}
+
+// each streams what the queries select; with all, the caller reads every record. Inside
+// a transaction it reads all of them first: the caller may make other calls in it for
+// each record.
+func (m *Model[T]) each(ctx context.Context, call string, q []Query, all bool) iter.Seq2[*T, error] {
 	return func(yield func(*T, error) bool) {
-		m, leave, err := m.enterToRead(ctx)
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		bound, spec, err := m.bind(q, query.ForRead)
-		if err != nil {
-			leave()
-			yield(nil, err)
-			return
-		}
-		found := query.Select(ctx, m.exec.Source(), bound, all, m.decoder(spec))
-		if m.inside() { // the caller may use the transaction for each of them
-			found = query.Gathered(found)
-			leave()
-		} else {
-			defer leave()
-		}
-		for v, err := range found {
-			if !yield(v, err) {
-				return
+		var gathered iter.Seq2[*T, error]
+		stopped := false
+		err := m.read(ctx, call, q, query.ForRead, func(s *session[T], bound plan.Query, spec query.Spec) error {
+			found := query.Select(ctx, s.records.Source(), bound, all, s.decoder(spec))
+			if s.tx != nil {
+				gathered = query.Gathered(found)
+				return nil
 			}
+			for v, err := range found {
+				if err != nil && !errors.Is(err, ErrCorrupt) {
+					return err
+				}
+				if stopped = !yield(v, err); stopped {
+					return nil
+				}
+			}
+			return nil
+		})
+		switch {
+		case stopped:
+		case err != nil:
+			yield(nil, err)
+		case gathered != nil:
+			gathered(yield)
 		}
 	}
 }
 
-// decoder makes records of entries, whole or with the columns of Select.
-func (m *Model[T]) decoder(spec query.Spec) func(store.Message) (*T, error) {
+// decoder makes values of records, whole or with the columns of Select.
+func (s *session[T]) decoder(spec query.Spec) func(store.Message) (*T, error) {
 	if spec.Select == nil {
-		return m.decode
+		return s.decode
 	}
-	return func(e store.Message) (*T, error) {
-		doc, err := document.Pick(e.Value, spec.Select)
+	return func(m store.Message) (*T, error) {
+		doc, err := document.Pick(m.Value, spec.Select)
 		if err != nil {
-			return nil, &errs.CorruptError{Model: m.name(), Key: e.Key, Err: err}
+			return nil, &errs.CorruptError{Model: s.name, Key: m.Key, Err: err}
 		}
-		e.Value = doc
-		v, err := m.decode(e)
+		m.Value = doc
+		v, err := s.decode(m)
 		if err == nil {
-			m.codec.SetVersion(v, codec.Partial)
+			s.codec.SetVersion(v, codec.Partial)
 		}
 		return v, err
 	}
 }
 
-func (m *Model[T]) decode(e store.Message) (*T, error) {
+func (s *session[T]) decode(m store.Message) (*T, error) {
 	v := new(T)
-	if err := m.codec.Decode(e, v); err != nil {
+	if err := s.codec.Decode(m, v); err != nil {
 		return nil, err
 	}
-	if m.inside() && txn.Provisional(e.Revision) {
-		m.provisional(v, codec.Partial, e.Key, e.Revision) // without a commit, there is no such record
+	if s.tx != nil && txn.Provisional(m.Revision) {
+		s.stamp(v, codec.Partial, m.Key, m.Revision) // without a commit, there is no such record
 	}
 	return v, nil
 }
 
 // key is id as the model's primary key.
-func (m *Model[T]) key(id any) (value.Value, error) {
-	col := m.exec.Def.Key()
+func (s *session[T]) key(id any) (value.Value, error) {
+	col := s.records.Def.Key()
 	key, err := value.Coerce(id, col.Type)
 	if err == nil && key.IsNull() {
 		err = errors.New("is nil; pass a primary key")
 	}
 	if err != nil {
-		return value.Null, errs.Invalidf(m.name(), col.Name, "%v", err)
+		return value.Null, errs.Invalidf(s.name, col.Name, "%v", err)
 	}
 	return key, nil
 }

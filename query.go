@@ -30,12 +30,12 @@ func specOf(q []Query) (query.Spec, error) {
 }
 
 // bind holds a call's queries against the model.
-func (m *Model[T]) bind(q []Query, use query.Use) (plan.Query, query.Spec, error) {
+func (s *session[T]) bind(q []Query, use query.Use) (plan.Query, query.Spec, error) {
 	spec, err := specOf(q)
 	if err != nil {
 		return plan.Query{}, spec, err
 	}
-	bound, err := query.Bind(m.exec.Def, &spec, use)
+	bound, err := query.Bind(s.records.Def, &spec, use)
 	return bound, spec, err
 }
 

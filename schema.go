@@ -31,7 +31,7 @@ type Schema struct {
 	Columns []ColumnSchema
 	Indexes []IndexSchema // every index; to declare one of a single column, its ColumnSchema can say so too
 	Shards  int           // 0 means the Config's
-	Layout  string        // "native", which "" means, or "sequelize"; see SequelizeLayout
+	Layout  Layout        // defaults to Native
 }
 
 // ColumnSchema is a column of a Schema.
@@ -69,7 +69,7 @@ const (
 
 // definition is the schema as the layers below know it.
 func (s Schema) definition() (schema.Definition, error) {
-	def := schema.Definition{Format: schema.Format, Name: s.Name, Layout: cmp.Or(s.Layout, schema.Native), Shards: s.Shards}
+	def := schema.Definition{Format: schema.Format, Name: s.Name, Layout: cmp.Or(string(s.Layout), schema.Native), Shards: s.Shards}
 	for _, f := range s.Columns {
 		c := schema.Column{Name: f.Name, Type: value.Type(f.Type), PrimaryKey: f.PrimaryKey, Auto: f.Auto}
 		switch {
@@ -98,7 +98,7 @@ func (s Schema) definition() (schema.Definition, error) {
 }
 
 func schemaOf(def *schema.Definition) Schema {
-	s := Schema{Name: def.Name, Shards: def.Shards, Layout: def.Layout}
+	s := Schema{Name: def.Name, Shards: def.Shards, Layout: Layout(def.Layout)}
 	for _, c := range def.Columns {
 		s.Columns = append(s.Columns, ColumnSchema{
 			Name: c.Name, Type: Type(c.Type), PrimaryKey: c.PrimaryKey, Auto: c.Auto,

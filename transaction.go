@@ -3,10 +3,11 @@ package natsorm
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
-	"github.com/natsorm/natsorm/internal/errs"
-	"github.com/natsorm/natsorm/internal/exec"
+	"github.com/natsorm/natsorm/internal/catalogue"
+	"github.com/natsorm/natsorm/internal/records"
 	"github.com/natsorm/natsorm/internal/txn"
 )
 
@@ -17,14 +18,19 @@ type tx struct {
 	run  *txn.Tx
 	busy atomic.Bool // a call is under way
 
+	mu       sync.Mutex
 	versions map[any]uint64 // of values that were written, before that; by pointer
-	models   map[*home]txModel
+
+	models map[*handle]txModel
 }
 
-// txModel is a model that the transaction uses.
+// handle knows which version of a model holds, for everything that was made of one.
+type handle = catalogue.Handle[*records.Model]
+
+// txModel is a version of a model that the transaction uses.
 type txModel struct {
-	outside *exec.Model
-	inside  *exec.Model
+	outside *records.Model
+	inside  *records.Model
 }
 
 // txKey is the key of a context's *tx; a nil one is Outside's.
@@ -79,29 +85,34 @@ func txOf(ctx context.Context) *tx {
 // publish is off and this account may not switch it on. ErrTxDone for calls with fn's
 // context after the transaction has ended, and ErrInvalid for calls of another DB.
 func (db *DB) Transaction(ctx context.Context, fn func(ctx context.Context) error) error {
-	if err := db.check(ctx); err != nil {
+	op := operation{name: "Transaction"}
+	outer, err := db.begin(ctx, op)
+	if err != nil {
 		return err
 	}
-	if fn == nil {
+	outer.release() // for the calls of fn
+	switch {
+	case fn == nil:
 		return fmt.Errorf("%w: Transaction got a nil function", ErrInvalid)
-	}
-	switch outer, err := db.transaction(ctx); {
-	case err != nil:
-		return err
 	case outer != nil:
 		return outer.join(ctx, fn)
 	}
+	return db.end(op, db.transact(ctx, fn))
+}
+
+// transact runs a transaction that is not inside another one.
+func (db *DB) transact(ctx context.Context, fn func(ctx context.Context) error) error {
 	if err := db.store.EnableBatches(ctx); err != nil {
 		return err
 	}
 	return db.transactions.Run(ctx, db.store, func(run *txn.Tx) error {
-		t := &tx{db: db, run: run, models: map[*home]txModel{}}
+		t := &tx{db: db, run: run, models: map[*handle]txModel{}}
 		err := fn(context.WithValue(ctx, txKey{}, t))
 		if !t.busy.CompareAndSwap(false, true) { // for good: the commit is under way
 			return run.Fail(fmt.Errorf("%w: a goroutine still used the transaction when its function returned; wait for it in the function", ErrInvalid))
 		}
-		for h, m := range t.models { // no layout has changed while fn ran
-			if e := t.unmoved(ctx, h, m.outside); err == nil {
+		for h, m := range t.models {
+			if e := t.unchanged(ctx, h, m.outside); err == nil {
 				err = e
 			}
 		}
@@ -114,26 +125,6 @@ func (db *DB) Transaction(ctx context.Context, fn func(ctx context.Context) erro
 // as often as its function runs.
 func Outside(ctx context.Context) context.Context {
 	return context.WithValue(ctx, txKey{}, (*tx)(nil))
-}
-
-// transaction is the one that ctx carries; nil for none.
-func (db *DB) transaction(ctx context.Context) (*tx, error) {
-	t := txOf(ctx)
-	switch {
-	case t == nil:
-		return nil, nil
-	case t.db != db:
-		return nil, fmt.Errorf("%w: this context is inside a transaction of another DB; use natsorm.Outside(ctx) for a call that is not part of it", ErrInvalid)
-	}
-	return t, t.run.Usable()
-}
-
-// notInTransaction refuses what is not for transactions.
-func notInTransaction(ctx context.Context, call string) error {
-	if txOf(ctx) != nil {
-		return fmt.Errorf("%w: %s is not for transactions; call it before or after, or with natsorm.Outside(ctx)", ErrInvalid, call)
-	}
-	return nil
 }
 
 // join runs the function of a transaction inside t. Its error ends t: some of its calls
@@ -154,126 +145,47 @@ func (t *tx) hold() error {
 	return nil
 }
 
-func (t *tx) release() { t.busy.Store(false) }
-
-// model is a model inside the transaction.
-func (t *tx) model(ctx context.Context, h *home) (*exec.Model, error) {
-	m, ok := t.models[h]
-	if !ok {
-		now, err := h.model(ctx)
-		if err != nil {
-			return nil, err
-		}
-		m = txModel{outside: now, inside: now.In(t.run)}
-		t.models[h] = m
-		t.run.Beside(h.name, &h.writes)
-		return m.inside, nil
+func (t *tx) release() {
+	if t != nil {
+		t.busy.Store(false)
 	}
-	return m.inside, t.unmoved(ctx, h, m.outside)
 }
 
-// unmoved ends the transaction's run when the layout of one of its models has changed;
-// the next run finds it in the new one.
-func (t *tx) unmoved(ctx context.Context, h *home, outside *exec.Model) error {
-	now, err := h.model(ctx)
+// model is a model inside the transaction.
+func (t *tx) model(ctx context.Context, h *handle) (*records.Model, error) {
+	if m, ok := t.models[h]; ok {
+		return m.inside, t.unchanged(ctx, h, m.outside)
+	}
+	now, err := h.Current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	m := txModel{outside: now, inside: now.In(t.run)}
+	t.models[h] = m
+	return m.inside, nil
+}
+
+// unchanged ends the transaction's run when another version of one of its models holds
+// now, at other keys; the next run begins with that one.
+func (t *tx) unchanged(ctx context.Context, h *handle, outside *records.Model) error {
+	now, err := h.Current(ctx)
 	if err == nil && now != outside {
 		err = t.run.Conflict(outside.Def.Name)
 	}
 	return err
 }
 
-// Latest is the same model, whose reads are linearizable on a bucket with replicas:
-// they see everything that anyone was told is written before the call. For that each
-// read asks a majority of the servers first, with a small write, which calls at the
-// same time share. Without Latest, reads see at least what this DB has written and
-// seen. With one replica, and inside a transaction, there is no difference.
-func (m *Model[T]) Latest() *Model[T] {
-	n := *m
-	n.latest = true
-	return &n
-}
-
-// enter begins a call, with the model where its records stand now; leave ends it.
-func (m *Model[T]) enter(ctx context.Context) (now *Model[T], leave func(), err error) {
-	if err := m.db.check(ctx); err != nil {
-		return nil, nil, err
+// firstVersion is the version that a value had before the transaction wrote it; it is
+// noted as was when this is the first write.
+func (t *tx) firstVersion(v any, was uint64) uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if first, ok := t.versions[v]; ok {
+		return first
 	}
-	t, err := m.db.transaction(ctx)
-	if err != nil {
-		return nil, nil, err
+	if t.versions == nil {
+		t.versions = map[any]uint64{}
 	}
-	n := *m
-	if t == nil {
-		n.exec, err = m.home.model(ctx)
-		return &n, func() {}, err
-	}
-	if err := t.hold(); err != nil {
-		return nil, nil, err
-	}
-	n.tx = t
-	if n.exec, err = t.model(ctx, m.home); err != nil {
-		t.release()
-		return nil, nil, err
-	}
-	return &n, t.release, nil
-}
-
-// enterToRead is enter for calls that read.
-func (m *Model[T]) enterToRead(ctx context.Context) (now *Model[T], leave func(), err error) {
-	now, leave, err = m.enter(ctx)
-	if err == nil && m.latest && !now.inside() {
-		if err = m.exec.Barrier(ctx); err != nil {
-			leave()
-		}
-	}
-	return now, leave, err
-}
-
-// inside reports whether the call is inside a transaction.
-func (m *Model[T]) inside() bool { return m.tx != nil }
-
-// notInside refuses what is not for transactions.
-func (m *Model[T]) notInside(call string) error {
-	if m.inside() {
-		return errs.Invalidf(m.name(), "", "%s is not for transactions; call it before or after, or with natsorm.Outside(ctx)", call)
-	}
-	return nil
-}
-
-// written gives v, which a call has written as w, its new content and version. In
-// a transaction the version is provisional: the commit gives v the real one, and
-// without a commit v gets back the one it had.
-func (m *Model[T]) written(v, w *T, record string, revision uint64) {
-	was := m.codec.Version(v)
-	m.codec.SetVersion(w, revision)
-	*v = *w
-	if !m.inside() {
-		m.home.writes.Add(1)
-	}
-	m.provisional(v, was, record, revision)
-}
-
-// provisional sees to it that v, which has a provisional version, gets a real one,
-// or without a commit the one that it had before the transaction.
-func (m *Model[T]) provisional(v *T, was uint64, record string, revision uint64) {
-	if !m.inside() || !txn.Provisional(revision) || m.codec.Version(v) != revision {
-		return
-	}
-	if first, ok := m.tx.versions[v]; ok {
-		was = first
-	} else {
-		if m.tx.versions == nil {
-			m.tx.versions = map[any]uint64{}
-		}
-		m.tx.versions[v] = was
-	}
-	m.tx.run.Stamp(record, revision, func(committed uint64, ok bool) {
-		if m.codec.Version(v) != revision {
-			return // it was written again
-		}
-		if !ok {
-			committed = was
-		}
-		m.codec.SetVersion(v, committed)
-	})
+	t.versions[v] = was
+	return was
 }

@@ -17,7 +17,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/natsorm/natsorm"
-	"github.com/natsorm/natsorm/internal/exec"
+	"github.com/natsorm/natsorm/internal/maintenance"
+	"github.com/natsorm/natsorm/internal/records"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/store/fault"
@@ -35,11 +36,13 @@ func BenchmarkGroupCommit(b *testing.B) {
 		s, err := store.Open(ctx, db.Conn(), store.Config{Bucket: "phased", Logger: slog.New(slog.DiscardHandler)})
 		check(b, err)
 		defer s.Close()
-		phased, err := exec.Define(ctx, fault.Phased(s), schema.Definition{
+		def, err := maintenance.Define(ctx, fault.Phased(s), schema.Definition{
 			Format: schema.Format, Name: "indexedUser", Layout: schema.Native, Shards: 16,
 			Columns: []schema.Column{{Name: "id", Type: value.Int, PrimaryKey: true}, {Name: "name", Type: value.String}, {Name: "email", Type: value.String}, {Name: "age", Type: value.Int}, {Name: "city", Type: value.String}},
 			Indexes: []schema.Index{schema.NewIndex(false, "name"), schema.NewIndex(false, "email")},
 		}, 16)
+		check(b, err)
+		phased, err := records.New(fault.Phased(s), def)
 		check(b, err)
 		var id atomic.Int64
 		const clients, turn = 64, 50

@@ -204,7 +204,7 @@ again:	atomic {
 done:	skip
 }
 
-/* exec.(*checker).judgeStrayIn, which repairs. */
+/* maintenance.(*checker).judgeStrayIn, which repairs. */
 proctype Sweeper() {
 	byte lr, rr;
 	bool there, theirs;

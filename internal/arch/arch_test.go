@@ -24,9 +24,9 @@ var layers = [][]string{
 	{"internal/document"},
 	{"internal/cond", "internal/layout", "internal/store"},
 	{"internal/plan", "internal/commit", "internal/store/fault"},
-	{"internal/txn", "internal/query"},
-	{"internal/access"},
-	{"internal/exec"},
+	{"internal/txn", "internal/query", "internal/catalogue"},
+	{"internal/access", "internal/maintenance"},
+	{"internal/records"},
 	{""}, // natsorm itself
 	{"embedded"},
 	{"natsormtest"},

@@ -1,6 +1,6 @@
 // Package plan decides how a query is answered: which keys to read, and what
-// is still to be checked on the records they lead to. It is pure; package exec
-// does the reading.
+// is still to be checked on the records they lead to. It is pure; package
+// access does the reading.
 //
 // There are these ways to the records, and the cheapest is taken:
 //

@@ -1,4 +1,4 @@
-package exec_test
+package records_test
 
 import (
 	"context"
@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/natsorm/natsorm/internal/errs"
-	"github.com/natsorm/natsorm/internal/exec"
 	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/store/fault"
@@ -25,7 +24,7 @@ func releases(op store.Op) bool { return strings.Contains(op.Key, ".index.") && 
 
 // eachWriter runs a test with each way to write; left is how many entries and
 // claims a create has placed before its commit.
-func eachWriter(t *testing.T, test func(t *testing.T, s store.Store, m *exec.Model, left int)) {
+func eachWriter(t *testing.T, test func(t *testing.T, s store.Store, m *model, left int)) {
 	t.Parallel()
 	srv := newServer(t)
 	for i, kind := range kinds {
@@ -38,7 +37,7 @@ func eachWriter(t *testing.T, test func(t *testing.T, s store.Store, m *exec.Mod
 }
 
 // unique skips models without unique values.
-func unique(t *testing.T, m *exec.Model) {
+func unique(t *testing.T, m *model) {
 	t.Helper()
 	if m.Layout.Lists() != nil {
 		t.Skip("the layout has no unique values")
@@ -47,7 +46,7 @@ func unique(t *testing.T, m *exec.Model) {
 
 // stall runs a write that stalls, then meanwhile, then lets the write end. It
 // returns the write's error.
-func stall(t *testing.T, s store.Store, m *exec.Model, when func(store.Op) bool, write func(context.Context, *exec.Model) error, meanwhile func(context.Context)) error {
+func stall(t *testing.T, s store.Store, m *model, when func(store.Op) bool, write func(context.Context, *model) error, meanwhile func(context.Context)) error {
 	t.Helper()
 	ctx := context.Background()
 	stalling := fault.StallBefore(s, when)
@@ -62,10 +61,10 @@ func stall(t *testing.T, s store.Store, m *exec.Model, when func(store.Op) bool,
 // A writer that stalls between its claim and its commit must lose the commit
 // once another has taken the value.
 func TestStalledWriterLosesItsUniqueValue(t *testing.T) {
-	eachWriter(t, func(t *testing.T, s store.Store, m *exec.Model, left int) {
+	eachWriter(t, func(t *testing.T, s store.Store, m *model, left int) {
 		unique(t, m)
 		err := stall(t, s, m, commits,
-			func(ctx context.Context, m *exec.Model) error { return create(ctx, m, doc(1, "Ann", "a@x", "Oslo")) },
+			func(ctx context.Context, m *model) error { return create(ctx, m, doc(1, "Ann", "a@x", "Oslo")) },
 			func(ctx context.Context) {
 				if err := create(ctx, m, doc(2, "Bob", "a@x", "Rome")); err != nil {
 					t.Errorf("the value of a stalled writer can not be taken: %v", err)
@@ -82,13 +81,13 @@ func TestStalledWriterLosesItsUniqueValue(t *testing.T) {
 
 // The same, for a value that an update takes.
 func TestStalledUpdateLosesItsUniqueValue(t *testing.T) {
-	eachWriter(t, func(t *testing.T, s store.Store, m *exec.Model, left int) {
+	eachWriter(t, func(t *testing.T, s store.Store, m *model, left int) {
 		unique(t, m)
 		if err := create(context.Background(), m, doc(1, "Ann", "old@x", "Oslo")); err != nil {
 			t.Fatal(err)
 		}
 		err := stall(t, s, m, commits,
-			func(ctx context.Context, m *exec.Model) error { return update(ctx, m, byID(m, 1), "email", "a@x") },
+			func(ctx context.Context, m *model) error { return update(ctx, m, byID(m, 1), "email", "a@x") },
 			func(ctx context.Context) {
 				if err := create(ctx, m, doc(2, "Bob", "a@x", "Rome")); err != nil {
 					t.Errorf("the value of a stalled writer can not be taken: %v", err)
@@ -105,13 +104,13 @@ func TestStalledUpdateLosesItsUniqueValue(t *testing.T) {
 // Check with Repair takes the entries of a writer that stalls before its
 // commit; the writer must notice and put them again.
 func TestStalledWriterSurvivesARepair(t *testing.T) {
-	eachWriter(t, func(t *testing.T, s store.Store, m *exec.Model, left int) {
+	eachWriter(t, func(t *testing.T, s store.Store, m *model, left int) {
 		err := stall(t, s, m, commits,
-			func(ctx context.Context, m *exec.Model) error { return create(ctx, m, doc(1, "Ann", "a@x", "Oslo")) },
+			func(ctx context.Context, m *model) error { return create(ctx, m, doc(1, "Ann", "a@x", "Oslo")) },
 			func(ctx context.Context) {
 				report, err := m.Check(ctx, true)
-				if err != nil || len(report.Faults) != left {
-					t.Errorf("repair found %+v, %v; want %d entries and claims of the writer", report.Faults, err, left)
+				if err != nil || len(report.Problems) != left {
+					t.Errorf("repair found %+v, %v; want %d entries and claims of the writer", report.Problems, err, left)
 				}
 			})
 		if err != nil {
@@ -125,13 +124,13 @@ func TestStalledWriterSurvivesARepair(t *testing.T) {
 // Two writers create one record; the second fails and cleans up. Its entries
 // are the first one's too, which must not lose them.
 func TestFailedWriterLeavesItsNeighboursEntries(t *testing.T) {
-	eachWriter(t, func(t *testing.T, s store.Store, m *exec.Model, left int) {
+	eachWriter(t, func(t *testing.T, s store.Store, m *model, left int) {
 		unique(t, m)
 		if err := create(context.Background(), m, doc(9, "Eve", "taken@x", "Rome")); err != nil {
 			t.Fatal(err)
 		}
 		err := stall(t, s, m, commits,
-			func(ctx context.Context, m *exec.Model) error { return create(ctx, m, doc(1, "Ann", "a@x", "Oslo")) },
+			func(ctx context.Context, m *model) error { return create(ctx, m, doc(1, "Ann", "a@x", "Oslo")) },
 			func(ctx context.Context) {
 				if err := create(ctx, m, doc(1, "Ann", "taken@x", "Oslo")); !errors.Is(err, errs.ErrUnique) {
 					t.Errorf("the second writer got %v", err)
@@ -148,12 +147,12 @@ func TestFailedWriterLeavesItsNeighboursEntries(t *testing.T) {
 // A writer stalls after its commit, before it removes the old entry; another
 // changes the value back. The entry is needed again and must stay.
 func TestLateRemovalSparesANewEntry(t *testing.T) {
-	eachWriter(t, func(t *testing.T, s store.Store, m *exec.Model, left int) {
+	eachWriter(t, func(t *testing.T, s store.Store, m *model, left int) {
 		if err := create(context.Background(), m, doc(1, "Ann", "a@x", "Oslo")); err != nil {
 			t.Fatal(err)
 		}
 		err := stall(t, s, m, releases,
-			func(ctx context.Context, m *exec.Model) error { return update(ctx, m, byID(m, 1), "name", "Bea") },
+			func(ctx context.Context, m *model) error { return update(ctx, m, byID(m, 1), "name", "Bea") },
 			func(ctx context.Context) {
 				if err := update(ctx, m, byID(m, 1), "name", "Ann"); err != nil {
 					t.Error(err)
@@ -170,12 +169,12 @@ func TestLateRemovalSparesANewEntry(t *testing.T) {
 // A writer that stalls between reading and committing must not undo what
 // others wrote meanwhile.
 func TestStalledUpdateSeesWhatOthersWrote(t *testing.T) {
-	eachWriter(t, func(t *testing.T, s store.Store, m *exec.Model, left int) {
+	eachWriter(t, func(t *testing.T, s store.Store, m *model, left int) {
 		if err := create(context.Background(), m, doc(1, "Ann", "a@x", "Oslo")); err != nil {
 			t.Fatal(err)
 		}
 		err := stall(t, s, m, commits,
-			func(ctx context.Context, m *exec.Model) error { return update(ctx, m, byID(m, 1), "name", "Bea") },
+			func(ctx context.Context, m *model) error { return update(ctx, m, byID(m, 1), "name", "Bea") },
 			func(ctx context.Context) {
 				if err := update(ctx, m, byID(m, 1), "city", "Rome"); err != nil {
 					t.Error(err)
@@ -197,14 +196,14 @@ func TestStalledUpdateSeesWhatOthersWrote(t *testing.T) {
 // claim. When it gives the value up, the claim that another record has taken
 // meanwhile must stay.
 func TestReleaseSparesTheClaimOfAnother(t *testing.T) {
-	eachWriter(t, func(t *testing.T, s store.Store, m *exec.Model, left int) {
+	eachWriter(t, func(t *testing.T, s store.Store, m *model, left int) {
 		unique(t, m)
 		ctx := context.Background()
 		if err := s.Write(ctx, store.Op{Key: "Person.shard_1.1", Value: doc(1, "Ann", "a@x", "Oslo")})[0].Err; err != nil {
 			t.Fatal(err)
 		}
 		err := stall(t, s, m, commits,
-			func(ctx context.Context, m *exec.Model) error { return update(ctx, m, byID(m, 1), "email", "b@x") },
+			func(ctx context.Context, m *model) error { return update(ctx, m, byID(m, 1), "email", "b@x") },
 			func(ctx context.Context) {
 				if err := create(ctx, m, doc(2, "Bob", "a@x", "Rome")); err != nil {
 					t.Error(err)
@@ -239,14 +238,14 @@ func TestLateLeavingFencesAWriter(t *testing.T) {
 	var late error
 	done := make(chan struct{})
 	err := stall(t, s, m, leaves,
-		func(ctx context.Context, m *exec.Model) error { return update(ctx, m, byID(m, 1), "name", "Bea") },
+		func(ctx context.Context, m *model) error { return update(ctx, m, byID(m, 1), "name", "Bea") },
 		func(ctx context.Context) {
 			must(create(ctx, m, doc(2, "Ann", "b@x", "Rome"))) // the list is not as it was
 			joined := make(chan struct{})
 			go func() {
 				defer close(done)
 				late = stall(t, s, m, commits,
-					func(ctx context.Context, m *exec.Model) error { return update(ctx, m, byID(m, 1), "name", "Ann") },
+					func(ctx context.Context, m *model) error { return update(ctx, m, byID(m, 1), "name", "Ann") },
 					func(context.Context) { close(joined); <-resumed })
 			}()
 			<-joined

@@ -1,4 +1,4 @@
-package exec
+package catalogue
 
 import (
 	"context"
@@ -27,28 +27,6 @@ type Sequence struct {
 
 	turn      chan struct{} // holds one token; who has it may use next and end
 	next, end uint64        // this process's block
-}
-
-// advance lets a sequence go on from where another bucket's was, if that is further;
-// done is false for what is no sequence of natsorm's.
-func advance(ctx context.Context, s store.Store, e store.Message) (done bool, err error) {
-	next, err := strconv.ParseUint(string(e.Value), 10, 64)
-	if err != nil {
-		return false, nil
-	}
-	for {
-		cur, err := s.GetLatest(ctx, e.Key)
-		if err != nil {
-			return false, err
-		}
-		if have, err := strconv.ParseUint(string(cur.Value), 10, 64); cur.Live() && err == nil && have >= next {
-			return true, nil
-		}
-		err = s.Write(ctx, store.Op{Key: e.Key, Value: e.Value, Conditional: true, Expect: cur.Revision})[0].Err
-		if !errors.Is(err, store.ErrWrongRevision) {
-			return true, err
-		}
-	}
 }
 
 // NewSequence is the sequence of a model.
@@ -110,6 +88,28 @@ func (q *Sequence) take(ctx context.Context, passed uint64) error {
 		}
 		if err := workers.Sleep(ctx, rand.N(2*time.Millisecond)); err != nil {
 			return err
+		}
+	}
+}
+
+// Advance lets a sequence go on from where another bucket's was, if that is further.
+// done is false when the message is no sequence of natsorm's.
+func Advance(ctx context.Context, s store.Store, m store.Message) (done bool, err error) {
+	next, err := strconv.ParseUint(string(m.Value), 10, 64)
+	if err != nil {
+		return false, nil
+	}
+	for {
+		cur, err := s.GetLatest(ctx, m.Key)
+		if err != nil {
+			return false, err
+		}
+		if have, err := strconv.ParseUint(string(cur.Value), 10, 64); cur.Live() && err == nil && have >= next {
+			return true, nil
+		}
+		err = s.Write(ctx, store.Op{Key: m.Key, Value: m.Value, Conditional: true, Expect: cur.Revision})[0].Err
+		if !errors.Is(err, store.ErrWrongRevision) {
+			return true, err
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package exec
+package maintenance
 
 import (
 	"context"
@@ -27,7 +27,7 @@ func (c *checker) judgeLists(ctx context.Context) error {
 		return lists[key]
 	}
 	for p := range c.expected {
-		d := at(p.key)
+		d := at(p.entry)
 		d.missing = append(d.missing, p.record)
 	}
 	for _, e := range c.stray {
@@ -67,14 +67,14 @@ func (c *checker) judgeMissingIn(ctx context.Context, key string, records []stri
 		return err
 	}
 	var missing []*layout.Footprint
-	first := len(c.report.Faults)
+	first := len(c.report.Problems)
 	for i, record := range records {
 		if !before[i].Live() || in[record] || after[i].Revision != before[i].Revision {
 			continue
 		}
-		if f, err := c.m.Layout.Of(before[i].Value); err == nil && f.Holds(key) {
+		if f, err := c.m.layout.Of(before[i].Value); err == nil && f.Holds(key) {
 			missing = append(missing, f.Only(key))
-			c.report.Faults = append(c.report.Faults, Fault{Kind: MissingEntry, Key: key, Record: record})
+			c.report.Problems = append(c.report.Problems, Problem{Kind: MissingEntry, Key: key, Record: record})
 		}
 	}
 	if !c.repair || len(missing) == 0 {
@@ -82,13 +82,13 @@ func (c *checker) judgeMissingIn(ctx context.Context, key string, records []stri
 	}
 	err = c.m.writer.Enlist(ctx, missing)
 	if errors.Is(err, errs.ErrInvalid) { // it would be too long
-		for i := range c.report.Faults[first:] {
-			c.report.Faults[first+i].Detail = err.Error()
+		for i := range c.report.Problems[first:] {
+			c.report.Problems[first+i].Detail = err.Error()
 		}
 		return nil
 	}
-	for i := range c.report.Faults[first:] {
-		c.report.Faults[first+i].Repaired = err == nil
+	for i := range c.report.Problems[first:] {
+		c.report.Problems[first+i].Repaired = err == nil
 	}
 	return err
 }
@@ -98,7 +98,7 @@ func (c *checker) in(list store.Message) (map[string]bool, error) {
 	if !list.Live() {
 		return nil, nil
 	}
-	records, err := c.m.Layout.Pointers(nil, list.Key, list.Value)
+	records, err := c.m.layout.Pointers(nil, list.Key, list.Value)
 	in := make(map[string]bool, len(records))
 	for _, r := range records {
 		in[r] = true
@@ -129,8 +129,8 @@ func (c *checker) judgeStrayIn(ctx context.Context, key string, records []string
 		for i, rec := range found {
 			rec.Key = records[i]
 			if rec.Live() {
-				if f, err := c.m.Layout.Of(rec.Value); err != nil || f.Holds(key) {
-					continue // it is in its place, or a corrupt record, which is named already
+				if f, err := c.m.layout.Of(rec.Value); err != nil || f.Holds(key) {
+					continue // the list is right, or it is a corrupt record, which is named already
 				}
 			}
 			stray = append(stray, rec)
@@ -145,7 +145,7 @@ func (c *checker) judgeStrayIn(ctx context.Context, key string, records []string
 			}
 		}
 		for _, rec := range stray {
-			c.report.Faults = append(c.report.Faults, Fault{Kind: StrayEntry, Key: key, Record: rec.Key, Repaired: swept})
+			c.report.Problems = append(c.report.Problems, Problem{Kind: StrayEntry, Key: key, Record: rec.Key, Repaired: swept})
 		}
 		return nil
 	}

@@ -1,4 +1,4 @@
-package exec_test
+package records_test
 
 import (
 	"context"
@@ -17,9 +17,10 @@ import (
 	"github.com/natsorm/natsorm/internal/cond"
 	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/errs"
-	"github.com/natsorm/natsorm/internal/exec"
+	"github.com/natsorm/natsorm/internal/maintenance"
 	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/query"
+	"github.com/natsorm/natsorm/internal/records"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/store/fault"
@@ -80,19 +81,35 @@ func openStore(t testing.TB, srv *embedded.Server, bucket string) *store.JetStre
 	return s
 }
 
-func definePerson(t testing.TB, s store.Store) *exec.Model {
+func definePerson(t testing.TB, s store.Store) *model {
 	t.Helper()
 	return defineAs(t, s, person())
 }
 
-func defineAs(t testing.TB, s store.Store, def schema.Definition) *exec.Model {
+func defineAs(t testing.TB, s store.Store, def schema.Definition) *model {
 	t.Helper()
-	m, err := exec.Define(context.Background(), s, def, 16)
+	now, err := maintenance.Define(context.Background(), s, def, 16)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return m
+	m, err := records.New(s, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &model{m, s}
 }
+
+// model is a model in a store, with what is done to it as a whole.
+type model struct {
+	*records.Model
+	store store.Store
+}
+
+func (m *model) Check(ctx context.Context, repair bool) (maintenance.Report, error) {
+	return maintenance.Check(ctx, m.store, m.Def, repair)
+}
+
+func (m *model) Truncate(ctx context.Context) error { return maintenance.Truncate(ctx, m.store, m.Def) }
 
 // kinds are the ways to write a record; others at work on the same bucket may
 // use the other one.
@@ -113,9 +130,9 @@ var kinds = []struct {
 }
 
 // on is the model m in another store on the same bucket.
-func on(m *exec.Model, s store.Store) *exec.Model { return m.On(s) }
+func on(m *model, s store.Store) *model { return &model{m.On(s), s} }
 
-func create(ctx context.Context, m *exec.Model, doc []byte) error {
+func create(ctx context.Context, m *model, doc []byte) error {
 	f, err := m.Layout.Of(doc)
 	if err != nil {
 		return err
@@ -125,9 +142,9 @@ func create(ctx context.Context, m *exec.Model, doc []byte) error {
 }
 
 // byID, update and destroy are what the public API makes of such calls.
-func byID(m *exec.Model, id int) plan.Query { return where(m, "id", id) }
+func byID(m *model, id int) plan.Query { return where(m, "id", id) }
 
-func where(m *exec.Model, column string, v any) plan.Query {
+func where(m *model, column string, v any) plan.Query {
 	b, err := cond.Bind(cond.FromMap(map[string]any{column: v}), m.Def)
 	if err != nil {
 		panic(err)
@@ -135,21 +152,21 @@ func where(m *exec.Model, column string, v any) plan.Query {
 	return plan.Where(b)
 }
 
-func update(ctx context.Context, m *exec.Model, p plan.Query, column, v string) error {
+func update(ctx context.Context, m *model, p plan.Query, column, v string) error {
 	_, err := m.Modify(ctx, p, func(cur store.Message) ([]byte, error) {
 		return document.Patch(cur.Value, []document.Member{{Name: column, Raw: fmt.Appendf(nil, "%q", v)}})
 	})
 	return err
 }
 
-func destroy(ctx context.Context, m *exec.Model, p plan.Query) error {
+func destroy(ctx context.Context, m *model, p plan.Query) error {
 	_, err := m.Modify(ctx, p, func(store.Message) ([]byte, error) { return nil, nil })
 	return err
 }
 
 // sound proves the two invariants from outside: every record that a scan sees
 // is found by each of its values, and no unique value is held twice.
-func sound(t *testing.T, m *exec.Model, when string) {
+func sound(t *testing.T, m *model, when string) {
 	t.Helper()
 	ctx := context.Background()
 	emails := map[string]string{}
@@ -186,7 +203,7 @@ func sound(t *testing.T, m *exec.Model, when string) {
 	if err != nil {
 		t.Fatalf("%s: %v", when, err)
 	}
-	for _, f := range report.Faults {
+	for _, f := range report.Problems {
 		if !f.Kind.Harmless() {
 			t.Errorf("%s: %+v", when, f)
 		}
@@ -200,43 +217,43 @@ func TestCrashAfterEveryStep(t *testing.T) {
 	t.Parallel()
 	scenarios := []struct {
 		name string
-		run  func(ctx context.Context, m *exec.Model) error
+		run  func(ctx context.Context, m *model) error
 	}{
-		{"create", func(ctx context.Context, m *exec.Model) error {
+		{"create", func(ctx context.Context, m *model) error {
 			return create(ctx, m, doc(1, "Ann", "ann@x", "Oslo"))
 		}},
-		{"create whose value a crashed writer holds", func(ctx context.Context, m *exec.Model) error {
+		{"create whose value a crashed writer holds", func(ctx context.Context, m *model) error {
 			return create(ctx, m, doc(1, "Ann", "orphan@x", "Oslo"))
 		}},
-		{"create that loses a unique value", func(ctx context.Context, m *exec.Model) error {
+		{"create that loses a unique value", func(ctx context.Context, m *model) error {
 			return create(ctx, m, doc(1, "Ann", "bob@x", "Oslo"))
 		}},
-		{"create that finds the record there", func(ctx context.Context, m *exec.Model) error {
+		{"create that finds the record there", func(ctx context.Context, m *model) error {
 			return create(ctx, m, doc(2, "Ann", "ann@x", "Oslo"))
 		}},
-		{"update of an indexed value", func(ctx context.Context, m *exec.Model) error {
+		{"update of an indexed value", func(ctx context.Context, m *model) error {
 			return update(ctx, m, byID(m, 2), "name", "Robert")
 		}},
-		{"update of a unique value", func(ctx context.Context, m *exec.Model) error {
+		{"update of a unique value", func(ctx context.Context, m *model) error {
 			return update(ctx, m, byID(m, 2), "email", "robert@x")
 		}},
-		{"update of a value and back", func(ctx context.Context, m *exec.Model) error {
+		{"update of a value and back", func(ctx context.Context, m *model) error {
 			if err := update(ctx, m, byID(m, 2), "email", "robert@x"); err != nil {
 				return err
 			}
 			return update(ctx, m, byID(m, 2), "email", "bob@x")
 		}},
-		{"update of many", func(ctx context.Context, m *exec.Model) error {
+		{"update of many", func(ctx context.Context, m *model) error {
 			return update(ctx, m, where(m, "name", "Bob"), "city", "Rome")
 		}},
-		{"destroy", func(ctx context.Context, m *exec.Model) error { return destroy(ctx, m, byID(m, 2)) }},
-		{"destroy and create again", func(ctx context.Context, m *exec.Model) error {
+		{"destroy", func(ctx context.Context, m *model) error { return destroy(ctx, m, byID(m, 2)) }},
+		{"destroy and create again", func(ctx context.Context, m *model) error {
 			if err := destroy(ctx, m, byID(m, 2)); err != nil {
 				return err
 			}
 			return create(ctx, m, doc(2, "Bea", "bob@x", "Bergen"))
 		}},
-		{"truncate", func(ctx context.Context, m *exec.Model) error { return m.Truncate(ctx) }},
+		{"truncate", func(ctx context.Context, m *model) error { return m.Truncate(ctx) }},
 	}
 	srv := newServer(t)
 	for n, sc := range scenarios {
@@ -249,7 +266,7 @@ func TestCrashAfterEveryStep(t *testing.T) {
 	}
 }
 
-func crashAfterEveryStep(t *testing.T, srv *embedded.Server, bucket string, mine, other func(store.Store) store.Store, def func() schema.Definition, run func(context.Context, *exec.Model) error) {
+func crashAfterEveryStep(t *testing.T, srv *embedded.Server, bucket string, mine, other func(store.Store) store.Store, def func() schema.Definition, run func(context.Context, *model) error) {
 	const most = 200
 	for steps := 0; ; steps++ {
 		if steps == most {
@@ -283,7 +300,7 @@ func crashAfterEveryStep(t *testing.T, srv *embedded.Server, bucket string, mine
 
 // prepare is the bucket before each crash: two records with one name, and the
 // claim and entry of a writer that crashed before them.
-func prepare(t *testing.T, m *exec.Model, s store.Store) {
+func prepare(t *testing.T, m *model, s store.Store) {
 	t.Helper()
 	ctx := context.Background()
 	for _, d := range [][]byte{doc(2, "Bob", "bob@x", "Oslo"), doc(3, "Bob", "other@x", "Bergen")} {
@@ -302,7 +319,7 @@ func prepare(t *testing.T, m *exec.Model, s store.Store) {
 
 // goOn is what other processes do after the crash: every value can be taken by
 // a record unless a committed one holds it, and every record can be changed.
-func goOn(t *testing.T, m *exec.Model, when string) {
+func goOn(t *testing.T, m *model, when string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -334,7 +351,7 @@ func goOn(t *testing.T, m *exec.Model, when string) {
 }
 
 // mend lets Check repair what is left, after which nothing is.
-func mend(t *testing.T, m *exec.Model, when string) {
+func mend(t *testing.T, m *model, when string) {
 	t.Helper()
 	ctx := context.Background()
 	if _, err := m.Check(ctx, true); err != nil {
@@ -344,7 +361,7 @@ func mend(t *testing.T, m *exec.Model, when string) {
 	if err != nil {
 		t.Fatalf("%s: %v", when, err)
 	}
-	for _, f := range report.Faults {
+	for _, f := range report.Problems {
 		t.Errorf("%s: not repaired: %+v", when, f)
 	}
 }
@@ -391,7 +408,7 @@ func crashingProcesses(t *testing.T, def schema.Definition) {
 	mend(t, m, "at the end")
 }
 
-func randomWrite(ctx context.Context, m *exec.Model, r *rand.Rand) error {
+func randomWrite(ctx context.Context, m *model, r *rand.Rand) error {
 	id := r.IntN(20)
 	name, email, city := fmt.Sprint("n", r.IntN(4)), fmt.Sprint("e", r.IntN(15)), fmt.Sprint("c", r.IntN(10))
 	switch r.IntN(5) {

@@ -1,4 +1,4 @@
-package exec
+package maintenance
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/natsorm/natsorm/internal/catalogue"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/layout"
@@ -26,7 +27,7 @@ const (
 	Checking Step = "checking"
 )
 
-// Migration moves a model from one layout to another.
+// LayoutChange moves a model from one layout to another.
 //
 // First the entries of the new layout are made beside those of the old one, which
 // everyone still uses. Then all calls wait: what was written meanwhile gets its
@@ -34,7 +35,7 @@ const (
 // batch. Then the catalogue says that the model has the new layout, all go on with
 // that, and the old entries are deleted. Where it was broken off, the catalogue says
 // how far it is, and another one goes on from there, or back.
-type Migration struct {
+type LayoutChange struct {
 	Store    store.Store
 	Model    string
 	To       string        // a layout
@@ -42,15 +43,15 @@ type Migration struct {
 	Progress func(step Step, done, total int)
 
 	def      *schema.Definition
-	revision uint64 // of the catalogue's entry
-	old, new *Model
+	revision uint64 // of the catalogue's document
+	old, new *model
 	started  uint64 // a revision from before the copying
 	records  int
 }
 
-// Run migrates. ErrSchema when the new layout can not keep the model, and ErrInvalid
-// when it can not keep one of its records; then the model is as it was.
-func (g *Migration) Run(ctx context.Context) error {
+// Run migrates. ErrSchema when the new layout cannot keep the model, and ErrInvalid
+// when it cannot keep one of its records; then the model is as it was.
+func (g *LayoutChange) Run(ctx context.Context) error {
 	if err := g.load(ctx); err != nil {
 		return err
 	}
@@ -71,24 +72,21 @@ func (g *Migration) Run(ctx context.Context) error {
 	return g.check(ctx)
 }
 
-func (g *Migration) load(ctx context.Context) error {
-	def, e, err := load(ctx, g.Store, g.Model)
+func (g *LayoutChange) load(ctx context.Context) error {
+	def, revision, err := catalogue.Read(ctx, g.Store, g.Model)
 	if err == nil && def == nil {
 		err = fmt.Errorf("%w: no model %q in the catalogue; define it first", errs.ErrNotFound, g.Model)
 	}
-	if err != nil {
-		return err
-	}
-	g.def, g.revision = def, e.Revision
-	return nil
+	g.def, g.revision = def, revision
+	return err
 }
 
 // save changes the catalogue; ErrConflict when somebody else has.
-func (g *Migration) save(ctx context.Context, change func(*schema.Definition)) error {
+func (g *LayoutChange) save(ctx context.Context, change func(*schema.Definition)) error {
 	next := *g.def
 	next.Moving = nil
 	change(&next)
-	revision, err := save(ctx, g.Store, &next, g.revision)
+	revision, err := catalogue.Write(ctx, g.Store, &next, g.revision)
 	if errors.Is(err, store.ErrWrongRevision) {
 		return fmt.Errorf("%w: somebody else has declared or migrated %s meanwhile; run it again", errs.ErrConflict, g.Model)
 	}
@@ -100,15 +98,15 @@ func (g *Migration) save(ctx context.Context, change func(*schema.Definition)) e
 }
 
 // in is the model in a layout.
-func (g *Migration) in(name string) (*Model, error) {
+func (g *LayoutChange) in(name string) (*model, error) {
 	def := *g.def
 	def.Layout, def.Moving = name, nil
-	return NewModel(g.Store, &def)
+	return open(g.Store, &def)
 }
 
 // turnBack undoes a migration to another layout that was broken off: the model has
 // not left the one that it is to have.
-func (g *Migration) turnBack(ctx context.Context) (err error) {
+func (g *LayoutChange) turnBack(ctx context.Context) (err error) {
 	m := g.def.Moving
 	if m == nil || m.To == g.To || g.def.Layout != g.To {
 		return nil
@@ -128,7 +126,7 @@ func (g *Migration) turnBack(ctx context.Context) (err error) {
 }
 
 // forward takes the model to the new layout.
-func (g *Migration) forward(ctx context.Context) (err error) {
+func (g *LayoutChange) forward(ctx context.Context) (err error) {
 	from := g.def.Layout
 	if g.new, err = g.in(g.To); err != nil {
 		return err
@@ -164,8 +162,8 @@ func (g *Migration) forward(ctx context.Context) (err error) {
 	})
 }
 
-// giveUp lets the model be as it was, because the new layout can not keep a record.
-func (g *Migration) giveUp(ctx context.Context, cause error) error {
+// giveUp lets the model be as it was, because the new layout cannot keep a record.
+func (g *LayoutChange) giveUp(ctx context.Context, cause error) error {
 	if !errors.Is(cause, errs.ErrInvalid) && !errors.Is(cause, errs.ErrExists) {
 		return cause
 	}
@@ -176,12 +174,12 @@ func (g *Migration) giveUp(ctx context.Context, cause error) error {
 	return errors.Join(cause, g.cleanUp(ctx))
 }
 
-func (g *Migration) wait(ctx context.Context) error {
+func (g *LayoutChange) wait(ctx context.Context) error {
 	g.tell(Waiting, 0, 0)
 	return workers.Sleep(ctx, g.Grace)
 }
 
-func (g *Migration) tell(step Step, done, total int) {
+func (g *LayoutChange) tell(step Step, done, total int) {
 	if g.Progress != nil {
 		g.Progress(step, done, total)
 	}
@@ -189,42 +187,42 @@ func (g *Migration) tell(step Step, done, total int) {
 
 // each calls f with the records, some at a time, each with its footprint in the new
 // layout; with all, also for those that were not written since the start.
-func (g *Migration) each(ctx context.Context, step Step, all bool, f func(context.Context, []moved) error) error {
+func (g *LayoutChange) each(ctx context.Context, step Step, all bool, f func(context.Context, []relocated) error) error {
 	if err := g.Store.CatchUp(ctx); err != nil {
 		return err
 	}
 	pool := workers.NewPool(ctx, copiers)
-	var chunk []moved
+	var chunk []relocated
 	send := func() {
 		now := chunk
 		chunk = nil
 		pool.Do(func(ctx context.Context) (int, error) { return len(now), f(ctx, now) })
 	}
 	seen := 0
-	for e, err := range g.Store.Scan(pool.Ctx(), keys.Records(g.Model), store.ScanOptions{Again: true}) {
+	for m, err := range g.Store.Scan(pool.Ctx(), keys.Records(g.Model), store.ScanOptions{Again: true}) {
 		if err != nil {
 			pool.Fail(err)
 			break
 		}
-		if !e.Live() {
+		if !m.Live() {
 			continue
 		}
 		if seen++; seen%enlisted == 0 {
 			g.tell(step, seen, max(seen, g.records))
 		}
-		footprint, err := g.new.Layout.Of(e.Value)
+		footprint, err := g.new.layout.Of(m.Value)
 		if err != nil {
-			if was, e := g.old.Layout.Of(e.Value); e == nil && !was.ID.IsNull() {
-				pool.Fail(fmt.Errorf("%w: %s %s can not be moved to the %s layout: %w", errs.ErrInvalid, g.Model, was.ID.Text(), g.To, err))
+			if was, e := g.old.layout.Of(m.Value); e == nil && !was.ID.IsNull() {
+				pool.Fail(fmt.Errorf("%w: %s %s cannot be moved to the %s layout: %w", errs.ErrInvalid, g.Model, was.ID.Text(), g.To, err))
 				break
 			}
 			continue // it can be read in neither layout; Check names it
 		}
-		here := e.Key == footprint.Record || e.Key == g.old.Layout.RecordKey(footprint.ID)
-		if footprint.ID.IsNull() || !here || !all && e.Key == footprint.Record && e.Revision <= g.started {
+		here := m.Key == footprint.Record || m.Key == g.old.layout.RecordKey(footprint.ID)
+		if footprint.ID.IsNull() || !here || !all && m.Key == footprint.Record && m.Revision <= g.started {
 			continue
 		}
-		if chunk = append(chunk, moved{e, &footprint}); len(chunk) == enlisted {
+		if chunk = append(chunk, relocated{m, &footprint}); len(chunk) == enlisted {
 			send()
 		}
 	}
@@ -240,23 +238,23 @@ func (g *Migration) each(ctx context.Context, step Step, all bool, f func(contex
 // copiers is how many chunks of records are copied at the same time.
 const copiers = 4
 
-// moved is a record, and what it is in the new layout.
-type moved struct {
+// relocated is a record, and what it is in the new layout.
+type relocated struct {
 	store.Message
 	to *layout.Footprint
 }
 
-func (g *Migration) copy(ctx context.Context) error {
-	return g.each(ctx, Copying, true, g.place)
+func (g *LayoutChange) copy(ctx context.Context) error {
+	return g.each(ctx, Copying, true, g.putEntries)
 }
 
-// place gives records their entries in the new layout.
-func (g *Migration) place(ctx context.Context, records []moved) error {
+// putEntries gives records their entries in the new layout.
+func (g *LayoutChange) putEntries(ctx context.Context, records []relocated) error {
 	footprints := make([]*layout.Footprint, len(records))
 	for i, r := range records {
 		footprints[i] = r.to
 	}
-	if g.new.Layout.Lists() != nil {
+	if g.new.layout.Lists() != nil {
 		return g.new.writer.Enlist(ctx, footprints)
 	}
 	return g.new.writer.Put(ctx, footprints)
@@ -264,9 +262,9 @@ func (g *Migration) place(ctx context.Context, records []moved) error {
 
 // carry brings over what was written since the copying began, and moves records
 // whose key is another one.
-func (g *Migration) carry(ctx context.Context) error {
-	return g.each(ctx, Carrying, false, func(ctx context.Context, records []moved) error {
-		if err := g.place(ctx, records); err != nil {
+func (g *LayoutChange) carry(ctx context.Context) error {
+	return g.each(ctx, Carrying, false, func(ctx context.Context, records []relocated) error {
+		if err := g.putEntries(ctx, records); err != nil {
 			return err
 		}
 		for _, r := range records {
@@ -282,7 +280,7 @@ func (g *Migration) carry(ctx context.Context) error {
 
 // cleanUp deletes the entries of the layout that the model has left, when nobody
 // uses them any more.
-func (g *Migration) cleanUp(ctx context.Context) (err error) {
+func (g *LayoutChange) cleanUp(ctx context.Context) (err error) {
 	m := g.def.Moving
 	if m == nil || m.From == "" {
 		return nil
@@ -303,7 +301,7 @@ func (g *Migration) cleanUp(ctx context.Context) (err error) {
 			if err != nil {
 				return err
 			}
-			if g.old.Layout.Owns(e.Key) && !g.new.Layout.Owns(e.Key) {
+			if g.old.layout.Owns(e.Key) && !g.new.layout.Owns(e.Key) {
 				if err := l.add(store.Op{Key: e.Key, Delete: true, Purge: true}); err != nil {
 					return err
 				}
@@ -322,19 +320,19 @@ func (g *Migration) cleanUp(ctx context.Context) (err error) {
 
 // check verifies the result, and mends what a migration leaves: entries that records
 // have given up while they were copied.
-func (g *Migration) check(ctx context.Context) (err error) {
+func (g *LayoutChange) check(ctx context.Context) (err error) {
 	g.tell(Checking, 0, g.records)
 	if g.new, err = g.in(g.def.Layout); err != nil {
 		return err
 	}
-	if _, err := g.new.Check(ctx, true); err != nil {
+	if _, err := g.new.check(ctx, true); err != nil {
 		return err
 	}
-	report, err := g.new.Check(ctx, false)
+	report, err := g.new.check(ctx, false)
 	if err != nil {
 		return err
 	}
-	wrong := slices.DeleteFunc(report.Faults, func(f Fault) bool { return f.Kind.Harmless() })
+	wrong := slices.DeleteFunc(report.Problems, func(p Problem) bool { return p.Kind.Harmless() })
 	if len(wrong) > 0 {
 		return fmt.Errorf("%w: %s has the %s layout now, and %d problems, the first a %s: %s of %s; see Check", errs.ErrCorrupt, g.Model, g.def.Layout, len(wrong), wrong[0].Kind, wrong[0].Key, wrong[0].Record)
 	}

@@ -1,4 +1,4 @@
-package exec
+package records
 
 import (
 	"bytes"
@@ -14,11 +14,11 @@ import (
 	"github.com/natsorm/natsorm/internal/store"
 )
 
-// ChangeKind is what happened to a record.
-type ChangeKind int
+// WatchKind is what happened to a record.
+type WatchKind int
 
 const (
-	Created ChangeKind = iota
+	Created WatchKind = iota
 	Updated
 	Deleted
 	Expired
@@ -26,10 +26,10 @@ const (
 	Resynced // changes may have been missed; what is there now has been delivered
 )
 
-// Change is one change of a record. Before and After are not live where there
+// WatchChange is one change of a record. Before and After are not live where there
 // is none.
-type Change struct {
-	Kind          ChangeKind
+type WatchChange struct {
+	Kind          WatchKind
 	Before, After store.Message
 	Columns       []string // of an update: the members that differ
 	Revision      uint64
@@ -37,15 +37,15 @@ type Change struct {
 }
 
 // Watch follows the records that a condition selects before or after a change.
-// It keeps the last document of every record on its path, because the bucket
-// does not. It is for one goroutine.
+// It keeps the last document of every record that it follows, because the bucket
+// does not keep what was before. It is for one goroutine.
 type Watch struct {
 	feed    store.Feed
 	selects func(store.Message) (bool, error)
-	columns []string // updates of other members are passed over; nil for none
-	known   map[string]store.Message
-	fresh   map[string]bool // during a resync: the keys seen
-	queue   []Change
+	columns []string                 // updates of other members are passed over; nil for none
+	last    map[string]store.Message // every record on the path, by key
+	fresh   map[string]bool          // during a resync: the keys seen
+	queue   []WatchChange
 }
 
 // Watch returns when the watch is in place: all that is there has been read,
@@ -60,7 +60,7 @@ func (m *Model) Watch(ctx context.Context, filter *cond.Bound, columns []string,
 	if err != nil {
 		return nil, err
 	}
-	w := &Watch{feed: feed, selects: query.Matcher(m.Def, filter), columns: columns, known: map[string]store.Message{}}
+	w := &Watch{feed: feed, selects: query.Matcher(m.Def, filter), columns: columns, last: map[string]store.Message{}}
 	for {
 		ev, err := feed.Next(ctx)
 		if err != nil {
@@ -70,12 +70,12 @@ func (m *Model) Watch(ctx context.Context, filter *cond.Bound, columns []string,
 		switch ev.Kind {
 		case store.Changed:
 			if e := ev.Message; e.Live() {
-				w.known[e.Key] = e
+				w.last[e.Key] = e
 			} else {
-				delete(w.known, e.Key)
+				delete(w.last, e.Key)
 			}
 		case store.Resync:
-			clear(w.known)
+			clear(w.last)
 		case store.CaughtUp:
 			if current {
 				w.deliverCurrent()
@@ -89,16 +89,16 @@ func (m *Model) Watch(ctx context.Context, filter *cond.Bound, columns []string,
 func (w *Watch) Close() { w.feed.Close() }
 
 func (w *Watch) deliverCurrent() {
-	for _, e := range w.known {
+	for _, e := range w.last {
 		if ok, err := w.selects(e); ok || err != nil {
-			w.queue = append(w.queue, Change{Kind: Created, After: e, Revision: e.Version(), Time: e.Time})
+			w.queue = append(w.queue, WatchChange{Kind: Created, After: e, Revision: e.Version(), Time: e.Time})
 		}
 	}
-	w.queue = append(w.queue, Change{Kind: CaughtUp})
+	w.queue = append(w.queue, WatchChange{Kind: CaughtUp})
 }
 
 // Next waits for the next change. After an error the watch is dead.
-func (w *Watch) Next(ctx context.Context) (Change, error) {
+func (w *Watch) Next(ctx context.Context) (WatchChange, error) {
 	for {
 		if len(w.queue) > 0 {
 			c := w.queue[0]
@@ -107,7 +107,7 @@ func (w *Watch) Next(ctx context.Context) (Change, error) {
 		}
 		ev, err := w.feed.Next(ctx)
 		if err != nil {
-			return Change{}, err
+			return WatchChange{}, err
 		}
 		switch ev.Kind {
 		case store.Changed:
@@ -122,18 +122,18 @@ func (w *Watch) Next(ctx context.Context) (Change, error) {
 	}
 }
 
-// change takes an entry in; ok is false when it is nothing to deliver.
-func (w *Watch) change(e store.Message) (c Change, ok bool) {
-	before := w.known[e.Key]
+// change takes a message in; ok is false when there is nothing to deliver.
+func (w *Watch) change(e store.Message) (c WatchChange, ok bool) {
+	before := w.last[e.Key]
 	if e.Live() {
-		w.known[e.Key] = e
+		w.last[e.Key] = e
 		if w.fresh != nil {
 			w.fresh[e.Key] = true
 		}
 	} else {
-		delete(w.known, e.Key)
+		delete(w.last, e.Key)
 	}
-	c = Change{Before: before, After: e, Revision: e.Revision, Time: e.Time}
+	c = WatchChange{Before: before, After: e, Revision: e.Revision, Time: e.Time}
 	switch {
 	case !before.Live() && !e.Live():
 		return c, false
@@ -156,8 +156,8 @@ func (w *Watch) change(e store.Message) (c Change, ok bool) {
 	return c, w.selected(before) || w.selected(e)
 }
 
-// selected errs on the side of delivering: of a document that can not be read,
-// nobody knows.
+// selected reports whether a record fulfils the condition. One that cannot be read
+// does: its change is rather delivered than missed.
 func (w *Watch) selected(e store.Message) bool {
 	if !e.Live() {
 		return false
@@ -168,14 +168,14 @@ func (w *Watch) selected(e store.Message) bool {
 
 // resynced delivers the deletions that happened unseen, and says so.
 func (w *Watch) resynced() {
-	for key, before := range w.known {
+	for key, before := range w.last {
 		if !w.fresh[key] {
-			delete(w.known, key)
+			delete(w.last, key)
 			if w.selected(before) {
-				w.queue = append(w.queue, Change{Kind: Deleted, Before: before})
+				w.queue = append(w.queue, WatchChange{Kind: Deleted, Before: before})
 			}
 		}
 	}
 	w.fresh = nil
-	w.queue = append(w.queue, Change{Kind: Resynced})
+	w.queue = append(w.queue, WatchChange{Kind: Resynced})
 }

@@ -1,4 +1,4 @@
-package exec_test
+package records_test
 
 import (
 	"context"
@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/natsorm/natsorm/internal/errs"
-	"github.com/natsorm/natsorm/internal/exec"
 	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/store/fault"
@@ -22,15 +21,15 @@ func TestReplacedLeaderJudgesNoChange(t *testing.T) {
 	srv := newServer(t)
 	const record = "Person.shard_1.1"
 	ada, bea := doc(1, "Ada", "a@x", "Oslo"), doc(1, "Bea", "b@x", "Oslo")
-	put := func(doc []byte) func(*exec.Model) error {
-		return func(m *exec.Model) error { return create(ctx, m, doc) }
+	put := func(doc []byte) func(*model) error {
+		return func(m *model) error { return create(ctx, m, doc) }
 	}
-	destroy := func(m *exec.Model) error {
+	destroy := func(m *model) error {
 		_, err := m.Modify(ctx, byID(m, 1), func(store.Message) ([]byte, error) { return nil, nil })
 		return err
 	}
-	save := func(last uint64) func(*exec.Model) error {
-		return func(m *exec.Model) error {
+	save := func(last uint64) func(*model) error {
+		return func(m *model) error {
 			_, err := m.Apply(ctx, value.OfInt(1), func(cur store.Message) ([]byte, error) {
 				if cur.Version() != last {
 					return nil, errs.ErrConflict
@@ -42,18 +41,18 @@ func TestReplacedLeaderJudgesNoChange(t *testing.T) {
 	}
 	for i, c := range []struct {
 		name           string
-		before, behind func(*exec.Model) error // what the old leader has, and what it has not
-		call           func(last uint64) func(*exec.Model) error
+		before, behind func(*model) error // what the old leader has, and what it has not
+		call           func(last uint64) func(*model) error
 	}{
-		{"save", put(ada), func(m *exec.Model) error { return update(ctx, m, byID(m, 1), "city", "Rome") }, save},
-		{"save what was created", func(*exec.Model) error { return nil }, put(ada), save},
-		{"create what was destroyed", put(ada), destroy, func(uint64) func(*exec.Model) error { return put(bea) }},
-		{"update what was created", func(*exec.Model) error { return nil }, put(ada), func(uint64) func(*exec.Model) error {
-			return func(m *exec.Model) error { return update(ctx, m, byID(m, 1), "name", "Bea") }
+		{"save", put(ada), func(m *model) error { return update(ctx, m, byID(m, 1), "city", "Rome") }, save},
+		{"save what was created", func(*model) error { return nil }, put(ada), save},
+		{"create what was destroyed", put(ada), destroy, func(uint64) func(*model) error { return put(bea) }},
+		{"update what was created", func(*model) error { return nil }, put(ada), func(uint64) func(*model) error {
+			return func(m *model) error { return update(ctx, m, byID(m, 1), "name", "Bea") }
 		}},
-		{"take a value that was given up", put(doc(2, "Bob", "b@x", "Rome")), func(m *exec.Model) error {
+		{"take a value that was given up", put(doc(2, "Bob", "b@x", "Rome")), func(m *model) error {
 			return update(ctx, m, byID(m, 2), "email", "c@x")
-		}, func(uint64) func(*exec.Model) error { return put(bea) }},
+		}, func(uint64) func(*model) error { return put(bea) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
