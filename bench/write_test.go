@@ -17,9 +17,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/natsorm/natsorm"
+	"github.com/natsorm/natsorm/internal/bucket"
 	"github.com/natsorm/natsorm/internal/exec"
 	"github.com/natsorm/natsorm/internal/schema"
-	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/store/fault"
 	"github.com/natsorm/natsorm/internal/value"
 )
@@ -32,7 +32,7 @@ func BenchmarkGroupCommit(b *testing.B) {
 		ctx := context.Background()
 		users, err := natsorm.Define[indexedUser](ctx, db)
 		check(b, err)
-		s, err := store.Open(ctx, db.Conn(), store.Config{Bucket: "phased", Logger: slog.New(slog.DiscardHandler)})
+		s, err := bucket.Open(ctx, db.Conn(), bucket.Config{Bucket: "phased", Logger: slog.New(slog.DiscardHandler)})
 		check(b, err)
 		defer s.Close()
 		phased, err := exec.Define(ctx, fault.Phased(s), schema.Definition{
