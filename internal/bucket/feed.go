@@ -35,6 +35,7 @@ type feed struct {
 	last    uint64        // the last revision delivered
 	contact time.Time     // until when nothing can have been missed
 	loading bool          // CaughtUp has not been said
+	resync  bool          // Resync is to be said when the next consumer is there
 	queue   []store.Event // the end of what was there at the start
 	status  chan nats.Status
 }
@@ -163,14 +164,15 @@ func (f *feed) resume(ctx context.Context) (resync bool, err error) {
 	for {
 		info, err := f.stream(ctx)
 		if err == nil {
-			resync = !info.Created.Equal(f.created) || info.State.LastSeq < f.last || time.Since(f.contact) > resyncAfter
-			if resync || f.loading {
+			f.resync = f.resync || !info.Created.Equal(f.created) || info.State.LastSeq < f.last || time.Since(f.contact) > resyncAfter
+			if f.resync || f.loading {
 				f.created, f.last, f.loading = info.Created, 0, true
 				err = f.start(ctx, 0)
 			} else {
 				err = f.start(ctx, f.last+1)
 			}
 			if err == nil {
+				resync, f.resync = f.resync, false
 				return resync, nil
 			}
 		}

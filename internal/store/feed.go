@@ -6,7 +6,7 @@ import "context"
 // every change, in order. It is for one goroutine.
 type Feed interface {
 	// Next waits for the next event. When ctx ends first it returns ctx's error.
-	// After any other error the feed delivers nothing more.
+	// After an error the feed is of no more use.
 	Next(ctx context.Context) (Event, error)
 	// Close frees what the server holds for the feed.
 	Close()

@@ -10,7 +10,7 @@ type Message struct {
 	Deleted  bool      // a delete marker
 	Expired  bool      // a delete marker that the server left when a TTL ran out
 	Fence    uint64    // of a fence, the revision whose value it repeats; see package commit
-	Time     time.Time // when the server stored it; only Scan and Feed set it
+	Time     time.Time // when the server stored it; Feed sets it, and Scan where it is known
 	Again    bool      // it corrects what a scan has delivered; see ScanOptions
 }
 

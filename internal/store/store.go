@@ -57,8 +57,9 @@ type Store interface {
 	Read(ctx context.Context, patterns []string) (found []Message, asOf uint64, err error)
 
 	// Scan streams the live messages under a pattern. A key that is live from before
-	// the scan until after it comes exactly once; one that appears, disappears or
-	// changes meanwhile, at most once. To stop early frees everything.
+	// the scan until after it comes exactly once, also when it is overwritten
+	// meanwhile; one that appears or disappears, at most once. To stop early frees
+	// everything.
 	Scan(ctx context.Context, pattern string, opts ScanOptions) iter.Seq2[Message, error]
 
 	// Count returns the number of live keys under a pattern: what Scan would deliver.
@@ -140,7 +141,7 @@ type Store interface {
 type ScanOptions struct {
 	Want    int  // messages that will be enough, so that few more are sent; 0 for all
 	Counted bool // Count is called for this pattern too, and may reuse what the scan learns
-	Keys    bool // values are not needed, and left out
+	Keys    bool // values are not needed, and may be left out
 
 	// Again asks for corrections. On a replicated bucket the scan may be served by
 	// a replica that was behind what the session had seen. A key that was delivered

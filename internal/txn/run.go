@@ -6,20 +6,24 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/natsorm/natsorm/internal/commit"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/workers"
 )
 
 const (
-	firstPause = time.Millisecond // before a transaction runs again, on average half of it; doubles
+	// A transaction that others were in the way of pauses before it runs again, at
+	// random up to these times.
+	firstPause = 2 * time.Millisecond // doubles
 	mostPause  = 64 * time.Millisecond
+	turnPause  = time.Millisecond // when it is its turn
 
-	// turnWait bounds the wait for a turn; who has it may be waiting for this one.
+	// turnWait bounds the wait for a turn: the transaction that has it may be waiting
+	// for this one.
 	turnWait = 250 * time.Millisecond
 	stripes  = 64
 )
@@ -54,6 +58,7 @@ func (t *Turns) Run(ctx context.Context, s store.Store, fn func(*Tx) error) erro
 			turn <- struct{}{}
 		}
 	}()
+	backoff := workers.Backoff{First: firstPause, Most: mostPause, Jitter: true}
 	for try := 1; ; try++ {
 		again, key, err := once(ctx, s, fn)
 		if !again && (err == nil || try == 1 || ctx.Err() == nil || !errors.Is(err, ctx.Err()) || errors.Is(err, errs.ErrUnknownOutcome)) {
@@ -62,12 +67,12 @@ func (t *Turns) Run(ctx context.Context, s store.Store, fn func(*Tx) error) erro
 		if ctx.Err() != nil { // perhaps while fn ran
 			return fmt.Errorf("natsorm: transaction: what it read or wrote was changed while it ran, in %d tries, the last time %s, until its context ended; do less in it, give it more time, and see that all models in it are inside (In): %w: %w: %w", try, cmp.Or(key, "nothing in particular"), errs.ErrUnwritten, errConflict, ctx.Err())
 		}
-		pause := rand.N(min(mostPause, firstPause<<min(try, 16)))
+		pause := backoff.Next()
 		var mine chan struct{}
 		if turn == nil {
 			mine, pause = t.of(key), turnWait
 		} else if try > 2 {
-			pause = min(pause, firstPause) // it is its turn: only others' first tries are in its way
+			pause = min(pause, turnPause) // only others' first tries are in its way
 		}
 		timer := time.NewTimer(pause)
 		select {
