@@ -9,11 +9,11 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/natsorm/natsorm/internal/bucket"
 	"github.com/natsorm/natsorm/internal/catalogue"
 	"github.com/natsorm/natsorm/internal/codec"
 	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/records"
-	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/txn"
 )
 
@@ -22,7 +22,7 @@ type DB struct {
 	cfg           Config
 	nc            *nats.Conn
 	owned         bool // Open made the connection
-	store         *store.JetStream
+	store         *bucket.Bucket
 	transactions  txn.Runner
 	announcements *catalogue.Announcements
 
@@ -121,7 +121,7 @@ func New(ctx context.Context, nc *nats.Conn, cfg Config) (*DB, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	st, err := store.Open(ctx, nc, store.Config{
+	st, err := bucket.Open(ctx, nc, bucket.Config{
 		Bucket: cfg.Bucket, Replicas: cfg.Replicas, Storage: cfg.Storage, History: cfg.History, Logger: cfg.Logger,
 	})
 	if err != nil {

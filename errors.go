@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/natsorm/natsorm/internal/bucket"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/query"
 	"github.com/natsorm/natsorm/internal/store"
@@ -127,5 +128,5 @@ func SafeToRetry(err error) bool {
 	case errors.Is(err, errs.ErrUnwritten):
 		return true
 	}
-	return store.Transient(err) && !errors.Is(err, store.ErrUnknown)
+	return bucket.Transient(err) && !errors.Is(err, store.ErrUnknown)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/natsorm/natsorm/internal/query"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/wire"
 )
 
 // Plan is how FindAll answers a query, and what that takes. String prints it
@@ -75,9 +76,9 @@ func (m *Model[T]) Explain(ctx context.Context, q ...Query) (Plan, error) {
 	if err != nil || !analyze {
 		return out, err
 	}
-	var used store.Usage
+	var used wire.Usage
 	start := time.Now()
-	found, err := m.FindAll(store.Measured(ctx, &used), append(append([]Query(nil), q...), withoutAnalyze)...)
+	found, err := m.FindAll(wire.Measured(ctx, &used), append(append([]Query(nil), q...), withoutAnalyze)...)
 	if err != nil && !errors.Is(err, ErrCorrupt) {
 		return Plan{}, err
 	}

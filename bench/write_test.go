@@ -17,10 +17,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/natsorm/natsorm"
+	"github.com/natsorm/natsorm/internal/bucket"
 	"github.com/natsorm/natsorm/internal/maintenance"
 	"github.com/natsorm/natsorm/internal/records"
 	"github.com/natsorm/natsorm/internal/schema"
-	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/store/fault"
 	"github.com/natsorm/natsorm/internal/value"
 )
@@ -33,7 +33,7 @@ func BenchmarkGroupCommit(b *testing.B) {
 		ctx := context.Background()
 		users, err := natsorm.Define[indexedUser](ctx, db)
 		check(b, err)
-		s, err := store.Open(ctx, db.Conn(), store.Config{Bucket: "phased", Logger: slog.New(slog.DiscardHandler)})
+		s, err := bucket.Open(ctx, db.Conn(), bucket.Config{Bucket: "phased", Logger: slog.New(slog.DiscardHandler)})
 		check(b, err)
 		defer s.Close()
 		def, err := maintenance.Define(ctx, fault.Phased(s), schema.Definition{

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/natsorm/natsorm/embedded"
+	"github.com/natsorm/natsorm/internal/bucket"
 	"github.com/natsorm/natsorm/internal/cond"
 	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/errs"
@@ -65,14 +66,14 @@ func newServer(t testing.TB) *embedded.Server {
 	return srv
 }
 
-func openStore(t testing.TB, srv *embedded.Server, bucket string) *store.JetStream {
+func openStore(t testing.TB, srv *embedded.Server, name string) *bucket.Bucket {
 	t.Helper()
 	nc, err := srv.Connect()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := store.Open(context.Background(), nc, store.Config{
-		Bucket: bucket, Storage: jetstream.MemoryStorage, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+	s, err := bucket.Open(context.Background(), nc, bucket.Config{
+		Bucket: name, Storage: jetstream.MemoryStorage, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"math/rand/v2"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,11 +14,15 @@ import (
 	"github.com/natsorm/natsorm/internal/commit"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/workers"
 )
 
 const (
-	firstPause = time.Millisecond // before a transaction runs again, on average half of it; doubles
+	// A transaction that others were in the way of pauses before it runs again, at
+	// random up to these times.
+	firstPause = 2 * time.Millisecond // doubles
 	mostPause  = 64 * time.Millisecond
+	nextPause  = time.Millisecond // when it is the first in its queue
 
 	// queueWait bounds the wait in a queue: the first in it may be waiting for this one.
 	queueWait = 250 * time.Millisecond
@@ -63,6 +66,7 @@ func (r *Runner) Run(ctx context.Context, s store.Store, fn func(*Tx) error) err
 		}
 	}()
 	ownLosses := 0
+	pauses := workers.Pauses{First: firstPause, Most: mostPause, Jitter: true}
 	for try := 1; ; try++ {
 		out, err := once(ctx, s, fn)
 		if !out.lost && (err == nil || try == 1 || ctx.Err() == nil || !errors.Is(err, ctx.Err()) || errors.Is(err, errs.ErrUnknownOutcome)) {
@@ -76,12 +80,12 @@ func (r *Runner) Run(ctx context.Context, s store.Store, fn func(*Tx) error) err
 		} else if ownLosses++; ownLosses == maxOwnLosses {
 			return fmt.Errorf("natsorm: transaction: it ran %d times in a row beside writes of %s that this DB made outside of it, and lost each time, the last time %s; inside its function, call with the context that the function gets, or with Outside(ctx) what is meant to stand anyway, but not what the transaction reads: %w", maxOwnLosses, out.beside, cmp.Or(out.key, "at an unknown key"), errConflict)
 		}
-		pause := rand.N(min(mostPause, firstPause<<min(try, 16)))
+		pause := pauses.Next()
 		var queue chan struct{}
 		if token == nil {
 			queue, pause = r.queueOf(out.key), queueWait
 		} else if try > 2 {
-			pause = min(pause, firstPause) // it is the next one: it loses only to first runs of others
+			pause = min(pause, nextPause) // it loses only to first runs of others
 		}
 		timer := time.NewTimer(pause)
 		select {

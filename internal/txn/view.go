@@ -14,16 +14,21 @@ import (
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-// View is the bucket as a transaction sees it, for one model: as of one instant,
-// with the transaction's own writes on top.
+// View is the bucket as a transaction sees it, for one model: as it was at the
+// transaction's instant, with the transaction's own writes on top.
+//
+// It is a store.Store by itself, so that whatever is read through it is noted and
+// guarded. What cannot be guarded, or is not for transactions, is refused with an
+// error that is errs.ErrInvalid; Size alone is neither, because it is an estimate.
 type View struct {
-	store.Store
 	tx     *Tx
 	layout layout.Layout
 }
 
+var _ store.Store = (*View)(nil)
+
 // View is the transaction's view of a model.
-func (t *Tx) View(l layout.Layout) *View { return &View{Store: t.store, tx: t, layout: l} }
+func (t *Tx) View(l layout.Layout) *View { return &View{tx: t, layout: l} }
 
 // Writer stages changes of the model's records in the transaction.
 func (v *View) Writer() *commit.Writer {
@@ -69,6 +74,7 @@ func (t *Tx) spanned(key string) bool {
 	return false
 }
 
+// Get reads a key once; later it is as it was then.
 func (v *View) Get(ctx context.Context, key string) (store.Message, error) {
 	found, err := v.GetMany(ctx, []string{key})
 	if err != nil {
@@ -77,19 +83,24 @@ func (v *View) Get(ctx context.Context, key string) (store.Message, error) {
 	return found[0], nil
 }
 
+// GetLatest is Get: the commit finds out whether the key is still the same.
 func (v *View) GetLatest(ctx context.Context, key string) (store.Message, error) {
 	return v.Get(ctx, key)
 }
 
+// GetMany is GetEach into a slice.
 func (v *View) GetMany(ctx context.Context, keys []string) ([]store.Message, error) {
 	out := make([]store.Message, len(keys))
 	for i, key := range keys {
 		out[i].Key = key
 	}
-	err := v.GetEach(ctx, keys, func(i int, e store.Message) { out[i] = e })
-	return out, err
+	if err := v.GetEach(ctx, keys, func(i int, e store.Message) { out[i] = e }); err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
+// GetEach reads the keys that the transaction has neither changed nor read.
 func (v *View) GetEach(ctx context.Context, keys []string, each func(i int, e store.Message)) error {
 	if err := v.tx.Usable(); err != nil {
 		return err
@@ -145,10 +156,11 @@ func (v *View) outsideEach(ctx context.Context, keys []string, each func(i int, 
 	return nil
 }
 
-// Lookup reads the heads of lookups with them where they are what guards them.
+// Lookup reads the heads of lookups too where they are what guards them. No limit
+// holds: what the transaction would leave out now, it could not guard.
 func (v *View) Lookup(ctx context.Context, patterns []string, _ int) (found []store.Message, rest int, asOf uint64, err error) {
 	ask := patterns
-	if v.Replicated() {
+	if v.tx.store.Replicated() {
 		ask = append([]string(nil), patterns...)
 		for _, p := range patterns {
 			if keys.IsLookup(p) {
@@ -243,11 +255,12 @@ func (v *View) overlaid(to []store.Message, e store.Message, now []*change) []st
 	return to
 }
 
+// Match scans each pattern.
 func (v *View) Match(ctx context.Context, patterns []string) iter.Seq2[store.Message, error] {
 	return func(yield func(store.Message, error) bool) {
 		for _, p := range patterns {
-			for e, err := range v.Scan(ctx, p, store.ScanOptions{}) {
-				if !yield(e, err) || err != nil {
+			for m, err := range v.Scan(ctx, p, store.ScanOptions{}) {
+				if !yield(m, err) || err != nil {
 					return
 				}
 			}
@@ -255,8 +268,8 @@ func (v *View) Match(ctx context.Context, patterns []string) iter.Seq2[store.Mes
 	}
 }
 
-// Scan reads everything before it delivers the first entry: only then is it known
-// to be as of one instant.
+// Scan reads everything before it delivers the first message: only then is it known
+// that all of it is as it was at the transaction's instant.
 func (v *View) Scan(ctx context.Context, pattern string, _ store.ScanOptions) iter.Seq2[store.Message, error] {
 	return func(yield func(store.Message, error) bool) {
 		found, _, _, err := v.Lookup(ctx, []string{pattern}, 0)
@@ -269,14 +282,15 @@ func (v *View) Scan(ctx context.Context, pattern string, _ store.ScanOptions) it
 			yield(store.Message{}, err)
 			return
 		}
-		for _, e := range found {
-			if !yield(e, nil) {
+		for _, m := range found {
+			if !yield(m, nil) {
 				return
 			}
 		}
 	}
 }
 
+// Count counts what Scan delivers.
 func (v *View) Count(ctx context.Context, pattern string) (n int, err error) {
 	for _, err := range v.Scan(ctx, pattern, store.ScanOptions{}) {
 		if err != nil {
@@ -287,26 +301,89 @@ func (v *View) Count(ctx context.Context, pattern string) (n int, err error) {
 	return n, nil
 }
 
-// Revision, Changes and Since are for reads that take several requests and must agree:
-// here all do.
-func (v *View) Revision(context.Context) (uint64, error) { return 0, nil }
+// Size is the bucket's, and is not guarded: plans are chosen by it, and nothing that
+// a transaction reads depends on the choice.
+func (v *View) Size(ctx context.Context, pattern string) (int, error) {
+	if err := v.tx.Usable(); err != nil {
+		return 0, err
+	}
+	return v.tx.store.Size(ctx, pattern)
+}
 
-func (v *View) Changes(context.Context, string, uint64) ([]store.Message, error) { return nil, nil }
+// Revision, Changes and Since make reads agree that take several requests. Here all
+// reads agree, so nothing is written after any revision.
 
-func (v *View) Since(context.Context, string, uint64) ([]store.Message, error) { return nil, nil }
+func (v *View) Revision(context.Context) (uint64, error) { return 0, v.tx.Usable() }
 
-func (v *View) Feed(context.Context, string) (store.Feed, error) { return nil, errNotHere }
+func (v *View) Changes(context.Context, string, uint64) ([]store.Message, error) {
+	return nil, v.tx.Usable()
+}
+
+func (v *View) Since(context.Context, string, uint64) ([]store.Message, error) {
+	return nil, v.tx.Usable()
+}
+
+// CatchUp and Barrier are the bucket's. They read nothing; a key that is read later is
+// at least as new, and one that was read already stays as it was.
+
+func (v *View) CatchUp(ctx context.Context) error {
+	if err := v.tx.Usable(); err != nil {
+		return err
+	}
+	return v.tx.store.CatchUp(ctx)
+}
+
+func (v *View) Barrier(ctx context.Context) error {
+	if err := v.tx.Usable(); err != nil {
+		return err
+	}
+	return v.tx.store.Barrier(ctx)
+}
+
+// What is written goes into the batch of the commit, by Writer.
+
+func (v *View) Writes() store.Way { return store.Atomic }
+
+func (v *View) BeginChange(bool) store.Way { return store.Atomic }
+
+func (v *View) EndChange() {}
+
+func (v *View) Replicated() bool { return v.tx.store.Replicated() }
+
+func (v *View) MaxValue() int { return v.tx.store.MaxValue() }
+
+// What a transaction cannot do.
+
+func (v *View) Read(context.Context, []string) ([]store.Message, uint64, error) {
+	return nil, 0, refuse("an isolated read that shows delete markers")
+}
+
+func (v *View) Last(context.Context, string) (uint64, error) {
+	return 0, refuse("the last revision under a pattern")
+}
+
+func (v *View) Whole(context.Context) (uint64, error) {
+	return 0, refuse("the bucket's revision")
+}
+
+func (v *View) Feed(context.Context, string) (store.Feed, error) { return nil, refuse("a watch") }
 
 func (v *View) Write(_ context.Context, ops ...store.Op) []store.Result {
 	out := make([]store.Result, len(ops))
 	for i := range out {
-		out[i].Err = errNotHere
+		out[i].Err = refuse("a write outside of its commit")
 	}
 	return out
 }
 
-func (v *View) Share(context.Context, []store.Op) (uint64, error) { return 0, errNotHere }
+func (v *View) Share(context.Context, []store.Op) (uint64, error) {
+	return 0, refuse("a write outside of its commit")
+}
 
-func (v *View) Batch(context.Context, store.Batch) (uint64, error) { return 0, errNotHere }
+func (v *View) Batch(context.Context, store.Batch) (uint64, error) {
+	return 0, refuse("a write outside of its commit")
+}
 
-var errNotHere = fmt.Errorf("%w: not inside a transaction; use the model itself", errs.ErrInvalid)
+func refuse(what string) error {
+	return fmt.Errorf("%w: %s is not for transactions; use the model itself", errs.ErrInvalid, what)
+}

@@ -31,3 +31,28 @@ func Sleep(ctx context.Context, d time.Duration) error {
 		return ctx.Err()
 	}
 }
+
+// Pauses are the pauses between the tries of something that fails for a while:
+// the first one is First, and each is twice the one before, up to Most.
+//
+// With Jitter a pause is any time up to that, so that those who failed together
+// do not try again together.
+type Pauses struct {
+	First, Most time.Duration
+	Jitter      bool
+	next        time.Duration
+}
+
+// Next is the next pause.
+func (b *Pauses) Next() time.Duration {
+	d := min(max(b.next, b.First), b.Most)
+	b.next = 2 * d
+	if b.Jitter {
+		return rand.N(d)
+	}
+	return d
+}
+
+// Sleep waits for the next pause. It returns the context's error when that ends
+// first.
+func (b *Pauses) Sleep(ctx context.Context) error { return Sleep(ctx, b.Next()) }

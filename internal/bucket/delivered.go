@@ -1,4 +1,4 @@
-package store
+package bucket
 
 import (
 	"hash/maphash"

@@ -1,23 +1,20 @@
-package store
+package bucket
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/wire"
 )
 
 // The oldest server that has what the write protocol needs.
@@ -32,7 +29,7 @@ const (
 	duplicateWindow = 30 * time.Second
 
 	// markerTTL is how long a delete marker stays. No request may be in flight
-	// for longer; without it a bucket would only ever grow.
+	// for longer. If they stayed forever, a bucket would only ever grow.
 	markerTTL = time.Hour
 
 	// codeReplicas is the server's error for more replicas than it has servers.
@@ -58,51 +55,10 @@ type Config struct {
 
 var bucketName = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
 
-// JetStream is the Store on a real server.
-type JetStream struct {
-	nc     *nats.Conn
-	kv     jetstream.KeyValue
-	stream string // KV_<bucket>
-	prefix string // $KV.<bucket>.
-	req    *requests
-
-	ackPrefix []byte // of an acknowledgement without an error
-
-	replicated bool
-	direct     bool        // direct get is allowed
-	markerTTL  bool        // a message can have a TTL
-	history    bool        // more than one revision of a key is kept
-	batches    atomic.Bool // atomic publish is on
-	staged     bool        // a batch is written to a file of its own first
-	maxMsgSize int         // the bucket's own limit, 0 for none
-	marker     time.Duration
-	window     time.Duration // for which the server remembers message ids
-	ids        ids
-	floor      atomic.Uint64 // the highest revision written or seen, of a replicated bucket
-	logger     *slog.Logger
-
-	anchorless atomic.Int64 // when it was found that the anchor is missing and can not be written, in ns
-
-	denied  denied
-	group   group
-	load    load
-	barrier barriers
-
-	mu        sync.Mutex
-	closing   bool
-	tasks     sync.WaitGroup
-	consumers map[*consumer]struct{} // on the server
-
-	created time.Time // when the stream was made
-	tallies tallies
-	heard   []*nats.Subscription // by Hear
-}
-
-var _ Store = (*JetStream)(nil)
-
-// Open opens the bucket, making it when absent and upgrading it when it lacks
-// what natsorm uses. The connection stays the caller's.
-func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*JetStream, error) {
+// Open opens the bucket, makes it when it is absent, and upgrades it when it lacks
+// what natsorm uses. The connection stays the caller's. errs.ErrInvalid for a wrong
+// name, errs.ErrUnsupportedServer.
+func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Bucket, error) {
 	if cfg.MarkerTTL == 0 {
 		cfg.MarkerTTL = markerTTL
 	}
@@ -110,112 +66,34 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*JetStream, error) {
 		return nil, fmt.Errorf("%w: bucket name %q; use letters, digits, _ and -", errs.ErrInvalid, cfg.Bucket)
 	}
 	if !nc.IsConnected() {
-		return nil, fmt.Errorf("natsorm: open bucket %q: %w", cfg.Bucket, nats.ErrDisconnected)
+		return nil, fmt.Errorf("natsorm: open bucket %q: %w", cfg.Bucket, wire.Mark(nats.ErrDisconnected))
 	}
 	if err := checkVersion(nc.ConnectedServerVersion()); err != nil {
 		return nil, err
 	}
 	js, err := jetstream.New(nc)
 	if err != nil {
-		return nil, err
+		return nil, wire.Mark(err)
 	}
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, defaultTimeout)
+		ctx, cancel = context.WithTimeout(ctx, wire.DefaultTimeout)
 		defer cancel()
 	}
 	info, err := openStream(ctx, js, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("natsorm: open bucket %q: %w", cfg.Bucket, err)
+		return nil, fmt.Errorf("natsorm: open bucket %q: %w", cfg.Bucket, wire.Mark(err))
 	}
-	conf := info.Config
 	kv, err := js.KeyValue(ctx, cfg.Bucket)
 	if err != nil {
-		return nil, fmt.Errorf("natsorm: open bucket %q: %w", cfg.Bucket, err)
+		return nil, fmt.Errorf("natsorm: open bucket %q: %w", cfg.Bucket, wire.Mark(err))
 	}
-	retries := noResponderRetries
-	if conf.Replicas > 1 {
-		retries = electionRetries
-	}
-	req, err := newRequests(nc, retries)
+	client, err := wire.NewClient(nc, info.Config.Replicas > 1)
 	if err != nil {
 		return nil, err
 	}
-	s := &JetStream{
-		nc: nc, kv: kv, req: req,
-		stream: conf.Name, prefix: "$KV." + cfg.Bucket + ".",
-		ackPrefix:  fmt.Appendf(nil, `{"stream":%q,"seq":`, conf.Name),
-		replicated: conf.Replicas > 1,
-		direct:     conf.AllowDirect,
-		markerTTL:  conf.AllowMsgTTL,
-		history:    conf.MaxMsgsPerSubject != 1,
-		maxMsgSize: max(0, int(conf.MaxMsgSize)),
-		staged:     conf.Replicas <= 1 && conf.Storage == jetstream.FileStorage,
-		marker:     cfg.MarkerTTL,
-		window:     conf.Duplicates,
-		ids:        newIDs(),
-		logger:     cfg.Logger,
-		consumers:  map[*consumer]struct{}{},
-		created:    info.Created,
-	}
-	s.batches.Store(conf.AllowAtomicPublish)
-	return s, nil
+	return newBucket(client, kv, info, cfg), nil
 }
-
-// Hear calls f with what is published to the keys under a pattern from now on, by
-// anyone, as long as the connection lasts; Epoch changes with it. It is about what
-// is sent, taken or not, and takes no consumer.
-func (s *JetStream) Hear(pattern string, f func(value []byte)) error {
-	sub, err := s.nc.Subscribe(s.prefix+pattern, func(m *nats.Msg) { f(m.Data) })
-	if err != nil {
-		return s.req.explain(err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.heard = append(s.heard, sub)
-	return nil
-}
-
-// Epoch is the number of the connection, which changes when it is lost.
-func (s *JetStream) Epoch() uint64 { return s.req.epoch.Load() }
-
-// Close frees what the store holds on the connection and on the server. Calls
-// that wait end with ErrClosed.
-func (s *JetStream) Close() {
-	s.mu.Lock()
-	s.closing = true
-	s.mu.Unlock()
-	if !s.nc.IsConnected() {
-		s.req.close() // nobody answers; what waits, ends
-	}
-	s.tasks.Wait() // consumers under way are there, or will not be
-	s.mu.Lock()
-	for _, sub := range s.heard {
-		_ = sub.Unsubscribe() // fails only when the connection is gone
-	}
-	open := slices.Collect(maps.Keys(s.consumers))
-	s.mu.Unlock()
-	var removals sync.WaitGroup
-	for _, c := range open {
-		removals.Go(c.remove)
-	}
-	removals.Wait()
-	s.req.close()
-}
-
-// spawn runs a short task that Close waits for; it reports false after Close.
-func (s *JetStream) spawn(task func()) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing {
-		return false
-	}
-	s.tasks.Go(task)
-	return true
-}
-
-// KV is the bucket as nats.go gives it.
-func (s *JetStream) KV() jetstream.KeyValue { return s.kv }
 
 func openStream(ctx context.Context, js jetstream.JetStream, cfg Config) (*jetstream.StreamInfo, error) {
 	name := "KV_" + cfg.Bucket
@@ -251,7 +129,7 @@ func openStream(ctx context.Context, js jetstream.JetStream, cfg Config) (*jetst
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		cfg.Logger.Warn("natsorm: the bucket can not be upgraded, and is used as it is",
+		cfg.Logger.Warn("natsorm: the bucket cannot be upgraded, and is used as it is",
 			"bucket", cfg.Bucket, "error", err, "direct get", have.AllowDirect, "message TTL", have.AllowMsgTTL, "atomic publish", have.AllowAtomicPublish)
 		return info, nil
 	}

@@ -1,4 +1,4 @@
-package store
+package wire
 
 import (
 	"context"
@@ -9,9 +9,9 @@ import (
 
 // Usage adds up what calls asked of the server. It is safe for concurrent use.
 type Usage struct {
-	Requests atomic.Int64 // sent, those among them that have many replies counted once
-	Keys     atomic.Int64 // entries received, delete markers included
-	Bytes    atomic.Int64 // of those entries: keys, headers and values
+	Requests atomic.Int64 // sent; a request with many replies counts once
+	Keys     atomic.Int64 // messages received, delete markers included
+	Bytes    atomic.Int64 // of those messages: keys, headers and values
 }
 
 type usageKey struct{}

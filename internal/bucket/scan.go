@@ -1,18 +1,18 @@
-package store
+package bucket
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"iter"
+
+	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/wire"
 )
 
 // scanRestarts bounds how often a scan goes on with a new consumer without
 // getting any further.
 const scanRestarts = 5
-
-// tailBatch is how many messages one request for a scan's last part asks for.
-const tailBatch = 1000
 
 // Scan reads the last message of every key under the pattern, with a consumer
 // that starts at each key's last message.
@@ -27,36 +27,36 @@ const tailBatch = 1000
 // takes the old message off its count before it puts the new one on. What
 // follows the last message delivered is then read by direct gets. Each of them
 // is isolated from writes, so the one that says that no more follows has seen,
-// at one instant, every key that was not delivered before.
-func (s *JetStream) Scan(ctx context.Context, pattern string, opts ScanOptions) iter.Seq2[Message, error] {
-	return func(yield func(Message, error) bool) {
-		sc := scan{s: s, pattern: pattern, opts: opts, floor: s.floor.Load(), yield: yield}
-		if opts.Counted && s.tallied() {
+// at one moment, every key that was not delivered before.
+func (b *Bucket) Scan(ctx context.Context, pattern string, opts store.ScanOptions) iter.Seq2[store.Message, error] {
+	return func(yield func(store.Message, error) bool) {
+		sc := scan{b: b, pattern: pattern, opts: opts, floor: b.floor.Load(), yield: yield}
+		if opts.Counted && b.tallied() {
 			sc.markers = map[string]uint64{}
 		}
-		start, err := s.lastRevision(ctx)
+		start, err := b.newest(ctx)
 		if err != nil {
-			yield(Message{}, fmt.Errorf("natsorm: scan %q: %w", pattern, err))
+			yield(store.Message{}, fmt.Errorf("natsorm: scan %q: %w", pattern, err))
 			return
 		}
 		sc.seen = newDelivered(start)
 		for try := 0; ; try++ {
 			before := sc.last
 			err := sc.run(ctx)
-			s.saw(sc.last)
-			if sc.broken {
+			b.saw(sc.last)
+			if sc.stopped {
 				return
 			}
 			if sc.last > before {
 				try = 0
 			}
-			if errors.Is(err, errLost) && try < scanRestarts && ctx.Err() == nil {
+			if errors.Is(err, wire.ErrLost) && try < scanRestarts && ctx.Err() == nil {
 				continue
 			}
 			if err != nil {
-				yield(Message{}, fmt.Errorf("natsorm: scan %q: %w", pattern, err))
+				yield(store.Message{}, fmt.Errorf("natsorm: scan %q: %w", pattern, err))
 			} else if sc.markers != nil {
-				s.tallies.put(pattern, tally{created: s.created, upTo: sc.last, markers: sc.markers})
+				b.tallies.put(pattern, tally{created: b.created, upTo: sc.last, markers: sc.markers})
 			}
 			return
 		}
@@ -64,82 +64,70 @@ func (s *JetStream) Scan(ctx context.Context, pattern string, opts ScanOptions) 
 }
 
 type scan struct {
-	s       *JetStream
+	b       *Bucket
 	pattern string
-	opts    ScanOptions
+	opts    store.ScanOptions
 	seen    *delivered
 	last    uint64 // the last revision delivered; a new consumer passes over what is not after it
 	floor   uint64 // what the session had seen at the start
-	yield   func(Message, error) bool
-	broken  bool              // the reader broke off
+	yield   func(store.Message, error) bool
+	stopped bool              // by the reader
 	markers map[string]uint64 // delete markers met, for a later count
 }
 
 // run scans with one consumer.
 func (sc *scan) run(ctx context.Context) error {
-	c, err := sc.s.newConsumer(ctx, sc.pattern, from{want: sc.opts.Want, keys: sc.opts.Keys})
+	c, err := sc.b.stream.Consume(ctx, sc.pattern, wire.ConsumerOptions{Want: sc.opts.Want, Keys: sc.opts.Keys})
 	if err != nil {
 		return err
 	}
-	defer c.close()
-	if c.pending == 0 { // by its own count
-		return sc.tail(ctx)
-	}
-	for {
-		m, d, err := c.next(ctx)
+	defer c.Close()
+	for c.Pending() > 0 {
+		m, ok, err := c.Next(ctx)
 		if err != nil {
 			return err
 		}
-		if m == nil {
-			return sc.tail(ctx)
-		}
-		e, err := sc.s.delivered(m, d)
-		if err != nil {
-			return err
-		}
-		if !sc.deliver(e) {
+		if ok && !sc.deliver(m) {
 			return nil
 		}
-		if d.pending == 0 {
-			return sc.tail(ctx)
-		}
 	}
+	return sc.tail(ctx)
 }
 
-// deliver passes an entry on, once for each key; it reports false when the
-// reader breaks off.
-func (sc *scan) deliver(e Message) bool {
-	if e.Revision <= sc.last {
+// deliver passes a message on, once for each key; it reports false when the reader
+// stops.
+func (sc *scan) deliver(m store.Message) bool {
+	if m.Revision <= sc.last {
 		return true
 	}
-	sc.last = e.Revision
-	if e.Deleted && sc.markers != nil {
-		if sc.markers[e.Key] = e.Revision; len(sc.markers) > maxMarkers {
+	sc.last = m.Revision
+	if m.Deleted && sc.markers != nil {
+		if sc.markers[m.Key] = m.Revision; len(sc.markers) > maxMarkers {
 			sc.markers = nil
 		}
 	} else if len(sc.markers) > 0 {
-		delete(sc.markers, e.Key)
+		delete(sc.markers, m.Key)
 	}
 	switch {
-	case e.Live() && sc.seen.first(e.Key, e.Revision):
-	case sc.opts.Again && e.Revision <= sc.floor && sc.seen.has(e.Key):
-		e.Again = true
+	case m.Live() && sc.seen.first(m.Key, m.Revision):
+	case sc.opts.Again && m.Revision <= sc.floor && sc.seen.has(m.Key):
+		m.Again = true
 	default:
 		return true
 	}
-	sc.broken = !sc.yield(e, nil)
-	return !sc.broken
+	sc.stopped = !sc.yield(m, nil)
+	return !sc.stopped
 }
 
 // tail reads what follows the last message delivered.
 func (sc *scan) tail(ctx context.Context) error {
 	for {
-		found, more, err := sc.s.after(ctx, sc.pattern, sc.last, tailBatch)
+		found, more, err := sc.b.after(ctx, sc.pattern, sc.last, tailBatch)
 		if err != nil {
 			return err
 		}
-		for _, e := range found {
-			if !sc.deliver(e) {
+		for _, m := range found {
+			if !sc.deliver(m) {
 				return nil
 			}
 		}

@@ -1,4 +1,4 @@
-package store
+package bucket
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/natsorm/natsorm/internal/wire"
 )
 
 // maxMarkers bounds the delete markers that a tally remembers; with more, a scan
@@ -52,8 +54,8 @@ func (t *tallies) put(pattern string, latest tally) {
 
 // catchUp reads what was written under the pattern since, up to the time of the
 // call. It gives up when there are too many markers.
-func (t *tally) catchUp(ctx context.Context, s *JetStream, pattern string) error {
-	created, target, err := s.streamState(ctx)
+func (t *tally) catchUp(ctx context.Context, b *Bucket, pattern string) error {
+	created, target, err := b.stream.State(ctx)
 	if err != nil {
 		return err
 	}
@@ -63,7 +65,7 @@ func (t *tally) catchUp(ctx context.Context, s *JetStream, pattern string) error
 	fresh := t.upTo == 0
 	for tries := 0; t.upTo < target && tries < scanRestarts; {
 		if !fresh { // else something is there, or the consumer says so at no greater cost
-			more, err := s.follows(ctx, pattern, t.upTo)
+			more, err := b.follows(ctx, pattern, t.upTo)
 			if err != nil {
 				return err
 			}
@@ -73,8 +75,8 @@ func (t *tally) catchUp(ctx context.Context, s *JetStream, pattern string) error
 			}
 		}
 		before := t.upTo
-		err := t.read(ctx, s, pattern)
-		if err != nil && (!errors.Is(err, errLost) || ctx.Err() != nil) {
+		err := t.read(ctx, b, pattern)
+		if err != nil && (!errors.Is(err, wire.ErrLost) || ctx.Err() != nil) {
 			return fmt.Errorf("natsorm: count %q: %w", pattern, err)
 		}
 		fresh = false
@@ -92,32 +94,28 @@ func (t *tally) catchUp(ctx context.Context, s *JetStream, pattern string) error
 }
 
 // read reads keys and markers that follow upTo, as far as one consumer sees.
-func (t *tally) read(ctx context.Context, s *JetStream, pattern string) error {
-	start := from{keys: true} // each key's last message
+func (t *tally) read(ctx context.Context, b *Bucket, pattern string) error {
+	opts := wire.ConsumerOptions{Keys: true} // each key's last message
 	if t.upTo > 0 {
-		start.revision = t.upTo + 1
+		opts.From = t.upTo + 1
 	}
-	c, err := s.newConsumer(ctx, pattern, start)
+	c, err := b.stream.Consume(ctx, pattern, opts)
 	if err != nil {
 		return err
 	}
-	defer c.close()
-	for c.pending > 0 {
-		m, d, err := c.next(ctx)
-		if err != nil || m == nil {
-			return err
-		}
-		e, err := s.delivered(m, d)
-		if err != nil {
+	defer c.Close()
+	for c.Pending() > 0 {
+		m, ok, err := c.Next(ctx)
+		if err != nil || !ok {
 			return err
 		}
 		if len(t.markers) > 0 {
-			delete(t.markers, e.Key)
+			delete(t.markers, m.Key)
 		}
-		if e.Deleted {
-			t.markers[e.Key] = e.Revision
+		if m.Deleted {
+			t.markers[m.Key] = m.Revision
 		}
-		t.upTo = e.Revision
+		t.upTo = m.Revision
 		if len(t.markers) > maxMarkers {
 			t.markers = nil
 			return nil
@@ -128,7 +126,7 @@ func (t *tally) read(ctx context.Context, s *JetStream, pattern string) error {
 
 // verify counts the markers that are still there, and reports whether others
 // are gone without a trace. It forgets all that are no longer there.
-func (t *tally) verify(ctx context.Context, s *JetStream) (there int, gone bool, err error) {
+func (t *tally) verify(ctx context.Context, b *Bucket) (there int, gone bool, err error) {
 	if len(t.markers) == 0 {
 		return 0, false, nil
 	}
@@ -137,21 +135,21 @@ func (t *tally) verify(ctx context.Context, s *JetStream) (there int, gone bool,
 		keys = append(keys, key)
 	}
 	slices.Sort(keys)
-	found, err := s.GetMany(ctx, keys)
+	found, err := b.GetMany(ctx, keys)
 	if err != nil {
 		return 0, false, err
 	}
-	for _, e := range found {
+	for _, m := range found {
 		switch {
-		case e.Revision == t.markers[e.Key]:
+		case m.Revision == t.markers[m.Key]:
 			there++
 			continue
-		case e.Revision == 0:
+		case m.Revision == 0:
 			gone = true
-		case e.Deleted: // another marker in its place, which the next count reads
+		case m.Deleted: // another marker in its place, which the next count reads
 			there++
 		}
-		delete(t.markers, e.Key)
+		delete(t.markers, m.Key)
 	}
 	return there, gone, nil
 }

@@ -1,8 +1,11 @@
-package store
+package bucket
 
 import (
 	"context"
 	"fmt"
+
+	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/wire"
 )
 
 // countTries is how often a count begins again because markers went away while
@@ -20,51 +23,51 @@ const countTries = 3
 // the while is not counted: it is subtracted, because its marker was there
 // before the keys were counted and is there afterwards. When a marker went away
 // in between, the keys are counted again.
-func (s *JetStream) Count(ctx context.Context, pattern string) (int, error) {
-	if !s.tallied() {
-		return s.countByScan(ctx, pattern)
+func (b *Bucket) Count(ctx context.Context, pattern string) (int, error) {
+	if !b.tallied() {
+		return b.countByScan(ctx, pattern)
 	}
-	t := s.tallies.get(pattern)
+	t := b.tallies.get(pattern)
 	for range countTries {
-		if err := t.catchUp(ctx, s, pattern); err != nil {
+		if err := t.catchUp(ctx, b, pattern); err != nil {
 			return 0, err
 		}
 		if t.markers == nil {
 			break
 		}
-		n, err := s.keyCount(ctx, pattern)
+		n, err := b.keyCount(ctx, pattern)
 		if err != nil {
 			return 0, err
 		}
-		there, gone, err := t.verify(ctx, s)
+		there, gone, err := t.verify(ctx, b)
 		if err != nil {
 			return 0, err
 		}
 		if !gone {
-			s.tallies.put(pattern, t)
+			b.tallies.put(pattern, t)
 			return max(0, n-there), nil
 		}
 	}
-	return s.countByScan(ctx, pattern)
+	return b.countByScan(ctx, pattern)
 }
 
 // tallied reports whether markers can be tallied. Of several replicas one may be
 // behind the one that counts the keys, and of a key with history an older
 // message can come back.
-func (s *JetStream) tallied() bool { return !s.replicated && !s.history && s.direct }
+func (b *Bucket) tallied() bool { return !b.replicated && !b.history && b.direct }
 
-func (s *JetStream) countByScan(ctx context.Context, pattern string) (n int, err error) {
+func (b *Bucket) countByScan(ctx context.Context, pattern string) (n int, err error) {
 	gone := map[string]bool{}
-	for e, err := range s.Scan(ctx, pattern, ScanOptions{Keys: true, Again: true}) {
+	for m, err := range b.Scan(ctx, pattern, store.ScanOptions{Keys: true, Again: true}) {
 		switch {
 		case err != nil:
 			return 0, err
-		case !e.Again:
+		case !m.Again:
 			n++
-		case e.Live():
-			delete(gone, e.Key)
+		case m.Live():
+			delete(gone, m.Key)
 		default:
-			gone[e.Key] = true
+			gone[m.Key] = true
 		}
 	}
 	return n - len(gone), nil
@@ -72,8 +75,8 @@ func (s *JetStream) countByScan(ctx context.Context, pattern string) (n int, err
 
 // keyCount is the number of keys under a pattern, delete markers among them, in
 // one request that the server isolates from writes.
-func (s *JetStream) keyCount(ctx context.Context, pattern string) (int, error) {
-	found, rest, err := s.next(ctx, nextRequest{Seq: 1, Pattern: s.prefix + pattern, Batch: 1})
+func (b *Bucket) keyCount(ctx context.Context, pattern string) (int, error) {
+	found, rest, err := b.stream.NextMany(ctx, pattern, 0, 1)
 	if err != nil {
 		return 0, fmt.Errorf("natsorm: count %q: %w", pattern, err)
 	}
@@ -83,11 +86,11 @@ func (s *JetStream) keyCount(ctx context.Context, pattern string) (int, error) {
 // Size asks with a consumer that is never read: the server says how many
 // messages it would deliver. That is faster than keyCount, but an overwrite takes
 // the old message off before it puts the new one on.
-func (s *JetStream) Size(ctx context.Context, pattern string) (int, error) {
-	c, err := s.newConsumer(ctx, pattern, from{})
+func (b *Bucket) Size(ctx context.Context, pattern string) (int, error) {
+	c, err := b.stream.Consume(ctx, pattern, wire.ConsumerOptions{})
 	if err != nil {
 		return 0, fmt.Errorf("natsorm: count %q: %w", pattern, err)
 	}
-	defer c.close()
-	return int(c.pending), nil
+	defer c.Close()
+	return c.Pending(), nil
 }

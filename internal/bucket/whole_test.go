@@ -1,4 +1,4 @@
-package store_test
+package bucket_test
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/natsorm/natsorm/embedded"
+	"github.com/natsorm/natsorm/internal/bucket"
 	"github.com/natsorm/natsorm/internal/store"
 )
 
@@ -30,10 +31,10 @@ func TestWholeIsNotInABatch(t *testing.T) {
 	for _, direct := range []bool{true, false} {
 		t.Run(fmt.Sprint("direct=", direct), func(t *testing.T) {
 			t.Parallel()
-			open := func() *store.JetStream {
+			open := func() *bucket.Bucket {
 				nc, err := srv.Connect()
 				must(t, err)
-				s, err := store.Open(ctx, nc, store.Config{Bucket: fmt.Sprint("direct-", direct), Logger: slog.New(slog.DiscardHandler), Storage: jetstream.MemoryStorage})
+				s, err := bucket.Open(ctx, nc, bucket.Config{Bucket: fmt.Sprint("direct-", direct), Logger: slog.New(slog.DiscardHandler), Storage: jetstream.MemoryStorage})
 				must(t, err)
 				t.Cleanup(func() { s.Close(); nc.Close() })
 				return s
