@@ -63,7 +63,7 @@ func (w *Writer) claim(ctx context.Context, c layout.Claim, owner []byte) (uint6
 				return 0, err
 			}
 		}
-		res := w.store.Write(ctx, store.Op{Key: c.Key, Value: owner, Conditional: true, Expect: have.Revision, Settle: true})[0]
+		res := w.store.Write(ctx, claimOp(c.Key, owner, have.Revision))[0]
 		if !errors.Is(res.Err, store.ErrWrongRevision) {
 			return res.Revision, res.Err
 		}
@@ -71,6 +71,11 @@ func (w *Writer) claim(ctx context.Context, c layout.Claim, owner []byte) (uint6
 			return 0, err
 		}
 	}
+}
+
+// claimOp takes a claim that is at a revision.
+func claimOp(key string, owner []byte, revision uint64) store.Op {
+	return store.Op{Key: key, Value: owner, Conditional: true, Expect: revision, Settle: true}
 }
 
 // holder is the record that a claim names, as the leader has it now.

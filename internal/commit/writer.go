@@ -15,10 +15,10 @@ import (
 
 // Writer applies changes to the records of one model.
 type Writer struct {
-	store  store.Store
-	layout layout.Layout
-	stage  Stage    // nil when changes are committed one by one
-	turns  keyLocks // of changes to lists
+	store   store.Store
+	layout  layout.Layout
+	entries entries
+	stage   Stage // nil when changes are committed one by one
 }
 
 // Stage takes a plan into a transaction, and returns a revision for the record
@@ -26,12 +26,14 @@ type Writer struct {
 type Stage func(ctx context.Context, id value.Value, p *Plan) (uint64, error)
 
 // NewWriter is a Writer for a model.
-func NewWriter(s store.Store, l layout.Layout) *Writer { return &Writer{store: s, layout: l} }
+func NewWriter(s store.Store, l layout.Layout) *Writer { return NewStagingWriter(s, l, nil) }
 
 // NewStagingWriter is a Writer whose changes go into a transaction; s is the
 // bucket as the transaction sees it.
 func NewStagingWriter(s store.Store, l layout.Layout, stage Stage) *Writer {
-	return &Writer{store: s, layout: l, stage: stage}
+	w := &Writer{store: s, layout: l, stage: stage}
+	w.entries = entriesOf(w)
+	return w
 }
 
 // begin is the executor for a change; end ends it.
@@ -39,19 +41,7 @@ func (w *Writer) begin(ch *Change) (x executor, end func()) {
 	if w.stage != nil {
 		return &staged{stage: w.stage, id: ch.ID}, func() {}
 	}
-	way := w.store.BeginChange(ch.Many)
-	if w.layout.Lists() != nil {
-		return &listed{w: w, batches: way != store.Phased, shared: way == store.Shared}, w.store.EndChange
-	}
-	switch way {
-	case store.Shared:
-		x = &atomic{w: w, shared: true}
-	case store.Atomic:
-		x = &atomic{w: w}
-	default:
-		x = &phased{w: w}
-	}
-	return x, w.store.EndChange
+	return w.entries.executor(w.store.BeginChange(ch.Many)), w.store.EndChange
 }
 
 // Change is a change to one record.
@@ -223,11 +213,20 @@ func (w *Writer) plan(ch Change, cur store.Message, doc, owner []byte) (*Plan, e
 		}
 		after = &f
 	}
-	p := NewPlan(cur, before, after, doc, owner)
-	if w.store.Replicated() {
-		p.AddHeads(w.layout)
-	}
-	return p, nil
+	return w.MakePlan(cur, before, after, doc, owner), nil
+}
+
+// MakePlan is NewPlan with the heads of the entries.
+func (w *Writer) MakePlan(cur store.Message, old, new *layout.Footprint, doc, owner []byte) *Plan {
+	p := NewPlan(cur, old, new, doc, owner)
+	p.Heads = w.heads(p.Entries)
+	return p
+}
+
+// Ops are the writes of several plans in one batch, with the lists that they change as
+// the writer's store has them; claimed and own are as for Plan.Ops.
+func (w *Writer) Ops(ctx context.Context, plans []*Plan, claimed func(key string) uint64, own map[string]uint64) ([]store.Op, error) {
+	return w.entries.ops(ctx, plans, claimed, own)
 }
 
 func (w *Writer) corrupt(key string, err error) error {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/natsorm/natsorm/internal/commit"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/layout"
@@ -14,8 +15,9 @@ import (
 	"github.com/natsorm/natsorm/internal/workers"
 )
 
-// enlisted is how many records are put into their lists together.
-const enlisted = 4096
+// together is how many records get their entries together: a list is then written
+// once for all of them.
+const together = 4096
 
 // maxViolations bounds how many duplicates a failed build names.
 const maxViolations = 10
@@ -25,17 +27,34 @@ const maxViolations = 10
 // them; so each record found here either still holds what was read of it, or
 // its writer has seen to it. An entry too many is harmless.
 func (m *Model) build(ctx context.Context) error {
-	pool := workers.NewPool(ctx, writers)
+	pool := workers.NewPool(ctx, fetchers)
 	var mu sync.Mutex
 	var violations []string
 	if err := m.store.CatchUp(ctx); err != nil {
 		return err
 	}
 	var chunk []*layout.Footprint
-	enlist := func() {
-		now := chunk
+	ensure := func() {
+		records := chunk
 		chunk = nil
-		pool.Do(func(ctx context.Context) (int, error) { return len(now), m.writer.Enlist(ctx, now) })
+		pool.Do(func(ctx context.Context) (int, error) {
+			refused, err := m.writer.Ensure(ctx, records...)
+			if err != nil {
+				return 0, err
+			}
+			for _, r := range refused {
+				text, err := m.violation(ctx, r)
+				if err != nil {
+					return 0, err
+				}
+				if text != "" {
+					mu.Lock()
+					violations = append(violations, text)
+					mu.Unlock()
+				}
+			}
+			return len(records), nil
+		})
 	}
 	for e, err := range m.store.Scan(pool.Ctx(), keys.Records(m.Def.Name), store.ScanOptions{Again: true}) {
 		if err != nil {
@@ -49,30 +68,12 @@ func (m *Model) build(ctx context.Context) error {
 		if err != nil || f.Record != e.Key {
 			continue // no query can find it by this index; Check names it
 		}
-		if m.Layout.Lists() != nil {
-			if chunk = append(chunk, &f); len(chunk) == enlisted {
-				enlist()
-			}
-			continue
+		if chunk = append(chunk, &f); len(chunk) == together {
+			ensure()
 		}
-		pool.Do(func(ctx context.Context) (int, error) {
-			err := m.writer.Ensure(ctx, &f)
-			if !errors.Is(err, errs.ErrUnique) {
-				return 1, err
-			}
-			now, e := m.footprint(ctx, f.Record)
-			if e == nil && now.Equal(&f) {
-				mu.Lock()
-				defer mu.Unlock()
-				var unique *errs.UniqueError
-				errors.As(err, &unique)
-				violations = append(violations, fmt.Sprintf("%s %q of %s and %s", unique.Field, unique.Value, unique.Owner, f.ID.Text()))
-			}
-			return 1, e
-		})
 	}
 	if len(chunk) > 0 {
-		enlist()
+		ensure()
 	}
 	_, err := pool.Wait()
 	if err != nil {
@@ -83,6 +84,20 @@ func (m *Model) build(ctx context.Context) error {
 			errs.ErrSchema, m.Def.Name, n, strings.Join(violations[:min(n, maxViolations)], "; "))
 	}
 	return nil
+}
+
+// violation says which unique value a record shares with another; "" when it has been
+// changed since.
+func (m *Model) violation(ctx context.Context, r commit.Refused) (string, error) {
+	var unique *errs.UniqueError
+	if !errors.As(r.Err, &unique) {
+		return "", r.Err
+	}
+	now, err := m.footprint(ctx, r.Record.Record)
+	if err != nil || !now.Equal(r.Record) {
+		return "", err
+	}
+	return fmt.Sprintf("%s %q of %s and %s", unique.Field, unique.Value, unique.Owner, r.Record.ID.Text()), nil
 }
 
 // footprint is what the record at key holds now; empty when it is gone.

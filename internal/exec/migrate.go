@@ -209,7 +209,7 @@ func (g *Migration) each(ctx context.Context, step Step, all bool, f func(contex
 		if !e.Live() {
 			continue
 		}
-		if seen++; seen%enlisted == 0 {
+		if seen++; seen%together == 0 {
 			g.tell(step, seen, max(seen, g.records))
 		}
 		footprint, err := g.new.Layout.Of(e.Value)
@@ -224,7 +224,7 @@ func (g *Migration) each(ctx context.Context, step Step, all bool, f func(contex
 		if footprint.ID.IsNull() || !here || !all && e.Key == footprint.Record && e.Revision <= g.started {
 			continue
 		}
-		if chunk = append(chunk, moved{e, &footprint}); len(chunk) == enlisted {
+		if chunk = append(chunk, moved{e, &footprint}); len(chunk) == together {
 			send()
 		}
 	}
@@ -253,10 +253,11 @@ func (g *Migration) place(ctx context.Context, records []moved) error {
 	for i, r := range records {
 		footprints[i] = r.to
 	}
-	if g.new.Layout.Lists() != nil {
-		return g.new.writer.Enlist(ctx, footprints)
+	refused, err := g.new.writer.Ensure(ctx, footprints...)
+	if err == nil && len(refused) > 0 {
+		err = refused[0].Err
 	}
-	return g.new.writer.Put(ctx, footprints)
+	return err
 }
 
 // carry brings over what was written since the copying began, and moves records
@@ -304,7 +305,7 @@ func (g *Migration) cleanUp(ctx context.Context) (err error) {
 				if err := l.add(store.Op{Key: e.Key, Delete: true, Purge: true}); err != nil {
 					return err
 				}
-				if n++; n%enlisted == 0 {
+				if n++; n%together == 0 {
 					g.tell(Cleaning, n, n)
 				}
 			}

@@ -213,20 +213,6 @@ func (m *Model) idOf(e store.Message) (value.Value, error) {
 	return f.ID, nil
 }
 
-// erase deletes a record whatever it holds, and leaves the indexes alone.
-func (m *Model) erase(ctx context.Context, e store.Message) error {
-	for e.Live() {
-		err := m.store.Write(ctx, store.Op{Key: e.Key, Delete: true, Conditional: true, Expect: e.Revision, Settle: true})[0].Err
-		if !errors.Is(err, store.ErrWrongRevision) {
-			return err
-		}
-		if e, err = m.store.GetLatest(ctx, e.Key); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // Truncate deletes every record, also one that can not be read, and what is
 // then left in the indexes.
 func (m *Model) Truncate(ctx context.Context) error {
@@ -237,11 +223,11 @@ func (m *Model) Truncate(ctx context.Context) error {
 			break
 		}
 		pool.Do(func(ctx context.Context) (int, error) {
-			// Lists are swept in the end, each once.
-			if id, err := m.idOf(e); err == nil && (m.inside || m.Layout.Lists() == nil) {
-				return m.modify(ctx, id, &e, true, m.selects(nil), func(store.Message) ([]byte, error) { return nil, nil })
+			deleted, err := m.writer.Discard(ctx, e)
+			if err != nil || !deleted {
+				return 0, err
 			}
-			return 1, m.erase(ctx, e)
+			return 1, nil
 		})
 	}
 	n, err := pool.Wait()
