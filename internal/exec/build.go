@@ -42,17 +42,13 @@ func (m *Model) build(ctx context.Context) error {
 			if err != nil {
 				return 0, err
 			}
-			for _, r := range refused {
-				text, err := m.violation(ctx, r)
-				if err != nil {
-					return 0, err
-				}
-				if text != "" {
-					mu.Lock()
-					violations = append(violations, text)
-					mu.Unlock()
-				}
+			texts, err := m.violations(ctx, refused)
+			if err != nil {
+				return 0, err
 			}
+			mu.Lock()
+			defer mu.Unlock()
+			violations = append(violations, texts...)
 			return len(records), nil
 		})
 	}
@@ -86,18 +82,40 @@ func (m *Model) build(ctx context.Context) error {
 	return nil
 }
 
-// violation says which unique value a record shares with another; "" when it has been
-// changed since.
-func (m *Model) violation(ctx context.Context, r commit.Refused) (string, error) {
-	var unique *errs.UniqueError
-	if !errors.As(r.Err, &unique) {
-		return "", r.Err
+// violations say which unique values records share with others. Those that have been
+// changed since are left out.
+func (m *Model) violations(ctx context.Context, refused []commit.Refused) (texts []string, err error) {
+	if len(refused) == 0 {
+		return nil, nil
 	}
-	now, err := m.footprint(ctx, r.Record.Record)
-	if err != nil || !now.Equal(r.Record) {
-		return "", err
+	if err := m.store.CatchUp(ctx); err != nil {
+		return nil, err
 	}
-	return fmt.Sprintf("%s %q of %s and %s", unique.Field, unique.Value, unique.Owner, r.Record.ID.Text()), nil
+	records := make([]string, len(refused))
+	for i, r := range refused {
+		records[i] = r.Record.Record
+	}
+	now, err := m.store.GetMany(ctx, records)
+	if err != nil {
+		return nil, err
+	}
+	for i, r := range refused {
+		var unique *errs.UniqueError
+		if !errors.As(r.Err, &unique) {
+			return nil, r.Err
+		}
+		if !now[i].Live() {
+			continue
+		}
+		f, err := m.Layout.Of(now[i].Value)
+		if err != nil {
+			return nil, m.corrupt(now[i], err)
+		}
+		if f.Equal(r.Record) {
+			texts = append(texts, fmt.Sprintf("%s %q of %s and %s", unique.Field, unique.Value, unique.Owner, r.Record.ID.Text()))
+		}
+	}
+	return texts, nil
 }
 
 // footprint is what the record at key holds now; empty when it is gone.
