@@ -151,7 +151,7 @@ func (db *DB) restore(ctx context.Context, r io.Reader, o restoreOptions) error 
 			return err
 		}
 		if len(e.Value) > limit {
-			return fmt.Errorf("%w: key %s takes %d bytes, and the server's payload limit leaves %d; raise max_payload", ErrInvalid, e.Key, len(e.Value), limit)
+			return fmt.Errorf("%w: key %s takes %d bytes, %s", ErrInvalid, e.Key, len(e.Value), store.PayloadLimit(limit, ""))
 		}
 		if e.Deleted {
 			gone[e.Key] = true

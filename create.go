@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/natsorm/natsorm/internal/commit"
 	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/layout"
@@ -134,10 +135,6 @@ func (m *Model[T]) encode(v *T) ([]byte, *layout.Footprint, error) {
 	return doc, &footprint, nil
 }
 
-// bulkWriters is how many records BulkCreate has under way: what fits into a batch,
-// with an entry or two each.
-const bulkWriters = 256
-
 // BulkCreate creates records, in batches of some hundred; automatic keys are in the
 // order of the slice. Each is created or not by itself: when some are not, the
 // error is a *BulkError that names them, and the others are there, also when it is
@@ -162,7 +159,7 @@ func (m *Model[T]) BulkCreate(ctx context.Context, vs []*T) error {
 	}
 	jobs := make(chan job)
 	var wg sync.WaitGroup
-	workers := min(bulkWriters, len(vs))
+	workers := min(commit.Together, len(vs))
 	if m.inside() {
 		workers = min(1, workers) // in the order of the slice
 	}

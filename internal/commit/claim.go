@@ -78,6 +78,11 @@ func claimOp(key string, owner []byte, revision uint64) store.Op {
 	return store.Op{Key: key, Value: owner, Conditional: true, Expect: revision, Settle: true}
 }
 
+// CorruptClaim is the error of a claim whose owner cannot be read.
+func CorruptClaim(key string, err error) error {
+	return fmt.Errorf("%w: claim %s: %w; delete that key", errs.ErrCorrupt, key, err)
+}
+
 // holder is the record that a claim names, as the leader has it now.
 type holder struct {
 	id     string
@@ -89,7 +94,7 @@ type holder struct {
 func (w *Writer) holder(ctx context.Context, c layout.Claim, claim store.Message) (holder, bool, error) {
 	id, err := w.layout.ReadOwner(claim.Value)
 	if err != nil {
-		return holder{}, false, fmt.Errorf("%w: claim %s: %w; delete that key", errs.ErrCorrupt, c.Key, err)
+		return holder{}, false, CorruptClaim(c.Key, err)
 	}
 	rec, err := w.store.GetLatest(ctx, w.layout.RecordKey(id))
 	if err != nil {

@@ -120,6 +120,6 @@ func (c *listChanges) tooLong(key string, ch *listChange, list []byte, limit int
 	if len(text) > most {
 		text = text[:most] + "…"
 	}
-	return errs.Invalidf(c.model, column, "the value %q would be shared by %d records, whose ids take %d bytes in one entry, and the server's payload limit leaves %d; use the native layout, whose entries are one record's each (Migrate moves a model there), another value, or raise max_payload",
-		text, bytes.Count(list, []byte{','})+1, len(list), limit)
+	return errs.Invalidf(c.model, column, "the value %q would be shared by %d records, whose ids take %d bytes in one entry, %s",
+		text, bytes.Count(list, []byte{','})+1, len(list), store.PayloadLimit(limit, "use the native layout, whose entries are one record's each (Migrate moves a model there), another value, or "))
 }

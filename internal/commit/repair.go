@@ -162,8 +162,8 @@ func (w *Writer) Sweep(ctx context.Context, entry store.Message, records ...stor
 // record that cannot be read, and all that records share, each of which is then written
 // once. It reports whether the record was there.
 func (w *Writer) Discard(ctx context.Context, rec store.Message) (bool, error) {
-	f, err := w.layout.Of(rec.Value)
-	if err != nil || f.Record != rec.Key || w.entries.shared() && w.stage == nil {
+	f, err := layout.At(w.layout, rec.Key, rec.Value)
+	if err != nil || w.entries.shared() && w.stage == nil {
 		return true, w.erase(ctx, rec)
 	}
 	out, err := w.Apply(ctx, Change{ID: f.ID, Assume: &rec, Many: true, Next: func(cur store.Message) ([]byte, error) {

@@ -21,6 +21,10 @@ type Writer struct {
 	stage   Stage // nil when changes are committed one by one
 }
 
+// Together is how many changes a call that makes many has under way: what fits into a
+// batch, with an entry or two each.
+const Together = 256
+
 // Stage takes a plan into a transaction, and returns a revision for the record
 // that stands until the transaction commits.
 type Stage func(ctx context.Context, id value.Value, p *Plan) (uint64, error)
@@ -193,14 +197,14 @@ func (w *Writer) plan(ch Change, cur store.Message, doc, owner []byte) (*Plan, e
 	var before *layout.Footprint
 	after := ch.Keys
 	if cur.Live() {
-		f, err := w.layout.Of(cur.Value)
+		f, err := layout.At(w.layout, cur.Key, cur.Value)
 		switch {
-		case err == nil && f.Record == cur.Key:
+		case err == nil:
 			before = &f
 		case doc != nil:
 			// What an unreadable document has in the indexes is unknown, so it
 			// can not be replaced; deleting it leaves at worst stray entries.
-			return nil, w.corrupt(cur.Key, err)
+			return nil, &errs.CorruptError{Model: w.layout.Model().Name, Key: cur.Key, Err: err}
 		}
 	}
 	if doc != nil && after == nil {
@@ -229,17 +233,10 @@ func (w *Writer) Ops(ctx context.Context, plans []*Plan, claimed func(key string
 	return w.entries.ops(ctx, plans, claimed, own)
 }
 
-func (w *Writer) corrupt(key string, err error) error {
-	if err == nil {
-		err = errors.New("its primary key is not the one in its key")
-	}
-	return &errs.CorruptError{Model: w.layout.Model().Name, Key: key, Err: err}
-}
-
 // fits refuses a document over the payload limit before anything is written.
 func (w *Writer) fits(key string, doc []byte) error {
 	if limit := w.store.MaxValue(); len(doc) > limit {
-		return errs.Invalidf(w.layout.Model().Name, "", "the record at key %s takes %d bytes, and the server's payload limit leaves %d; make it smaller, or raise max_payload", key, len(doc), limit)
+		return errs.Invalidf(w.layout.Model().Name, "", "the record at key %s takes %d bytes, %s", key, len(doc), store.PayloadLimit(limit, "make it smaller, or "))
 	}
 	return nil
 }

@@ -60,8 +60,8 @@ func (m *Model) build(ctx context.Context) error {
 		if !e.Live() {
 			continue
 		}
-		f, err := m.Layout.Of(e.Value)
-		if err != nil || f.Record != e.Key {
+		f, err := layout.At(m.Layout, e.Key, e.Value)
+		if err != nil {
 			continue // no query can find it by this index; Check names it
 		}
 		if chunk = append(chunk, &f); len(chunk) == together {

@@ -94,13 +94,13 @@ func (c *checker) readRecords(ctx context.Context) error {
 			return err
 		}
 		c.report.Records++
-		f, err := c.m.Layout.Of(e.Value)
-		switch {
-		case err != nil:
-			c.report.Faults = append(c.report.Faults, Fault{Kind: CorruptRecord, Key: e.Key, Record: e.Key, Detail: err.Error()})
-			continue
-		case f.Record != e.Key:
-			c.report.Faults = append(c.report.Faults, Fault{Kind: MisplacedKey, Key: e.Key, Record: e.Key, Detail: fmt.Sprintf("primary key %s belongs at %q", f.ID.Text(), f.Record)})
+		f, err := layout.At(c.m.Layout, e.Key, e.Value)
+		if err != nil {
+			fault := Fault{Kind: CorruptRecord, Key: e.Key, Record: e.Key, Detail: err.Error()}
+			if errors.Is(err, layout.ErrMisplaced) {
+				fault.Kind, fault.Detail = MisplacedKey, fmt.Sprintf("primary key %s belongs at %q", f.ID.Text(), f.Record)
+			}
+			c.report.Faults = append(c.report.Faults, fault)
 			continue
 		}
 		for key := range f.IndexKeys() {

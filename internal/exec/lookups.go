@@ -90,7 +90,7 @@ func (m *Model) begin(ctx context.Context, p plan.Plan, careful bool) (r reach, 
 	}
 	r.asOf = new(atomic.Uint64)
 	patterns := m.patterns(lookups)
-	if len(groups) != 1 || lookups[0].Large || patternBytes(patterns) > maxPatterns {
+	if len(groups) != 1 || lookups[0].Large || patternBytes(patterns) > store.MaxPatternBytes {
 		r.later = m.follow(ctx, groups, needs, r.asOf)
 		return r.distinct(), false, nil
 	}
@@ -103,7 +103,7 @@ func (m *Model) begin(ctx context.Context, p plan.Plan, careful bool) (r reach, 
 		groups = [][]plan.Lookup{lookups[:half], lookups[half:]}
 		if half == 0 {
 			large := lookups[0]
-			large.Matches, large.Large = plan.MaxMatches+1, true
+			large.Matches, large.Large = store.MaxMatches+1, true
 			groups = [][]plan.Lookup{{large}}
 		}
 		r.later = m.follow(ctx, groups, needs, r.asOf)
@@ -142,7 +142,7 @@ func (m *Model) begin(ctx context.Context, p plan.Plan, careful bool) (r reach, 
 func (m *Model) size(ctx context.Context, l plan.Lookup) error {
 	n, err := m.store.Size(ctx, m.patterns([]plan.Lookup{l})[0])
 	if err == nil {
-		m.stats.sawMatches(m.Def.Name, l, max(n, plan.MaxMatches+1)) // it may be fewer by now
+		m.stats.sawMatches(m.Def.Name, l, max(n, store.MaxMatches+1)) // it may be fewer by now
 	}
 	return err
 }
@@ -298,7 +298,7 @@ func (m *Model) belongs(lookups []plan.Lookup) func(key string) bool {
 func (m *Model) entries(ctx context.Context, lookups []plan.Lookup, needs int) iter.Seq2[store.Message, error] {
 	return func(yield func(store.Message, error) bool) {
 		half := len(lookups) / 2
-		if half > 0 && patternBytes(m.patterns(lookups)) <= maxPatterns || half == 0 && !lookups[0].Large {
+		if half > 0 && patternBytes(m.patterns(lookups)) <= store.MaxPatternBytes || half == 0 && !lookups[0].Large {
 			found, _, _, err := m.store.Lookup(ctx, m.patterns(lookups), 0)
 			if err == nil {
 				m.attribute(lookups, found)
@@ -423,10 +423,6 @@ func (m *Model) lead(lookups []plan.Lookup, entries []store.Message, to map[stri
 	}
 	return nil
 }
-
-// maxPatterns bounds the bytes of the patterns that one request asks for, so
-// that it is one.
-const maxPatterns = 256 << 10
 
 func patternBytes(patterns []string) (n int) {
 	for _, p := range patterns {

@@ -5,7 +5,6 @@ package exec
 import (
 	"bytes"
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
 
@@ -60,10 +59,6 @@ func (m *Model) In(t *txn.Tx) *Model {
 // before the call.
 func (m *Model) Barrier(ctx context.Context) error { return m.store.Barrier(ctx) }
 
-// writers is how many records one call changes at the same time, so that they
-// share batches.
-const writers = 256
-
 // Get reads a record by primary key.
 func (m *Model) Get(ctx context.Context, id value.Value) (store.Message, error) {
 	return m.store.Get(ctx, m.Layout.RecordKey(id))
@@ -111,7 +106,7 @@ func (m *Model) Modify(ctx context.Context, q plan.Query, mutate Mutation) (int,
 	done := map[string]bool{} // records that lookups found, and that were changed
 	total := 0
 	for {
-		pool := workers.NewPool(ctx, writers)
+		pool := workers.NewPool(ctx, commit.Together)
 		var lost atomic.Bool
 		found := m.Entries(pool.Ctx(), q)
 		if m.inside { // where the query would see what is changed meanwhile
@@ -203,10 +198,7 @@ func (m *Model) selects(filter *cond.Bound) func(store.Message) (bool, error) {
 
 // idOf is the primary key of a record, from its document.
 func (m *Model) idOf(e store.Message) (value.Value, error) {
-	f, err := m.Layout.Of(e.Value)
-	if err == nil && f.Record != e.Key {
-		err = errors.New("its primary key is not the one in its key")
-	}
+	f, err := layout.At(m.Layout, e.Key, e.Value)
 	if err != nil {
 		return value.Null, m.corrupt(e, err)
 	}
@@ -216,7 +208,7 @@ func (m *Model) idOf(e store.Message) (value.Value, error) {
 // Truncate deletes every record, also one that can not be read, and what is
 // then left in the indexes.
 func (m *Model) Truncate(ctx context.Context) error {
-	pool := workers.NewPool(ctx, writers)
+	pool := workers.NewPool(ctx, commit.Together)
 	for e, err := range m.store.Scan(pool.Ctx(), keys.Records(m.Def.Name), store.ScanOptions{}) {
 		if err != nil {
 			pool.Fail(err)

@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	maxMulti     = 1024 // subjects that the server answers for in one request
-	maxInFlight  = 4    // multi-get requests of one call under way
-	multiPayload = 2    // a request's keys take at most one n-th of the payload limit
+	maxMulti     = MaxMatches
+	maxInFlight  = 4 // multi-get requests of one call under way
+	multiPayload = 2 // a request's keys take at most one n-th of the payload limit
 
 	// multiBytes is after how many bytes the server ends an answer. It drops a
 	// connection that 64 MB wait for; several requests may be under way.

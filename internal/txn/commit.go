@@ -102,7 +102,7 @@ func (a *assembly) plan(context.Context) error {
 		}
 		var before *layout.Footprint
 		if c.base.Live() {
-			if f, err := c.layout.Of(c.base.Value); err == nil && f.Record == c.base.Key {
+			if f, err := layout.At(c.layout, c.base.Key, c.base.Value); err == nil {
 				before = &f
 			}
 		}
@@ -146,7 +146,7 @@ func (a *assembly) judge(ctx context.Context) error {
 			}
 			owner, err := c.layout.ReadOwner(have.Value)
 			if err != nil {
-				return fmt.Errorf("%w: claim %s: %w; delete that key", errs.ErrCorrupt, claim.Key, err)
+				return commit.CorruptClaim(claim.Key, err)
 			}
 			record := c.layout.RecordKey(owner)
 			if a.planned[record] {
