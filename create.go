@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/natsorm/natsorm/internal/codec"
+	"github.com/natsorm/natsorm/internal/commit"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/records"
 	"github.com/natsorm/natsorm/internal/store"
@@ -97,10 +98,6 @@ func (s *session[T]) nextKey(ctx context.Context, skip uint64) (value.Value, err
 	return id, nil
 }
 
-// bulkWriters is how many records BulkCreate has under way: what fits into a batch of
-// 1,000 messages, with an entry or two each.
-const bulkWriters = 256
-
 // BulkCreate creates records, in batches of some hundred; automatic keys are in the
 // order of the slice. Each is created or not by itself: when some are not, the
 // error is a *BulkError that names them, and the others are there, also when it is
@@ -135,7 +132,7 @@ func (s *session[T]) createMany(ctx context.Context, vs []*T) (faults []BulkFaul
 	}
 	jobs := make(chan job)
 	var wg sync.WaitGroup
-	workers := min(bulkWriters, len(vs))
+	workers := min(commit.Together, len(vs))
 	if s.tx != nil {
 		workers = min(1, workers) // in the order of the slice
 	}

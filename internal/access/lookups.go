@@ -14,10 +14,6 @@ import (
 	"github.com/natsorm/natsorm/internal/store"
 )
 
-// maxPatterns bounds the bytes of the patterns that one request asks for, so
-// that it is one.
-const maxPatterns = 256 << 10
-
 func patternBytes(patterns []string) (n int) {
 	for _, p := range patterns {
 		n += len(p)
@@ -103,7 +99,7 @@ func (s *Source) follow(ctx context.Context, groups [][]plan.Lookup, needs int, 
 func (s *Source) entries(ctx context.Context, lookups []plan.Lookup, needs int) iter.Seq2[store.Message, error] {
 	return func(yield func(store.Message, error) bool) {
 		half := len(lookups) / 2
-		if half > 0 && patternBytes(s.patterns(lookups)) <= maxPatterns || half == 0 && !lookups[0].Large {
+		if half > 0 && patternBytes(s.patterns(lookups)) <= store.MaxPatternBytes || half == 0 && !lookups[0].Large {
 			entries, _, _, err := s.store.Lookup(ctx, s.patterns(lookups), 0)
 			if err == nil {
 				s.attribute(lookups, entries)

@@ -88,7 +88,7 @@ func (s *Source) begin(ctx context.Context, p plan.Plan, careful bool) (f found,
 	}
 	f.asOf = new(atomic.Uint64)
 	patterns := s.patterns(lookups)
-	if len(groups) != 1 || lookups[0].Large || patternBytes(patterns) > maxPatterns {
+	if len(groups) != 1 || lookups[0].Large || patternBytes(patterns) > store.MaxPatternBytes {
 		f.later = s.follow(ctx, groups, needs, f.asOf)
 		return f.distinct(), false, nil
 	}
@@ -101,7 +101,7 @@ func (s *Source) begin(ctx context.Context, p plan.Plan, careful bool) (f found,
 		groups = [][]plan.Lookup{lookups[:half], lookups[half:]}
 		if half == 0 {
 			large := lookups[0]
-			large.Matches, large.Large = plan.MaxMatches+1, true
+			large.Matches, large.Large = store.MaxMatches+1, true
 			groups = [][]plan.Lookup{{large}}
 		}
 		f.later = s.follow(ctx, groups, needs, f.asOf)
@@ -140,7 +140,7 @@ func (s *Source) begin(ctx context.Context, p plan.Plan, careful bool) (f found,
 func (s *Source) size(ctx context.Context, l plan.Lookup) error {
 	n, err := s.store.Size(ctx, s.patterns([]plan.Lookup{l})[0])
 	if err == nil {
-		s.stats.sawMatches(s.def.Name, l, max(n, plan.MaxMatches+1)) // it may be fewer by now
+		s.stats.sawMatches(s.def.Name, l, max(n, store.MaxMatches+1)) // it may be fewer by now
 	}
 	return err
 }

@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	maxMulti     = wire.MaxReplies // keys that the server answers for in one request
-	maxInFlight  = 4               // requests for many keys of one call under way
-	multiPayload = 2               // a request's keys take at most one n-th of the payload limit
+	maxMulti     = store.MaxMatches
+	maxInFlight  = 4 // requests for many keys of one call under way
+	multiPayload = 2 // a request's keys take at most one n-th of the payload limit
 )
 
 // Get gets a message directly, from whichever server answers that is as far as the

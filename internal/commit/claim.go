@@ -63,7 +63,7 @@ func (w *Writer) claim(ctx context.Context, c layout.Claim, owner []byte) (uint6
 				return 0, err
 			}
 		}
-		res := w.store.Write(ctx, store.Op{Key: c.Key, Value: owner, Conditional: true, Expect: have.Revision, Settle: true})[0]
+		res := w.store.Write(ctx, claimOp(c.Key, owner, have.Revision))[0]
 		if !errors.Is(res.Err, store.ErrWrongRevision) {
 			return res.Revision, res.Err
 		}
@@ -71,6 +71,16 @@ func (w *Writer) claim(ctx context.Context, c layout.Claim, owner []byte) (uint6
 			return 0, err
 		}
 	}
+}
+
+// claimOp takes a claim that is at a revision.
+func claimOp(key string, owner []byte, revision uint64) store.Op {
+	return store.Op{Key: key, Value: owner, Conditional: true, Expect: revision, Settle: true}
+}
+
+// CorruptClaim is the error of a claim whose owner cannot be read.
+func CorruptClaim(key string, err error) error {
+	return fmt.Errorf("%w: claim %s: %w; delete that key", errs.ErrCorrupt, key, err)
 }
 
 // holder is the record that a claim names, as the leader has it now.
@@ -84,7 +94,7 @@ type holder struct {
 func (w *Writer) holder(ctx context.Context, c layout.Claim, claim store.Message) (holder, bool, error) {
 	id, err := w.layout.ReadOwner(claim.Value)
 	if err != nil {
-		return holder{}, false, fmt.Errorf("%w: claim %s: %w; delete that key", errs.ErrCorrupt, c.Key, err)
+		return holder{}, false, CorruptClaim(c.Key, err)
 	}
 	rec, err := w.store.GetLatest(ctx, w.layout.RecordKey(id))
 	if err != nil {

@@ -15,23 +15,29 @@ import (
 
 // Writer applies changes to the records of one model.
 type Writer struct {
-	store  store.Store
-	layout layout.Layout
-	stage  Stage    // nil when changes are committed one by one
-	turns  keyLocks // of changes to lists
+	store   store.Store
+	layout  layout.Layout
+	entries entries
+	stage   Stage // nil when changes are committed one by one
 }
+
+// Together is how many changes a call that makes many has under way: what fits into a
+// batch, with an entry or two each.
+const Together = 256
 
 // Stage takes a plan into a transaction, and returns a revision for the record
 // that stands until the transaction commits.
 type Stage func(ctx context.Context, id value.Value, p *Plan) (uint64, error)
 
 // NewWriter is a Writer for a model.
-func NewWriter(s store.Store, l layout.Layout) *Writer { return &Writer{store: s, layout: l} }
+func NewWriter(s store.Store, l layout.Layout) *Writer { return NewStagingWriter(s, l, nil) }
 
 // NewStagingWriter is a Writer whose changes go into a transaction; s is the
 // bucket as the transaction sees it.
 func NewStagingWriter(s store.Store, l layout.Layout, stage Stage) *Writer {
-	return &Writer{store: s, layout: l, stage: stage}
+	w := &Writer{store: s, layout: l, stage: stage}
+	w.entries = entriesOf(w)
+	return w
 }
 
 // begin is the executor for a change; end ends it.
@@ -39,19 +45,7 @@ func (w *Writer) begin(ch *Change) (x executor, end func()) {
 	if w.stage != nil {
 		return &staged{stage: w.stage, id: ch.ID}, func() {}
 	}
-	way := w.store.BeginChange(ch.Many)
-	if w.layout.Lists() != nil {
-		return &listed{w: w, batches: way != store.Phased, shared: way == store.Shared}, w.store.EndChange
-	}
-	switch way {
-	case store.Shared:
-		x = &atomic{w: w, shared: true}
-	case store.Atomic:
-		x = &atomic{w: w}
-	default:
-		x = &phased{w: w}
-	}
-	return x, w.store.EndChange
+	return w.entries.executor(w.store.BeginChange(ch.Many)), w.store.EndChange
 }
 
 // Change is a change to one record.
@@ -222,11 +216,7 @@ func (w *Writer) plan(ch *Change, cur store.Message, draft Draft, owner []byte) 
 	if after != nil && after.Record != cur.Key {
 		return nil, errs.Invalidf(w.layout.Model().Name, w.layout.Model().Key().Name, "the primary key cannot change from %s to %s; create a record with the new one and destroy the old", ch.ID.Text(), after.ID.Text())
 	}
-	p := NewPlan(cur, before, after, draft.Doc, owner)
-	if w.store.Replicated() {
-		p.AddHeads(w.layout)
-	}
-	return p, nil
+	return w.MakePlan(cur, before, after, draft.Doc, owner), nil
 }
 
 // held is the footprint of a record as it is; nil when there is none. ErrCorrupt when
@@ -238,24 +228,30 @@ func (w *Writer) held(ch *Change, cur store.Message) (*layout.Footprint, error) 
 	if ch.Held != nil && ch.Assume != nil && ch.Assume.Revision == cur.Revision {
 		return ch.Held, nil
 	}
-	f, err := w.layout.Of(cur.Value)
-	if err == nil && f.Record == cur.Key {
-		return &f, nil
+	f, err := layout.At(w.layout, cur.Key, cur.Value)
+	if err != nil {
+		return nil, &errs.CorruptError{Model: w.layout.Model().Name, Key: cur.Key, Err: err}
 	}
-	return nil, w.corrupt(cur.Key, err)
+	return &f, nil
 }
 
-func (w *Writer) corrupt(key string, err error) error {
-	if err == nil {
-		err = errors.New("its primary key is not the one in its key")
-	}
-	return &errs.CorruptError{Model: w.layout.Model().Name, Key: key, Err: err}
+// MakePlan is NewPlan with the heads of the entries.
+func (w *Writer) MakePlan(cur store.Message, old, new *layout.Footprint, doc, owner []byte) *Plan {
+	p := NewPlan(cur, old, new, doc, owner)
+	p.Heads = w.heads(p.Entries)
+	return p
+}
+
+// Ops are the writes of several plans in one batch, with the lists that they change as
+// the writer's store has them; claimed and own are as for Plan.Ops.
+func (w *Writer) Ops(ctx context.Context, plans []*Plan, claimed func(key string) uint64, own map[string]uint64) ([]store.Op, error) {
+	return w.entries.ops(ctx, plans, claimed, own)
 }
 
 // fits refuses a document over the payload limit before anything is written.
 func (w *Writer) fits(key string, doc []byte) error {
 	if limit := w.store.MaxValue(); len(doc) > limit {
-		return errs.Invalidf(w.layout.Model().Name, "", "the record at key %s takes %d bytes, and the server's payload limit leaves %d; make it smaller, or raise max_payload", key, len(doc), limit)
+		return errs.Invalidf(w.layout.Model().Name, "", "the record at key %s takes %d bytes, %s", key, len(doc), store.PayloadLimit(limit, "make it smaller, or "))
 	}
 	return nil
 }

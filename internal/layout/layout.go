@@ -8,6 +8,7 @@
 package layout
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -105,6 +106,19 @@ func New(def *schema.Definition) (Layout, error) {
 var layouts = map[string]func(*schema.Definition) (Layout, error){
 	schema.Native:    newNative,
 	schema.Sequelize: newSequelize,
+}
+
+// ErrMisplaced says that a record is at another key than its document says.
+var ErrMisplaced = errors.New("its primary key is not the one in its key")
+
+// At is the footprint of the document at a record's key; ErrMisplaced when it belongs
+// at another one.
+func At(l Layout, key string, doc []byte) (Footprint, error) {
+	f, err := l.Of(doc)
+	if err == nil && f.Record != key {
+		err = ErrMisplaced
+	}
+	return f, err
 }
 
 // DefaultShards is the shard count of a model that does not say one.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/natsorm/natsorm/internal/commit"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/layout"
@@ -14,12 +15,12 @@ import (
 	"github.com/natsorm/natsorm/internal/workers"
 )
 
-// builders is how many records are given their entries at the same time, so that they
-// share batches.
-const builders = 256
+// together is how many records get their entries together: a list is then written
+// once for all of them.
+const together = 4096
 
-// enlisted is how many records are put into their lists together.
-const enlisted = 4096
+// builders is how many of those are under way at the same time.
+const builders = 4
 
 // maxViolations bounds how many duplicates a failed build names.
 const maxViolations = 10
@@ -36,10 +37,23 @@ func (m *model) build(ctx context.Context) error {
 		return err
 	}
 	var chunk []*layout.Footprint
-	enlist := func() {
-		now := chunk
+	ensure := func() {
+		records := chunk
 		chunk = nil
-		pool.Do(func(ctx context.Context) (int, error) { return len(now), m.writer.Enlist(ctx, now) })
+		pool.Do(func(ctx context.Context) (int, error) {
+			refused, err := m.writer.Ensure(ctx, records...)
+			if err != nil {
+				return 0, err
+			}
+			texts, err := m.violations(ctx, refused)
+			if err != nil {
+				return 0, err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			violations = append(violations, texts...)
+			return len(records), nil
+		})
 	}
 	for e, err := range m.store.Scan(pool.Ctx(), keys.Records(m.def.Name), store.ScanOptions{Again: true}) {
 		if err != nil {
@@ -49,34 +63,16 @@ func (m *model) build(ctx context.Context) error {
 		if !e.Live() {
 			continue
 		}
-		f, err := m.layout.Of(e.Value)
-		if err != nil || f.Record != e.Key {
+		f, err := layout.At(m.layout, e.Key, e.Value)
+		if err != nil {
 			continue // no query can find it by this index; Check names it
 		}
-		if m.layout.Lists() != nil {
-			if chunk = append(chunk, &f); len(chunk) == enlisted {
-				enlist()
-			}
-			continue
+		if chunk = append(chunk, &f); len(chunk) == together {
+			ensure()
 		}
-		pool.Do(func(ctx context.Context) (int, error) {
-			err := m.writer.Ensure(ctx, &f)
-			if !errors.Is(err, errs.ErrUnique) {
-				return 1, err
-			}
-			now, e := m.footprint(ctx, f.Record)
-			if e == nil && now.Equal(&f) {
-				mu.Lock()
-				defer mu.Unlock()
-				var unique *errs.UniqueError
-				errors.As(err, &unique)
-				violations = append(violations, fmt.Sprintf("%s %q of %s and %s", strings.Join(unique.Columns, "-"), unique.Value, unique.Owner, f.ID.Text()))
-			}
-			return 1, e
-		})
 	}
 	if len(chunk) > 0 {
-		enlist()
+		ensure()
 	}
 	_, err := pool.Wait()
 	if err != nil {
@@ -87,6 +83,42 @@ func (m *model) build(ctx context.Context) error {
 			errs.ErrSchema, m.def.Name, n, strings.Join(violations[:min(n, maxViolations)], "; "))
 	}
 	return nil
+}
+
+// violations say which unique values records share with others. Those that have been
+// changed since are left out.
+func (m *model) violations(ctx context.Context, refused []commit.Refused) (texts []string, err error) {
+	if len(refused) == 0 {
+		return nil, nil
+	}
+	if err := m.store.CatchUp(ctx); err != nil {
+		return nil, err
+	}
+	records := make([]string, len(refused))
+	for i, r := range refused {
+		records[i] = r.Record.Record
+	}
+	now, err := m.store.GetMany(ctx, records)
+	if err != nil {
+		return nil, err
+	}
+	for i, r := range refused {
+		var unique *errs.UniqueError
+		if !errors.As(r.Err, &unique) {
+			return nil, r.Err
+		}
+		if !now[i].Live() {
+			continue
+		}
+		f, err := m.layout.Of(now[i].Value)
+		if err != nil {
+			return nil, corrupt(m.def, now[i], err)
+		}
+		if f.Equal(r.Record) {
+			texts = append(texts, fmt.Sprintf("%s %q of %s and %s", strings.Join(unique.Columns, "-"), unique.Value, unique.Owner, r.Record.ID.Text()))
+		}
+	}
+	return texts, nil
 }
 
 // footprint is what the record at key holds now; empty when it is gone.

@@ -207,7 +207,7 @@ func (g *LayoutChange) each(ctx context.Context, step Step, all bool, f func(con
 		if !m.Live() {
 			continue
 		}
-		if seen++; seen%enlisted == 0 {
+		if seen++; seen%together == 0 {
 			g.tell(step, seen, max(seen, g.records))
 		}
 		footprint, err := g.new.layout.Of(m.Value)
@@ -222,7 +222,7 @@ func (g *LayoutChange) each(ctx context.Context, step Step, all bool, f func(con
 		if footprint.ID.IsNull() || !here || !all && m.Key == footprint.Record && m.Revision <= g.started {
 			continue
 		}
-		if chunk = append(chunk, relocated{m, &footprint}); len(chunk) == enlisted {
+		if chunk = append(chunk, relocated{m, &footprint}); len(chunk) == together {
 			send()
 		}
 	}
@@ -254,10 +254,11 @@ func (g *LayoutChange) putEntries(ctx context.Context, records []relocated) erro
 	for i, r := range records {
 		footprints[i] = r.to
 	}
-	if g.new.layout.Lists() != nil {
-		return g.new.writer.Enlist(ctx, footprints)
+	refused, err := g.new.writer.Ensure(ctx, footprints...)
+	if err == nil && len(refused) > 0 {
+		err = refused[0].Err
 	}
-	return g.new.writer.Put(ctx, footprints)
+	return err
 }
 
 // carry brings over what was written since the copying began, and moves records
@@ -305,7 +306,7 @@ func (g *LayoutChange) cleanUp(ctx context.Context) (err error) {
 				if err := l.add(store.Op{Key: e.Key, Delete: true, Purge: true}); err != nil {
 					return err
 				}
-				if n++; n%enlisted == 0 {
+				if n++; n%together == 0 {
 					g.tell(Cleaning, n, n)
 				}
 			}

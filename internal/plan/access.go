@@ -6,6 +6,7 @@ import (
 
 	"github.com/natsorm/natsorm/internal/cond"
 	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/value"
 )
 
@@ -232,7 +233,7 @@ func (pl *planner) singles(b *cond.Bound) []Access {
 				l.Matches = pl.known.matches(x, v)
 				l.Keys = pl.known.entryKeys(l.Matches)
 			}
-			l.Large = l.Keys > MaxMatches
+			l.Large = l.Keys > store.MaxMatches
 			a.Lookups = append(a.Lookups, l)
 			a.Entries += l.Matches
 		}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/natsorm/natsorm/internal/batch"
 	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/value"
 )
 
@@ -57,20 +58,14 @@ const (
 	// it a scan reads less.
 	maxLookups = 4096
 
-	// MaxMatches is how many entries the server gives for one request; more are
-	// read by a consumer.
-	MaxMatches = 1024
-
-	// fetchChunk and fetchBytes are how many records, of how many bytes, are read
-	// with one request, several of which are under way.
-	fetchChunk = 256
+	// fetchBytes is how many bytes of records are asked for with one request, and
+	// fetchChunk how many records, where several requests are under way.
 	fetchBytes = 2 << 20
+	fetchChunk = 256
 
-	// smallModel and smallBytes are how many records, of how many bytes, are
-	// read with one request rather than scanned; smallLimited is it when the
-	// first ones are enough.
+	// smallModel is how many records, of at most fetchBytes, are read with one request
+	// rather than scanned; smallLimited is it when the first ones are enough.
 	smallModel   = 1000
-	smallBytes   = 2 << 20
 	smallLimited = 200
 
 	// movedRequests is what it takes to find the records that moved between
@@ -102,7 +97,7 @@ func (pl *planner) small() bool {
 		most = smallLimited
 	}
 	n := pl.known.Records
-	return pl.known.Fresh && n > 0 && n <= most && n*pl.known.recordBytes() <= smallBytes
+	return pl.known.Fresh && n > 0 && n <= most && n*pl.known.recordBytes() <= fetchBytes
 }
 
 // Stats is what is known of a model's records and indexes. The zero Stats
@@ -271,7 +266,7 @@ func Groups(lookups []Lookup) [][]Lookup {
 	var out [][]Lookup
 	start, sum := 0, 0
 	for i, l := range lookups {
-		if i > start && (sum+l.Keys > MaxMatches || i-start == MaxMatches || l.Large || lookups[start].Large) {
+		if i > start && (sum+l.Keys > store.MaxMatches || i-start == store.MaxMatches || l.Large || lookups[start].Large) {
 			out = append(out, lookups[start:i])
 			start, sum = i, 0
 		}

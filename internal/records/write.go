@@ -3,7 +3,6 @@ package records
 import (
 	"bytes"
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
 
@@ -16,10 +15,6 @@ import (
 	"github.com/natsorm/natsorm/internal/value"
 	"github.com/natsorm/natsorm/internal/workers"
 )
-
-// writers is how many records one call changes at the same time, so that they
-// share batches.
-const writers = 256
 
 // Change is what a call does to one record. Every write of a record is one.
 type Change struct {
@@ -76,7 +71,7 @@ func (m *Model) Modify(ctx context.Context, q plan.Query, change func() Change) 
 	done := map[string]bool{} // records that lookups found, and that were changed
 	total := 0
 	for {
-		pool := workers.NewPool(ctx, writers)
+		pool := workers.NewPool(ctx, commit.Together)
 		var lost atomic.Bool
 		found := query.Records(pool.Ctx(), m.source, q)
 		if m.inside { // where the query would see what is changed meanwhile
@@ -148,10 +143,7 @@ func (m *Model) modify(ctx context.Context, t Target, selects func(store.Message
 
 // target is a record that a query has found.
 func (m *Model) target(r store.Message) (Target, error) {
-	f, err := m.Layout.Of(r.Value)
-	if err == nil && f.Record != r.Key {
-		err = errors.New("its primary key is not the one in its key")
-	}
+	f, err := layout.At(m.Layout, r.Key, r.Value)
 	if err != nil {
 		return Target{}, m.corrupt(r, err)
 	}

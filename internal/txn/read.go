@@ -9,7 +9,7 @@ import (
 )
 
 // maxRead is how many keys and patterns one request asks for; one is the anchor.
-const maxRead = 1000
+const maxRead = store.MaxMatches - 1
 
 // read reads keys and patterns as of the transaction's instant, and notes what is
 // to be guarded. ErrTooMany when it is too much for one request.
@@ -112,7 +112,7 @@ func (t *Tx) revalidate(ctx context.Context) (uint64, error) {
 	size := 0
 	add := func(p string) error {
 		ask = append(ask, p)
-		if size += len(p); len(ask) < maxRead && size < maxReadBytes {
+		if size += len(p); len(ask) < maxRead && size < store.MaxPatternBytes {
 			return nil
 		}
 		err := t.compare(ctx, ask, start)
@@ -174,9 +174,6 @@ func (t *Tx) compare(ctx context.Context, ask []string, start uint64) error {
 	}
 	return nil
 }
-
-// maxReadBytes bounds the keys of a request, which the payload limit bounds.
-const maxReadBytes = 256 << 10
 
 // unchanged asks for the last revision under a key or a pattern.
 func (t *Tx) unchanged(ctx context.Context, pattern string) error {

@@ -134,7 +134,7 @@ func (v *View) outsideEach(ctx context.Context, keys []string, each func(i int, 
 	most := maxRead
 	for len(ask) > 0 {
 		n, size := 0, 0
-		for n < min(most, len(ask)) && size < maxReadBytes {
+		for n < min(most, len(ask)) && size < store.MaxPatternBytes {
 			size += len(ask[n])
 			n++
 		}
