@@ -1,15 +1,23 @@
 package schema
 
-// Moving says that a model is on its way from one layout to another. The catalogue
-// holds it, so that whoever goes on knows where, and every handle what it may do.
+// Moving says how far a model has moved from one layout to another. The catalogue holds
+// it, so that a migration that was broken off can go on, and so that every program knows
+// what it may do meanwhile.
+//
+// There are three stages. At first, Definition.Layout is the old layout and To the new
+// one: programs read and write as before, and each write also maintains the new entries.
+// Then Paused is set, while the records themselves are moved. At last, Definition.Layout
+// is the new layout, and From the old one until its entries are removed.
 type Moving struct {
+	// To is the layout that the model moves to.
 	To string `json:"to"`
 
-	// From is the layout whose entries are still there; the model has left it.
+	// From is the layout that the model has left, while some of its entries are still
+	// in the bucket.
 	From string `json:"from,omitempty"`
 
-	// Paused says that records are at neither layout's keys for sure: nobody reads or
-	// writes them but who moves them.
+	// Paused says that a record may be at the keys of either layout. Only the migration
+	// reads and writes records then; all other calls wait.
 	Paused bool `json:"paused,omitempty"`
 }
 
