@@ -5,9 +5,11 @@ package schema
 // what it may do meanwhile.
 //
 // There are three stages. At first, Definition.Layout is the old layout and To the new
-// one: programs read and write as before, and each write also maintains the new entries.
-// Then Paused is set, while the records themselves are moved. At last, Definition.Layout
-// is the new layout, and From the old one until its entries are removed.
+// one: programs read and write in the old one, while the migration makes the entries of
+// the new one beside it. Then Paused is set: calls wait, while what was written meanwhile
+// gets its new entries and the records are moved to their new keys. At last,
+// Definition.Layout and To are the new layout, programs go on there, and From is the old
+// one until its entries are removed.
 type Moving struct {
 	// To is the layout that the model moves to.
 	To string `json:"to"`
