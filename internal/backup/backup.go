@@ -81,8 +81,8 @@ type header struct {
 type line struct {
 	Key      string  `json:"key"`
 	Revision uint64  `json:"revision"`
-	Text     *string `json:"text,omitempty"`  // the value, if it is valid UTF-8
-	Bytes    *[]byte `json:"bytes,omitempty"` // the value in base64, otherwise
+	Text     *string `json:"text,omitempty"`  // the value as it is, if it is valid UTF-8
+	Bytes    *[]byte `json:"bytes,omitempty"` // the value in base64, if it is not UTF-8 or base64 is shorter
 	Deleted  bool    `json:"deleted,omitempty"`
 
 	// Of the trailer.
