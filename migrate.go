@@ -55,9 +55,9 @@ const migrateGrace = 2 * time.Second
 // those whose account may not subscribe to $KV.<bucket>._schema.*.
 //
 // Errors: ErrNotFound when the catalogue has no such model; ErrSchema when the layout
-// can not keep it, such as unique values in the Sequelize layout; ErrInvalid when it
-// can not keep a record, which is named: then everything is as it was; ErrConflict
-// when somebody else migrates it; ErrCorrupt when the check finds what it can not
+// cannot keep it, such as unique values in the Sequelize layout; ErrInvalid when it
+// cannot keep a record, which is named: then everything is as it was; ErrConflict
+// when somebody else migrates it; ErrCorrupt when the check finds what it cannot
 // mend.
 func Migrate(ctx context.Context, db *DB, model string, toNative bool, opts ...MigrateOption) error {
 	if db == nil {

@@ -183,7 +183,7 @@ func (s *Source) attribute(lookups []plan.Lookup, entries []store.Message) {
 	for _, e := range entries {
 		n := 1
 		if s.layout.Lists() != nil {
-			to, _ := s.pointers(nil, e) // one that can not be read leads nowhere
+			to, _ := s.pointers(nil, e) // one that cannot be read leads nowhere
 			n = len(to)
 		}
 		for _, i := range find(e.Key) {

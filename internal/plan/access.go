@@ -12,7 +12,7 @@ import (
 // planner finds the cheapest access for one query.
 type planner struct {
 	def   *schema.Definition
-	known Stats
+	stats Stats
 	needs int // records that are enough; 0 is all
 
 	// share is the part of the model's records that the condition selects at the
@@ -31,9 +31,9 @@ func (pl *planner) enough(n int) int {
 
 func (pl *planner) scan() Access {
 	if pl.small() {
-		return Access{Path: Scan, Records: pl.known.Records}
+		return Access{Path: Scan, Records: pl.stats.Records}
 	}
-	records := pl.known.records()
+	records := pl.stats.records()
 	if pl.needs > 0 && pl.share > 0 {
 		return Access{Path: Scan, Records: int(min(float64(records), float64(pl.needs)/pl.share))}
 	}
@@ -67,9 +67,9 @@ func (pl *planner) indexed(b *cond.Bound) Access {
 	if len(singles) == 0 {
 		return pl.scan()
 	}
-	if pl.known.Records > 0 {
+	if pl.stats.Records > 0 {
 		for _, a := range singles {
-			if share := float64(a.Entries) / float64(pl.known.Records); a.Path == Index && (pl.share == 0 || share < pl.share) {
+			if share := float64(a.Entries) / float64(pl.stats.Records); a.Path == Index && (pl.share == 0 || share < pl.share) {
 				pl.share = min(share, 0.5)
 			}
 		}
@@ -110,8 +110,8 @@ func overlap(a, b Lookup) bool {
 func (pl *planner) intersect(a, b Access) Access {
 	smaller, larger := min(a.Entries, b.Entries), max(a.Entries, b.Entries)
 	share := 0.5 // of the smaller that is in both, as nothing is known
-	if pl.known.Records > 0 {
-		share = min(1, float64(larger)/float64(pl.known.Records))
+	if pl.stats.Records > 0 {
+		share = min(1, float64(larger)/float64(pl.stats.Records))
 	}
 	return Access{
 		Path:    Intersect,
@@ -214,7 +214,7 @@ func (pl *planner) singles(b *cond.Bound) []Access {
 		case len(values) == 0:
 			return []Access{{Path: Nothing}}
 		}
-		if !pl.known.finds(x, values) {
+		if !pl.stats.finds(x, values) {
 			continue
 		}
 		a := Access{Path: Index, Index: x}
@@ -229,9 +229,9 @@ func (pl *planner) singles(b *cond.Bound) []Access {
 		for _, v := range values {
 			l := Lookup{Index: x, Values: v, Matches: 1, Keys: 1}
 			if !x.Unique {
-				l.Matches = pl.known.matches(x, v)
+				l.Matches = pl.stats.matches(x, v)
 			}
-			if !pl.known.Lists {
+			if !pl.stats.Lists {
 				l.Keys = l.Matches
 			}
 			l.Large = l.Keys > MaxMatches

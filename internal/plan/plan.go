@@ -111,8 +111,8 @@ type Plan struct {
 }
 
 // Make plans a query with what is known of the model.
-func Make(def *schema.Definition, q Query, known Stats) Plan {
-	pl := planner{def: def, known: known, needs: q.Needs()}
+func Make(def *schema.Definition, q Query, stats Stats) Plan {
+	pl := planner{def: def, stats: stats, needs: q.Needs()}
 	p := Plan{Query: q}
 	switch {
 	case q.Limit == 0 || q.Filter != nil && q.Filter.None():
@@ -143,7 +143,7 @@ func (p *Plan) Residual(def *schema.Definition) *cond.Bound {
 
 // Estimate is the cost of a plan once it is known how many entries and records
 // it reads.
-func Estimate(def *schema.Definition, p Plan, known Stats) Cost {
-	pl := planner{def: def, known: known, needs: p.Needs()}
+func Estimate(def *schema.Definition, p Plan, stats Stats) Cost {
+	pl := planner{def: def, stats: stats, needs: p.Needs()}
 	return pl.cost(p.Access)
 }
