@@ -12,10 +12,11 @@ import (
 )
 
 // Sum adds up a number column of the records that the queries select; nulls count
-// for nothing, and the sum of no values is 0. They are added exactly, and the sum
+// for nothing, and the sum of no values is 0. The values are added exactly, and the sum
 // is rounded once, to the nearest float64. ErrInvalid for a column that holds no
-// numbers, a sum beyond a float64, or one of decimals of more than 10,000 digits. ErrCorrupt for a record in which the column, or one of
-// a condition, can not be read.
+// numbers, for a sum beyond a float64, and for decimals whose sum has more than 10,000
+// digits. ErrCorrupt for a record in which this column, or one of a condition, cannot
+// be read.
 func (m *Model[T]) Sum(ctx context.Context, column string, q ...Query) (float64, error) {
 	r, err := m.total(ctx, query.Sum, column, q)
 	return r.Float, err
@@ -89,11 +90,11 @@ func (a Aggregate) As(name string) Aggregate {
 // records.
 //
 // Conditions select records, before they are grouped; OrderBy sorts the groups,
-// by columns or by the names of results, and Limit
-// and Offset are of groups. Otherwise groups are in the order of their columns.
-// What GroupBy holds in memory grows with the groups, not with the records. Its
-// errors are those of the aggregates, and ErrInvalid for After, of which groups
-// have none, or two results of one name.
+// by columns or by the names of results, and Limit and Offset count groups. Without
+// OrderBy, groups are in the order of their columns. What GroupBy holds in memory grows
+// with the groups, not with the records. Its errors are those of the aggregates, and
+// ErrInvalid for After, which does not go with groups, or when two results have one
+// name.
 func (m *Model[T]) GroupBy(ctx context.Context, columns []string, aggs []Aggregate, q ...Query) (out []Record, err error) {
 	err = m.read(ctx, "GroupBy", q, query.ForGroups, func(s *session[T], bound plan.Query, spec query.Spec) error {
 		specs := make([]query.Aggregate, len(aggs))

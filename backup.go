@@ -9,7 +9,7 @@ import (
 	"github.com/natsorm/natsorm/internal/maintenance"
 )
 
-// ErrBackup says that a file can not be restored: it was cut off or altered, or is no
+// ErrBackup says that a file cannot be restored: it was cut off or altered, or is no
 // backup.
 var ErrBackup = backup.ErrFile
 

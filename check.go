@@ -40,10 +40,10 @@ const (
 	MissingEntry   = ProblemKind(maintenance.MissingEntry)   // lookups by the index miss the record
 	MissingClaim   = ProblemKind(maintenance.MissingClaim)   // another record could take the unique value
 	DuplicateValue = ProblemKind(maintenance.DuplicateValue) // two records have one unique value; change one of them
-	CorruptRecord  = ProblemKind(maintenance.CorruptRecord)  // a document that can not be read
+	CorruptRecord  = ProblemKind(maintenance.CorruptRecord)  // a document that cannot be read
 	MisplacedKey   = ProblemKind(maintenance.MisplacedKey)   // a record whose primary key belongs at another key
 	CorruptClaim   = ProblemKind(maintenance.CorruptClaim)   // a claim without an owner: nobody can take the unique value
-	CorruptEntry   = ProblemKind(maintenance.CorruptEntry)   // a list of ids that can not be read; see SequelizeLayout
+	CorruptEntry   = ProblemKind(maintenance.CorruptEntry)   // a list of ids that cannot be read; see SequelizeLayout
 	StrayEntry     = ProblemKind(maintenance.StrayEntry)     // an entry without a record; harmless
 	StrayClaim     = ProblemKind(maintenance.StrayClaim)     // a claim whose record has another value; harmless
 )

@@ -10,22 +10,24 @@ import (
 	"github.com/natsorm/natsorm/internal/query"
 )
 
-// Cursor is the place of a record among those that the queries select: After,
-// given with the same conditions and OrderBy, begins behind it. Make it of the
-// last record of a page.
+// Cursor says which place a record has in the order of the queries: After, given with
+// the same conditions and OrderBy, begins behind it. Make it of the last record of a
+// page.
 //
 //	page, err := users.FindAll(ctx, adults, byAge, natsorm.Limit(20))
 //	next, err := users.Cursor(page[len(page)-1], adults, byAge)
 //	page, err = users.FindAll(ctx, adults, byAge, natsorm.Limit(20), natsorm.After(next))
 //
-// [Model.FindPage] does that by itself. The place is that of the values, so records that are created or destroyed
-// between two pages, even last itself, neither repeat nor hide others. Limit and
-// Offset do not matter, nor the order of conditions; one relative to the present
-// must be the same in every call. A cursor is text for URLs, valid as long as the
-// columns of OrderBy keep their types; it shows their values to whoever decodes
-// it. ErrInvalid without OrderBy, or without the primary key. A record that was
-// read with Select must have the columns of OrderBy and the primary key, and the
-// Select is given here too: fields it left out would count as zero.
+// [Model.FindPage] does that by itself. A place is made of values: records that are
+// created or destroyed between two pages, even last itself, neither repeat nor hide
+// others. Limit and Offset do not matter, nor does the order of the conditions; a
+// condition that depends on the present time must be the same in every call. A cursor
+// is text for URLs, valid as long as the columns of OrderBy keep their types; whoever
+// decodes it sees their values.
+//
+// ErrInvalid without OrderBy, or without the primary key. A record that was read with
+// Select must have the columns of OrderBy and the primary key, and the Select is given
+// here too: fields that it left out would count as zero.
 func (m *Model[T]) Cursor(last *T, q ...Query) (string, error) {
 	s := m.last()
 	bound, spec, err := s.bind(q, query.ForRead)
@@ -49,10 +51,9 @@ func (m *Model[T]) Cursor(last *T, q ...Query) (string, error) {
 }
 
 // FindPage is FindAll of one page, and the cursor of the next one, to be given to
-// After; it is empty on the last page. OrderBy and a Limit are needed. The
-// records of a page are read again for the next one, as all that the conditions
-// select: what After saves is not time, but repeated and missing records when
-// others come and go.
+// After; it is empty on the last page. OrderBy and a Limit are needed. Every page
+// reads all records that the conditions select: what After saves is not time, but
+// repeated and missing records when others come and go.
 //
 //	page, next, err := users.FindPage(ctx, adults, byAge, natsorm.Limit(20), natsorm.After(cursor))
 //

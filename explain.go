@@ -25,7 +25,7 @@ type Plan struct {
 	Offset    int      `json:"offset,omitempty"`
 	After     bool     `json:"after,omitempty"` // results begin behind a cursor
 	Access    Access   `json:"access"`
-	Writes    string   `json:"writes"` // how a change of one of the records would be written; see Writes
+	Writes    string   `json:"writes"` // how a change of one of the records would be written: WritesAtomic or WritesPhased
 	Estimated Cost     `json:"estimated"`
 	Actual    *Cost    `json:"actual,omitempty"`  // with Analyze
 	Results   *int     `json:"results,omitempty"` // with Analyze: the records that were returned
@@ -47,7 +47,7 @@ const (
 // Access is one way to the records of a model.
 type Access struct {
 	// Path is "primary key", "unique index", "index", "intersection" or "union"
-	// of Inputs, "scan", or "nothing": the condition can not be true, or Limit is 0.
+	// of Inputs, "scan", or "nothing": the condition cannot be true, or Limit is 0.
 	Path    string   `json:"path"`
 	Columns []string `json:"columns,omitempty"` // those looked up: of the index, its first ones
 	Lookups []string `json:"lookups,omitempty"` // the values, at most a few of them

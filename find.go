@@ -39,7 +39,7 @@ func (m *Model[T]) FindByPK(ctx context.Context, id any) (v *T, err error) {
 
 // FindOne reads the first record that the queries select; without OrderBy,
 // whichever is found first. ErrNotFound when there is none, ErrCorrupt when there
-// is none but one that can not be read.
+// is none but one that cannot be read.
 func (m *Model[T]) FindOne(ctx context.Context, q ...Query) (*T, error) {
 	var corrupt error
 	for v, err := range m.each(ctx, "FindOne", append(slices.Clip(q), atMostOne), false) {
@@ -66,9 +66,10 @@ var atMostOne = queryFunc(func(s *query.Spec) {
 
 // FindAll reads every record that the queries select, in the order of OrderBy,
 // or without it in no particular order; none is an empty slice and no error.
-// Records that can not be read are left out, and named by the error, a
-// *CorruptError or several of them joined; the others are returned beside it.
-// Among the records of a Limit, one whose place is known keeps it.
+// Records that cannot be read are left out, and named by the error, a
+// *CorruptError or several of them joined; the others are returned beside it. With
+// OrderBy and a Limit, such a record still counts among the Limit when at least the
+// columns of OrderBy can be read: what is returned is then one record less.
 func (m *Model[T]) FindAll(ctx context.Context, q ...Query) ([]*T, error) {
 	out := []*T{}
 	var corrupt []error
@@ -101,22 +102,20 @@ func (m *Model[T]) FindAndCountAll(ctx context.Context, q ...Query) (page []*T, 
 }
 
 // Each streams the records that the queries select, in the order of OrderBy, or
-// without it in no particular order and as they are read: of a large model only
-// a few are in memory at a time, and 8 bytes for each that was seen (its key,
-// where an index leads to many, or the bucket is replicated). A record that was
-// there all along is seen exactly once, one that is written meanwhile
-// at most once. An error comes with a nil record; after ErrCorrupt, which names
+// without it in no particular order and as they are read: then only a few records are
+// in memory at a time, and 8 bytes for each that was seen (its key, where an index
+// leads to many, or the bucket is replicated). A record that is there all the while is
+// seen exactly once, one that is written meanwhile at most once. An error comes with a nil record; after ErrCorrupt, which names
 // one record, the stream goes on. Breaking out frees everything.
 func (m *Model[T]) Each(ctx context.Context, q ...Query) iter.Seq2[*T, error] {
 	return m.each(ctx, "Each", q, false)
 }
 
-// Count counts the records that the queries select, no more than Limit where
-// there is one, of which it reads just the
-// conditions' columns: one in which they can not be read is ErrCorrupt. Without
-// conditions no record is read. Then the first count of a model takes about the
-// time of a scan, unless there has been one, and later ones less than a tenth; on
-// a bucket with replicas or history, every count takes a scan.
+// Count counts the records that the queries select, at most as many as a Limit says.
+// It reads the columns of the conditions; a record in which they cannot be read is
+// ErrCorrupt. Without conditions no record is read: the first count of a model takes
+// about the time of a scan, unless there has been one, and later counts less than a
+// tenth of that. On a bucket with replicas or history, every count takes a scan.
 func (m *Model[T]) Count(ctx context.Context, q ...Query) (n int, err error) {
 	err = m.read(ctx, "Count", q, query.ForTotal, func(s *session[T], bound plan.Query, _ query.Spec) (err error) {
 		n, err = query.Count(ctx, s.records.Source(), bound)

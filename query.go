@@ -10,7 +10,7 @@ import (
 
 // Query shapes a call that reads or selects records: a Condition, or an option
 // such as OrderBy, Limit or All. Queries are immutable values; building one does
-// no I/O and can not fail, and the first mistake in it is returned by the call
+// no I/O and cannot fail, and the first mistake in it is returned by the call
 // that runs it. Several are combined: conditions with AND, the columns of
 // OrderBy and Select one after another; of other options the last one counts.
 type Query interface {

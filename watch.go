@@ -54,7 +54,7 @@ type Change[T any] struct {
 	Columns       []string  // of an update: the document's members that differ
 	Revision      uint64    // that the change made; 0 when it went unseen during an outage
 	Time          time.Time // when the server stored it
-	Err           error     // a document that can not be read, in place of Before or After
+	Err           error     // a document that cannot be read, in place of Before or After
 }
 
 // Watcher delivers changes until it is stopped. Stop it: it holds a consumer on

@@ -19,12 +19,12 @@ import (
 	"github.com/natsorm/natsorm/internal/store"
 )
 
-// Restore puts the keys of a backup file into a bucket, which with clear is emptied
-// before. The whole file is read and held against the bucket before anything is
-// written; unless r is an io.ReadSeeker, it is kept in a temporary file meanwhile.
-// When the bucket has records already, and is not cleared, all models are checked and
-// repaired in the end: ErrUnique when two records have one unique value then.
-func Restore(ctx context.Context, s store.Store, r io.Reader, clear bool) error {
+// Restore puts the keys of a backup file into a bucket, which is emptied before when
+// it is to be cleared. The whole file is read and held against the bucket before
+// anything is written; unless r is an io.ReadSeeker, it is kept in a temporary file
+// meanwhile. When the bucket has other keys and is not cleared, all models are checked
+// and repaired in the end: ErrUnique when two records have one unique value then.
+func Restore(ctx context.Context, s store.Store, r io.Reader, cleared bool) error {
 	file, done, err := seekable(r)
 	if err != nil {
 		return err
@@ -34,12 +34,57 @@ func Restore(ctx context.Context, s store.Store, r io.Reader, clear bool) error 
 	if err != nil {
 		return err
 	}
+	found, err := survey(ctx, s, file, cleared)
+	if err != nil {
+		return err
+	}
+	vacant, err := isVacant(ctx, s)
+	if err != nil {
+		return err
+	}
+	if cleared && !vacant {
+		if err := empty(ctx, s, found.has); err != nil {
+			return err
+		}
+	}
+	if _, err := file.Seek(begin, io.SeekStart); err != nil {
+		return err
+	}
+	err = load(ctx, s, cleared, func(yield func(store.Message) error) error {
+		_, err := backup.Read(file, func(e backup.Entry) error {
+			if e.Deleted || found.deleted[e.Key] {
+				return nil
+			}
+			return yield(store.Message{Key: e.Key, Value: e.Value})
+		})
+		return err
+	})
+	if err != nil || found.catalogue && (cleared || vacant) {
+		return err
+	}
+	return reconcile(ctx, s)
+}
+
+// contents is what a backup file has. A key may come several times: the last one holds.
+type contents struct {
+	catalogue bool            // it knows of models
+	deleted   map[string]bool // the keys that it says are deleted in the end
+	seed      maphash.Seed
+	keys      map[uint64]struct{} // the hashes of the others, when they are needed
+}
+
+// has reports whether the file writes a key; sometimes it is wrongly true.
+func (c *contents) has(key string) bool {
+	_, ok := c.keys[maphash.String(c.seed, key)]
+	return ok
+}
+
+// survey reads a backup file. ErrFile when it was cut off or altered, ErrInvalid for a
+// value that is too large for the bucket, and the errors of agrees.
+func survey(ctx context.Context, s store.Store, file io.Reader, cleared bool) (*contents, error) {
 	limit := s.MaxValue()
-	// The keys of the file, by their hashes: what Clear deletes are the others.
-	seed, written := maphash.MakeSeed(), map[uint64]struct{}{}
-	catalogued := false       // the file knows of models
-	gone := map[string]bool{} // the keys that the file says are deleted in the end
-	_, err = backup.Read(file, func(e backup.Entry) error {
+	c := &contents{deleted: map[string]bool{}, seed: maphash.MakeSeed(), keys: map[uint64]struct{}{}}
+	_, err := backup.Read(file, func(e backup.Entry) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -47,58 +92,34 @@ func Restore(ctx context.Context, s store.Store, r io.Reader, clear bool) error 
 			return fmt.Errorf("%w: key %s takes %d bytes, and the server's payload limit leaves %d; raise max_payload", errs.ErrInvalid, e.Key, len(e.Value), limit)
 		}
 		if e.Deleted {
-			gone[e.Key] = true
-			delete(written, maphash.String(seed, e.Key))
+			c.deleted[e.Key] = true
+			delete(c.keys, maphash.String(c.seed, e.Key))
 			return nil
 		}
-		delete(gone, e.Key)
-		if clear && !keys.IsSequence(e.Key) {
-			written[maphash.String(seed, e.Key)] = struct{}{}
+		delete(c.deleted, e.Key)
+		if cleared && !keys.IsSequence(e.Key) {
+			c.keys[maphash.String(c.seed, e.Key)] = struct{}{}
 		}
 		if keys.IsSchema(e.Key) {
-			catalogued = true
-			return agrees(ctx, s, store.Message{Key: e.Key, Value: e.Value}, clear)
+			c.catalogue = true
+			return agrees(ctx, s, store.Message{Key: e.Key, Value: e.Value}, cleared)
 		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	vacant := true
+	return c, err
+}
+
+// isVacant reports whether a bucket has no keys but passing ones.
+func isVacant(ctx context.Context, s store.Store) (bool, error) {
 	for m, err := range s.Scan(ctx, keys.Everything, store.ScanOptions{Want: 1, Keys: true}) {
 		if err != nil {
-			return err
+			return false, err
 		}
 		if !keys.Passing(m.Key) {
-			vacant = false
-			break
+			return false, nil
 		}
 	}
-	if clear && !vacant {
-		err := empty(ctx, s, func(key string) bool {
-			_, ok := written[maphash.String(seed, key)]
-			return ok
-		})
-		if err != nil {
-			return err
-		}
-	}
-	if _, err := file.Seek(begin, io.SeekStart); err != nil {
-		return err
-	}
-	err = load(ctx, s, clear, func(yield func(store.Message) error) error {
-		_, err := backup.Read(file, func(e backup.Entry) error {
-			if e.Deleted || gone[e.Key] {
-				return nil
-			}
-			return yield(store.Message{Key: e.Key, Value: e.Value})
-		})
-		return err
-	})
-	if err != nil || catalogued && (clear || vacant) {
-		return err
-	}
-	return reconcile(ctx, s)
+	return true, nil
 }
 
 // agrees reports whether a model of a backup's catalogue can be put into a bucket:

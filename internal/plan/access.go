@@ -13,7 +13,7 @@ import (
 // planner finds the cheapest access for one query.
 type planner struct {
 	def   *schema.Definition
-	known Stats
+	stats Stats
 	needs int // Query.Needs: how many matching records are enough; 0: all are needed
 
 	// share is an upper limit, from the estimates of the indexes, for the part of the
@@ -35,9 +35,9 @@ func (pl *planner) enough(n int) int {
 // scan is the access that reads every record, or records until enough have matched.
 func (pl *planner) scan() Access {
 	if pl.small() {
-		return Access{Path: Scan, Records: pl.known.Records}
+		return Access{Path: Scan, Records: pl.stats.Records}
 	}
-	records := pl.known.records()
+	records := pl.stats.records()
 	if pl.needs > 0 && pl.share > 0 { // a tenth matches, so ten records are read for each that is needed
 		return Access{Path: Scan, Records: int(min(float64(records), float64(pl.needs)/pl.share))}
 	}
@@ -75,9 +75,9 @@ func (pl *planner) indexed(b *cond.Bound) Access {
 	if len(singles) == 0 {
 		return pl.scan()
 	}
-	if pl.known.Records > 0 {
+	if pl.stats.Records > 0 {
 		for _, a := range singles {
-			if share := float64(a.Entries) / float64(pl.known.Records); a.Path == Index && (pl.share == 0 || share < pl.share) {
+			if share := float64(a.Entries) / float64(pl.stats.Records); a.Path == Index && (pl.share == 0 || share < pl.share) {
 				pl.share = min(share, 0.5) // as enough: at most every second record matches
 			}
 		}
@@ -122,8 +122,8 @@ func overlap(a, b Lookup) bool {
 func (pl *planner) intersect(a, b Access) Access {
 	smaller, larger := min(a.Entries, b.Entries), max(a.Entries, b.Entries)
 	share := 0.5 // the part of the smaller set that is in both, when nothing is known
-	if pl.known.Records > 0 {
-		share = min(1, float64(larger)/float64(pl.known.Records))
+	if pl.stats.Records > 0 {
+		share = min(1, float64(larger)/float64(pl.stats.Records))
 	}
 	return Access{
 		Path:    Intersect,
@@ -229,7 +229,7 @@ func (pl *planner) singles(b *cond.Bound) []Access {
 		case len(values) == 0: // one of its columns cannot have any value
 			return []Access{{Path: Nothing}}
 		}
-		if !pl.known.finds(x, values) {
+		if !pl.stats.finds(x, values) {
 			continue
 		}
 		a := Access{Path: Index, Index: x}
@@ -244,8 +244,8 @@ func (pl *planner) singles(b *cond.Bound) []Access {
 		for _, v := range values {
 			l := Lookup{Index: x, Values: v, Matches: 1, Keys: 1}
 			if !x.Unique {
-				l.Matches = pl.known.matches(x, v)
-				l.Keys = pl.known.entryKeys(l.Matches)
+				l.Matches = pl.stats.matches(x, v)
+				l.Keys = pl.stats.entryKeys(l.Matches)
 			}
 			l.Large = l.Keys > store.MaxMatches
 			a.Lookups = append(a.Lookups, l)

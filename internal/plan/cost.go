@@ -102,8 +102,8 @@ func (pl *planner) small() bool {
 	if pl.needs > 0 {
 		most = smallLimited
 	}
-	n := pl.known.Records
-	return pl.known.Fresh && n > 0 && n <= most && n*pl.known.recordBytes() <= fetchBytes
+	n := pl.stats.Records
+	return pl.stats.Fresh && n > 0 && n <= most && n*pl.stats.recordBytes() <= fetchBytes
 }
 
 // Stats is what is known of a model's records and indexes, mostly from earlier queries
@@ -190,20 +190,20 @@ type Cost struct {
 // cost is the cost of an access: its lookups, then the records that they lead to.
 func (pl *planner) cost(a Access) Cost {
 	var c Cost
-	bytes := pl.known.recordBytes()
+	bytes := pl.stats.recordBytes()
 	switch a.Path {
 	case Nothing:
 		return c
 	case Scan:
 		if pl.small() {
-			c = Cost{Keys: pl.known.Records, Requests: 1, Bytes: int64(pl.known.Records) * int64(bytes)}
+			c = Cost{Keys: pl.stats.Records, Requests: 1, Bytes: int64(pl.stats.Records) * int64(bytes)}
 			c.Time = requestCost + time.Duration(c.Keys)*entryCost + time.Duration(streamByteCost*float64(c.Bytes))
 			return c
 		}
 		c.Requests = pl.scanRequests(a.Records, bytes)
 		c.Keys = a.Records
 		c.Bytes = int64(a.Records) * int64(bytes)
-		c.Time = startCost + time.Duration(pl.known.records())*listCost + time.Duration(a.Records)*streamCost + time.Duration(streamByteCost*float64(c.Bytes))
+		c.Time = startCost + time.Duration(pl.stats.records())*listCost + time.Duration(a.Records)*streamCost + time.Duration(streamByteCost*float64(c.Bytes))
 		return c
 	case Intersect:
 		c.Requests, c.Time = 1, requestCost // for the revision before the first lookup
@@ -213,7 +213,7 @@ func (pl *planner) cost(a Access) Cost {
 	default:
 		c.add(pl.lookupCost(a.AllLookups()))
 	}
-	chunk := pl.known.FetchChunk()
+	chunk := pl.stats.FetchChunk()
 	fetch := Cost{Keys: a.Records, Requests: (a.Records + chunk - 1) / chunk, Bytes: int64(a.Records) * int64(bytes)}
 	fetch.Time = time.Duration(fetch.Requests)*requestCost + time.Duration(a.Records)*keyCost + time.Duration(keyByteCost*float64(fetch.Bytes))
 	c.add(fetch)

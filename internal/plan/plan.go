@@ -96,8 +96,8 @@ type Plan struct {
 }
 
 // Make returns the cheapest plan for a query, as far as known tells.
-func Make(def *schema.Definition, q Query, known Stats) Plan {
-	pl := planner{def: def, known: known, needs: q.Needs()}
+func Make(def *schema.Definition, q Query, stats Stats) Plan {
+	pl := planner{def: def, stats: stats, needs: q.Needs()}
 	p := Plan{Query: q}
 	switch {
 	case q.Limit == 0 || q.Filter != nil && q.Filter.None():
@@ -128,7 +128,7 @@ func (p *Plan) Residual(def *schema.Definition) *cond.Bound {
 
 // Estimate is the cost of p by the numbers of entries and records that p has now. A
 // caller that has counted them puts them into p first.
-func Estimate(def *schema.Definition, p Plan, known Stats) Cost {
-	pl := planner{def: def, known: known, needs: p.Needs()}
+func Estimate(def *schema.Definition, p Plan, stats Stats) Cost {
+	pl := planner{def: def, stats: stats, needs: p.Needs()}
 	return pl.cost(p.Access)
 }
