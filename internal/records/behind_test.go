@@ -6,8 +6,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/natsorm/natsorm/internal/commit"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/keys"
+	"github.com/natsorm/natsorm/internal/records"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/store/fault"
 	"github.com/natsorm/natsorm/internal/value"
@@ -24,18 +26,15 @@ func TestReplacedLeaderJudgesNoChange(t *testing.T) {
 	put := func(doc []byte) func(*model) error {
 		return func(m *model) error { return create(ctx, m, doc) }
 	}
-	destroy := func(m *model) error {
-		_, err := m.Modify(ctx, byID(m, 1), func(store.Message) ([]byte, error) { return nil, nil })
-		return err
-	}
+	destroy := func(m *model) error { return destroy(ctx, m, byID(m, 1)) }
 	save := func(last uint64) func(*model) error {
 		return func(m *model) error {
-			_, err := m.Apply(ctx, value.OfInt(1), func(cur store.Message) ([]byte, error) {
-				if cur.Version() != last {
-					return nil, errs.ErrConflict
+			_, err := m.Write(ctx, records.Target{ID: value.OfInt(1)}, records.Change{Next: func(before store.Message) (commit.Draft, error) {
+				if before.Version() != last {
+					return commit.Draft{}, errs.ErrConflict
 				}
-				return bea, nil
-			})
+				return commit.Draft{Doc: bea}, nil
+			}})
 			return err
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/natsorm/natsorm/embedded"
 	"github.com/natsorm/natsorm/internal/bucket"
+	"github.com/natsorm/natsorm/internal/commit"
 	"github.com/natsorm/natsorm/internal/cond"
 	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/errs"
@@ -138,7 +139,23 @@ func create(ctx context.Context, m *model, doc []byte) error {
 	if err != nil {
 		return err
 	}
-	_, err = m.Create(ctx, doc, &f, false)
+	_, err = m.Write(ctx, records.Target{ID: f.ID, New: true}, records.Change{Next: func(before store.Message) (commit.Draft, error) {
+		if before.Live() {
+			return commit.Draft{}, errs.ErrExists
+		}
+		return commit.Draft{Doc: doc, Keys: &f}, nil
+	}})
+	return err
+}
+
+// modify changes the records of a query; a nil document deletes.
+func modify(ctx context.Context, m *model, q plan.Query, next func(before []byte) ([]byte, error)) error {
+	_, err := m.Modify(ctx, q, func() records.Change {
+		return records.Change{Next: func(before store.Message) (commit.Draft, error) {
+			doc, err := next(before.Value)
+			return commit.Draft{Doc: doc}, err
+		}}
+	})
 	return err
 }
 
@@ -154,19 +171,17 @@ func where(m *model, column string, v any) plan.Query {
 }
 
 func update(ctx context.Context, m *model, p plan.Query, column, v string) error {
-	_, err := m.Modify(ctx, p, func(cur store.Message) ([]byte, error) {
-		return document.Patch(cur.Value, []document.Member{{Name: column, Raw: fmt.Appendf(nil, "%q", v)}})
+	return modify(ctx, m, p, func(doc []byte) ([]byte, error) {
+		return document.Patch(doc, []document.Member{{Name: column, Raw: fmt.Appendf(nil, "%q", v)}})
 	})
-	return err
 }
 
 func destroy(ctx context.Context, m *model, p plan.Query) error {
-	_, err := m.Modify(ctx, p, func(store.Message) ([]byte, error) { return nil, nil })
-	return err
+	return modify(ctx, m, p, func([]byte) ([]byte, error) { return nil, nil })
 }
 
 // hasUnique reports whether the model has unique values.
-func hasUnique(m *exec.Model) bool { return m.Def.Index("email", true) >= 0 }
+func hasUnique(m *model) bool { return m.Def.Index("email", true) >= 0 }
 
 // sound proves the two invariants from outside: every record that a scan sees
 // is found by each of its values, and no unique value is held twice.
