@@ -121,10 +121,14 @@ func (b *Bucket) confirm(ctx context.Context, pattern string, revision uint64) (
 	return found, err
 }
 
-// Since is the live messages among Changes.
+// Since is the live messages among Changes, without those that later ones replace.
 func (b *Bucket) Since(ctx context.Context, pattern string, revision uint64) ([]store.Message, error) {
 	changes, err := b.Changes(ctx, pattern, revision)
-	return slices.DeleteFunc(changes, func(m store.Message) bool { return !m.Live() }), err
+	last := make(map[string]uint64, len(changes))
+	for _, m := range changes {
+		last[m.Key] = m.Revision
+	}
+	return slices.DeleteFunc(changes, func(m store.Message) bool { return !m.Live() || m.Revision != last[m.Key] }), err
 }
 
 // Last asks for the last message under the pattern.

@@ -76,7 +76,7 @@ type Store interface {
 	// messages of the same keys may come before them.
 	Changes(ctx context.Context, pattern string, revision uint64) ([]Message, error)
 
-	// Since is the live messages among Changes.
+	// Since is the live ones among the last messages of Changes.
 	Since(ctx context.Context, pattern string, revision uint64) ([]Message, error)
 
 	// Last returns the last revision under a pattern, delete markers included, from
