@@ -3,7 +3,6 @@ package natsorm
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/natsorm/natsorm/internal/maintenance"
 	"github.com/natsorm/natsorm/internal/schema"
@@ -28,16 +27,12 @@ const (
 	MigrateChecking = MigrateStep(maintenance.Checking) // as Check with Repair
 )
 
-// MigrateProgress calls f as a migration goes on, with the step, and how many records
-// of how many are done, as far as that is known. It is called by one goroutine at a
-// time, and the migration waits for it.
+// MigrateProgress calls f as a migration goes on, with the step, how many records are
+// done, and how many there are, as far as that is known. It is called by one goroutine
+// at a time, and the migration waits for it.
 func MigrateProgress(f func(step MigrateStep, done, total int)) MigrateOption {
 	return func(o *migrateOptions) { o.progress = f }
 }
-
-// migrateGrace is how long a handle may take to hear of a change of the catalogue,
-// and a call that has begun before to end.
-const migrateGrace = 2 * time.Second
 
 // Migrate moves a model from the Sequelize layout to the native one, or back, while
 // programs use it: they read and write on, in this process and in others, and wait
@@ -66,7 +61,7 @@ func Migrate(ctx context.Context, db *DB, model string, toNative bool, opts ...M
 	if err := db.check(ctx); err != nil {
 		return err
 	}
-	m := &maintenance.LayoutChange{Store: db.store, Model: model, To: schema.Sequelize, Grace: migrateGrace}
+	m := &maintenance.LayoutChange{Store: db.store, Model: model, To: schema.Sequelize}
 	if toNative {
 		m.To = schema.Native
 	}

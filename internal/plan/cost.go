@@ -73,10 +73,10 @@ const (
 	smallBytes   = 2 << 20
 	smallLimited = 200
 
-	// movedRequests is what it takes to find the records that moved between
-	// lookups that are not made with one request: the revision at the start, what was
-	// written since, which most often is nothing, and once more, isolated.
-	movedRequests = 3
+	// lookAgainRequests is what lookups cost that are not made with one request, because
+	// values may go from record to record between them: the revision at the start, what
+	// was written since, which most often is nothing, and the same once more, isolated.
+	lookAgainRequests = 3
 
 	// entryBytes is about the size of an entry with its headers.
 	entryBytes = 250
@@ -216,9 +216,9 @@ func (c *Cost) add(d Cost) {
 // lookupCost is what reading the entries of lookups costs.
 func (pl *planner) lookupCost(lookups []Lookup) (c Cost) {
 	groups := Groups(lookups)
-	if len(groups) > 1 { // what moved between them
-		c.Requests += movedRequests
-		c.Time += movedRequests * requestCost
+	if len(groups) > 1 { // what was written between them
+		c.Requests += lookAgainRequests
+		c.Time += lookAgainRequests * requestCost
 	} else if len(groups) == 1 && groups[0][0].Large {
 		c.Requests++
 		c.Time += requestCost
