@@ -29,14 +29,14 @@ type Condition interface {
 type Where map[string]any
 
 func (w Where) shape(s *query.Spec) {
-	if err := w.fault(); err != nil {
+	if err := w.mistake(); err != nil {
 		s.Fail(err)
 	}
 	s.Conditions = append(s.Conditions, w.node())
 }
 
-// fault is what is wrong with the values before they meet a model.
-func (w Where) fault() error {
+// mistake is what is wrong with the values before they meet a model.
+func (w Where) mistake() error {
 	for name, x := range w {
 		_, condition := x.(Query)
 		if condition || reflect.ValueOf(x).Kind() == reflect.Map {
@@ -132,7 +132,7 @@ func combine(op cond.Op, conditions []Condition) Condition {
 			return c
 		}
 		if w, ok := c.(Where); ok {
-			if err := w.fault(); err != nil {
+			if err := w.mistake(); err != nil {
 				return badCondition{err}
 			}
 		}

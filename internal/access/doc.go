@@ -38,10 +38,10 @@
 // There are two gaps in which a value can go from a record that is still to be read to
 // one that is not looked for any more:
 //
-//   - Between lookups. An alternative of many values takes several requests, and so does
-//     a value with many entries. In the end of them, what was written since the
-//     beginning is looked at, with one isolated answer (follow). A single value read by
-//     one consumer has no such gap.
+//   - Between lookups. An alternative of many values may take several requests. After
+//     the last of them, what was written since the beginning is looked at, with one
+//     isolated answer (follow). A single value that one consumer reads is not looked
+//     at again.
 //   - Between the lookups and the records. The engine notices when a candidate is
 //     dropped that was written after the lookups. Only then does it ask what has come
 //     under them (lookups.Since), and it reads that too, until nothing is dropped so.

@@ -72,11 +72,11 @@ const (
 	smallModel   = 1000
 	smallLimited = 200
 
-	// movedRequests is the number of further requests of lookups that do not fit into
+	// lookAgainRequests is the number of further requests of lookups that do not fit into
 	// one request. A record may get another value between two of them, so the revision
 	// is read before the first, and after the last what was written since is read, which
 	// most often is nothing, and is then asked once more, isolated from batches.
-	movedRequests = 3
+	lookAgainRequests = 3
 
 	// entryBytes is about the size of an entry with its headers.
 	entryBytes = 250
@@ -231,8 +231,8 @@ func (c *Cost) add(d Cost) {
 func (pl *planner) lookupCost(lookups []Lookup) (c Cost) {
 	groups := Groups(lookups)
 	if len(groups) > 1 { // records may have changed between the requests
-		c.Requests += movedRequests
-		c.Time += movedRequests * requestCost
+		c.Requests += lookAgainRequests
+		c.Time += lookAgainRequests * requestCost
 	} else if len(groups) == 1 && groups[0][0].Large {
 		c.Requests++
 		c.Time += requestCost

@@ -50,6 +50,9 @@ func rowsOf[V any](ctx context.Context, src Source, c Candidates, more []int, bu
 		s.first = document.NewFields(def, s.filter.Columns(nil)...)
 	}
 	var delivered []string // the keys, when they may be found again
+	if c.Lookups != nil {
+		delivered = make([]string, 0, FirstBatch)
+	}
 	deliver := func(r row[V]) bool {
 		if c.Lookups != nil && r.key != "" {
 			delivered = append(delivered, r.key)
