@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/natsorm/natsorm"
+	"github.com/natsorm/natsorm/internal/testsize"
 	"github.com/natsorm/natsorm/natsormtest"
 )
 
@@ -90,10 +91,7 @@ func TestMixedWritersKeepTheIndex(t *testing.T) {
 	db := natsormtest.New(t)
 	users := define[user](t, db)
 	ctx := within(t)
-	duration := 20 * time.Second
-	if testing.Short() {
-		duration = 3 * time.Second
-	}
+	duration := testsize.Pick(time.Second, 4*time.Second, 20*time.Second)
 
 	const writers, ids, values = 64, 100, 5
 	cities := []*string{nil, ptr("Oslo"), ptr("a@b"), ptr("a_b"), ptr("")}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/natsorm/natsorm"
 	"github.com/natsorm/natsorm/embedded"
+	"github.com/natsorm/natsorm/internal/testsize"
 	"github.com/natsorm/natsorm/natsormtest"
 )
 
@@ -19,8 +20,7 @@ import (
 // others that come fresh, and holds it against a scan.
 func TestCountIsExact(t *testing.T) {
 	t.Parallel()
-	srv := must[*embedded.Server](t)(embedded.Start(embedded.Config{}))
-	t.Cleanup(func() { srv.Close() })
+	srv := serve(t, embedded.Config{})
 	ctx := within(t)
 	for _, cfg := range []natsorm.Config{{Bucket: "plain"}, {Bucket: "history", History: 3}} {
 		db := must[*natsorm.DB](t)(srv.Open(ctx, cfg))
@@ -79,7 +79,7 @@ func TestCountAmongWriters(t *testing.T) {
 		all = append(all, &user{ID: int64(i), Name: "stays", Email: fmt.Sprint(i)})
 	}
 	ok(t, users.BulkCreate(ctx, all))
-	stop, halt := context.WithTimeout(ctx, 3*time.Second)
+	stop, halt := context.WithTimeout(ctx, testsize.Pick(300*time.Millisecond, time.Second, 3*time.Second))
 	defer halt()
 	var wg sync.WaitGroup
 	for w := range 20 {
@@ -123,7 +123,7 @@ func TestCountOfOverwrittenRecords(t *testing.T) {
 	for i := range n {
 		ok(t, users.Create(ctx, &user{ID: int64(i), Name: "n", Email: fmt.Sprint(i)}))
 	}
-	stop, halt := context.WithTimeout(ctx, 3*time.Second)
+	stop, halt := context.WithTimeout(ctx, testsize.Pick(300*time.Millisecond, time.Second, 3*time.Second))
 	defer halt()
 	var wg sync.WaitGroup
 	for w := range 16 {
@@ -153,7 +153,7 @@ func TestScanOfOneHotRecord(t *testing.T) {
 	users := define[user](t, db)
 	ctx := within(t)
 	ok(t, users.Create(ctx, &user{ID: 1, Name: "n", Email: "e"}))
-	stop, halt := context.WithTimeout(ctx, 3*time.Second)
+	stop, halt := context.WithTimeout(ctx, testsize.Pick(300*time.Millisecond, time.Second, 3*time.Second))
 	defer halt()
 	var wg sync.WaitGroup
 	for range 4 {

@@ -7,6 +7,8 @@ import (
 
 	"github.com/natsorm/natsorm"
 	"github.com/natsorm/natsorm/embedded"
+	"github.com/natsorm/natsorm/internal/testbed"
+	"github.com/natsorm/natsorm/internal/testsize"
 	"github.com/natsorm/natsorm/natsormtest"
 )
 
@@ -20,19 +22,27 @@ type user struct {
 	Bio   string  `json:"bio,omitempty"`
 }
 
+func TestMain(m *testing.M) { testbed.Main(m) }
+
+// serve starts a server, which ends with the test.
+func serve(t testing.TB, cfg embedded.Config) *embedded.Server {
+	t.Helper()
+	srv := must[*embedded.Server](t)(embedded.Start(cfg))
+	t.Cleanup(func() { srv.Close() })
+	return srv
+}
+
 // onFiles is a database whose server keeps it in files, where records are written
 // phased; natsormtest.New is in memory, where they are written in batches.
 func onFiles(t testing.TB) *natsorm.DB {
 	t.Helper()
-	srv := must[*embedded.Server](t)(embedded.Start(embedded.Config{Dir: t.TempDir(), Sync: embedded.SyncInterval}))
-	t.Cleanup(func() { srv.Close() })
-	return natsormtest.Open(t, srv, "test")
+	return natsormtest.Open(t, serve(t, embedded.Config{Dir: t.TempDir(), Sync: embedded.SyncInterval}), "test")
 }
 
 // within is a context for one test, which has a deadline so that nothing hangs.
 func within(t testing.TB) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), testsize.Pick(2*time.Minute, 2*time.Minute, 10*time.Minute))
 	t.Cleanup(cancel)
 	return ctx
 }

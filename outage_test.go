@@ -14,6 +14,7 @@ import (
 
 	"github.com/natsorm/natsorm"
 	"github.com/natsorm/natsorm/embedded"
+	"github.com/natsorm/natsorm/internal/testsize"
 )
 
 // Deadlines hold when the server is gone, and Close does not wait for it.
@@ -25,10 +26,7 @@ func TestDeadlinesWithoutAServer(t *testing.T) {
 		ID int `json:"id" orm:"primaryKey,auto"`
 	}
 	recs := define[rec](t, db)
-	for range 5000 {
-		if testing.Short() {
-			break
-		}
+	for range testsize.Pick(0, 1000, 5000) {
 		ok(t, recs.Create(within(t), &rec{}))
 	}
 	ok(t, recs.Create(within(t), &rec{}))
@@ -64,13 +62,12 @@ func TestDeadlinesWithoutAServer(t *testing.T) {
 // Calls under way when the DB is closed say so, and leave nothing behind.
 func TestCloseUnderLoad(t *testing.T) {
 	t.Parallel()
-	srv := must[*embedded.Server](t)(embedded.Start(embedded.Config{}))
-	t.Cleanup(func() { srv.Close() })
+	srv := serve(t, embedded.Config{})
 	nc := must[*nats.Conn](t)(srv.Connect())
 	t.Cleanup(nc.Close)
 	ctx := within(t)
 	js := must[jetstream.JetStream](t)(jetstream.New(nc))
-	for round := range 20 {
+	for round := range testsize.Pick(6, 10, 20) {
 		var db *natsorm.DB
 		if round%2 == 0 { // a connection that stays, and one that goes
 			db = must[*natsorm.DB](t)(natsorm.New(ctx, nc, natsorm.Config{Bucket: "b", Storage: jetstream.MemoryStorage}))
@@ -124,15 +121,14 @@ func TestCloseUnderLoad(t *testing.T) {
 // A context that ends in the middle of a scan leaves no consumer.
 func TestCanceledScansLeaveNothing(t *testing.T) {
 	t.Parallel()
-	srv := must[*embedded.Server](t)(embedded.Start(embedded.Config{}))
-	t.Cleanup(func() { srv.Close() })
+	srv := serve(t, embedded.Config{})
 	ctx := within(t)
 	db := must[*natsorm.DB](t)(srv.Open(ctx, natsorm.Config{Bucket: "b"}))
 	users := define[user](t, db)
 	for i := range 500 {
 		ok(t, users.Create(ctx, &user{ID: int64(i), Email: fmt.Sprint(i)}))
 	}
-	for i := range 300 {
+	for i := range testsize.Pick(100, 300, 300) {
 		short, cancel := context.WithTimeout(ctx, time.Duration(i)*10*time.Microsecond)
 		_, err := users.FindAll(short)
 		cancel()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/natsorm/natsorm"
 	"github.com/natsorm/natsorm/embedded"
+	"github.com/natsorm/natsorm/internal/testsize"
 	"github.com/natsorm/natsorm/natsormtest"
 )
 
@@ -30,7 +31,7 @@ func TestListsFindRecordsThatMove(t *testing.T) {
 		all = append(all, &user{ID: int64(i), Name: []string{"a", "b"}[i%2], Email: fmt.Sprint(i), Age: i % 3})
 	}
 	ok(t, users.BulkCreate(ctx, all))
-	stop, halt := context.WithTimeout(ctx, 4*time.Second)
+	stop, halt := context.WithTimeout(ctx, testsize.Pick(500*time.Millisecond, 1500*time.Millisecond, 4*time.Second))
 	defer halt()
 	var wg sync.WaitGroup
 	for w := range 4 {
@@ -69,8 +70,7 @@ func TestLargeRecordsDoNotBreakTheConnection(t *testing.T) {
 	if testing.Short() {
 		t.Skip("reads hundreds of megabytes")
 	}
-	srv := must[*embedded.Server](t)(embedded.Start(embedded.Config{Port: -1}))
-	t.Cleanup(func() { srv.Close() })
+	srv := serve(t, embedded.Config{Port: -1})
 	var breaks atomic.Int32
 	nc := must[*nats.Conn](t)(nats.Connect(srv.URL(), nats.DisconnectErrHandler(func(*nats.Conn, error) { breaks.Add(1) })))
 	t.Cleanup(nc.Close)
@@ -195,11 +195,7 @@ func TestLookupsFindValuesThatMove(t *testing.T) {
 				}))
 			}
 		})
-		lookups := 1500
-		if testing.Short() || raceEnabled {
-			lookups = 300
-		}
-		for range lookups {
+		for range testsize.Pick(100, 300, 1500) {
 			if _, err := accounts.FindOne(ctx, natsorm.Eq("number", "a")); err != nil {
 				t.Errorf("by unique value: %v", err)
 			}
@@ -272,11 +268,7 @@ func TestLargeLookupsFindValuesThatMove(t *testing.T) {
 					}))
 				}
 			})
-			looks := 60
-			if testing.Short() || raceEnabled {
-				looks = 10
-			}
-			for range looks {
+			for range testsize.Pick(5, 12, 60) {
 				if found := must[[]*nodeUser](t)(users.FindAll(ctx, c.query)); len(found) < c.others+1 {
 					t.Errorf("%d are found", len(found))
 					break

@@ -12,6 +12,7 @@ import (
 
 	"github.com/natsorm/natsorm"
 	"github.com/natsorm/natsorm/embedded"
+	"github.com/natsorm/natsorm/internal/testsize"
 	"github.com/natsorm/natsorm/natsormtest"
 )
 
@@ -51,10 +52,7 @@ func TestScanSeesEveryRecordOnce(t *testing.T) {
 			}
 		})
 	}
-	duration := 6 * time.Second
-	if testing.Short() {
-		duration = 2 * time.Second
-	}
+	duration := testsize.Pick(time.Second, 2*time.Second, 6*time.Second)
 	scans := 0
 	for end := time.Now().Add(duration); time.Now().Before(end); scans++ {
 		seen := make([]int, n)
@@ -77,8 +75,7 @@ func TestScanSeesEveryRecordOnce(t *testing.T) {
 // goes.
 func TestDestroyedRecordStaysAwayWithHistory(t *testing.T) {
 	t.Parallel()
-	srv := must[*embedded.Server](t)(embedded.Start(embedded.Config{}))
-	t.Cleanup(func() { srv.Close() })
+	srv := serve(t, embedded.Config{})
 	ctx := within(t)
 	for _, history := range []uint8{1, 5} {
 		bucket := fmt.Sprint("history", history)

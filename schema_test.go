@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/natsorm/natsorm"
+	"github.com/natsorm/natsorm/internal/testsize"
 	"github.com/natsorm/natsorm/natsormtest"
 )
 
@@ -341,7 +342,7 @@ func TestUniqueIndexOverDuplicatesByManyProcesses(t *testing.T) {
 	}
 	batch = append(batch, &natsorm.Record{"id": 1000, "u": "7"})
 	ok(t, m.BulkCreate(ctx, batch))
-	for range 10 {
+	for range testsize.Pick(2, 4, 10) {
 		var wg sync.WaitGroup
 		for range 6 {
 			wg.Go(func() {

@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/natsorm/natsorm"
+	"github.com/natsorm/natsorm/internal/testsize"
 	"github.com/natsorm/natsorm/natsormtest"
 )
 
@@ -378,10 +379,7 @@ func TestTruncateLeavesNothing(t *testing.T) {
 			ctx := within(t)
 			db := natsormtest.New(t)
 			users := defineIn(t, db, layout)
-			n := 3000
-			if testing.Short() || raceEnabled {
-				n = 500
-			}
+			n := testsize.Pick(300, 600, 3000)
 			all := make([]*nodeUser, n)
 			for i := range all {
 				all[i] = &nodeUser{ID: int64(i), Name: fmt.Sprint("n", i%3), Email: ptr("a@b")}

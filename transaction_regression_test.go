@@ -12,6 +12,7 @@ import (
 
 	"github.com/natsorm/natsorm"
 	"github.com/natsorm/natsorm/embedded"
+	"github.com/natsorm/natsorm/internal/testbed"
 	"github.com/natsorm/natsorm/natsormtest"
 )
 
@@ -163,11 +164,10 @@ func TestTransactionVersionOfAnUnchangedSave(t *testing.T) {
 func TestTransactionReadsAgainAfterAnError(t *testing.T) {
 	t.Parallel()
 	ctx := within(t)
-	srv := must[*embedded.Server](t)(embedded.Start(embedded.Config{Port: -1}))
-	t.Cleanup(func() { srv.Close() })
+	srv := serve(t, embedded.Config{Port: -1})
 	inner := natsormtest.Open(t, srv, "test")
-	p, url := newProxy(t, srv.URL(), func(string, bool) bool { return false })
-	db, err := natsorm.Open(ctx, natsorm.Config{Servers: []string{url}, Bucket: "test"})
+	p := testbed.StartLossyProxy(t, srv.URL())
+	db, err := natsorm.Open(ctx, natsorm.Config{Servers: []string{p.URL()}, Bucket: "test"})
 	ok(t, err)
 	t.Cleanup(func() { db.Close() })
 	accounts, direct := define[account](t, db), define[account](t, inner)
@@ -187,12 +187,12 @@ func TestTransactionReadsAgainAfterAnError(t *testing.T) {
 				_, err := direct.In(tx).Increment(ctx, natsorm.Set{"balance": 1}, natsorm.All())
 				return err
 			}))
-			p.decide(func(subject string, answer bool) bool { return strings.Contains(subject, "STREAM.INFO") })
+			p.Lose(func(subject string, answer bool) bool { return strings.Contains(subject, "STREAM.INFO") })
 		}
 		short, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
 		b, err := in.FindByPK(short, 1)
 		cancel()
-		p.decide(func(string, bool) bool { return false })
+		p.LoseNothing()
 		if err != nil { // once more
 			b, err = in.FindByPK(ctx, 1)
 		}
@@ -211,8 +211,7 @@ func TestTransactionReadsAgainAfterAnError(t *testing.T) {
 func TestTransactionWithASmallPayloadLimit(t *testing.T) {
 	t.Parallel()
 	ctx := within(t)
-	srv := must[*embedded.Server](t)(embedded.Start(embedded.Config{MaxPayload: 16 << 10}))
-	t.Cleanup(func() { srv.Close() })
+	srv := serve(t, embedded.Config{MaxPayload: 16 << 10})
 	db := natsormtest.Open(t, srv, "test")
 	accounts := define[account](t, db)
 	var ids []any

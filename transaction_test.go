@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/natsorm/natsorm"
+	"github.com/natsorm/natsorm/internal/testsize"
 	"github.com/natsorm/natsorm/natsormtest"
 )
 
@@ -263,7 +264,7 @@ func TestTransactionWriteSkew(t *testing.T) {
 		accounts := define[account](t, db)
 		paths := map[string]natsorm.Query{"index": natsorm.Eq("owner", "on call"), "scan": natsorm.Like("owner", "on%"), "keys": natsorm.And(natsorm.In("id", 0, 1), natsorm.Eq("owner", "on call"))}
 		for name, q := range paths {
-			for round := range 20 {
+			for round := range testsize.Pick(4, 8, 20) {
 				for i := range 2 {
 					must[bool](t)(accounts.Upsert(ctx, &account{ID: i, Owner: "on call", Number: fmt.Sprint("n", i)}))
 				}
@@ -299,7 +300,7 @@ func TestTransactionPhantoms(t *testing.T) {
 			"in":    func(slot string) natsorm.Query { return natsorm.In("slot", slot, "other") },
 		}
 		for name, q := range paths {
-			for round := range 20 {
+			for round := range testsize.Pick(4, 8, 20) {
 				slot := fmt.Sprint(name, " slot ", round, "!")
 				race(t, ctx, []*natsorm.DB{db}, func(tx *natsorm.Tx, i int, looked func()) error {
 					in := bookings.In(tx)
@@ -329,10 +330,7 @@ func TestTransactionBank(t *testing.T) {
 		for i := range n {
 			ok(t, accounts.Create(ctx, &account{ID: i, Owner: "o", Number: fmt.Sprint(i), Balance: each}))
 		}
-		runs := 100
-		if testing.Short() {
-			runs = 20
-		}
+		runs := testsize.Pick(10, 30, 100)
 		var wg sync.WaitGroup
 		for c := range clients {
 			wg.Go(func() {

@@ -167,8 +167,7 @@ func TestWatchUnderWriters(t *testing.T) {
 
 func TestWatchEndsWithItsContextAndDB(t *testing.T) {
 	t.Parallel()
-	srv := must[*embedded.Server](t)(embedded.Start(embedded.Config{}))
-	t.Cleanup(func() { srv.Close() })
+	srv := serve(t, embedded.Config{})
 	db := natsormtest.Open(t, srv, "one")
 	users := define[user](t, db)
 	ctx, cancel := context.WithCancel(within(t))
@@ -192,8 +191,7 @@ func TestWatchEndsWithItsContextAndDB(t *testing.T) {
 // Nothing is left of a DB and its watches: no goroutine, no subscription, no
 // consumer.
 func TestNothingIsLeft(t *testing.T) {
-	srv := must[*embedded.Server](t)(embedded.Start(embedded.Config{}))
-	t.Cleanup(func() { srv.Close() })
+	srv := serve(t, embedded.Config{})
 	nc := must[*nats.Conn](t)(srv.Connect())
 	t.Cleanup(nc.Close)
 	ctx := within(t)

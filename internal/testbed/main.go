@@ -3,9 +3,12 @@ package testbed
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -18,12 +21,35 @@ import (
 // It does not return. A process that NewCluster started becomes a node here.
 func Main(m *testing.M) {
 	beNode()
+	flag.Parse()
+	overlap()
+	collectLess()
 	code := m.Run()
 	if left := leftBehind(leaveTime); code == 0 && len(left) > 0 {
 		fmt.Printf("%d goroutines are left:\n%s\n", len(left), bytes.Join(left, []byte("\n\n")))
 		code = 1
 	}
 	os.Exit(code)
+}
+
+// overlap lets more tests run at the same time than there are processors, unless
+// -parallel says otherwise: much of their time they wait for servers, disks and
+// elections.
+func overlap() {
+	f := flag.Lookup("test.parallel")
+	if f.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
+		_ = f.Value.Set(strconv.Itoa(max(4, 2*runtime.GOMAXPROCS(0)))) // a number
+	}
+}
+
+// collectLess spends memory to save time, unless GOGC says otherwise: collecting
+// garbage takes a third of what the servers and their clients in one process use.
+func collectLess() {
+	const plenty = 2 << 30
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
+		debug.SetMemoryLimit(plenty)
+	}
 }
 
 // leaveTime is how long goroutines may take to end after the last test.
