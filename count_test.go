@@ -144,35 +144,3 @@ func TestCountOfOverwrittenRecords(t *testing.T) {
 	wg.Wait()
 	t.Logf("%d counts", counts)
 }
-
-// TestScanOfOneHotRecord: a record that is overwritten all the time is found by
-// every scan, also by one whose consumer says that there is nothing.
-func TestScanOfOneHotRecord(t *testing.T) {
-	t.Parallel()
-	db := natsormtest.New(t)
-	users := define[user](t, db)
-	ctx := within(t)
-	ok(t, users.Create(ctx, &user{ID: 1, Name: "n", Email: "e"}))
-	stop, halt := context.WithTimeout(ctx, testsize.Pick(300*time.Millisecond, time.Second, 3*time.Second))
-	defer halt()
-	var wg sync.WaitGroup
-	for range 4 {
-		wg.Go(func() {
-			for i := 0; stop.Err() == nil; i++ {
-				if _, err := users.Increment(ctx, natsorm.Set{"age": 1}, natsorm.Eq("id", 1)); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	scans := 0
-	for ; stop.Err() == nil; scans++ {
-		// A fresh handle does not know that the model is small, and scans it.
-		again := define[user](t, db)
-		if found := must[[]*user](t)(again.FindAll(ctx)); len(found) != 1 {
-			t.Errorf("scan %d found %d", scans, len(found))
-		}
-	}
-	wg.Wait()
-	t.Logf("%d scans", scans)
-}
