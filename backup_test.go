@@ -20,6 +20,7 @@ import (
 
 	"github.com/natsorm/natsorm"
 	"github.com/natsorm/natsorm/internal/backup"
+	"github.com/natsorm/natsorm/internal/testsize"
 	"github.com/natsorm/natsorm/natsormtest"
 )
 
@@ -40,7 +41,7 @@ func TestBackupRoundTrip(t *testing.T) {
 			ctx := within(t)
 			db := natsormtest.New(t)
 			users, nodes := define[user](t, db), defineNode[nodeUser](t, db)
-			n := 3000
+			n := testsize.Pick(600, 1200, 3000)
 			var us []*user
 			var ns []*nodeUser
 			for i := range n {
@@ -87,10 +88,7 @@ func TestBackupDuringWrites(t *testing.T) {
 		db := natsormtest.New(t)
 		accounts := define[account](t, db)
 		nodes := defineNode[nodeUser](t, db)
-		n := 2000
-		if testing.Short() || raceEnabled {
-			n = 500
-		}
+		n := testsize.Pick(200, 500, 2000)
 		all := make([]*account, n)
 		for i := range all {
 			all[i] = &account{ID: i, Number: fmt.Sprint(i), Owner: fmt.Sprint("o", i%7), Balance: 10}
@@ -134,7 +132,7 @@ func TestBackupDuringWrites(t *testing.T) {
 				}
 			})
 		}
-		for range 5 {
+		for range testsize.Pick(2, 3, 5) {
 			file := backedUp(t, ctx, db, opts...)
 			other := natsormtest.New(t) // which proves in the end that its indexes are right
 			ok(t, other.Restore(ctx, bytes.NewReader(file)))
@@ -306,13 +304,10 @@ func TestRestoreMerges(t *testing.T) {
 	}
 }
 
-// 100,000 records of each layout are the same after backup, clear and restore.
+// Many records of each layout are the same after backup, clear and restore.
 func TestBackupOfManyRecords(t *testing.T) {
 	t.Parallel()
-	n := 100_000
-	if testing.Short() || raceEnabled {
-		n = 10_000
-	}
+	n := testsize.Pick(1000, 5000, 100_000)
 	for _, layout := range []string{"native", "sequelize"} {
 		t.Run(layout, func(t *testing.T) {
 			t.Parallel()

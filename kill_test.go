@@ -14,6 +14,7 @@ import (
 
 	"github.com/natsorm/natsorm"
 	"github.com/natsorm/natsorm/embedded"
+	"github.com/natsorm/natsorm/internal/testsize"
 	"github.com/natsorm/natsorm/natsormtest"
 )
 
@@ -71,10 +72,7 @@ func TestBeKilled(t *testing.T) {
 // again and again: what it said was written is there, and the indexes agree.
 func TestKill(t *testing.T) {
 	t.Parallel()
-	kills := 50
-	if testing.Short() || raceEnabled {
-		kills = 5
-	}
+	kills := testsize.Pick(3, 8, 50)
 	dir := filepath.Join(t.TempDir(), "data")
 	acknowledged := map[int]bool{}
 	for kill := range kills {

@@ -3,7 +3,6 @@ package natsorm
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/natsorm/natsorm/internal/maintenance"
 	"github.com/natsorm/natsorm/internal/schema"
@@ -45,10 +44,6 @@ func LayoutProgress(f func(step LayoutStep, done, total int)) ChangeLayoutOption
 	return func(o *changeLayoutOptions) { o.progress = f }
 }
 
-// layoutGrace is how long a handle may take to hear of a change of the catalogue, and
-// calls that began before it to end.
-const layoutGrace = 2 * time.Second
-
 // ChangeLayout moves a model to another layout while programs use it. Programs in this
 // process and in others read and write on. They wait while what they wrote meanwhile is
 // carried over, which takes a scan of the model. Records whose key differs between the
@@ -79,7 +74,7 @@ func (db *DB) ChangeLayout(ctx context.Context, model string, to Layout, opts ..
 				opt(&o)
 			}
 		}
-		change := &maintenance.LayoutChange{Store: db.store, Model: model, To: string(to), Grace: layoutGrace}
+		change := &maintenance.LayoutChange{Store: db.store, Model: model, To: string(to)}
 		if o.progress != nil {
 			change.Progress = func(step maintenance.Step, done, total int) { o.progress(LayoutStep(step), done, total) }
 		}

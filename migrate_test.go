@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/natsorm/natsorm"
+	"github.com/natsorm/natsorm/internal/testsize"
 	"github.com/natsorm/natsorm/natsormtest"
 )
 
@@ -23,10 +24,7 @@ func TestMigrateOnline(t *testing.T) {
 	other := must[*natsorm.DB](t)(natsorm.New(ctx, db.Conn(), natsorm.Config{Bucket: db.KV().Bucket()}))
 	t.Cleanup(func() { other.Close() })
 	models := []*natsorm.Model[nodeUser]{defineNode[nodeUser](t, db, natsorm.Name("User")), defineNode[nodeUser](t, other, natsorm.Name("User"))}
-	n := 600 // of which a third has another key in each layout
-	if testing.Short() || raceEnabled {
-		n = 150
-	}
+	n := testsize.Pick(150, 150, 600) // of which a third has another key in each layout
 	all := make([]*nodeUser, n)
 	for i := range all {
 		all[i] = &nodeUser{ID: int64(i - n/3), Name: fmt.Sprint("n", i%7), Email: ptr(fmt.Sprint("e", i))}

@@ -86,8 +86,7 @@ func TestAgainstNodeLibrary(t *testing.T) {
 	}
 	library = must[string](t)(filepath.Abs(library))
 	ctx := within(t)
-	srv := must[*embedded.Server](t)(embedded.Start(embedded.Config{Port: -1}))
-	t.Cleanup(func() { srv.Close() })
+	srv := serve(t, embedded.Config{Port: -1})
 	open := func(name string) *natsorm.DB {
 		db := must[*natsorm.DB](t)(natsorm.Open(ctx, natsorm.Config{Servers: []string{srv.URL()}, Bucket: name}))
 		t.Cleanup(func() { db.Close() })

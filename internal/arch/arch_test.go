@@ -18,7 +18,7 @@ const module = "github.com/natsorm/natsorm"
 // layers are the packages from the bottom up. A package imports only packages
 // of layers below its own; the test fails for one that is not listed.
 var layers = [][]string{
-	{"internal/batch", "internal/errs", "internal/javascript", "internal/value"},
+	{"internal/batch", "internal/errs", "internal/javascript", "internal/testbed", "internal/testsize", "internal/value"},
 	{"internal/keys", "internal/workers"},
 	{"internal/backup", "internal/schema"},
 	{"internal/document"},
@@ -39,8 +39,8 @@ var layers = [][]string{
 var network = map[string][]string{
 	module + "/internal/bucket":         {""},
 	module + "/internal/wire":           {"", "internal/bucket"},
-	"github.com/nats-io/nats.go":        {"", "internal/wire", "internal/bucket", "embedded", "natsormtest", "internal/chaos"},
-	"github.com/nats-io/nats-server/v2": {"embedded", "internal/chaos"},
+	"github.com/nats-io/nats.go":        {"", "internal/wire", "internal/bucket", "embedded", "natsormtest", "internal/chaos", "internal/testbed"},
+	"github.com/nats-io/nats-server/v2": {"embedded", "internal/testbed"},
 }
 
 func TestImportsPointDown(t *testing.T) {

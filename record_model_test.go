@@ -1,7 +1,6 @@
 package natsorm_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/natsorm/natsorm"
 	"github.com/natsorm/natsorm/natsormtest"
@@ -306,143 +304,60 @@ func pagesSurviveChanges[T any](t *testing.T, m *natsorm.Model[T], make func(nat
 	}
 }
 
-func TestQueryOptionsThatDoNotFit(t *testing.T) {
+func TestRecordsWithoutAType(t *testing.T) {
 	t.Parallel()
-	type rec struct {
-		ID      int64    `json:"id" orm:"primaryKey"`
-		Name    string   `json:"name"`
-		Tags    []string `json:"tags"`
-		Version uint64   `json:"-" orm:"version"`
+	type Typed struct {
+		ID   uint64          `json:"id" orm:"primaryKey"`
+		S    *string         `json:"s" orm:"index"`
+		F    float64         `json:"f"`
+		B    bool            `json:"b"`
+		T    time.Time       `json:"t"`
+		Raw  []byte          `json:"raw"`
+		D    json.Number     `json:"d" orm:"index"`
+		J    json.RawMessage `json:"j"`
+		Made time.Time       `json:"made" orm:"createdAt"`
 	}
 	db := natsormtest.New(t)
-	recs, others := define[rec](t, db), define[rec](t, db, natsorm.Name("others"))
+	typed := define[Typed](t, db)
 	ctx := within(t)
-	v := &rec{ID: 1, Name: "Ann"}
-	ok(t, recs.Create(ctx, v))
-	byName := natsorm.OrderBy("name")
-	cursor := must[string](t)(recs.Cursor(v, byName))
-	call := func(_ any, err error) error { return err }
-	second := func(_ any, _ string, err error) error { return err }
-	find := func(q ...natsorm.Query) error { return call(recs.FindAll(ctx, q...)) }
-	for _, c := range []struct {
-		err   error
-		names string
-	}{
-		{find(natsorm.Limit(-1)), "Limit(-1)"},
-		{find(natsorm.Offset(-3)), "Offset(-3)"},
-		{find(natsorm.OrderBy("nope")), "nope"},
-		{find(natsorm.OrderBy("-nope")), "nope"},
-		{find(natsorm.OrderBy()), "OrderBy"},
-		{find(natsorm.OrderBy("tags")), "tags"},
-		{find(natsorm.Select()), "Select"},
-		{find(natsorm.Select("name", "nope")), "nope"},
-		{find(natsorm.Like("id", "1%")), "id"},
-		{find(natsorm.Analyze()), "Explain"},
-		{find(natsorm.After(cursor)), "OrderBy"},
-		{find(byName, natsorm.After("nonsense")), "cursor"},
-		{find(byName, natsorm.After("????")), "cursor"},
-		{find(byName, natsorm.After("AQ")), "cursor"},
-		{find(byName, natsorm.After("Zm9yIGFub3RoZXI")), "version"},
-		{find(byName, natsorm.After(cursor[:len(cursor)-4])), "cursor"},
-		{find(natsorm.OrderBy("-name"), natsorm.After(cursor)), "another query"},
-		{find(byName, natsorm.Eq("name", "x"), natsorm.After(cursor)), "another query"},
-		{call(others.FindAll(ctx, byName, natsorm.After(cursor))), "another query"},
-		{call(recs.Cursor(v)), "OrderBy"},
-		{second(recs.FindPage(ctx, natsorm.Limit(1))), "OrderBy"},
-		{second(recs.FindPage(ctx, byName)), "Limit"},
-		{second(recs.FindPage(ctx, byName, natsorm.Limit(0))), "Limit"},
-		{call(recs.Cursor(&rec{Version: math.MaxUint64}, byName)), "Select"},
-		{find(natsorm.OrderBy("name DESC")), "descends"},
-		{find(natsorm.Where{"name": natsorm.Eq("name", "x")}), "ParseWhere"},
-		{find(natsorm.Or(natsorm.Where{"id": map[string]any{"gte": 5}})), "ParseWhere"},
-		{call(recs.GroupBy(ctx, nil, []natsorm.Aggregate{natsorm.CountRecords().As("")})), "As"},
-		{call(recs.Cursor(nil, byName)), "nil"},
-		{call(recs.Cursor(v, byName, natsorm.Select("id"))), "name"},
-		{call(recs.Count(ctx, natsorm.Limit(-1))), "Limit(-1)"},
-		{call(recs.Count(ctx, natsorm.Select("id"))), "Select"},
-		{call(recs.Sum(ctx, "name")), "name"},
-		{call(recs.Avg(ctx, "nope")), "nope"},
-		{call(recs.Min(ctx, "tags")), "tags"},
-		{call(recs.Max(ctx, "nope")), "nope"},
-		{call(recs.GroupBy(ctx, []string{"nope"}, nil)), "nope"},
-		{call(recs.GroupBy(ctx, nil, []natsorm.Aggregate{natsorm.SumOf("name")})), "name"},
-		{call(recs.GroupBy(ctx, nil, []natsorm.Aggregate{{}})), "Aggregate"},
-		{call(recs.GroupBy(ctx, nil, []natsorm.Aggregate{natsorm.CountRecords(), natsorm.CountRecords()})), "count"},
-		{call(recs.GroupBy(ctx, []string{"name"}, nil, natsorm.OrderBy("id"))), "id"},
-		{call(recs.GroupBy(ctx, []string{"name"}, nil, byName, natsorm.After(cursor))), "After"},
-		{call(recs.Watch(ctx, natsorm.Limit(1))), "Watch"},
-		{call(recs.Watch(ctx, natsorm.Select("name"))), "Select"},
-		{call(recs.Destroy(ctx, natsorm.All(), natsorm.Select("name"))), "Select"},
-		{call(recs.Explain(ctx, natsorm.OrderBy("nope"))), "nope"},
-	} {
-		if !errors.Is(c.err, natsorm.ErrInvalid) || c.err != nil && !strings.Contains(c.err.Error(), c.names) {
-			t.Errorf("%v; it must be ErrInvalid and name %q", c.err, c.names)
-		}
+	m := must[*natsorm.Model[natsorm.Record]](t)(db.Model(ctx, "Typed"))
+	at := time.Date(2024, 1, 2, 3, 4, 5, 6000, time.UTC)
+	rec := natsorm.Record{
+		"id": uint64(1) << 63, "s": "x", "f": 2, "b": true, "t": at, "raw": []byte("hi"), "d": json.Number("1.50"), "j": map[string]any{"n": json.Number("9007199254740993")},
 	}
-	if err := call(recs.Destroy(ctx, natsorm.Limit(1))); !errors.Is(err, natsorm.ErrMissingWhere) {
-		t.Errorf("Destroy with just a limit: %v", err)
+	ok(t, m.Create(ctx, &rec))
+	got := must[*natsorm.Record](t)(m.FindOne(ctx, natsorm.Eq("s", "x")))
+	made := (*got)["made"].(time.Time)
+	want := natsorm.Record{
+		"id": uint64(1) << 63, "s": "x", "f": 2.0, "b": true, "t": at, "raw": []byte("hi"), "d": json.Number("1.50"), "j": map[string]any{"n": json.Number("9007199254740993")}, "made": made,
 	}
-
-	if _, err := recs.FindAll(ctx, byName, natsorm.After("nonsense")); !errors.Is(err, natsorm.ErrCursor) {
-		t.Errorf("nonsense: %v", err)
+	if diff := cmp.Diff(want, *got); diff != "" || made.IsZero() {
+		t.Error(diff)
 	}
-	in := func(names ...any) []natsorm.Query {
-		return []natsorm.Query{byName, natsorm.In("name", names...), natsorm.Gte("id", 0)}
-	}
-	same := must[string](t)(recs.Cursor(v, in("a", "b")...))
-	if _, err := recs.FindAll(ctx, byName, natsorm.After(same), natsorm.And(natsorm.Gte("id", 0), natsorm.In("name", "b", "a"))); err != nil {
-		t.Errorf("conditions in another order: %v", err)
-	}
-
-	// A partial record can not be saved over the whole one.
-	part := must[*rec](t)(recs.FindOne(ctx, natsorm.Select("id")))
-	if err := recs.Save(ctx, part); !errors.Is(err, natsorm.ErrConflict) || !strings.Contains(err.Error(), "Select") {
-		t.Errorf("Save of a partial record: %v", err)
-	}
-	if v := must[*rec](t)(recs.FindByPK(ctx, 1)); v.Name != "Ann" {
+	v := must[*Typed](t)(typed.FindByPK(ctx, uint64(1)<<63))
+	if *v.S != "x" || v.F != 2 || !v.T.Equal(at) || v.D != "1.50" || !v.Made.Equal(made) {
 		t.Errorf("%+v", v)
 	}
-}
-
-// A cancelled context ends a scan at once, and nothing stays on the server.
-func TestCancelledScanEndsAtOnce(t *testing.T) {
-	t.Parallel()
-	db := natsormtest.New(t)
-	users := define[user](t, db)
-	ctx := within(t)
-	var all []*user
-	for i := range 5000 {
-		all = append(all, &user{ID: int64(i), Name: "n", Email: fmt.Sprint(i), Age: i})
-	}
-	ok(t, users.BulkCreate(ctx, all))
-	for _, q := range [][]natsorm.Query{{}, {natsorm.Gte("age", 0)}, {natsorm.OrderBy("age")}, {natsorm.Eq("name", "n")}} {
-		short, cancel := context.WithCancel(ctx)
-		n := 0
-		var last error
-		for v, err := range users.Each(short, q...) {
-			if err != nil {
-				last = err
-				continue
-			}
-			if n++; v.Age >= 0 && n == 3 {
-				cancel()
-			}
-		}
-		cancel()
-		if len(q) == 1 && n == 5000 {
-			continue // an order is made before the first record is seen
-		}
-		if !errors.Is(last, context.Canceled) || n > 1000 {
-			t.Errorf("%d records after the context ended, then %v", n, last)
+	for _, d := range []any{1.5, "1.5", json.Number("15e-1")} {
+		if n := must[int](t)(m.Count(ctx, natsorm.Eq("d", d))); n != 1 {
+			t.Errorf("%d found by the decimal %v", n, d)
 		}
 	}
-	gone, cancel := context.WithCancel(ctx)
-	cancel()
-	if _, err := users.FindAll(gone); !errors.Is(err, context.Canceled) {
-		t.Errorf("a context that has ended: %v", err)
+	for what, bad := range map[string]natsorm.Record{
+		"unknown column": {"id": 1, "nope": 1}, "wrong type": {"id": 1, "f": "x"}, "no key": {"s": "x"}, "null key": {"id": nil}, "negative key": {"id": -1}, "letter case": {"ID": 1}, "nil": nil,
+	} {
+		if err := m.Create(ctx, &bad); !errors.Is(err, natsorm.ErrInvalid) {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
-	status := must[jetstream.KeyValueStatus](t)(db.KV().Status(ctx))
-	if n := status.(*jetstream.KeyValueBucketStatus).StreamInfo().State.Consumers; n != 0 {
-		t.Errorf("%d consumers are left", n)
+	if _, err := db.Model(ctx, "Nope"); !errors.Is(err, natsorm.ErrNotFound) || !strings.Contains(err.Error(), "Nope") {
+		t.Errorf("an unknown model: %v", err)
+	}
+	names := ""
+	for _, s := range must[[]natsorm.Schema](t)(db.Models(ctx)) {
+		names += s.Name + " "
+	}
+	if names != "Typed " {
+		t.Errorf("models %q", names)
 	}
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/natsorm/natsorm"
 	"github.com/natsorm/natsorm/embedded"
+	"github.com/natsorm/natsorm/internal/testsize"
 	"github.com/natsorm/natsorm/natsormtest"
 )
 
@@ -644,10 +645,7 @@ func TestRandomTransactions(t *testing.T) {
 	if s, err := strconv.ParseUint(os.Getenv("NATSORM_SEED"), 10, 64); err == nil {
 		seed = s
 	}
-	each := 60
-	if testing.Short() {
-		each = 20
-	}
+	each := testsize.Pick(8, 20, 60)
 	for _, kind := range []string{"memory", "files", "synced", "history", "two sessions", "no direct get", "sequelize", "sequelize, two sessions"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
@@ -664,8 +662,7 @@ func TestRandomTransactions(t *testing.T) {
 			case "synced":
 				cfg = embedded.Config{Dir: t.TempDir()}
 			}
-			srv := must[*embedded.Server](t)(embedded.Start(cfg))
-			t.Cleanup(func() { srv.Close() })
+			srv := serve(t, cfg)
 			open := func() *natsorm.DB {
 				c := natsorm.Config{Bucket: "test"}
 				if kind == "history" {

@@ -1,4 +1,4 @@
-package chaos
+package testbed
 
 import (
 	"context"
@@ -9,51 +9,72 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// nodes is the size of a cluster: one may be down.
-const nodes = 3
-
-// look is how long to wait before looking at the cluster again.
-const look = 20 * time.Millisecond
+// ClusterSize is how many nodes a cluster has: one may be down.
+const ClusterSize = 3
 
 // Cluster is three nodes, a proxy for each direction between two of them, and a
 // connection to look at them. Its methods are for one goroutine.
 type Cluster struct {
 	Nodes []*Node
-	links [nodes][nodes]*Proxy // from one node to another; nil to itself
+	links [ClusterSize][ClusterSize]*Proxy // from one node to another; nil to itself
 	nc    *nats.Conn
 	js    jetstream.JetStream
 }
 
 // ClusterOptions say how a cluster's servers run.
 type ClusterOptions struct {
-	Dir            string // for everything they write
-	SlowElections  bool   // as outside of tests: 4 to 9 s without a leader after a kill
-	VerboseServers bool   // debug lines in server.log
+	Dir       string // for everything they write
+	Processes bool   // one for each node, whose package calls Main; otherwise all are in this one
+
+	SlowElections  bool // as outside of tests: 4 to 9 s without a leader after a start or a kill
+	Logs           bool // server.log in each node's directory
+	VerboseServers bool // debug lines in it
 }
 
-// StartCluster starts the nodes and waits until they have elected a leader.
-func StartCluster(ctx context.Context, o ClusterOptions) (*Cluster, error) {
-	ports, err := freePorts(2 * nodes)
+// StartCluster starts a cluster in this process for a test, which ends with it.
+func StartCluster(t testing.TB) *Cluster {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), clusterTimeout)
+	defer cancel()
+	c, err := NewCluster(ctx, ClusterOptions{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatalf("testbed: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Errorf("testbed: %v", err)
+		}
+	})
+	return c
+}
+
+// clusterTimeout bounds the start of a cluster.
+const clusterTimeout = time.Minute
+
+// NewCluster starts the nodes and waits until they have elected a leader.
+func NewCluster(ctx context.Context, o ClusterOptions) (*Cluster, error) {
+	ports, err := freePorts(2 * ClusterSize)
 	if err != nil {
 		return nil, err
 	}
 	c := &Cluster{}
-	for i := range nodes {
+	for i := range ClusterSize {
 		spec := nodeSpec{
 			Name: fmt.Sprint("node", i), Dir: filepath.Join(o.Dir, fmt.Sprint("node", i)),
-			Port: ports[i], Route: ports[nodes+i], Quick: !o.SlowElections, Verbose: o.VerboseServers,
+			Port: ports[i], Route: ports[ClusterSize+i], Quick: !o.SlowElections, Log: o.Logs, Verbose: o.VerboseServers,
 		}
-		for j := range nodes {
+		for j := range ClusterSize {
 			if i == j {
 				continue
 			}
-			link, err := NewProxy([]string{fmt.Sprint("127.0.0.1:", ports[nodes+j])}, 0)
+			link, err := NewProxy([]string{fmt.Sprint("127.0.0.1:", ports[ClusterSize+j])}, 0)
 			if err != nil {
 				return nil, errors.Join(err, c.Close())
 			}
@@ -63,10 +84,10 @@ func StartCluster(ctx context.Context, o ClusterOptions) (*Cluster, error) {
 		if err := os.MkdirAll(spec.Dir, 0o700); err != nil {
 			return nil, errors.Join(err, c.Close())
 		}
-		c.Nodes = append(c.Nodes, &Node{spec: spec})
+		c.Nodes = append(c.Nodes, &Node{spec: spec, own: o.Processes})
 	}
 	var wg sync.WaitGroup
-	errs := make([]error, nodes)
+	errs := make([]error, ClusterSize)
 	for i, n := range c.Nodes {
 		wg.Go(func() { errs[i] = n.Start(ctx) })
 	}
@@ -83,14 +104,7 @@ func StartCluster(ctx context.Context, o ClusterOptions) (*Cluster, error) {
 
 // connect opens the connection that looks at the cluster, past every proxy.
 func (c *Cluster) connect(ctx context.Context) error {
-	opts := nats.GetDefaultOptions()
-	for _, a := range c.Addrs() {
-		opts.Servers = append(opts.Servers, "nats://"+a)
-	}
-	opts.MaxReconnect, opts.ReconnectWait, opts.ReconnectJitter = -1, look, 0
-	opts.PingInterval, opts.MaxPingsOut = time.Second, 2 // of a node that is paused
-	opts.AsyncErrorCB = func(*nats.Conn, *nats.Subscription, error) {}
-	nc, err := opts.Connect()
+	nc, err := c.dial()
 	if err != nil {
 		return err
 	}
@@ -98,10 +112,34 @@ func (c *Cluster) connect(ctx context.Context) error {
 	if c.js, err = jetstream.New(nc); err != nil {
 		return err
 	}
-	return c.until(ctx, func(ctx context.Context) error {
+	return Until(ctx, func(ctx context.Context) error {
 		_, err := c.js.AccountInfo(ctx) // the leader of the whole cluster answers
 		return err
 	})
+}
+
+// dial opens a connection to any node, which moves when that goes away.
+func (c *Cluster) dial() (*nats.Conn, error) {
+	opts := nats.GetDefaultOptions()
+	for _, n := range c.Nodes {
+		opts.Servers = append(opts.Servers, n.URL())
+	}
+	opts.MaxReconnect, opts.ReconnectWait, opts.ReconnectJitter = -1, Look, 0
+	opts.PingInterval, opts.MaxPingsOut = time.Second, 2 // of a node that is paused
+	opts.AsyncErrorCB = func(*nats.Conn, *nats.Subscription, error) {}
+	return opts.Connect()
+}
+
+// Connect is a connection to any node, which ends with the test. It moves to
+// another one when that goes away.
+func (c *Cluster) Connect(t testing.TB) *nats.Conn {
+	t.Helper()
+	nc, err := c.dial()
+	if err != nil {
+		t.Fatalf("testbed: %v", err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
 }
 
 // Addrs are the addresses for clients, by node.
@@ -116,7 +154,7 @@ func (c *Cluster) Addrs() []string {
 // Leader is the node that leads the stream, as soon as there is one.
 func (c *Cluster) Leader(ctx context.Context, stream string) (*Node, error) {
 	var leader *Node
-	err := c.until(ctx, func(ctx context.Context) error {
+	err := Until(ctx, func(ctx context.Context) error {
 		info, err := c.info(ctx, stream)
 		if err != nil {
 			return err
@@ -140,8 +178,8 @@ func (c *Cluster) StepDown(ctx context.Context, stream string) error {
 
 // Links calls do for the connections between a node and the others.
 func (c *Cluster) Links(node *Node, do func(*Proxy)) {
-	for i := range nodes {
-		for j := range nodes {
+	for i := range ClusterSize {
+		for j := range ClusterSize {
 			if i != j && (c.Nodes[i] == node || c.Nodes[j] == node) {
 				do(c.links[i][j])
 			}
@@ -157,7 +195,7 @@ func (c *Cluster) Settled(ctx context.Context, stream string) error {
 			return fmt.Errorf("%s is down", n.Name())
 		}
 	}
-	return c.until(ctx, func(ctx context.Context) error {
+	return Until(ctx, func(ctx context.Context) error {
 		if _, err := c.js.AccountInfo(ctx); err != nil {
 			return err
 		}
@@ -190,21 +228,6 @@ func (c *Cluster) info(ctx context.Context, stream string) (*jetstream.ClusterIn
 	return info, nil
 }
 
-// until asks again and again until there is no error.
-func (c *Cluster) until(ctx context.Context, ask func(ctx context.Context) error) error {
-	for {
-		short, cancel := context.WithTimeout(ctx, time.Second)
-		err := ask(short)
-		cancel()
-		if err == nil {
-			return nil
-		}
-		if wait(ctx, look) != nil {
-			return fmt.Errorf("%w; last: %w", ctx.Err(), err)
-		}
-	}
-}
-
 // Close ends every node, whatever state it is in. Its error says which of them
 // had ended by itself before.
 func (c *Cluster) Close() error {
@@ -223,18 +246,6 @@ func (c *Cluster) Close() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// wait waits for d, or for the end of ctx, whose error it then returns.
-func wait(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }
 
 // freePorts are ports that nobody listens on. A node comes back to its own, so

@@ -12,6 +12,7 @@ import (
 
 	"github.com/natsorm/natsorm"
 	"github.com/natsorm/natsorm/embedded"
+	"github.com/natsorm/natsorm/internal/testsize"
 	"github.com/natsorm/natsorm/natsormtest"
 )
 
@@ -36,12 +37,12 @@ func batched(t *testing.T, ctx context.Context, db *natsorm.DB, all []*account) 
 // that loses does not take its neighbours with it, and each gets its own revision.
 func TestWritersShareBatches(t *testing.T) {
 	t.Parallel()
-	srv := must[*embedded.Server](t)(embedded.Start(embedded.Config{Dir: t.TempDir()}))
-	t.Cleanup(func() { srv.Close() })
+	srv := serve(t, embedded.Config{Dir: t.TempDir()})
 	db := natsormtest.Open(t, srv, "synced")
 	accounts := define[account](t, db)
 	ctx := within(t)
-	const clients, each = 64, 40
+	const clients = 64
+	each := testsize.Pick(20, 40, 40)
 	var mu sync.Mutex
 	var created []*account
 	lost, cancelled := 0, 0

@@ -5,15 +5,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"github.com/natsorm/natsorm"
+	"github.com/natsorm/natsorm/internal/testbed"
+	"github.com/natsorm/natsorm/internal/testsize"
 	"github.com/natsorm/natsorm/natsormtest"
 )
 
@@ -24,21 +26,24 @@ func TestReplicatedTransactions(t *testing.T) {
 		t.Skip("takes a cluster of three servers")
 	}
 	ctx := within(t)
-	servers := cluster(t)
+	cluster := testbed.StartCluster(t)
 	var dbs []*natsorm.DB
-	for _, s := range servers {
-		dbs = append(dbs, openOn(t, ctx, s))
+	for _, node := range cluster.Nodes {
+		dbs = append(dbs, openOn(t, ctx, node))
 	}
+	each := testsize.Pick(5, 10, 25)
 	t.Run("write skew", func(t *testing.T) { replicatedWriteSkew(t, ctx, dbs) })
 	t.Run("phantoms", func(t *testing.T) { replicatedPhantoms(t, ctx, dbs) })
 	t.Run("bank", func(t *testing.T) { replicatedBank(t, ctx, dbs) })
 	t.Run("guards", func(t *testing.T) { replicatedGuards(t, ctx, dbs) })
-	t.Run("behind", func(t *testing.T) { replicatedBehind(t, ctx, servers, dbs) })
-	t.Run("random", func(t *testing.T) { randomTransactions(t, ctx, dbs, nativeRows, uint64(time.Now().UnixNano()), 9, 25) })
-	t.Run("random, sequelize", func(t *testing.T) {
-		randomTransactions(t, ctx, dbs, sequelizeRows.called("lrow"), uint64(time.Now().UnixNano()), 9, 25)
+	t.Run("behind", func(t *testing.T) { replicatedBehind(t, ctx, cluster, dbs) })
+	t.Run("random", func(t *testing.T) {
+		randomTransactions(t, ctx, dbs, nativeRows, uint64(time.Now().UnixNano()), 9, each)
 	})
-	t.Run("own writes", func(t *testing.T) { replicatedOwnWrites(t, ctx, dbs[0], servers[1].ClientURL()) })
+	t.Run("random, sequelize", func(t *testing.T) {
+		randomTransactions(t, ctx, dbs, sequelizeRows.called("lrow"), uint64(time.Now().UnixNano()), 9, each)
+	})
+	t.Run("own writes", func(t *testing.T) { replicatedOwnWrites(t, ctx, dbs[0], cluster.Nodes[1].URL()) })
 	natsormtest.Prove(t, dbs[0])
 }
 
@@ -52,7 +57,7 @@ func models[T any](t *testing.T, dbs []*natsorm.DB) (out []*natsorm.Model[T]) {
 
 func replicatedWriteSkew(t *testing.T, ctx context.Context, dbs []*natsorm.DB) {
 	accounts := models[account](t, dbs)
-	for round := range 30 {
+	for round := range testsize.Pick(6, 12, 30) {
 		for i := range 2 {
 			must[bool](t)(accounts[2].Upsert(ctx, &account{ID: i, Owner: "on call", Number: fmt.Sprint("n", i)}))
 		}
@@ -79,7 +84,7 @@ func replicatedWriteSkew(t *testing.T, ctx context.Context, dbs []*natsorm.DB) {
 
 func replicatedPhantoms(t *testing.T, ctx context.Context, dbs []*natsorm.DB) {
 	bookings := models[booking](t, dbs)
-	for round := range 40 {
+	for round := range testsize.Pick(6, 15, 40) {
 		slot := fmt.Sprint("slot ", round, "!")
 		q := []natsorm.Query{natsorm.Eq("slot", slot), natsorm.Like("slot", slot[:len(slot)-1]+"_"), natsorm.In("slot", slot, "other")}[round%3]
 		race(t, ctx, dbs, func(tx *natsorm.Tx, i int, looked func()) error {
@@ -102,7 +107,8 @@ func replicatedPhantoms(t *testing.T, ctx context.Context, dbs []*natsorm.DB) {
 
 func replicatedBank(t *testing.T, ctx context.Context, dbs []*natsorm.DB) {
 	accounts := models[account](t, dbs)
-	const n, each, clients, runs = 20, 100, 6, 40
+	const n, each, clients = 20, 100, 6
+	runs := testsize.Pick(10, 15, 40)
 	for i := range n {
 		ok(t, accounts[0].Create(ctx, &account{ID: i, Owner: "o", Number: fmt.Sprint(i), Balance: each}))
 	}
@@ -149,7 +155,7 @@ func replicatedBank(t *testing.T, ctx context.Context, dbs []*natsorm.DB) {
 // batch commits after an entry that it should have found. That is why lookups are
 // guarded by heads, which do.
 func replicatedGuards(t *testing.T, ctx context.Context, dbs []*natsorm.DB) {
-	const rounds, most = 150, 3000
+	rounds, most := testsize.Pick(30, 60, 150), testsize.Pick(60, 120, 3000)
 	put := func(nc *nats.Conn, subject string, header nats.Header) (uint64, error) {
 		m := &nats.Msg{Subject: "$KV.shop." + subject, Header: header}
 		reply, err := nc.RequestMsg(m, 5*time.Second)
@@ -219,19 +225,14 @@ func replicatedGuards(t *testing.T, ctx context.Context, dbs []*natsorm.DB) {
 
 // A transaction that is guarded as a whole, by what the leader says, has read
 // through a server that is behind: 4 of 600 had not seen what they followed.
-func replicatedBehind(t *testing.T, ctx context.Context, servers []*server.Server, dbs []*natsorm.DB) {
+func replicatedBehind(t *testing.T, ctx context.Context, cluster *testbed.Cluster, dbs []*natsorm.DB) {
 	type note struct {
 		ID   int    `json:"id" orm:"primaryKey"`
 		Slot string `json:"slot"`
 	}
 	notes := models[note](t, dbs)
-	leader := 0
-	for i, s := range servers {
-		if s.JetStreamIsStreamLeader("$G", "KV_shop") {
-			leader = i
-		}
-	}
-	for round := range 300 {
+	leader := slices.Index(cluster.Nodes, must[*testbed.Node](t)(cluster.Leader(ctx, "KV_shop")))
+	for round := range testsize.Pick(50, 100, 300) {
 		slot := fmt.Sprint("slot", round)
 		reader := (leader + 1 + round%2) % 3
 		found, runs := 0, 0
@@ -271,8 +272,8 @@ func acknowledged(data []byte) (uint64, error) {
 // A session that moves to another server sees what it wrote: by key, by index
 // and by scan.
 func replicatedOwnWrites(t *testing.T, ctx context.Context, first *natsorm.DB, url string) {
-	p, through := newProxy(t, first.Conn().ConnectedUrl(), func(string, bool) bool { return false })
-	db := must[*natsorm.DB](t)(natsorm.Open(ctx, natsorm.Config{Servers: []string{through}, Bucket: "shop", NATS: []nats.Option{nats.IgnoreDiscoveredServers(), nats.ReconnectWait(time.Millisecond)}}))
+	p := testbed.StartProxy(t, first.Conn().ConnectedUrl(), url)
+	db := must[*natsorm.DB](t)(natsorm.Open(ctx, natsorm.Config{Servers: []string{p.URL()}, Bucket: "shop", NATS: []nats.Option{nats.IgnoreDiscoveredServers(), nats.ReconnectWait(time.Millisecond)}}))
 	defer db.Close()
 	type session struct {
 		ID int    `json:"id" orm:"primaryKey"`
@@ -280,12 +281,10 @@ func replicatedOwnWrites(t *testing.T, ctx context.Context, first *natsorm.DB, u
 		U  string `json:"u" orm:"unique"`
 	}
 	sessions := define[session](t, db)
-	targets := []string{p.target, url[len("nats://"):]}
-	for i := range 60 {
+	for i := range testsize.Pick(12, 24, 60) {
 		v := strconv.Itoa(i)
 		must[bool](t)(sessions.Upsert(ctx, &session{ID: 1, N: v, U: v}))
-		p.point(targets[i%2])
-		p.cut()
+		p.Route(i)
 		switch i % 4 {
 		case 0:
 			if got := must[*session](t)(sessions.FindByPK(ctx, 1)); got.N != v {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/natsorm/natsorm"
+	"github.com/natsorm/natsorm/internal/testsize"
 	"github.com/natsorm/natsorm/natsormtest"
 )
 
@@ -368,16 +369,12 @@ func deref(records []*natsorm.Record) []natsorm.Record {
 // with a filter, a sort and sums in Go. NATSORM_SEED repeats a run.
 func TestRandomQueries(t *testing.T) {
 	t.Parallel()
-	cases := 100_000
-	if raceEnabled || testing.Short() {
-		cases = 10_000
-	}
+	cases, perWorld := testsize.Pick(2000, 6000, 100_000), testsize.Pick(500, 750, 2000)
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("NATSORM_SEED"); s != "" {
 		seed = must[uint64](t)(strconv.ParseUint(s, 10, 64))
 	}
 	t.Logf("seed %d", seed)
-	const perWorld = 2000
 	paths := map[string]int{}
 	db := natsormtest.New(t)
 	for n, done := 0, 0; done < cases; n++ {
@@ -484,7 +481,7 @@ func (w *world) check(t *testing.T, paths map[string]int) {
 			}
 		case 5:
 			w.checkGroups(t, m, cond, want, fail)
-		case 6:
+		case 6, 7, 8:
 			p := must[natsorm.Plan](t)(m.Explain(ctx, cond, natsorm.Analyze()))
 			paths[p.Access.Path]++
 			if p.Access.Path != "scan" && p.Estimated.Requests != p.Actual.Requests {

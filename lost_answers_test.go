@@ -15,6 +15,8 @@ import (
 
 	"github.com/natsorm/natsorm"
 	"github.com/natsorm/natsorm/embedded"
+	"github.com/natsorm/natsorm/internal/testbed"
+	"github.com/natsorm/natsorm/internal/testsize"
 	"github.com/natsorm/natsorm/natsormtest"
 )
 
@@ -26,15 +28,14 @@ type counter struct {
 }
 
 // behindProxy opens a bucket that keeps its history, through a proxy and past it.
-func behindProxy(t *testing.T, cfg embedded.Config, lose func(subject string, answer bool) bool) (p *proxy, lossy, direct *natsorm.DB) {
+func behindProxy(t *testing.T, cfg embedded.Config) (p *testbed.Proxy, lossy, direct *natsorm.DB) {
 	t.Helper()
 	cfg.Port = -1
-	srv := must[*embedded.Server](t)(embedded.Start(cfg))
-	t.Cleanup(func() { srv.Close() })
+	srv := serve(t, cfg)
 	db := must[*natsorm.DB](t)(srv.Open(within(t), natsorm.Config{Bucket: "log", History: 64}))
 	t.Cleanup(func() { natsormtest.Prove(t, db); db.Close() })
-	p, url := newProxy(t, srv.URL(), lose)
-	other := must[*natsorm.DB](t)(natsorm.Open(within(t), natsorm.Config{Servers: []string{url}, Bucket: "log", NATS: []nats.Option{nats.ReconnectWait(10 * time.Millisecond)}}))
+	p = testbed.StartLossyProxy(t, srv.URL())
+	other := must[*natsorm.DB](t)(natsorm.Open(within(t), natsorm.Config{Servers: []string{p.URL()}, Bucket: "log", NATS: []nats.Option{nats.ReconnectWait(10 * time.Millisecond)}}))
 	t.Cleanup(func() { other.Close() })
 	return p, other, db
 }
@@ -61,19 +62,16 @@ func TestLostAnswers(t *testing.T) {
 	for _, storage := range []string{"memory", "file"} {
 		t.Run(storage, func(t *testing.T) {
 			t.Parallel()
-			commits := 1000
-			if testing.Short() {
-				commits = 200
-			}
+			commits := testsize.Pick(100, 200, 1000)
 			cfg := embedded.Config{}
 			if storage == "file" {
 				cfg = embedded.Config{Dir: t.TempDir(), Sync: embedded.SyncInterval}
 			}
 			var mu sync.Mutex
 			r := rand.New(rand.NewPCG(1, 2))
-			p, lossy, direct := behindProxy(t, cfg, func(subject string, answer bool) bool { return false })
+			p, lossy, direct := behindProxy(t, cfg)
 			counters := define[counter](t, lossy)
-			p.decide(func(subject string, answer bool) bool {
+			p.Lose(func(subject string, answer bool) bool {
 				mu.Lock()
 				defer mu.Unlock()
 				switch {
@@ -84,8 +82,7 @@ func TestLostAnswers(t *testing.T) {
 				}
 				return r.IntN(200) == 0
 			})
-			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-			defer cancel()
+			ctx := within(t)
 			var wg sync.WaitGroup
 			jobs := make(chan int)
 			created, saved := make([]error, commits/2), make([]error, commits/2)
@@ -102,17 +99,17 @@ func TestLostAnswers(t *testing.T) {
 			}
 			for i := range commits / 2 {
 				jobs <- i
-				if i%100 == 99 {
-					p.cut()
+				if every := commits / 10; i%every == every-1 {
+					p.Cut()
 				}
 			}
 			close(jobs)
 			wg.Wait()
-			t.Logf("%d messages were lost", p.lost())
-			if p.lost() < commits/2 {
-				t.Errorf("only %d messages were lost", p.lost())
+			t.Logf("%d messages were lost", p.Lost())
+			if p.Lost() < commits/2 {
+				t.Errorf("only %d messages were lost", p.Lost())
 			}
-			p.decide(func(string, bool) bool { return false })
+			p.LoseNothing()
 			times := written(t, direct, "counter.*.*")
 			for i := range commits / 2 {
 				want := 0
@@ -138,12 +135,12 @@ func TestLostAnswers(t *testing.T) {
 // when the commit was not even sent, that is known.
 func TestNobodyAnswers(t *testing.T) {
 	t.Parallel()
-	p, lossy, direct := behindProxy(t, embedded.Config{}, func(string, bool) bool { return false })
+	p, lossy, direct := behindProxy(t, embedded.Config{})
 	counters := define[counter](t, lossy)
 	ctx := within(t)
 	ok(t, counters.Create(ctx, &counter{ID: 1}))
 
-	p.decide(func(_ string, answer bool) bool { return answer })
+	p.Lose(func(_ string, answer bool) bool { return answer })
 	short, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
 	defer cancel()
 	err := counters.Create(short, &counter{ID: 2, U: 2})
@@ -156,7 +153,7 @@ func TestNobodyAnswers(t *testing.T) {
 	if errors.Is(err, natsorm.ErrUnknownOutcome) || !natsorm.SafeToRetry(err) {
 		t.Errorf("an update without its record: %v", err)
 	}
-	p.decide(func(string, bool) bool { return false })
+	p.LoseNothing()
 	if n := written(t, direct, "counter.*.1")["counter.shard_1.1"]; n != 1 {
 		t.Errorf("the record was written %d times", n)
 	}
