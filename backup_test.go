@@ -60,7 +60,7 @@ func TestBackupRoundTrip(t *testing.T) {
 			must[int](t)(users.Update(ctx, natsorm.Set{"name": "changed"}, natsorm.Lt("id", 100)))
 			must[int](t)(nodes.Destroy(ctx, natsorm.Lt("id", 100)))
 			ok(t, users.Create(ctx, &user{ID: 1e6, Email: "0@x"}))
-			ok(t, db.Restore(ctx, bytes.NewReader(file), natsorm.Clear()))
+			ok(t, db.Restore(ctx, bytes.NewReader(file), natsorm.DeleteOthers()))
 			sameBucket(t, bucket(t, ctx, db), want)
 			if found := must[[]*user](t)(users.FindAll(ctx, natsorm.Eq("name", "n11"))); len(found) != n/50 {
 				t.Errorf("%d are found", len(found))
@@ -99,30 +99,29 @@ func TestBackupDuringWrites(t *testing.T) {
 		for w := range 4 {
 			wg.Go(func() {
 				for i := w; !stop.Load(); i += 4 {
-					err := db.Transaction(ctx, func(tx *natsorm.Tx) error {
-						in := accounts.In(tx)
-						from, err := in.FindByPK(ctx, i*7%n)
+					err := db.Transaction(ctx, func(ctx context.Context) error {
+						from, err := accounts.FindByPK(ctx, i*7%n)
 						if err != nil {
 							return err
 						}
-						to, err := in.FindByPK(ctx, i*13%n)
+						to, err := accounts.FindByPK(ctx, i*13%n)
 						if err != nil || from.ID == to.ID {
 							return err
 						}
 						from.Balance, to.Balance = from.Balance-1, to.Balance+1
 						from.Owner, to.Owner = to.Owner, from.Owner
-						if err := in.Save(ctx, from); err != nil {
+						if err := accounts.Save(ctx, from); err != nil {
 							return err
 						}
-						if err := in.Save(ctx, to); err != nil {
+						if err := accounts.Save(ctx, to); err != nil {
 							return err
 						}
 						u := &nodeUser{ID: int64(i % 50), Name: fmt.Sprint("n", i%9)}
 						if i%3 == 0 {
-							_, err := nodes.In(tx).Destroy(ctx, natsorm.Eq("id", u.ID))
+							_, err := nodes.Destroy(ctx, natsorm.Eq("id", u.ID))
 							return err
 						}
-						_, err = nodes.In(tx).Upsert(ctx, u)
+						_, err = nodes.Upsert(ctx, u)
 						return err
 					})
 					if err != nil {
@@ -194,7 +193,7 @@ func TestRestoreRefuses(t *testing.T) {
 		files[fmt.Sprint("flipped at ", i)] = flipped
 	}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if err := db.Restore(ctx, bytes.NewReader(files[name]), natsorm.Clear()); !errors.Is(err, natsorm.ErrBackup) {
+		if err := db.Restore(ctx, bytes.NewReader(files[name]), natsorm.DeleteOthers()); !errors.Is(err, natsorm.ErrBackup) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -270,7 +269,7 @@ func TestRestoreMerges(t *testing.T) {
 	if err := other.Restore(ctx, bytes.NewReader(file)); !errors.Is(err, natsorm.ErrSchema) {
 		t.Errorf("got %v", err)
 	}
-	ok(t, other.Restore(ctx, bytes.NewReader(file), natsorm.Clear()))
+	ok(t, other.Restore(ctx, bytes.NewReader(file), natsorm.DeleteOthers()))
 	// A handle of the model before finds the records of the one that was restored.
 	if n := must[int](t)(users.Count(ctx)); n != 21 {
 		t.Errorf("%d are there", n)
@@ -298,7 +297,7 @@ func TestRestoreMerges(t *testing.T) {
 	// An index that the backup does not know is there after a restore.
 	more := natsormtest.New(t)
 	indexed := define[user](t, more, natsorm.Index("bio"))
-	ok(t, more.Restore(ctx, bytes.NewReader(file), natsorm.Clear()))
+	ok(t, more.Restore(ctx, bytes.NewReader(file), natsorm.DeleteOthers()))
 	if n := must[int](t)(indexed.Count(ctx, natsorm.Eq("bio", ""))); n != 20 {
 		t.Errorf("%d are found", n)
 	}
@@ -344,7 +343,7 @@ func TestBackupOfManyRecords(t *testing.T) {
 			if left := len(documents()); left != 0 {
 				t.Fatalf("%d records are left", left)
 			}
-			ok(t, db.Restore(ctx, bytes.NewReader(file), natsorm.Clear()))
+			ok(t, db.Restore(ctx, bytes.NewReader(file), natsorm.DeleteOthers()))
 			if !maps.Equal(documents(), want) {
 				t.Error("the documents are not the same")
 			}

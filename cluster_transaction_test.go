@@ -62,9 +62,8 @@ func replicatedWriteSkew(t *testing.T, ctx context.Context, dbs []*natsorm.DB) {
 			must[bool](t)(accounts[2].Upsert(ctx, &account{ID: i, Owner: "on call", Number: fmt.Sprint("n", i)}))
 		}
 		q := []natsorm.Query{natsorm.Eq("owner", "on call"), natsorm.Like("owner", "on%"), natsorm.In("id", 0, 1)}[round%3]
-		race(t, ctx, dbs, func(tx *natsorm.Tx, i int, looked func()) error {
-			in := accounts[i].In(tx)
-			n, err := in.Count(ctx, natsorm.And(q.(natsorm.Condition), natsorm.Eq("owner", "on call")))
+		race(t, ctx, dbs, func(ctx context.Context, i int, looked func()) error {
+			n, err := accounts[i].Count(ctx, natsorm.And(q.(natsorm.Condition), natsorm.Eq("owner", "on call")))
 			if err != nil {
 				return err
 			}
@@ -72,7 +71,7 @@ func replicatedWriteSkew(t *testing.T, ctx context.Context, dbs []*natsorm.DB) {
 			if n < 2 {
 				return nil
 			}
-			_, err = in.Update(ctx, natsorm.Set{"owner": "at home"}, natsorm.Eq("id", i))
+			_, err = accounts[i].Update(ctx, natsorm.Set{"owner": "at home"}, natsorm.Eq("id", i))
 			return err
 		})
 		if n := must[int](t)(accounts[2].Latest().Count(ctx, natsorm.Eq("owner", "on call"))); n != 1 {
@@ -87,9 +86,8 @@ func replicatedPhantoms(t *testing.T, ctx context.Context, dbs []*natsorm.DB) {
 	for round := range testsize.Pick(6, 15, 40) {
 		slot := fmt.Sprint("slot ", round, "!")
 		q := []natsorm.Query{natsorm.Eq("slot", slot), natsorm.Like("slot", slot[:len(slot)-1]+"_"), natsorm.In("slot", slot, "other")}[round%3]
-		race(t, ctx, dbs, func(tx *natsorm.Tx, i int, looked func()) error {
-			in := bookings[i].In(tx)
-			taken, err := in.FindAll(ctx, q)
+		race(t, ctx, dbs, func(ctx context.Context, i int, looked func()) error {
+			taken, err := bookings[i].FindAll(ctx, q)
 			if err != nil {
 				return err
 			}
@@ -97,7 +95,7 @@ func replicatedPhantoms(t *testing.T, ctx context.Context, dbs []*natsorm.DB) {
 			if len(taken) > 0 {
 				return nil
 			}
-			return in.Create(ctx, &booking{Slot: slot, By: fmt.Sprint(i)})
+			return bookings[i].Create(ctx, &booking{Slot: slot, By: fmt.Sprint(i)})
 		})
 		if n := must[int](t)(bookings[2].Latest().Count(ctx, natsorm.Eq("slot", slot))); n != 1 {
 			t.Fatalf("%s was booked %d times", slot, n)
@@ -119,8 +117,8 @@ func replicatedBank(t *testing.T, ctx context.Context, dbs []*natsorm.DB) {
 			for i := range runs {
 				if i%5 == 4 {
 					total := 0
-					err := db.Transaction(ctx, func(tx *natsorm.Tx) error {
-						sum, err := accounts.In(tx).Sum(ctx, "balance")
+					err := db.Transaction(ctx, func(ctx context.Context) error {
+						sum, err := accounts.Sum(ctx, "balance")
 						total = int(sum)
 						return err
 					})
@@ -133,10 +131,9 @@ func replicatedBank(t *testing.T, ctx context.Context, dbs []*natsorm.DB) {
 				if from == to {
 					continue
 				}
-				err := db.Transaction(ctx, func(tx *natsorm.Tx) error {
-					in := accounts.In(tx)
-					_, e1 := in.Increment(ctx, natsorm.Set{"balance": -1}, natsorm.Eq("id", from))
-					_, e2 := in.Increment(ctx, natsorm.Set{"balance": 1}, natsorm.Eq("id", to))
+				err := db.Transaction(ctx, func(ctx context.Context) error {
+					_, e1 := accounts.Increment(ctx, natsorm.Set{"balance": -1}, natsorm.Eq("id", from))
+					_, e2 := accounts.Increment(ctx, natsorm.Set{"balance": 1}, natsorm.Eq("id", to))
 					return errors.Join(e1, e2)
 				})
 				if err != nil {
@@ -205,15 +202,14 @@ func replicatedGuards(t *testing.T, ctx context.Context, dbs []*natsorm.DB) {
 		committed := false
 		wg.Go(func() { ok(t, places[1].Create(ctx, plain)) })
 		wg.Go(func() {
-			ok(t, dbs[0].Transaction(ctx, func(tx *natsorm.Tx) error {
+			ok(t, dbs[0].Transaction(ctx, func(ctx context.Context) error {
 				committed = false
-				in := places[0].In(tx)
-				n, err := in.Count(ctx, natsorm.Eq("slot", slot))
+				n, err := places[0].Count(ctx, natsorm.Eq("slot", slot))
 				if err != nil || n > 0 {
 					return err
 				}
 				committed = true
-				return in.Create(ctx, inside)
+				return places[0].Create(ctx, inside)
 			}))
 		})
 		wg.Wait()
@@ -236,17 +232,16 @@ func replicatedBehind(t *testing.T, ctx context.Context, cluster *testbed.Cluste
 		slot := fmt.Sprint("slot", round)
 		reader := (leader + 1 + round%2) % 3
 		found, runs := 0, 0
-		ok(t, dbs[reader].Transaction(ctx, func(tx *natsorm.Tx) error {
+		ok(t, dbs[reader].Transaction(ctx, func(ctx context.Context) error {
 			runs++
-			in := notes[reader].In(tx)
 			var err error
-			if found, err = in.Count(ctx, natsorm.Eq("slot", slot)); err != nil || found > 0 { // a scan
+			if found, err = notes[reader].Count(ctx, natsorm.Eq("slot", slot)); err != nil || found > 0 { // a scan
 				return err
 			}
 			if runs == 1 {
-				ok(t, notes[leader].Create(ctx, &note{ID: 2*round + 1, Slot: slot}))
+				ok(t, notes[leader].Create(natsorm.Outside(ctx), &note{ID: 2*round + 1, Slot: slot}))
 			}
-			return in.Create(ctx, &note{ID: 2 * round, Slot: slot})
+			return notes[reader].Create(ctx, &note{ID: 2 * round, Slot: slot})
 		}))
 		if found == 0 {
 			t.Fatalf("round %d: a transaction committed after a record that its scan does not have", round)

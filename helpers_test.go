@@ -152,3 +152,11 @@ func sameBucket(t *testing.T, got, want map[string]string) {
 		}
 	}
 }
+
+// another is a second DB on the bucket of db, as another program has.
+func another(t testing.TB, db *natsorm.DB) *natsorm.DB {
+	t.Helper()
+	second := must[*natsorm.DB](t)(natsorm.New(within(t), db.Conn(), natsorm.Config{Bucket: db.KV().Bucket()}))
+	t.Cleanup(func() { second.Close() })
+	return second
+}

@@ -2,6 +2,7 @@ package natsorm_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -46,12 +47,11 @@ func TestBeKilled(t *testing.T) {
 				id := 1_000_000*(w+1) + 1000*last + i
 				switch err := error(nil); w {
 				case 0: // two at once, or neither
-					err = db.Transaction(ctx, func(tx *natsorm.Tx) error {
-						in := accounts.In(tx)
-						if err := in.Create(ctx, &account{ID: id, Number: strconv.Itoa(id), Owner: "pair"}); err != nil {
+					err = db.Transaction(ctx, func(ctx context.Context) error {
+						if err := accounts.Create(ctx, &account{ID: id, Number: strconv.Itoa(id), Owner: "pair"}); err != nil {
 							return err
 						}
-						return in.Create(ctx, &account{ID: -id, Number: strconv.Itoa(-id), Owner: "pair"})
+						return accounts.Create(ctx, &account{ID: -id, Number: strconv.Itoa(-id), Owner: "pair"})
 					})
 					if err == nil {
 						say("wrote %d", id)

@@ -75,16 +75,15 @@ func TestLookupsFindValuesThatMove(t *testing.T) {
 					return
 				default:
 				}
-				ok(t, db.Transaction(ctx, func(tx *natsorm.Tx) error {
-					in := accounts.In(tx)
-					both, err := in.FindAll(ctx, natsorm.OrderBy("id"))
+				ok(t, db.Transaction(ctx, func(ctx context.Context) error {
+					both, err := accounts.FindAll(ctx, natsorm.OrderBy("id"))
 					if err != nil {
 						return err
 					}
 					one, two := both[0], both[1]
 					one.Number, two.Number = two.Number, one.Number
 					one.Owner, two.Owner = two.Owner, one.Owner
-					return errors.Join(in.Save(ctx, one), in.Save(ctx, two))
+					return errors.Join(accounts.Save(ctx, one), accounts.Save(ctx, two))
 				}))
 			}
 		})
@@ -151,9 +150,9 @@ func TestLargeLookupsFindValuesThatMove(t *testing.T) {
 				names := []string{"A", "B"}
 				for !stop.Load() {
 					names[0], names[1] = names[1], names[0]
-					ok(t, db.Transaction(ctx, func(tx *natsorm.Tx) error {
+					ok(t, db.Transaction(ctx, func(ctx context.Context) error {
 						for i, name := range names {
-							if _, err := users.In(tx).Update(ctx, natsorm.Set{"name": name}, natsorm.Eq("id", i+1)); err != nil {
+							if _, err := users.Update(ctx, natsorm.Set{"name": name}, natsorm.Eq("id", i+1)); err != nil {
 								return err
 							}
 						}

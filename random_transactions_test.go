@@ -538,7 +538,7 @@ func randomTransactions(t *testing.T, ctx context.Context, dbs []*natsorm.DB, ro
 				lo := high.Load()
 				own := &commitMark{}
 				var results []string
-				err := db.Transaction(ctx, func(tx *natsorm.Tx) error {
+				err := db.Transaction(ctx, func(ctx context.Context) error {
 					runsTotal.Add(1)
 					if results != nil { // of a run that did not commit
 						mu.Lock()
@@ -546,9 +546,8 @@ func randomTransactions(t *testing.T, ctx context.Context, dbs []*natsorm.DB, ro
 						mu.Unlock()
 					}
 					results = []string{}
-					in := model.In(tx)
 					for _, op := range ops {
-						s, err := op.real(ctx, in)
+						s, err := op.real(ctx, model)
 						if err != nil {
 							return err
 						}
@@ -558,7 +557,7 @@ func randomTransactions(t *testing.T, ctx context.Context, dbs []*natsorm.DB, ro
 						return nil
 					}
 					own = &commitMark{ID: int64(next.Add(1))}
-					return logm.In(tx).Create(ctx, own)
+					return logm.Create(ctx, own)
 				})
 				switch {
 				case err == nil && !readOnly:

@@ -1,6 +1,7 @@
 package natsorm_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -320,7 +321,7 @@ func TestSequelizeListTooLong(t *testing.T) {
 			u := &nodeUser{ID: 1e15, Name: "Ann", Email: &email}
 			err := error(nil)
 			if kind == "transaction" {
-				err = db.Transaction(ctx, func(tx *natsorm.Tx) error { return users.In(tx).Create(ctx, u) })
+				err = db.Transaction(ctx, func(ctx context.Context) error { return users.Create(ctx, u) })
 			} else {
 				err = users.Create(ctx, u)
 			}

@@ -134,7 +134,7 @@ func TestTransactionRefusesWhatConcernsTheBucket(t *testing.T) {
 	ok(t, db.Transaction(ctx, func(ctx context.Context) error {
 		var file bytes.Buffer
 		_, define := natsorm.Define[booking](ctx, db)
-		_, record := natsorm.DefineRecord(ctx, db, natsorm.Schema{Name: "x"})
+		_, record := natsorm.DefineRecord(ctx, db, natsorm.Schema{Name: "x", Columns: []natsorm.ColumnSchema{{Name: "id", Type: natsorm.Int, PrimaryKey: true}}})
 		_, check := db.Check(ctx)
 		_, watch := accounts.Watch(ctx)
 		for call, err := range map[string]error{

@@ -18,16 +18,15 @@ func TestTransactionFencesTheOwnerOfAClaim(t *testing.T) {
 		ok(t, accounts.BulkCreate(ctx, []*account{one, two}))
 		// A phased writer of 2 has taken the claim of "x", and is about to commit.
 		must[uint64](t)(db.KV().Put(ctx, "account.unique.number.x", []byte("2")))
-		ok(t, db.Transaction(ctx, func(tx *natsorm.Tx) error {
-			in := accounts.In(tx)
-			_, err := in.Update(ctx, natsorm.Set{"number": "x"}, natsorm.Eq("id", 1))
-			return errors.Join(err, in.Save(ctx, two)) // as it is
+		ok(t, db.Transaction(ctx, func(ctx context.Context) error {
+			_, err := accounts.Update(ctx, natsorm.Set{"number": "x"}, natsorm.Eq("id", 1))
+			return errors.Join(err, accounts.Save(ctx, two)) // as it is
 		}))
 		if _, err := db.KV().Update(ctx, "account.shard_2.2", []byte(`{"id":2,"owner":"","number":"x","balance":0}`), two.Version); err == nil {
 			t.Error("the other writer could commit: both records have the value")
 		}
 		ok(t, accounts.Save(ctx, two)) // its version survives the fence
-		ok(t, db.Transaction(ctx, func(tx *natsorm.Tx) error { return accounts.In(tx).Save(ctx, two) }))
+		ok(t, db.Transaction(ctx, func(ctx context.Context) error { return accounts.Save(ctx, two) }))
 		ok(t, accounts.Save(ctx, two))
 	})
 }
@@ -51,17 +50,16 @@ func TestTransactionFencesWhatItLeaves(t *testing.T) {
 			// A phased writer of record 1 has done its step 2: the claim of "v" is
 			// there. Its step 3 is on its way.
 			must[uint64](t)(kv.Put(ctx, "account.unique.number.v", []byte("1")))
-			ok(t, db.Transaction(ctx, func(tx *natsorm.Tx) error {
-				in := accounts.In(tx)
+			ok(t, db.Transaction(ctx, func(ctx context.Context) error {
 				switch how {
 				case "changed back":
-					must[int](t)(in.Update(ctx, natsorm.Set{"owner": "x"}, natsorm.Eq("id", 1)))
-					must[int](t)(in.Update(ctx, natsorm.Set{"owner": ""}, natsorm.Eq("id", 1)))
+					must[int](t)(accounts.Update(ctx, natsorm.Set{"owner": "x"}, natsorm.Eq("id", 1)))
+					must[int](t)(accounts.Update(ctx, natsorm.Set{"owner": ""}, natsorm.Eq("id", 1)))
 				case "created and destroyed":
-					ok(t, in.Create(ctx, &account{ID: 1, Number: "tmp"}))
-					must[int](t)(in.Destroy(ctx, natsorm.Eq("id", 1)))
+					ok(t, accounts.Create(ctx, &account{ID: 1, Number: "tmp"}))
+					must[int](t)(accounts.Destroy(ctx, natsorm.Eq("id", 1)))
 				}
-				return in.Create(ctx, &account{ID: 2, Number: "v"})
+				return accounts.Create(ctx, &account{ID: 2, Number: "v"})
 			}))
 			// Step 3 arrives: a compare-and-set of the record at the revision it was read.
 			_, err := kv.Update(ctx, key, []byte(`{"id":1,"owner":"","number":"v","balance":0}`), base)

@@ -18,15 +18,15 @@ import (
 )
 
 // race runs two transactions that both look before either commits.
-func race(t *testing.T, ctx context.Context, dbs []*natsorm.DB, each func(in *natsorm.Tx, i int, looked func()) error) {
+func race(t *testing.T, ctx context.Context, dbs []*natsorm.DB, each func(ctx context.Context, i int, looked func()) error) {
 	t.Helper()
 	var both, wg sync.WaitGroup
 	both.Add(2)
 	for i := range 2 {
 		wg.Go(func() {
 			var once sync.Once // later runs do not wait
-			if err := dbs[i%len(dbs)].Transaction(ctx, func(tx *natsorm.Tx) error {
-				return each(tx, i, func() { once.Do(func() { both.Done(); both.Wait() }) })
+			if err := dbs[i%len(dbs)].Transaction(ctx, func(ctx context.Context) error {
+				return each(ctx, i, func() { once.Do(func() { both.Done(); both.Wait() }) })
 			}); err != nil {
 				t.Error(err)
 			}
@@ -45,9 +45,8 @@ func TestTransactionWriteSkew(t *testing.T) {
 				for i := range 2 {
 					must[bool](t)(accounts.Upsert(ctx, &account{ID: i, Owner: "on call", Number: fmt.Sprint("n", i)}))
 				}
-				race(t, ctx, []*natsorm.DB{db}, func(tx *natsorm.Tx, i int, looked func()) error {
-					in := accounts.In(tx)
-					n, err := in.Count(ctx, q)
+				race(t, ctx, []*natsorm.DB{db}, func(ctx context.Context, i int, looked func()) error {
+					n, err := accounts.Count(ctx, q)
 					if err != nil {
 						return err
 					}
@@ -55,7 +54,7 @@ func TestTransactionWriteSkew(t *testing.T) {
 					if n < 2 {
 						return nil
 					}
-					_, err = in.Update(ctx, natsorm.Set{"owner": "at home"}, natsorm.Eq("id", i))
+					_, err = accounts.Update(ctx, natsorm.Set{"owner": "at home"}, natsorm.Eq("id", i))
 					return err
 				})
 				if n := must[int](t)(accounts.Count(ctx, natsorm.Eq("owner", "on call"))); n != 1 {
@@ -79,9 +78,8 @@ func TestTransactionPhantoms(t *testing.T) {
 		for name, q := range paths {
 			for round := range testsize.Pick(4, 8, 20) {
 				slot := fmt.Sprint(name, " slot ", round, "!")
-				race(t, ctx, []*natsorm.DB{db}, func(tx *natsorm.Tx, i int, looked func()) error {
-					in := bookings.In(tx)
-					taken, err := in.FindAll(ctx, q(slot))
+				race(t, ctx, []*natsorm.DB{db}, func(ctx context.Context, i int, looked func()) error {
+					taken, err := bookings.FindAll(ctx, q(slot))
 					if err != nil {
 						return err
 					}
@@ -89,7 +87,7 @@ func TestTransactionPhantoms(t *testing.T) {
 					if len(taken) > 0 {
 						return nil
 					}
-					return in.Create(ctx, &booking{Slot: slot, By: fmt.Sprint(i)})
+					return bookings.Create(ctx, &booking{Slot: slot, By: fmt.Sprint(i)})
 				})
 				if n := must[int](t)(bookings.Count(ctx, natsorm.Eq("slot", slot))); n != 1 {
 					t.Fatalf("%s was booked %d times", slot, n)
@@ -115,9 +113,9 @@ func TestTransactionBank(t *testing.T) {
 				for i := range runs {
 					if i%10 == 9 {
 						total := 0
-						err := db.Transaction(ctx, func(tx *natsorm.Tx) error {
+						err := db.Transaction(ctx, func(ctx context.Context) error {
 							total = 0
-							for a, err := range accounts.In(tx).Each(ctx) {
+							for a, err := range accounts.Each(ctx) {
 								if err != nil {
 									return err
 								}
@@ -137,19 +135,18 @@ func TestTransactionBank(t *testing.T) {
 					if from == to {
 						continue
 					}
-					err := db.Transaction(ctx, func(tx *natsorm.Tx) error {
-						in := accounts.In(tx)
-						a, err := in.FindByPK(ctx, from)
+					err := db.Transaction(ctx, func(ctx context.Context) error {
+						a, err := accounts.FindByPK(ctx, from)
 						if err != nil {
 							return err
 						}
-						b, err := in.FindByPK(ctx, to)
+						b, err := accounts.FindByPK(ctx, to)
 						if err != nil {
 							return err
 						}
 						amount := r.IntN(a.Balance + 1)
 						a.Balance, b.Balance = a.Balance-amount, b.Balance+amount
-						return errors.Join(in.Save(ctx, a), in.Save(ctx, b))
+						return errors.Join(accounts.Save(ctx, a), accounts.Save(ctx, b))
 					})
 					if err != nil {
 						t.Error(err)
@@ -172,20 +169,19 @@ func TestTransactionSeesOneState(t *testing.T) {
 			ok(t, accounts.Create(ctx, &account{ID: i, Number: fmt.Sprint(i), Owner: "o"}))
 		}
 		runs := 0
-		ok(t, db.Transaction(ctx, func(tx *natsorm.Tx) error {
+		ok(t, db.Transaction(ctx, func(ctx context.Context) error {
 			runs++
-			in := accounts.In(tx)
-			a, err := in.FindByPK(ctx, 0)
+			a, err := accounts.FindByPK(ctx, 0)
 			if err != nil {
 				return err
 			}
 			if runs == 1 { // both change together, between the reads
-				ok(t, db.Transaction(ctx, func(tx *natsorm.Tx) error {
-					_, err := accounts.In(tx).Increment(ctx, natsorm.Set{"balance": 1}, natsorm.All())
+				ok(t, db.Transaction(ctx, func(ctx context.Context) error {
+					_, err := accounts.Increment(ctx, natsorm.Set{"balance": 1}, natsorm.All())
 					return err
 				}))
 			}
-			b, err := in.FindOne(ctx, natsorm.Eq("number", "1"))
+			b, err := accounts.FindOne(ctx, natsorm.Eq("number", "1"))
 			if err != nil {
 				return err
 			}
@@ -216,26 +212,25 @@ func TestTransactionReadsAgainAfterAnError(t *testing.T) {
 		ok(t, direct.Create(ctx, &account{ID: i, Number: fmt.Sprint(i)}))
 	}
 	runs := 0
-	ok(t, db.Transaction(ctx, func(tx *natsorm.Tx) error {
+	ok(t, db.Transaction(ctx, func(ctx context.Context) error {
 		runs++
-		in := accounts.In(tx)
-		a, err := in.FindByPK(ctx, 0)
+		a, err := accounts.FindByPK(ctx, 0)
 		if err != nil {
 			return err
 		}
 		if runs == 1 {
-			ok(t, inner.Transaction(ctx, func(tx *natsorm.Tx) error {
-				_, err := direct.In(tx).Increment(ctx, natsorm.Set{"balance": 1}, natsorm.All())
+			ok(t, inner.Transaction(natsorm.Outside(ctx), func(ctx context.Context) error {
+				_, err := direct.Increment(ctx, natsorm.Set{"balance": 1}, natsorm.All())
 				return err
 			}))
 			p.Lose(func(subject string, answer bool) bool { return strings.Contains(subject, "STREAM.INFO") })
 		}
 		short, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
-		b, err := in.FindByPK(short, 1)
+		b, err := accounts.FindByPK(short, 1)
 		cancel()
 		p.LoseNothing()
 		if err != nil { // once more
-			b, err = in.FindByPK(ctx, 1)
+			b, err = accounts.FindByPK(ctx, 1)
 		}
 		if err != nil {
 			return err

@@ -16,10 +16,9 @@ func TestTransactionTooLarge(t *testing.T) {
 	onEach(t, func(t *testing.T, ctx context.Context, db *natsorm.DB) {
 		accounts := define[account](t, db)
 		fill := func(n int) error {
-			return db.Transaction(ctx, func(tx *natsorm.Tx) error {
-				in := accounts.In(tx)
+			return db.Transaction(ctx, func(ctx context.Context) error {
 				for i := range n {
-					if err := in.Create(ctx, &account{ID: i, Number: fmt.Sprint(i)}); err != nil {
+					if err := accounts.Create(ctx, &account{ID: i, Number: fmt.Sprint(i)}); err != nil {
 						return err
 					}
 				}
@@ -55,10 +54,9 @@ func TestTransactionReadsMuch(t *testing.T) {
 			want int
 		}{"keys": {natsorm.In("id", ids...), 1100}, "scan": {natsorm.All(), 4000}, "index": {natsorm.Eq("owner", "many"), 4000}} {
 			runs := 0
-			ok(t, db.Transaction(ctx, func(tx *natsorm.Tx) error {
+			ok(t, db.Transaction(ctx, func(ctx context.Context) error {
 				runs++
-				in := accounts.In(tx)
-				found, err := in.FindAll(ctx, c.q)
+				found, err := accounts.FindAll(ctx, c.q)
 				if err != nil {
 					return err
 				}
@@ -66,9 +64,9 @@ func TestTransactionReadsMuch(t *testing.T) {
 					t.Errorf("%s: %d records were found, want %d", name, len(found), c.want)
 				}
 				if runs == 1 {
-					must[int](t)(accounts.Increment(ctx, natsorm.Set{"balance": 1}, natsorm.Eq("id", 7)))
+					must[int](t)(accounts.Increment(natsorm.Outside(ctx), natsorm.Set{"balance": 1}, natsorm.Eq("id", 7)))
 				}
-				_, err = in.Update(ctx, natsorm.Set{"balance": runs}, natsorm.Eq("id", 3))
+				_, err = accounts.Update(ctx, natsorm.Set{"balance": runs}, natsorm.Eq("id", 3))
 				return err
 			}))
 			if runs != 2 {
@@ -95,25 +93,23 @@ func TestTransactionWithASmallPayloadLimit(t *testing.T) {
 	if n, err := accounts.Count(ctx, natsorm.In("id", ids...)); n != 600 || err != nil {
 		t.Errorf("outside: %d, %v", n, err)
 	}
-	ok(t, db.Transaction(ctx, func(tx *natsorm.Tx) error {
-		in := accounts.In(tx)
-		if n, err := in.Count(ctx, natsorm.In("id", ids...)); n != 600 || err != nil {
+	ok(t, db.Transaction(ctx, func(ctx context.Context) error {
+		if n, err := accounts.Count(ctx, natsorm.In("id", ids...)); n != 600 || err != nil {
 			t.Errorf("keys: %d, %v", n, err)
 		}
-		if n, err := in.Count(ctx, natsorm.Eq("owner", "o")); n != 600 || err != nil {
+		if n, err := accounts.Count(ctx, natsorm.Eq("owner", "o")); n != 600 || err != nil {
 			t.Errorf("index: %d, %v", n, err)
 		}
 		return nil
 	}))
-	err := db.Transaction(ctx, func(tx *natsorm.Tx) error {
-		in := accounts.In(tx)
+	err := db.Transaction(ctx, func(ctx context.Context) error {
 		for i := range 600 {
-			if _, err := in.FindByPK(ctx, i); err != nil {
+			if _, err := accounts.FindByPK(ctx, i); err != nil {
 				return err
 			}
 		}
 		for i := 700; i < 850; i++ {
-			ok(t, in.Create(ctx, &account{ID: i, Owner: strings.Repeat("x", 60), Number: strings.Repeat("y", 40) + fmt.Sprint(i)}))
+			ok(t, accounts.Create(ctx, &account{ID: i, Owner: strings.Repeat("x", 60), Number: strings.Repeat("y", 40) + fmt.Sprint(i)}))
 		}
 		return nil
 	})

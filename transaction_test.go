@@ -55,18 +55,17 @@ func TestTransactionCommitsTogether(t *testing.T) {
 		a := &account{ID: 1, Owner: "Ann", Number: "n1", Balance: 100}
 		ok(t, accounts.Create(ctx, a))
 		b := &account{ID: 2, Owner: "Bob", Number: "n2"}
-		err := db.Transaction(ctx, func(tx *natsorm.Tx) error {
-			in := accounts.In(tx)
-			if err := in.Create(ctx, b); err != nil {
+		err := db.Transaction(ctx, func(ctx context.Context) error {
+			if err := accounts.Create(ctx, b); err != nil {
 				return err
 			}
-			if _, err := in.Increment(ctx, natsorm.Set{"balance": -30}, natsorm.Eq("id", 1)); err != nil {
+			if _, err := accounts.Increment(ctx, natsorm.Set{"balance": -30}, natsorm.Eq("id", 1)); err != nil {
 				return err
 			}
-			if _, err := in.Update(ctx, natsorm.Set{"balance": 30}, natsorm.Eq("number", "n2")); err != nil {
+			if _, err := accounts.Update(ctx, natsorm.Set{"balance": 30}, natsorm.Eq("number", "n2")); err != nil {
 				return err
 			}
-			return bookings.In(tx).Create(ctx, &booking{Slot: "s", By: "Ann"})
+			return bookings.Create(ctx, &booking{Slot: "s", By: "Ann"})
 		})
 		ok(t, err)
 		if got := must[*account](t)(accounts.FindByPK(ctx, 1)); got.Balance != 70 {
@@ -89,12 +88,11 @@ func TestTransactionRollsBack(t *testing.T) {
 		ok(t, accounts.Create(ctx, a))
 		version := a.Version
 		mine := errors.New("no")
-		err := db.Transaction(ctx, func(tx *natsorm.Tx) error {
-			in := accounts.In(tx)
-			ok(t, in.Create(ctx, &account{ID: 2, Number: "n2"}))
+		err := db.Transaction(ctx, func(ctx context.Context) error {
+			ok(t, accounts.Create(ctx, &account{ID: 2, Number: "n2"}))
 			a.Balance = 5
-			ok(t, in.Save(ctx, a))
-			must[int](t)(in.Destroy(ctx, natsorm.Eq("id", 1)))
+			ok(t, accounts.Save(ctx, a))
+			must[int](t)(accounts.Destroy(ctx, natsorm.Eq("id", 1)))
 			return mine
 		})
 		if !errors.Is(err, mine) {
@@ -109,8 +107,8 @@ func TestTransactionRollsBack(t *testing.T) {
 		ok(t, accounts.Save(ctx, a))
 		func() {
 			defer func() { _ = recover() }()
-			_ = db.Transaction(ctx, func(tx *natsorm.Tx) error {
-				ok(t, accounts.In(tx).Create(ctx, &account{ID: 3, Number: "n3"}))
+			_ = db.Transaction(ctx, func(ctx context.Context) error {
+				ok(t, accounts.Create(ctx, &account{ID: 3, Number: "n3"}))
 				panic("in the middle")
 			})
 		}()
@@ -129,15 +127,14 @@ func TestTransactionSeesItsWrites(t *testing.T) {
 			ok(t, accounts.Create(ctx, &account{ID: i, Owner: fmt.Sprint("o", i%3), Number: fmt.Sprint("n", i), Balance: i}))
 		}
 		var saved *account
-		err := db.Transaction(ctx, func(tx *natsorm.Tx) error {
-			in := accounts.In(tx)
-			ok(t, in.Create(ctx, &account{ID: 100, Owner: "new", Number: "new", Balance: 1000}))
-			must[int](t)(in.Update(ctx, natsorm.Set{"owner": "moved"}, natsorm.Eq("owner", "o0"))) // 0, 3 … 18
-			must[int](t)(in.Destroy(ctx, natsorm.Eq("id", 1)))
-			saved = must[*account](t)(in.FindByPK(ctx, 2))
+		err := db.Transaction(ctx, func(ctx context.Context) error {
+			ok(t, accounts.Create(ctx, &account{ID: 100, Owner: "new", Number: "new", Balance: 1000}))
+			must[int](t)(accounts.Update(ctx, natsorm.Set{"owner": "moved"}, natsorm.Eq("owner", "o0"))) // 0, 3 … 18
+			must[int](t)(accounts.Destroy(ctx, natsorm.Eq("id", 1)))
+			saved = must[*account](t)(accounts.FindByPK(ctx, 2))
 			saved.Number = "changed"
-			ok(t, in.Save(ctx, saved))
-			ok(t, in.Save(ctx, saved)) // its version is the one of this transaction
+			ok(t, accounts.Save(ctx, saved))
+			ok(t, accounts.Save(ctx, saved)) // its version is the one of this transaction
 
 			for _, c := range []struct {
 				name string
@@ -157,23 +154,23 @@ func TestTransactionSeesItsWrites(t *testing.T) {
 				{"union", natsorm.Or(natsorm.Eq("owner", "new"), natsorm.Eq("number", "changed"), natsorm.Eq("id", 1)), 2},
 				{"scan", natsorm.Gte("balance", 19), 2},
 			} {
-				if n := must[int](t)(in.Count(ctx, c.q)); n != c.want {
+				if n := must[int](t)(accounts.Count(ctx, c.q)); n != c.want {
 					t.Errorf("%s: %d, want %d", c.name, n, c.want)
 				}
-				if n := len(must[[]*account](t)(in.FindAll(ctx, c.q))); n != c.want {
+				if n := len(must[[]*account](t)(accounts.FindAll(ctx, c.q))); n != c.want {
 					t.Errorf("%s: found %d, want %d", c.name, n, c.want)
 				}
 			}
-			if n := must[int](t)(accounts.Count(ctx, natsorm.Eq("owner", "moved"))); n != 0 {
+			if n := must[int](t)(accounts.Count(natsorm.Outside(ctx), natsorm.Eq("owner", "moved"))); n != 0 {
 				t.Errorf("outside, %d are seen before the commit", n)
 			}
-			if sum := must[float64](t)(in.Sum(ctx, "balance")); sum != 190-1+1000 {
+			if sum := must[float64](t)(accounts.Sum(ctx, "balance")); sum != 190-1+1000 {
 				t.Errorf("sum %v", sum)
 			}
-			for v, err := range in.Each(ctx, natsorm.Eq("owner", "moved")) {
+			for v, err := range accounts.Each(ctx, natsorm.Eq("owner", "moved")) {
 				ok(t, err)
 				v.Balance++
-				ok(t, in.Save(ctx, v))
+				ok(t, accounts.Save(ctx, v))
 			}
 			return nil
 		})
@@ -199,41 +196,38 @@ func TestTransactionUniqueValues(t *testing.T) {
 		for i := range 3 {
 			ok(t, accounts.Create(ctx, &account{ID: i, Number: fmt.Sprint("n", i)}))
 		}
-		set := func(in *natsorm.Model[account], id int, number string) error {
-			_, err := in.Update(ctx, natsorm.Set{"number": number}, natsorm.Eq("id", id))
+		set := func(ctx context.Context, id int, number string) error {
+			_, err := accounts.Update(ctx, natsorm.Set{"number": number}, natsorm.Eq("id", id))
 			return err
 		}
-		ok(t, db.Transaction(ctx, func(tx *natsorm.Tx) error {
-			in := accounts.In(tx)
-			return errors.Join(set(in, 0, "n1"), set(in, 1, "n2"), set(in, 2, "n0"))
+		ok(t, db.Transaction(ctx, func(ctx context.Context) error {
+			return errors.Join(set(ctx, 0, "n1"), set(ctx, 1, "n2"), set(ctx, 2, "n0"))
 		}))
 		for i := range 3 {
 			if got := must[*account](t)(accounts.FindOne(ctx, natsorm.Eq("number", fmt.Sprint("n", (i+1)%3)))); got.ID != i {
 				t.Errorf("n%d is %d's", (i+1)%3, got.ID)
 			}
 		}
-		err := db.Transaction(ctx, func(tx *natsorm.Tx) error { return set(accounts.In(tx), 0, "n2") })
+		err := db.Transaction(ctx, func(ctx context.Context) error { return set(ctx, 0, "n2") })
 		var unique *natsorm.UniqueError
 		if !errors.As(err, &unique) || unique.Owner != "1" {
 			t.Errorf("a taken value: %v", err)
 		}
-		err = db.Transaction(ctx, func(tx *natsorm.Tx) error {
-			in := accounts.In(tx)
-			return errors.Join(in.Create(ctx, &account{ID: 8, Number: "same"}), in.Create(ctx, &account{ID: 9, Number: "same"}))
+		err = db.Transaction(ctx, func(ctx context.Context) error {
+			return errors.Join(accounts.Create(ctx, &account{ID: 8, Number: "same"}), accounts.Create(ctx, &account{ID: 9, Number: "same"}))
 		})
 		if !errors.Is(err, natsorm.ErrUnique) {
 			t.Errorf("two new records with one value: %v", err)
 		}
 		// A value that is given up in the same transaction is free.
-		ok(t, db.Transaction(ctx, func(tx *natsorm.Tx) error {
-			in := accounts.In(tx)
-			if _, err := in.Destroy(ctx, natsorm.Eq("number", "n1")); err != nil {
+		ok(t, db.Transaction(ctx, func(ctx context.Context) error {
+			if _, err := accounts.Destroy(ctx, natsorm.Eq("number", "n1")); err != nil {
 				return err
 			}
-			return in.Create(ctx, &account{ID: 10, Number: "n1"})
+			return accounts.Create(ctx, &account{ID: 10, Number: "n1"})
 		}))
-		err = db.Transaction(ctx, func(tx *natsorm.Tx) error {
-			return accounts.In(tx).Create(ctx, &account{ID: 10, Number: "other"})
+		err = db.Transaction(ctx, func(ctx context.Context) error {
+			return accounts.Create(ctx, &account{ID: 10, Number: "other"})
 		})
 		if !errors.Is(err, natsorm.ErrExists) {
 			t.Errorf("a taken key: %v", err)
@@ -247,22 +241,21 @@ func TestTransactionInsideAnother(t *testing.T) {
 	t.Parallel()
 	ctx := within(t)
 	db := natsormtest.New(t)
-	accounts := define[account](t, db)
+	accounts, others := define[account](t, db), define[account](t, another(t, db))
 	ok(t, accounts.Create(ctx, &account{ID: 1, Number: "1"}))
 	runs := 0
-	err := db.Transaction(ctx, func(tx *natsorm.Tx) error {
+	err := db.Transaction(ctx, func(ctx context.Context) error {
 		runs++
-		short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+		short, cancel := context.WithTimeout(natsorm.Outside(ctx), 50*time.Millisecond)
 		defer cancel()
-		return db.Transaction(short, func(tx *natsorm.Tx) error {
-			in := accounts.In(tx)
-			a, err := in.FindByPK(short, 1)
+		return db.Transaction(short, func(ctx context.Context) error {
+			a, err := accounts.FindByPK(ctx, 1)
 			if err != nil {
 				return err
 			}
-			must[int](t)(accounts.Increment(ctx, natsorm.Set{"balance": 1}, natsorm.Eq("id", 1)))
+			must[int](t)(others.Increment(natsorm.Outside(ctx), natsorm.Set{"balance": 1}, natsorm.Eq("id", 1)))
 			a.Owner = "mine"
-			return in.Save(short, a)
+			return accounts.Save(ctx, a)
 		})
 	})
 	if !errors.Is(err, natsorm.ErrConflict) || runs != 1 {
@@ -270,14 +263,13 @@ func TestTransactionInsideAnother(t *testing.T) {
 	}
 
 	stop, stopped := make(chan struct{}), make(chan struct{})
-	err = db.Transaction(ctx, func(tx *natsorm.Tx) error {
-		in := accounts.In(tx)
-		ok(t, in.Create(ctx, &account{ID: 2, Number: "2"}))
+	err = db.Transaction(ctx, func(ctx context.Context) error {
+		ok(t, accounts.Create(ctx, &account{ID: 2, Number: "2"}))
 		started := make(chan struct{})
 		go func() {
 			defer close(stopped)
 			for i := 0; ; i++ {
-				_, err := in.FindByPK(ctx, i)
+				_, err := accounts.FindByPK(ctx, i)
 				if i == 0 {
 					close(started)
 				}
@@ -306,40 +298,36 @@ func TestTransactionMisuse(t *testing.T) {
 	ctx := within(t)
 	db, other := natsormtest.New(t), natsormtest.New(t)
 	accounts, foreign := define[account](t, db), define[account](t, other)
-	var kept *natsorm.Tx
-	ok(t, db.Transaction(ctx, func(tx *natsorm.Tx) error {
-		kept = tx
-		if err := foreign.In(tx).Create(ctx, &account{ID: 1}); !errors.Is(err, natsorm.ErrInvalid) {
+	var kept context.Context
+	ok(t, db.Transaction(ctx, func(ctx context.Context) error {
+		kept = ctx
+		if err := foreign.Create(ctx, &account{ID: 1}); !errors.Is(err, natsorm.ErrInvalid) {
 			t.Errorf("a model of another DB: %v", err)
 		}
-		if _, err := accounts.In(tx).Watch(ctx); !errors.Is(err, natsorm.ErrInvalid) {
+		if _, err := accounts.Watch(ctx); !errors.Is(err, natsorm.ErrInvalid) {
 			t.Errorf("a watch: %v", err)
 		}
-		if err := accounts.In(tx).Truncate(ctx); !errors.Is(err, natsorm.ErrInvalid) {
+		if err := accounts.Truncate(ctx); !errors.Is(err, natsorm.ErrInvalid) {
 			t.Errorf("truncate: %v", err)
 		}
 		return nil
 	}))
-	if err := accounts.In(kept).Create(ctx, &account{ID: 1}); !errors.Is(err, natsorm.ErrTxDone) {
+	if err := accounts.Create(kept, &account{ID: 1}); !errors.Is(err, natsorm.ErrTxDone) {
 		t.Errorf("after its end: %v", err)
-	}
-	if _, err := accounts.In(nil).FindAll(ctx); !errors.Is(err, natsorm.ErrInvalid) {
-		t.Errorf("a nil Tx: %v", err)
 	}
 	if err := db.Transaction(ctx, nil); !errors.Is(err, natsorm.ErrInvalid) {
 		t.Errorf("a nil function: %v", err)
 	}
 
 	// From two goroutines: one of the calls fails, and nothing is written.
-	err := db.Transaction(ctx, func(tx *natsorm.Tx) error {
-		in := accounts.In(tx)
+	err := db.Transaction(ctx, func(ctx context.Context) error {
 		var wg sync.WaitGroup
 		var mu sync.Mutex
 		refused := 0
 		for g := range 8 {
 			wg.Go(func() {
 				for i := range 20 {
-					if err := in.Create(ctx, &account{ID: 100*g + i, Number: fmt.Sprint(g, "-", i)}); err != nil {
+					if err := accounts.Create(ctx, &account{ID: 100*g + i, Number: fmt.Sprint(g, "-", i)}); err != nil {
 						mu.Lock()
 						refused++
 						mu.Unlock()
@@ -366,22 +354,22 @@ func TestTransactionEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	ctx := within(t)
 	db := natsormtest.New(t)
-	accounts := define[account](t, db)
+	accounts, others := define[account](t, db), define[account](t, another(t, db))
 	ok(t, accounts.Create(ctx, &account{ID: 1, Number: "1"}))
 	short, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
 	defer cancel()
 	runs, outside := 0, 0
-	err := db.Transaction(short, func(tx *natsorm.Tx) error {
+	err := db.Transaction(short, func(ctx context.Context) error {
 		runs++
-		in := accounts.In(tx)
-		a, err := in.FindByPK(short, 1)
+		a, err := accounts.FindByPK(ctx, 1)
 		if err != nil {
 			return err
 		}
-		must[int](t)(accounts.Increment(ctx, natsorm.Set{"balance": 1}, natsorm.Eq("id", 1))) // outside, each time
-		outside++
+		if n, err := others.Increment(natsorm.Outside(ctx), natsorm.Set{"balance": 1}, natsorm.Eq("id", 1)); err == nil { // each time
+			outside += n
+		}
 		a.Owner = "mine"
-		return in.Save(short, a)
+		return accounts.Save(ctx, a)
 	})
 	if !errors.Is(err, natsorm.ErrConflict) || !errors.Is(err, context.DeadlineExceeded) || !natsorm.SafeToRetry(err) {
 		t.Errorf("after %d runs: %v", runs, err)
@@ -412,7 +400,7 @@ func TestTransactionsNeedBatches(t *testing.T) {
 	users := define[user](t, app)
 	ok(t, users.BulkCreate(ctx, []*user{{ID: 1, Email: "1"}, {ID: 2, Email: "2"}}))
 	for range 2 {
-		err = app.Transaction(ctx, func(tx *natsorm.Tx) error { return users.In(tx).Create(ctx, &user{ID: 3, Email: "3"}) })
+		err = app.Transaction(ctx, func(ctx context.Context) error { return users.Create(ctx, &user{ID: 3, Email: "3"}) })
 		if !errors.Is(err, natsorm.ErrUnsupportedServer) || !strings.Contains(err.Error(), "KV_shop") {
 			t.Errorf("a transaction without batches: %v", err)
 		}
@@ -433,7 +421,7 @@ func TestTransactionsNeedBatches(t *testing.T) {
 		_, err = js.UpdateStream(ctx, conf)
 		ok(t, err)
 		if i == 0 {
-			ok(t, mine.Transaction(ctx, func(tx *natsorm.Tx) error { return users.In(tx).Create(ctx, &user{ID: 3, Email: "3"}) }))
+			ok(t, mine.Transaction(ctx, func(ctx context.Context) error { return users.Create(ctx, &user{ID: 3, Email: "3"}) }))
 		} else {
 			ok(t, users.Create(ctx, &user{ID: int64(3 + i), Email: fmt.Sprint(3 + i)}))
 		}

@@ -1,6 +1,7 @@
 package natsorm_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 
@@ -17,12 +18,11 @@ func TestTransactionVersionOfAValueThatIsOld(t *testing.T) {
 	accounts := define[account](t, db)
 	a := &account{ID: 1, Number: "1", Balance: 100}
 	ok(t, accounts.Create(ctx, a))
-	ok(t, db.Transaction(ctx, func(tx *natsorm.Tx) error {
-		in := accounts.In(tx)
+	ok(t, db.Transaction(ctx, func(ctx context.Context) error {
 		a.Owner = "Ann"
-		ok(t, in.Save(ctx, a))
-		_, err := in.Increment(ctx, natsorm.Set{"balance": 50}, natsorm.Eq("id", 1))
-		if e := in.Save(ctx, a); !errors.Is(e, natsorm.ErrConflict) {
+		ok(t, accounts.Save(ctx, a))
+		_, err := accounts.Increment(ctx, natsorm.Set{"balance": 50}, natsorm.Eq("id", 1))
+		if e := accounts.Save(ctx, a); !errors.Is(e, natsorm.ErrConflict) {
 			t.Errorf("inside: %v", e)
 		}
 		return err
@@ -44,13 +44,12 @@ func TestTransactionVersionOfAFencedRecord(t *testing.T) {
 	must[uint64](t)(db.KV().Put(ctx, "account.unique.number.v", []byte("1"))) // as of a crashed writer
 	ok(t, accounts.Create(ctx, &account{ID: 2, Number: "v"}))                 // fences 1
 	a := must[*account](t)(accounts.FindByPK(ctx, 1))
-	ok(t, db.Transaction(ctx, func(tx *natsorm.Tx) error {
-		in := accounts.In(tx)
+	ok(t, db.Transaction(ctx, func(ctx context.Context) error {
 		a.Balance = 5
-		ok(t, in.Save(ctx, a))
+		ok(t, accounts.Save(ctx, a))
 		a.Balance = 100
-		ok(t, in.Save(ctx, a))
-		return in.Create(ctx, &account{ID: 3, Number: "3"})
+		ok(t, accounts.Save(ctx, a))
+		return accounts.Create(ctx, &account{ID: 3, Number: "3"})
 	}))
 	stored := must[*account](t)(accounts.FindByPK(ctx, 1))
 	if err := accounts.Save(ctx, a); err != nil {
@@ -67,19 +66,18 @@ func TestTransactionVersionWhenItRunsAgain(t *testing.T) {
 	ok(t, accounts.Create(ctx, &account{ID: 1, Number: "1", Balance: 100}))
 	v := &account{ID: 1, Number: "1"}
 	runs := 0
-	err := db.Transaction(ctx, func(tx *natsorm.Tx) error {
+	err := db.Transaction(ctx, func(ctx context.Context) error {
 		runs++
-		in := accounts.In(tx)
 		v.Balance = 7
-		if err := in.Save(ctx, v); err != nil {
+		if err := accounts.Save(ctx, v); err != nil {
 			return err
 		}
 		v.Balance = 8
-		if err := in.Save(ctx, v); err != nil {
+		if err := accounts.Save(ctx, v); err != nil {
 			return err
 		}
 		if runs == 1 {
-			must[int](t)(accounts.Increment(ctx, natsorm.Set{"balance": 1}, natsorm.Eq("id", 1)))
+			must[int](t)(accounts.Increment(natsorm.Outside(ctx), natsorm.Set{"balance": 1}, natsorm.Eq("id", 1)))
 		}
 		return nil
 	})
@@ -97,11 +95,11 @@ func TestTransactionVersionOfAnUnchangedSave(t *testing.T) {
 	ok(t, accounts.Create(ctx, &account{ID: 1, Number: "1", Balance: 100}))
 	for _, with := range []bool{true, false} {
 		v := &account{ID: 1, Number: "1", Balance: 100}
-		ok(t, db.Transaction(ctx, func(tx *natsorm.Tx) error {
+		ok(t, db.Transaction(ctx, func(ctx context.Context) error {
 			if with {
-				ok(t, accounts.In(tx).Create(ctx, &account{ID: 2, Number: "2"}))
+				ok(t, accounts.Create(ctx, &account{ID: 2, Number: "2"}))
 			}
-			return accounts.In(tx).Save(ctx, v)
+			return accounts.Save(ctx, v)
 		}))
 		if v.Version == 0 {
 			t.Errorf("with another write %v: version 0 after the commit", with)

@@ -148,7 +148,7 @@ func TestTimesBeyondRFC3339AreRefused(t *testing.T) {
 	t.Parallel()
 	db := natsormtest.New(t)
 	ctx := within(t)
-	m := must[*natsorm.Model[natsorm.Record]](t)(natsorm.DefineRecord(ctx, db, natsorm.Schema{Name: "at", Columns: []natsorm.Field{
+	m := must[*natsorm.Model[natsorm.Record]](t)(natsorm.DefineRecord(ctx, db, natsorm.Schema{Name: "at", Columns: []natsorm.ColumnSchema{
 		{Name: "id", Type: natsorm.Int, PrimaryKey: true}, {Name: "at", Type: natsorm.Time},
 	}}))
 	for _, at := range []string{"9999-12-31T23:59:59-01:00", "0000-01-01T00:00:00+01:00"} {

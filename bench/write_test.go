@@ -18,9 +18,11 @@ import (
 
 	"github.com/natsorm/natsorm"
 	"github.com/natsorm/natsorm/internal/bucket"
+	"github.com/natsorm/natsorm/internal/commit"
 	"github.com/natsorm/natsorm/internal/maintenance"
 	"github.com/natsorm/natsorm/internal/records"
 	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/store/fault"
 	"github.com/natsorm/natsorm/internal/value"
 )
@@ -58,9 +60,11 @@ func BenchmarkGroupCommit(b *testing.B) {
 			phasedTime += parallel(clients, turn, func() {
 				u := indexed(id.Add(1))
 				doc := fmt.Appendf(nil, `{"id":%d,"name":%q,"email":%q,"age":%d,"city":%q}`, u.ID, u.Name, u.Email, u.Age, u.City)
-				f, err := phased.Layout.Of(doc)
+				keys, err := phased.Layout.Of(doc)
 				if err == nil {
-					_, err = phased.Create(ctx, doc, &f, false)
+					_, err = phased.Write(ctx, records.Target{ID: keys.ID, New: true}, records.Change{Next: func(store.Message) (commit.Draft, error) {
+						return commit.Draft{Doc: doc, Keys: &keys}, nil
+					}})
 				}
 				if err != nil {
 					b.Error(err)
@@ -134,15 +138,14 @@ func BenchmarkTransaction(b *testing.B) {
 				check(b, err)
 			}
 		}, func(i int) {
-			check(b, db.Transaction(ctx, func(tx *natsorm.Tx) error {
-				in := users.In(tx)
+			check(b, db.Transaction(ctx, func(ctx context.Context) error {
 				for k := range 2 {
-					u, err := in.FindByPK(ctx, (i+k)%100)
+					u, err := users.FindByPK(ctx, (i+k)%100)
 					if err != nil {
 						return err
 					}
 					u.Age++
-					if err := in.Save(ctx, u); err != nil {
+					if err := users.Save(ctx, u); err != nil {
 						return err
 					}
 				}

@@ -16,7 +16,7 @@ import (
 
 // A model is moved to the other layout and back while two programs write, read, and
 // change it in transactions: nobody sees a record missing, or one that is not there.
-func TestMigrateOnline(t *testing.T) {
+func TestChangeLayoutOnline(t *testing.T) {
 	t.Parallel()
 	ctx := within(t)
 	db := natsormtest.New(t)
@@ -75,40 +75,35 @@ func TestMigrateOnline(t *testing.T) {
 	})
 	dbs := []*natsorm.DB{db, other}
 	worker(3, func(_ *natsorm.Model[nodeUser], i int) error { // two records exchange their names
-		return dbs[i%2].Transaction(ctx, func(tx *natsorm.Tx) error {
-			in := models[i%2].In(tx)
-			a, err := in.FindByPK(ctx, id(i*3))
+		return dbs[i%2].Transaction(ctx, func(ctx context.Context) error {
+			a, err := models[i%2].FindByPK(ctx, id(i*3))
 			if err != nil {
 				return err
 			}
-			b, err := in.FindByPK(ctx, id(i*5+1))
+			b, err := models[i%2].FindByPK(ctx, id(i*5+1))
 			if err != nil || a.ID == b.ID {
 				return err
 			}
 			a.Name, b.Name = b.Name, a.Name
-			if err := in.Save(ctx, a); err != nil {
+			if err := models[i%2].Save(ctx, a); err != nil {
 				return err
 			}
-			return in.Save(ctx, b)
+			return models[i%2].Save(ctx, b)
 		})
 	})
-	for _, toNative := range []bool{true, false} {
-		var steps []natsorm.MigrateStep
-		ok(t, natsorm.Migrate(ctx, db, "User", toNative, natsorm.MigrateProgress(func(s natsorm.MigrateStep, done, total int) {
+	for _, to := range []natsorm.Layout{natsorm.Native, natsorm.Sequelize} {
+		var steps []natsorm.LayoutStep
+		ok(t, db.ChangeLayout(ctx, "User", to, natsorm.LayoutProgress(func(s natsorm.LayoutStep, done, total int) {
 			if len(steps) == 0 || steps[len(steps)-1] != s {
 				steps = append(steps, s)
 			}
 		})))
 		t.Logf("%v; calls %d %d %d %d", steps, calls[0].Load(), calls[1].Load(), calls[2].Load(), calls[3].Load())
-		layout := "sequelize"
-		if toNative {
-			layout = "native"
-		}
-		if got := models[1].Schema().Layout; got != layout {
+		if got := models[1].Schema().Layout; got != to {
 			t.Errorf("the layout is %s", got)
 		}
 		for key := range bucket(t, ctx, db) {
-			if list := strings.HasPrefix(key, "User.index.") && strings.Count(key, ".") == 3; list == toNative && strings.HasPrefix(key, "User.index.") {
+			if list := strings.HasPrefix(key, "User.index.") && strings.Count(key, ".") == 3; list == (to == natsorm.Native) && strings.HasPrefix(key, "User.index.") {
 				t.Errorf("%s is left", key)
 			}
 		}
@@ -123,10 +118,10 @@ func TestMigrateOnline(t *testing.T) {
 	natsormtest.Prove(t, db)
 }
 
-// A migration that is broken off goes on, or back; calls wait while it must be.
-func TestMigrateBrokenOff(t *testing.T) {
+// A change of the layout that is broken off goes on, or back; calls wait while it must be.
+func TestChangeLayoutBrokenOff(t *testing.T) {
 	t.Parallel()
-	for _, at := range []natsorm.MigrateStep{natsorm.MigrateCopying, natsorm.MigrateWaiting, natsorm.MigrateCarrying, natsorm.MigrateCleaning} {
+	for _, at := range []natsorm.LayoutStep{natsorm.LayoutCopying, natsorm.LayoutWaiting, natsorm.LayoutCarrying, natsorm.LayoutCleaning} {
 		for _, back := range []bool{false, true} {
 			t.Run(fmt.Sprint(at, back), func(t *testing.T) {
 				t.Parallel()
@@ -138,7 +133,7 @@ func TestMigrateBrokenOff(t *testing.T) {
 				}
 				want := bucket(t, ctx, db)
 				short, cancel := context.WithCancel(ctx)
-				err := natsorm.Migrate(short, db, "User", true, natsorm.MigrateProgress(func(s natsorm.MigrateStep, done, _ int) {
+				err := db.ChangeLayout(short, "User", natsorm.Native, natsorm.LayoutProgress(func(s natsorm.LayoutStep, done, _ int) {
 					if s == at {
 						cancel()
 					}
@@ -146,14 +141,18 @@ func TestMigrateBrokenOff(t *testing.T) {
 				if !errors.Is(err, context.Canceled) {
 					t.Fatalf("got %v", err)
 				}
-				if at == natsorm.MigrateWaiting || at == natsorm.MigrateCarrying { // between the layouts
+				if at == natsorm.LayoutWaiting || at == natsorm.LayoutCarrying { // between the layouts
 					done, cancel := context.WithCancel(ctx)
 					cancel()
 					if _, err := users.FindByPK(done, 1); err == nil {
 						t.Error("a call did not wait")
 					}
 				}
-				ok(t, natsorm.Migrate(ctx, db, "User", !back))
+				to := natsorm.Native
+				if back {
+					to = natsorm.Sequelize
+				}
+				ok(t, db.ChangeLayout(ctx, "User", to))
 				if found := must[[]*nodeUser](t)(users.FindAll(ctx, natsorm.Eq("name", "n1"))); len(found) != 7 {
 					t.Errorf("%d are found", len(found))
 				}
@@ -161,7 +160,7 @@ func TestMigrateBrokenOff(t *testing.T) {
 					t.Errorf("%d records", n)
 				}
 				if !back {
-					ok(t, natsorm.Migrate(ctx, db, "User", false))
+					ok(t, db.ChangeLayout(ctx, "User", natsorm.Sequelize))
 				}
 				got := bucket(t, ctx, db)
 				for key := range want {
@@ -178,15 +177,15 @@ func TestMigrateBrokenOff(t *testing.T) {
 }
 
 // What the other layout can not keep stays as it is.
-func TestMigrateRefuses(t *testing.T) {
+func TestChangeLayoutRefuses(t *testing.T) {
 	t.Parallel()
 	ctx := within(t)
 	db := natsormtest.New(t)
 	define[user](t, db)
-	if err := natsorm.Migrate(ctx, db, "user", false); !errors.Is(err, natsorm.ErrSchema) || !strings.Contains(err.Error(), "unique") {
+	if err := db.ChangeLayout(ctx, "user", natsorm.Sequelize); !errors.Is(err, natsorm.ErrSchema) || !strings.Contains(err.Error(), "unique") {
 		t.Errorf("got %v", err)
 	}
-	if err := natsorm.Migrate(ctx, db, "nobody", false); !errors.Is(err, natsorm.ErrNotFound) {
+	if err := db.ChangeLayout(ctx, "nobody", natsorm.Sequelize); !errors.Is(err, natsorm.ErrNotFound) {
 		t.Errorf("got %v", err)
 	}
 	type text struct {
@@ -198,7 +197,7 @@ func TestMigrateRefuses(t *testing.T) {
 		ok(t, texts.Create(ctx, &text{ID: id, Name: "n"}))
 	}
 	want := bucket(t, ctx, db)
-	if err := natsorm.Migrate(ctx, db, "text", false); !errors.Is(err, natsorm.ErrInvalid) || !strings.Contains(err.Error(), "no key") {
+	if err := db.ChangeLayout(ctx, "text", natsorm.Sequelize); !errors.Is(err, natsorm.ErrInvalid) || !strings.Contains(err.Error(), "no key") {
 		t.Errorf("got %v", err)
 	}
 	sameBucket(t, bucket(t, ctx, db), want)
@@ -213,7 +212,7 @@ func TestMigrateRefuses(t *testing.T) {
 
 // A migration that died while calls waited goes on with what was written before that
 // and after its copying: nobody misses it when calls go on.
-func TestMigrateGoesOnWithWhatWasWritten(t *testing.T) {
+func TestChangeLayoutGoesOnWithWhatWasWritten(t *testing.T) {
 	t.Parallel()
 	ctx := within(t)
 	db := natsormtest.New(t)
@@ -223,12 +222,12 @@ func TestMigrateGoesOnWithWhatWasWritten(t *testing.T) {
 	}
 	short, cancel := context.WithCancel(ctx)
 	wrote := false
-	err := natsorm.Migrate(short, db, "User", true, natsorm.MigrateProgress(func(s natsorm.MigrateStep, done, total int) {
+	err := db.ChangeLayout(short, "User", natsorm.Native, natsorm.LayoutProgress(func(s natsorm.LayoutStep, done, total int) {
 		switch {
-		case s == natsorm.MigrateCopying && done == total && !wrote:
+		case s == natsorm.LayoutCopying && done == total && !wrote:
 			wrote = true
 			must[int](t)(users.Update(ctx, natsorm.Set{"name": "late"}, natsorm.Eq("id", 3)))
-		case s == natsorm.MigrateWaiting:
+		case s == natsorm.LayoutWaiting:
 			cancel()
 		}
 	}))
@@ -236,8 +235,8 @@ func TestMigrateGoesOnWithWhatWasWritten(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	looked := false
-	ok(t, natsorm.Migrate(ctx, db, "User", true, natsorm.MigrateProgress(func(s natsorm.MigrateStep, _, _ int) {
-		if s != natsorm.MigrateCleaning || looked {
+	ok(t, db.ChangeLayout(ctx, "User", natsorm.Native, natsorm.LayoutProgress(func(s natsorm.LayoutStep, _, _ int) {
+		if s != natsorm.LayoutCleaning || looked {
 			return
 		}
 		looked = true // before the check at the end, which would mend it
