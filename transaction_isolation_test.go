@@ -176,7 +176,7 @@ func TestTransactionSeesOneState(t *testing.T) {
 				return err
 			}
 			if runs == 1 { // both change together, between the reads
-				ok(t, db.Transaction(ctx, func(ctx context.Context) error {
+				ok(t, db.Transaction(natsorm.Outside(ctx), func(ctx context.Context) error {
 					_, err := accounts.Increment(ctx, natsorm.Set{"balance": 1}, natsorm.All())
 					return err
 				}))
