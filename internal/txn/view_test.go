@@ -75,11 +75,11 @@ func person(t testing.TB, kind string) layout.Layout {
 
 // set makes a record what it is to be: another one, or with no name, none.
 func set(ctx context.Context, w *commit.Writer, id int, name, email string) error {
-	_, err := w.Apply(ctx, commit.Change{ID: value.OfInt(int64(id)), Next: func(store.Message) ([]byte, error) {
+	_, err := w.Apply(ctx, commit.Change{ID: value.OfInt(int64(id)), Next: func(store.Message) (commit.Draft, error) {
 		if name == "" {
-			return nil, nil
+			return commit.Draft{}, nil
 		}
-		return fmt.Appendf(nil, `{"id":%d,"name":%q,"email":%q}`, id, name, email), nil
+		return commit.Draft{Doc: fmt.Appendf(nil, `{"id":%d,"name":%q,"email":%q}`, id, name, email)}, nil
 	}})
 	return err
 }
