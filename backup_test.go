@@ -20,6 +20,7 @@ import (
 
 	"github.com/natsorm/natsorm"
 	"github.com/natsorm/natsorm/internal/backup"
+	"github.com/natsorm/natsorm/internal/testsize"
 	"github.com/natsorm/natsorm/natsormtest"
 )
 
@@ -40,7 +41,7 @@ func TestBackupRoundTrip(t *testing.T) {
 			ctx := within(t)
 			db := natsormtest.New(t)
 			users, nodes := define[user](t, db), defineNode[nodeUser](t, db)
-			n := 3000
+			n := testsize.Pick(600, 1200, 3000)
 			var us []*user
 			var ns []*nodeUser
 			for i := range n {
@@ -59,7 +60,7 @@ func TestBackupRoundTrip(t *testing.T) {
 			must[int](t)(users.Update(ctx, natsorm.Set{"name": "changed"}, natsorm.Lt("id", 100)))
 			must[int](t)(nodes.Destroy(ctx, natsorm.Lt("id", 100)))
 			ok(t, users.Create(ctx, &user{ID: 1e6, Email: "0@x"}))
-			ok(t, db.Restore(ctx, bytes.NewReader(file), natsorm.Clear()))
+			ok(t, db.Restore(ctx, bytes.NewReader(file), natsorm.DeleteOthers()))
 			sameBucket(t, bucket(t, ctx, db), want)
 			if found := must[[]*user](t)(users.FindAll(ctx, natsorm.Eq("name", "n11"))); len(found) != n/50 {
 				t.Errorf("%d are found", len(found))
@@ -87,10 +88,7 @@ func TestBackupDuringWrites(t *testing.T) {
 		db := natsormtest.New(t)
 		accounts := define[account](t, db)
 		nodes := defineNode[nodeUser](t, db)
-		n := 2000
-		if testing.Short() || raceEnabled {
-			n = 500
-		}
+		n := testsize.Pick(200, 500, 2000)
 		all := make([]*account, n)
 		for i := range all {
 			all[i] = &account{ID: i, Number: fmt.Sprint(i), Owner: fmt.Sprint("o", i%7), Balance: 10}
@@ -101,30 +99,29 @@ func TestBackupDuringWrites(t *testing.T) {
 		for w := range 4 {
 			wg.Go(func() {
 				for i := w; !stop.Load(); i += 4 {
-					err := db.Transaction(ctx, func(tx *natsorm.Tx) error {
-						in := accounts.In(tx)
-						from, err := in.FindByPK(ctx, i*7%n)
+					err := db.Transaction(ctx, func(ctx context.Context) error {
+						from, err := accounts.FindByPK(ctx, i*7%n)
 						if err != nil {
 							return err
 						}
-						to, err := in.FindByPK(ctx, i*13%n)
+						to, err := accounts.FindByPK(ctx, i*13%n)
 						if err != nil || from.ID == to.ID {
 							return err
 						}
 						from.Balance, to.Balance = from.Balance-1, to.Balance+1
 						from.Owner, to.Owner = to.Owner, from.Owner
-						if err := in.Save(ctx, from); err != nil {
+						if err := accounts.Save(ctx, from); err != nil {
 							return err
 						}
-						if err := in.Save(ctx, to); err != nil {
+						if err := accounts.Save(ctx, to); err != nil {
 							return err
 						}
 						u := &nodeUser{ID: int64(i % 50), Name: fmt.Sprint("n", i%9)}
 						if i%3 == 0 {
-							_, err := nodes.In(tx).Destroy(ctx, natsorm.Eq("id", u.ID))
+							_, err := nodes.Destroy(ctx, natsorm.Eq("id", u.ID))
 							return err
 						}
-						_, err = nodes.In(tx).Upsert(ctx, u)
+						_, err = nodes.Upsert(ctx, u)
 						return err
 					})
 					if err != nil {
@@ -134,7 +131,7 @@ func TestBackupDuringWrites(t *testing.T) {
 				}
 			})
 		}
-		for range 5 {
+		for range testsize.Pick(2, 3, 5) {
 			file := backedUp(t, ctx, db, opts...)
 			other := natsormtest.New(t) // which proves in the end that its indexes are right
 			ok(t, other.Restore(ctx, bytes.NewReader(file)))
@@ -196,7 +193,7 @@ func TestRestoreRefuses(t *testing.T) {
 		files[fmt.Sprint("flipped at ", i)] = flipped
 	}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if err := db.Restore(ctx, bytes.NewReader(files[name]), natsorm.Clear()); !errors.Is(err, natsorm.ErrBackup) {
+		if err := db.Restore(ctx, bytes.NewReader(files[name]), natsorm.DeleteOthers()); !errors.Is(err, natsorm.ErrBackup) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -272,7 +269,7 @@ func TestRestoreMerges(t *testing.T) {
 	if err := other.Restore(ctx, bytes.NewReader(file)); !errors.Is(err, natsorm.ErrSchema) {
 		t.Errorf("got %v", err)
 	}
-	ok(t, other.Restore(ctx, bytes.NewReader(file), natsorm.Clear()))
+	ok(t, other.Restore(ctx, bytes.NewReader(file), natsorm.DeleteOthers()))
 	// A handle of the model before finds the records of the one that was restored.
 	if n := must[int](t)(users.Count(ctx)); n != 21 {
 		t.Errorf("%d are there", n)
@@ -300,19 +297,16 @@ func TestRestoreMerges(t *testing.T) {
 	// An index that the backup does not know is there after a restore.
 	more := natsormtest.New(t)
 	indexed := define[user](t, more, natsorm.Index("bio"))
-	ok(t, more.Restore(ctx, bytes.NewReader(file), natsorm.Clear()))
+	ok(t, more.Restore(ctx, bytes.NewReader(file), natsorm.DeleteOthers()))
 	if n := must[int](t)(indexed.Count(ctx, natsorm.Eq("bio", ""))); n != 20 {
 		t.Errorf("%d are found", n)
 	}
 }
 
-// 100,000 records of each layout are the same after backup, clear and restore.
+// Many records of each layout are the same after backup, clear and restore.
 func TestBackupOfManyRecords(t *testing.T) {
 	t.Parallel()
-	n := 100_000
-	if testing.Short() || raceEnabled {
-		n = 10_000
-	}
+	n := testsize.Pick(1000, 5000, 100_000)
 	for _, layout := range []string{"native", "sequelize"} {
 		t.Run(layout, func(t *testing.T) {
 			t.Parallel()
@@ -349,7 +343,7 @@ func TestBackupOfManyRecords(t *testing.T) {
 			if left := len(documents()); left != 0 {
 				t.Fatalf("%d records are left", left)
 			}
-			ok(t, db.Restore(ctx, bytes.NewReader(file), natsorm.Clear()))
+			ok(t, db.Restore(ctx, bytes.NewReader(file), natsorm.DeleteOthers()))
 			if !maps.Equal(documents(), want) {
 				t.Error("the documents are not the same")
 			}

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/natsorm/natsorm/internal/exec"
+	"github.com/natsorm/natsorm/internal/maintenance"
 )
 
 // Report is what Check found.
@@ -37,20 +37,20 @@ type ProblemKind string
 
 // The kinds of Problem.
 const (
-	MissingEntry   = ProblemKind(exec.MissingEntry)   // lookups by the index miss the record
-	MissingClaim   = ProblemKind(exec.MissingClaim)   // another record could take the unique value
-	DuplicateValue = ProblemKind(exec.DuplicateValue) // two records have one unique value; change one of them
-	CorruptRecord  = ProblemKind(exec.CorruptRecord)  // a document that can not be read
-	MisplacedKey   = ProblemKind(exec.MisplacedKey)   // a record whose primary key belongs at another key
-	CorruptClaim   = ProblemKind(exec.CorruptClaim)   // a claim without an owner: nobody can take the unique value
-	CorruptEntry   = ProblemKind(exec.CorruptEntry)   // a list of ids that can not be read; see SequelizeLayout
-	StrayEntry     = ProblemKind(exec.StrayEntry)     // an entry without a record; harmless
-	StrayClaim     = ProblemKind(exec.StrayClaim)     // a claim whose record has another value; harmless
+	MissingEntry   = ProblemKind(maintenance.MissingEntry)   // lookups by the index miss the record
+	MissingClaim   = ProblemKind(maintenance.MissingClaim)   // another record could take the unique value
+	DuplicateValue = ProblemKind(maintenance.DuplicateValue) // two records have one unique value; change one of them
+	CorruptRecord  = ProblemKind(maintenance.CorruptRecord)  // a document that cannot be read
+	MisplacedKey   = ProblemKind(maintenance.MisplacedKey)   // a record whose primary key belongs at another key
+	CorruptClaim   = ProblemKind(maintenance.CorruptClaim)   // a claim without an owner: nobody can take the unique value
+	CorruptEntry   = ProblemKind(maintenance.CorruptEntry)   // a list of ids that cannot be read; see SequelizeLayout
+	StrayEntry     = ProblemKind(maintenance.StrayEntry)     // an entry without a record; harmless
+	StrayClaim     = ProblemKind(maintenance.StrayClaim)     // a claim whose record has another value; harmless
 )
 
 // Harmless reports whether no answer can be wrong because of this problem. A
 // writer that crashed leaves such; Repair removes them.
-func (k ProblemKind) Harmless() bool { return exec.FaultKind(k).Harmless() }
+func (k ProblemKind) Harmless() bool { return maintenance.ProblemKind(k).Harmless() }
 
 func (p Problem) String() string {
 	s := fmt.Sprintf("%s %q of record %q", p.Kind, p.Key, p.Record)
@@ -104,33 +104,23 @@ func Repair() CheckOption { return func(o *checkOptions) { o.repair = true } }
 // Check compares every record of every model in the catalogue with its index
 // entries and unique claims. It may run while others write, and takes a few
 // scans of the bucket; the keys of all entries of a model are held in memory.
-func (db *DB) Check(ctx context.Context, opts ...CheckOption) (Report, error) {
-	var report Report
-	if err := db.check(ctx); err != nil {
-		return report, err
-	}
-	var o checkOptions
-	for _, opt := range opts {
-		opt(&o)
-	}
-	defs, err := exec.List(ctx, db.store)
-	if err != nil {
-		return report, err
-	}
-	for _, def := range defs {
-		m, err := exec.NewModel(db.store, def)
-		if err != nil {
-			return report, err
+func (db *DB) Check(ctx context.Context, opts ...CheckOption) (report Report, err error) {
+	err = db.call(ctx, operation{name: "Check", outside: true}, func() error {
+		var o checkOptions
+		for _, opt := range opts {
+			if opt != nil {
+				opt(&o)
+			}
 		}
-		found, err := m.Check(ctx, o.repair)
-		if err != nil {
-			return report, err
+		found, err := maintenance.CheckAll(ctx, db.store, o.repair)
+		for _, f := range found {
+			r := ModelReport{Model: f.Model, Records: f.Records, Entries: f.Entries, Claims: f.Claims}
+			for _, p := range f.Problems {
+				r.Problems = append(r.Problems, Problem{Kind: ProblemKind(p.Kind), Key: p.Key, Record: p.Record, Detail: p.Detail, Repaired: p.Repaired})
+			}
+			report.Models = append(report.Models, r)
 		}
-		r := ModelReport{Model: def.Name, Records: found.Records, Entries: found.Entries, Claims: found.Claims}
-		for _, f := range found.Faults {
-			r.Problems = append(r.Problems, Problem{Kind: ProblemKind(f.Kind), Key: f.Key, Record: f.Record, Detail: f.Detail, Repaired: f.Repaired})
-		}
-		report.Models = append(report.Models, r)
-	}
-	return report, nil
+		return err
+	})
+	return report, err
 }

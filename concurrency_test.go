@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/natsorm/natsorm"
+	"github.com/natsorm/natsorm/internal/testsize"
 	"github.com/natsorm/natsorm/natsormtest"
 )
 
@@ -69,7 +72,7 @@ func TestConcurrentCreatesOfAUniqueValueHaveOneWinner(t *testing.T) {
 		var unique *natsorm.UniqueError
 		if !errors.As(err, &unique) || !errors.Is(err, natsorm.ErrUnique) {
 			t.Errorf("loser %d got %v", i, err)
-		} else if unique.Owner != strconv.FormatInt(winner.ID, 10) || unique.Field != "email" || unique.Value != "same@example.com" || unique.Model != "user" {
+		} else if unique.Owner != strconv.FormatInt(winner.ID, 10) || !slices.Equal(unique.Columns, []string{"email"}) || unique.Value != "same@example.com" || unique.Model != "user" {
 			t.Errorf("loser %d was told %+v; the owner is %d", i, unique, winner.ID)
 		}
 	}
@@ -90,10 +93,7 @@ func TestMixedWritersKeepTheIndex(t *testing.T) {
 	db := natsormtest.New(t)
 	users := define[user](t, db)
 	ctx := within(t)
-	duration := 20 * time.Second
-	if testing.Short() {
-		duration = 3 * time.Second
-	}
+	duration := testsize.Pick(time.Second, 4*time.Second, 20*time.Second)
 
 	const writers, ids, values = 64, 100, 5
 	cities := []*string{nil, ptr("Oslo"), ptr("a@b"), ptr("a_b"), ptr("")}
@@ -159,5 +159,47 @@ func TestMixedWritersKeepTheIndex(t *testing.T) {
 		if got := must[int](t)(users.Count(ctx, natsorm.Eq("email", email))); got != 1 {
 			t.Errorf("%d records with e-mail %q by claim, 1 by scan", got, email)
 		}
+	}
+}
+
+// The creation time is of the call that created the record, whoever else tried.
+func TestUpsertsRaceForTheCreation(t *testing.T) {
+	t.Parallel()
+	type rec struct {
+		ID   int       `json:"id" orm:"primaryKey"`
+		Who  int       `json:"who"`
+		Made time.Time `json:"made" orm:"createdAt"`
+	}
+	db := natsormtest.New(t)
+	recs := define[rec](t, db)
+	ctx := within(t)
+	for round := range 50 {
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		var made time.Time
+		for who := range 4 {
+			wg.Go(func() {
+				v := &rec{ID: round, Who: who}
+				created, err := recs.Upsert(ctx, v)
+				if err != nil {
+					t.Error(err)
+				}
+				if created {
+					mu.Lock()
+					defer mu.Unlock()
+					made = v.Made
+				}
+			})
+		}
+		wg.Wait()
+		got := must[*rec](t)(recs.FindByPK(ctx, round))
+		if !got.Made.Equal(made) {
+			t.Fatalf("round %d: made at %v, the creator says %v", round, got.Made, made)
+		}
+	}
+	// A create that fails leaves its record as it was.
+	v, before := &rec{ID: 1}, rec{ID: 1}
+	if err := recs.Create(ctx, v); !errors.Is(err, natsorm.ErrExists) || cmp.Diff(before, *v) != "" {
+		t.Errorf("%v left %+v", err, *v)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/natsorm/natsorm/internal/cond"
+	"github.com/natsorm/natsorm/internal/query"
 )
 
 // Condition is a Query that selects records. Columns are named as in the
@@ -27,19 +28,19 @@ type Condition interface {
 // changed while a call uses it.
 type Where map[string]any
 
-func (w Where) shape(s *querySpec) {
-	if err := w.fault(); err != nil && s.err == nil {
-		s.err = err
+func (w Where) shape(s *query.Spec) {
+	if err := w.mistake(); err != nil {
+		s.Fail(err)
 	}
-	s.conds = append(s.conds, w.node())
+	s.Conditions = append(s.Conditions, w.node())
 }
 
-// fault is what is wrong with the values before they meet a model.
-func (w Where) fault() error {
+// mistake is what is wrong with the values before they meet a model.
+func (w Where) mistake() error {
 	for name, x := range w {
 		_, condition := x.(Query)
 		if condition || reflect.ValueOf(x).Kind() == reflect.Map {
-			return fmt.Errorf("%w: Where{%q: …}: Where compares with values; for other conditions use Gte, Like, Or and the like, or ParseWhere", ErrInvalid, clip(name))
+			return fmt.Errorf("%w: Where{%q: …}: Where compares with values; for other conditions use Gte, Like, Or and the like, or ParseWhere", ErrInvalid, query.Clip(name))
 		}
 	}
 	return nil
@@ -48,8 +49,8 @@ func (w Where) node() cond.Node { return cond.FromMap(w) }
 
 type condition cond.Node
 
-func (c condition) shape(s *querySpec) { s.conds = append(s.conds, cond.Node(c)) }
-func (c condition) node() cond.Node    { return cond.Node(c) }
+func (c condition) shape(s *query.Spec) { s.Conditions = append(s.Conditions, cond.Node(c)) }
+func (c condition) node() cond.Node     { return cond.Node(c) }
 
 func compare(op cond.Op, column string, values ...any) Condition {
 	return condition{Op: op, Column: column, Values: slices.Clone(values)}
@@ -131,7 +132,7 @@ func combine(op cond.Op, conditions []Condition) Condition {
 			return c
 		}
 		if w, ok := c.(Where); ok {
-			if err := w.fault(); err != nil {
+			if err := w.mistake(); err != nil {
 				return badCondition{err}
 			}
 		}
@@ -169,10 +170,5 @@ func ParseWhere(jsonText []byte) (Condition, error) {
 // runs it.
 type badCondition struct{ err error }
 
-func (b badCondition) shape(s *querySpec) {
-	if s.err == nil {
-		s.err = b.err
-	}
-}
-
-func (b badCondition) node() cond.Node { return cond.Node{} }
+func (b badCondition) shape(s *query.Spec) { s.Fail(b.err) }
+func (b badCondition) node() cond.Node     { return cond.Node{} }

@@ -7,13 +7,14 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/google/uuid"
 
-	"github.com/natsorm/natsorm/internal/document"
+	"github.com/natsorm/natsorm/internal/codec"
+	"github.com/natsorm/natsorm/internal/commit"
 	"github.com/natsorm/natsorm/internal/errs"
-	"github.com/natsorm/natsorm/internal/layout"
+	"github.com/natsorm/natsorm/internal/records"
+	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/value"
 )
 
@@ -24,119 +25,78 @@ import (
 // v is as it was. In a transaction, unique values are judged when it commits, and
 // it is Transaction that returns ErrUnique.
 func (m *Model[T]) Create(ctx context.Context, v *T) error {
-	m, leave, err := m.enter(ctx)
-	if err != nil {
-		return err
-	}
-	defer leave()
-	return m.createWith(ctx, v, value.Null, false)
+	return m.call(ctx, operation{name: "Create"}, func(s *session[T]) error {
+		return s.create(ctx, v, value.Null, false)
+	})
 }
 
-// createWith creates v, with an automatic key that was taken for it already, or
-// null, perhaps as one of many.
-func (m *Model[T]) createWith(ctx context.Context, v *T, id value.Value, many bool) error {
+// create creates v, perhaps as one of many. An automatic key that is zero becomes id;
+// when that is null or taken, a key that nobody was given. Records may have been
+// created with keys of their own: so each further try passes over twice as many keys,
+// to get beyond them soon.
+func (s *session[T]) create(ctx context.Context, v *T, id value.Value, many bool) error {
 	if v == nil {
-		return m.nilRecord()
+		return s.nilRecord()
 	}
-	w := m.codec.clone(v)
-	m.codec.stamp(w, now(), now())
-	var created place
-	var err error
-	if m.exec.Def.Key().Auto && m.codec.zeroKey(w) {
-		created, err = m.createAuto(ctx, w, id, many)
-	} else {
-		created, err = m.create(ctx, w, many)
+	if s.codec.Version(v) == codec.Partial {
+		return errs.Invalidf(s.name, "", "the record was read with Select and is not whole; read all of it")
 	}
-	if err == nil {
-		m.written(v, w, created.record, created.revision)
-	}
-	return err
-}
-
-// place is where a record was written.
-type place struct {
-	record   string // its key
-	revision uint64
-}
-
-func (m *Model[T]) create(ctx context.Context, v *T, many bool) (place, error) {
-	if m.codec.version(v) == partial {
-		return place{}, errs.Invalidf(m.name(), "", "the record was read with Select and is not whole; read all of it")
-	}
-	doc, footprint, err := m.encode(v)
-	if err != nil {
-		return place{}, err
-	}
-	out, err := m.exec.Create(ctx, doc, footprint, many)
-	if err != nil {
-		if errors.Is(err, ErrExists) {
-			err = fmt.Errorf("%w; Save or Upsert changes it", m.describe(ErrExists, footprint.ID.Text()))
-		}
-		return place{}, err
-	}
-	return place{footprint.Record, out.Revision}, nil
-}
-
-// createAuto creates with id, or when that is null or taken with keys that
-// nobody was given, until one is free: records may have been created with keys
-// of their own. It passes over twice as many each time, so that it soon gets
-// beyond them.
-func (m *Model[T]) createAuto(ctx context.Context, v *T, id value.Value, many bool) (place, error) {
-	skip := uint64(0)
-	for {
-		if id.IsNull() {
-			var err error
-			if id, err = m.nextKey(ctx, skip); err != nil {
-				return place{}, err
+	w := s.codec.Clone(v)
+	s.codec.Stamp(w, now(), now())
+	auto := s.records.Def.Key().Auto && s.codec.ZeroKey(w)
+	for skip := uint64(0); ; skip = 2*skip + 1 {
+		if auto {
+			if err := s.giveKey(ctx, w, id, skip); err != nil {
+				return err
 			}
+			id = value.Null
 		}
-		if err := m.codec.setKey(v, id); err != nil {
-			return place{}, err
+		after, err := s.encode(w)
+		if err != nil {
+			return err
 		}
-		created, err := m.create(ctx, v, many)
-		if !errors.Is(err, ErrExists) {
-			return created, err
+		_, err = s.records.Write(ctx, records.Target{ID: after.keys.ID, New: true, Many: many}, s.pass(change[T]{
+			next: func(before store.Message) (state[T], error) {
+				if before.Live() {
+					return state[T]{}, fmt.Errorf("%w; Save or Upsert changes it", s.describe(ErrExists, after.keys.ID.Text()))
+				}
+				return after, nil
+			},
+			done: s.give(v),
+		}))
+		if !auto || !errors.Is(err, ErrExists) {
+			return err
 		}
-		id, skip = value.Null, 2*skip+1
 	}
 }
 
-func (m *Model[T]) nextKey(ctx context.Context, skip uint64) (value.Value, error) {
-	typ := m.exec.Def.Key().Type
-	if typ == value.String {
+// giveKey gives v the automatic key id, or the next one when that is null.
+func (s *session[T]) giveKey(ctx context.Context, v *T, id value.Value, skip uint64) (err error) {
+	if id.IsNull() {
+		if id, err = s.nextKey(ctx, skip); err != nil {
+			return err
+		}
+	}
+	return s.codec.SetKey(v, id)
+}
+
+// nextKey is an automatic key that nobody was given. Of numbers, it passes over some.
+func (s *session[T]) nextKey(ctx context.Context, skip uint64) (value.Value, error) {
+	key := s.records.Def.Key()
+	if key.Type == value.String {
 		id, err := uuid.NewV7()
 		return value.OfString(id.String()), err
 	}
-	n, err := m.seq.Next(ctx, skip)
+	n, err := s.seq.Next(ctx, skip)
 	if err != nil {
 		return value.Null, err
 	}
-	id, err := value.Coerce(n, typ)
+	id, err := value.Coerce(n, key.Type)
 	if err != nil {
-		return id, errs.Invalidf(m.name(), m.exec.Def.Key().Name, "the automatic ids are used up: %v", err)
+		return id, errs.Invalidf(s.name, key.Name, "the automatic ids are used up: %v", err)
 	}
 	return id, nil
 }
-
-// encode makes v's document and the keys that go with it.
-func (m *Model[T]) encode(v *T) ([]byte, *layout.Footprint, error) {
-	doc, err := m.codec.encode(v)
-	if err != nil {
-		return nil, nil, err
-	}
-	footprint, err := m.exec.Layout.Of(doc)
-	if err != nil {
-		return nil, nil, document.Invalid(m.name(), err)
-	}
-	if footprint.ID.IsNull() {
-		return nil, nil, errs.Invalidf(m.name(), m.exec.Def.Key().Name, "is the primary key and has no value; set it")
-	}
-	return doc, &footprint, nil
-}
-
-// bulkWriters is how many records BulkCreate has under way: what fits into a batch,
-// with an entry or two each.
-const bulkWriters = 256
 
 // BulkCreate creates records, in batches of some hundred; automatic keys are in the
 // order of the slice. Each is created or not by itself: when some are not, the
@@ -144,17 +104,27 @@ const bulkWriters = 256
 // a record of the slice that has the value. Once the context has ended no more are
 // begun. In a transaction, which fails when one of them does, it is all or none.
 func (m *Model[T]) BulkCreate(ctx context.Context, vs []*T) error {
-	m, leave, err := m.enter(ctx)
-	if err != nil {
+	return m.call(ctx, operation{name: "BulkCreate"}, func(s *session[T]) error {
+		faults := s.createMany(ctx, vs)
+		if len(faults) == 0 {
+			return nil
+		}
+		slices.SortFunc(faults, func(a, b BulkFault) int { return cmp.Compare(a.Index, b.Index) })
+		err := &BulkError{Total: len(vs), Faults: faults}
+		if s.tx != nil {
+			_ = s.tx.run.Fail(err) // all of them or none; it returns the first reason
+		}
 		return err
-	}
-	defer leave()
-	faults := &BulkError{Total: len(vs)}
+	})
+}
+
+// createMany creates records, many at a time, and returns why some were not.
+func (s *session[T]) createMany(ctx context.Context, vs []*T) (faults []BulkFault) {
 	var mu sync.Mutex
 	fail := func(i int, err error) {
 		mu.Lock()
 		defer mu.Unlock()
-		faults.Faults = append(faults.Faults, BulkFault{Index: i, Err: err})
+		faults = append(faults, BulkFault{Index: i, Err: err})
 	}
 	type job struct {
 		i  int
@@ -162,25 +132,25 @@ func (m *Model[T]) BulkCreate(ctx context.Context, vs []*T) error {
 	}
 	jobs := make(chan job)
 	var wg sync.WaitGroup
-	workers := min(bulkWriters, len(vs))
-	if m.inside() {
+	workers := min(commit.Together, len(vs))
+	if s.tx != nil {
 		workers = min(1, workers) // in the order of the slice
 	}
 	for range workers {
 		wg.Go(func() {
 			for j := range jobs {
-				if err := m.createWith(ctx, vs[j.i], j.id, len(vs) > 1); err != nil {
+				if err := s.create(ctx, vs[j.i], j.id, len(vs) > 1); err != nil {
 					fail(j.i, err)
 				}
 			}
 		})
 	}
-	auto := m.exec.Def.Key().Auto
+	auto := s.records.Def.Key().Auto
 	for i, v := range vs {
 		j := job{i: i}
-		if auto && v != nil && m.codec.zeroKey(v) { // here, so that keys are in order
+		if auto && v != nil && s.codec.ZeroKey(v) { // here, so that keys are in order
 			var err error
-			if j.id, err = m.nextKey(ctx, 0); err != nil {
+			if j.id, err = s.nextKey(ctx, 0); err != nil {
 				fail(i, err)
 				continue
 			}
@@ -189,15 +159,5 @@ func (m *Model[T]) BulkCreate(ctx context.Context, vs []*T) error {
 	}
 	close(jobs)
 	wg.Wait()
-	if len(faults.Faults) == 0 {
-		return nil
-	}
-	if m.inside() {
-		defer func() { _ = m.tx.run.Fail(faults) }() // all of them or none
-	}
-	slices.SortFunc(faults.Faults, func(a, b BulkFault) int { return cmp.Compare(a.Index, b.Index) })
 	return faults
 }
-
-// now is the time as it is stored: in UTC, to the microsecond.
-func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }

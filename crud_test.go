@@ -252,33 +252,6 @@ func TestBulkCreateNamesWhatFailed(t *testing.T) {
 	ok(t, users.BulkCreate(ctx, nil))
 }
 
-func TestTruncate(t *testing.T) {
-	t.Parallel()
-	db := natsormtest.New(t)
-	users := define[user](t, db)
-	ctx := within(t)
-	var batch []*user
-	for i := range 1500 {
-		batch = append(batch, &user{ID: int64(i), Name: "same", Email: fmt.Sprint(i)})
-	}
-	ok(t, users.BulkCreate(ctx, batch))
-	for key, doc := range map[string]string{"user.shard_7.7": "{corrupt", "user.index.name.stray.8": "", "user.unique.email.stray": "12345"} {
-		_, err := db.KV().Put(ctx, key, []byte(doc))
-		ok(t, err)
-	}
-	ok(t, users.Truncate(ctx))
-	keys, err := db.KV().ListKeysFiltered(ctx, "user.>")
-	ok(t, err)
-	left := 0
-	for key := range keys.Keys() {
-		left++
-		if left < 5 {
-			t.Errorf("left: %s", key)
-		}
-	}
-	ok(t, users.BulkCreate(ctx, batch[:10]))
-}
-
 func TestManyRecordsOfOneValue(t *testing.T) {
 	t.Parallel()
 	db := natsormtest.New(t)
@@ -403,5 +376,29 @@ func TestZeroThatIsLeftOut(t *testing.T) {
 		if got := must[int](t)(items.Count(ctx, c.q)); got != c.want {
 			t.Errorf("%v: %d, want %d", c.q, got, c.want)
 		}
+	}
+}
+
+// What Select left out must not be written as zeros, by Upsert either.
+func TestUpsertOfAPartialRecord(t *testing.T) {
+	t.Parallel()
+	type rec struct {
+		ID      int    `json:"id" orm:"primaryKey"`
+		Note    string `json:"note"`
+		Version uint64 `json:"-" orm:"version"`
+	}
+	db := natsormtest.New(t)
+	recs := define[rec](t, db)
+	ctx := within(t)
+	ok(t, recs.Create(ctx, &rec{ID: 1, Note: "kept"}))
+	part := must[*rec](t)(recs.FindOne(ctx, natsorm.Select("id")))
+	if _, err := recs.Upsert(ctx, part); !errors.Is(err, natsorm.ErrConflict) {
+		t.Errorf("Upsert of a partial record: %v", err)
+	}
+	if err := recs.Create(ctx, part); !errors.Is(err, natsorm.ErrInvalid) {
+		t.Errorf("Create of a partial record: %v", err)
+	}
+	if v := must[*rec](t)(recs.FindByPK(ctx, 1)); v.Note != "kept" {
+		t.Errorf("%+v", v)
 	}
 }

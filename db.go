@@ -9,24 +9,25 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/natsorm/natsorm/internal/errs"
-	"github.com/natsorm/natsorm/internal/exec"
+	"github.com/natsorm/natsorm/internal/bucket"
+	"github.com/natsorm/natsorm/internal/catalogue"
+	"github.com/natsorm/natsorm/internal/codec"
 	"github.com/natsorm/natsorm/internal/keys"
-	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/records"
 	"github.com/natsorm/natsorm/internal/txn"
 )
 
 // DB is a bucket and the models in it. It is safe for concurrent use.
 type DB struct {
-	cfg   Config
-	nc    *nats.Conn
-	owned bool // Open made the connection
-	store *store.JetStream
-	turns txn.Turns
-	news  news
+	cfg           Config
+	nc            *nats.Conn
+	owned         bool // Open made the connection
+	store         *bucket.Bucket
+	transactions  txn.Runner
+	announcements *catalogue.Announcements
 
 	life context.Context // ends with Close
-	end  context.CancelFunc
+	stop context.CancelFunc
 
 	mu      sync.Mutex
 	closed  bool
@@ -120,18 +121,18 @@ func New(ctx context.Context, nc *nats.Conn, cfg Config) (*DB, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	st, err := store.Open(ctx, nc, store.Config{
+	st, err := bucket.Open(ctx, nc, bucket.Config{
 		Bucket: cfg.Bucket, Replicas: cfg.Replicas, Storage: cfg.Storage, History: cfg.History, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{cfg: cfg, nc: nc, store: st}
-	if err := st.Hear(keys.Schemas(), db.news.hear); err != nil {
+	db := &DB{cfg: cfg, nc: nc, store: st, announcements: catalogue.Listen(st, st.Epoch)}
+	if err := st.Hear(keys.Schemas(), db.announcements.Hear); err != nil {
 		st.Close()
 		return nil, err
 	}
-	db.life, db.end = context.WithCancel(context.Background())
+	db.life, db.stop = context.WithCancel(context.Background())
 	return db, nil
 }
 
@@ -143,7 +144,7 @@ func (db *DB) Close() error {
 		db.mu.Lock()
 		db.closed = true
 		db.mu.Unlock()
-		db.end()
+		db.stop()
 		db.tasks.Wait()
 		db.store.Close()
 		if db.owned {
@@ -162,35 +163,31 @@ func (db *DB) Conn() *nats.Conn { return db.nc }
 
 // Model is the model of that name in the catalogue, with records as maps.
 // ErrNotFound when the catalogue has none.
-func (db *DB) Model(ctx context.Context, name string) (*Model[Record], error) {
-	if err := db.check(ctx); err != nil {
-		return nil, err
-	}
-	def, err := exec.Load(ctx, db.store, name)
-	if err != nil {
-		return nil, err
-	}
-	m, err := exec.NewModel(db.store, def)
-	if err != nil {
-		return nil, err
-	}
-	return newModel(db, m, &recordCodec{def: def}), nil
+func (db *DB) Model(ctx context.Context, name string) (m *Model[Record], err error) {
+	err = db.call(ctx, operation{name: "Model"}, func() error {
+		def, err := catalogue.Load(ctx, db.store, name)
+		if err != nil {
+			return err
+		}
+		now, err := records.New(db.store, def)
+		if err == nil {
+			m = newModel(db, now, codec.NewRecord[Record](def))
+		}
+		return err
+	})
+	return m, err
 }
 
 // Models are the schemas in the catalogue, by name.
-func (db *DB) Models(ctx context.Context) ([]Schema, error) {
-	if err := db.check(ctx); err != nil {
-		return nil, err
-	}
-	defs, err := exec.List(ctx, db.store)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]Schema, len(defs))
-	for i, def := range defs {
-		out[i] = schemaOf(def)
-	}
-	return out, nil
+func (db *DB) Models(ctx context.Context) (schemas []Schema, err error) {
+	err = db.call(ctx, operation{name: "Models"}, func() error {
+		defs, err := catalogue.List(ctx, db.store)
+		for _, def := range defs {
+			schemas = append(schemas, schemaOf(def))
+		}
+		return err
+	})
+	return schemas, err
 }
 
 // spawn runs a task that Close waits for; it reports false after Close.
@@ -202,28 +199,4 @@ func (db *DB) spawn(task func()) bool {
 	}
 	db.tasks.Go(task)
 	return true
-}
-
-// check refuses a nil context and a closed DB.
-func (db *DB) check(ctx context.Context) error {
-	if db == nil {
-		return fmt.Errorf("%w: nil DB; look at the error that Open returned", ErrInvalid)
-	}
-	if err := checkContext(ctx); err != nil {
-		return err
-	}
-	if db.life.Err() != nil {
-		return ErrClosed
-	}
-	return nil
-}
-
-func checkContext(ctx context.Context) error {
-	if ctx == nil {
-		return fmt.Errorf("%w: nil context; use context.Background()", ErrInvalid)
-	}
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("natsorm: %w: %w", errs.ErrUnwritten, err)
-	}
-	return nil
 }

@@ -29,8 +29,7 @@
 // them. Calls that change several records change each by itself; [DB.Transaction]
 // makes any number of calls one step, serializable, over any models.
 //
-//	err = db.Transaction(ctx, func(tx *natsorm.Tx) error {
-//		users := users.In(tx)
+//	err = db.Transaction(ctx, func(ctx context.Context) error {
 //		n, err := users.Count(ctx, natsorm.Eq("name", "Alice"))
 //		if err != nil || n > 0 {
 //			return err

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/natsorm/natsorm/internal/bucket"
 	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/query"
 	"github.com/natsorm/natsorm/internal/store"
 )
 
@@ -25,7 +27,8 @@ var (
 	// a *UniqueError that names it.
 	ErrUnique = errs.ErrUnique
 	// ErrConflict: the record was changed since it was read. Of a Transaction: others
-	// were in its way until its context ended.
+	// were in its way until its context ended, or calls of its own function were that
+	// were made with another context.
 	ErrConflict = errs.ErrConflict
 	// ErrMissingWhere: Update, Increment or Destroy got no condition; All()
 	// means every record.
@@ -41,7 +44,7 @@ var (
 	// one, and one for each of its index entries and unique values that are new or
 	// go; with replicas, two for a new entry. Nothing was written.
 	ErrTxTooLarge = errs.ErrTxTooLarge
-	// ErrTxDone: a model was used inside a transaction that has ended.
+	// ErrTxDone: a call was made with the context of a transaction that has ended.
 	ErrTxDone = errs.ErrTxDone
 )
 
@@ -52,7 +55,7 @@ var (
 	ErrInvalid = errs.ErrInvalid
 	// ErrCursor: After was given text that is no cursor, or a cursor of another
 	// query. It is ErrInvalid too.
-	ErrCursor = fmt.Errorf("%w cursor", errs.ErrInvalid)
+	ErrCursor = query.ErrCursor
 	// ErrSchema: a model's declaration is wrong, or contradicts the catalogue.
 	ErrSchema = errs.ErrSchema
 	// ErrUnsupportedServer: the server is older than natsorm needs, or the bucket has
@@ -62,9 +65,9 @@ var (
 	ErrClosed = errs.ErrClosed
 )
 
-// UniqueError says which unique value was taken, and by whom: the fields
-// Model, Field (the index: a column, or several joined by "-"), Value and
-// Owner (the other record's primary key), all text. It matches ErrUnique.
+// UniqueError says which unique value was taken, and by which record: the fields
+// Model, Columns (those of the unique index), Value, and Owner, the other record's
+// primary key. It matches ErrUnique.
 type UniqueError = errs.UniqueError
 
 // ValidationError lists what is wrong with a record or a query: the fields
@@ -125,5 +128,5 @@ func SafeToRetry(err error) bool {
 	case errors.Is(err, errs.ErrUnwritten):
 		return true
 	}
-	return store.Transient(err) && !errors.Is(err, store.ErrUnknown)
+	return bucket.Transient(err) && !errors.Is(err, store.ErrUnknown)
 }

@@ -52,7 +52,7 @@ func ExampleSequelizeLayout() {
 	}
 	fmt.Printf("%s\n", list.Value())
 
-	if err := natsorm.Migrate(ctx, db, "User", true); err != nil {
+	if err := db.ChangeLayout(ctx, "User", natsorm.Native); err != nil {
 		log.Fatal(err)
 	}
 	n, err := users.Count(ctx, natsorm.Eq("email", "alice@example.com"))
@@ -97,7 +97,7 @@ func ExampleDB_Backup() {
 	if _, err := notes.Destroy(ctx, natsorm.Eq("id", 1)); err != nil {
 		log.Fatal(err)
 	}
-	if err := db.Restore(ctx, &file, natsorm.Clear()); err != nil {
+	if err := db.Restore(ctx, &file, natsorm.DeleteOthers()); err != nil {
 		log.Fatal(err)
 	}
 	note, err := notes.FindOne(ctx, natsorm.Eq("text", "hello"))

@@ -70,7 +70,7 @@ func ExampleModel_Create_unique() {
 	err := accounts.Create(ctx, &Account{Owner: "alice"})
 	var taken *natsorm.UniqueError
 	if errors.As(err, &taken) {
-		fmt.Println(taken.Field, taken.Value, "belongs to", taken.Owner)
+		fmt.Println(taken.Columns[0], taken.Value, "belongs to", taken.Owner)
 	}
 	// Output: owner alice belongs to 1
 }
@@ -152,7 +152,7 @@ func ExampleDefineRecord() {
 	ctx := context.Background()
 	db, done := open(ctx)
 	defer done()
-	cities, err := natsorm.DefineRecord(ctx, db, natsorm.Schema{Name: "City", Columns: []natsorm.Field{
+	cities, err := natsorm.DefineRecord(ctx, db, natsorm.Schema{Name: "City", Columns: []natsorm.ColumnSchema{
 		{Name: "name", Type: natsorm.String, PrimaryKey: true},
 		{Name: "country", Type: natsorm.String, Index: true},
 	}})
@@ -231,8 +231,7 @@ func ExampleDB_Transaction() {
 	}
 
 	transfer := func() error {
-		return db.Transaction(ctx, func(tx *natsorm.Tx) error {
-			accounts := accounts.In(tx)
+		return db.Transaction(ctx, func(ctx context.Context) error {
 			from, err := accounts.FindByPK(ctx, 1)
 			if err != nil {
 				return err

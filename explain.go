@@ -9,8 +9,10 @@ import (
 
 	"github.com/natsorm/natsorm/internal/cond"
 	"github.com/natsorm/natsorm/internal/plan"
+	"github.com/natsorm/natsorm/internal/query"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/wire"
 )
 
 // Plan is how FindAll answers a query, and what that takes. String prints it
@@ -23,7 +25,7 @@ type Plan struct {
 	Offset    int      `json:"offset,omitempty"`
 	After     bool     `json:"after,omitempty"` // results begin behind a cursor
 	Access    Access   `json:"access"`
-	Writes    string   `json:"writes"` // how a change of one of the records would be written; see Writes
+	Writes    string   `json:"writes"` // how a change of one of the records would be written: WritesAtomic or WritesPhased
 	Estimated Cost     `json:"estimated"`
 	Actual    *Cost    `json:"actual,omitempty"`  // with Analyze
 	Results   *int     `json:"results,omitempty"` // with Analyze: the records that were returned
@@ -45,7 +47,7 @@ const (
 // Access is one way to the records of a model.
 type Access struct {
 	// Path is "primary key", "unique index", "index", "intersection" or "union"
-	// of Inputs, "scan", or "nothing": the condition can not be true, or Limit is 0.
+	// of Inputs, "scan", or "nothing": the condition cannot be true, or Limit is 0.
 	Path    string   `json:"path"`
 	Columns []string `json:"columns,omitempty"` // those looked up: of the index, its first ones
 	Lookups []string `json:"lookups,omitempty"` // the values, at most a few of them
@@ -74,9 +76,9 @@ func (m *Model[T]) Explain(ctx context.Context, q ...Query) (Plan, error) {
 	if err != nil || !analyze {
 		return out, err
 	}
-	var used store.Usage
+	var used wire.Usage
 	start := time.Now()
-	found, err := m.FindAll(store.Measured(ctx, &used), append(append([]Query(nil), q...), withoutAnalyze)...)
+	found, err := m.FindAll(wire.Measured(ctx, &used), append(append([]Query(nil), q...), withoutAnalyze)...)
 	if err != nil && !errors.Is(err, ErrCorrupt) {
 		return Plan{}, err
 	}
@@ -88,31 +90,25 @@ func (m *Model[T]) Explain(ctx context.Context, q ...Query) (Plan, error) {
 
 // explain is the plan, and whether it is to be carried out too.
 func (m *Model[T]) explain(ctx context.Context, q []Query) (p Plan, analyze bool, err error) {
-	m, leave, err := m.enterToRead(ctx)
-	if err != nil {
-		return Plan{}, false, err
-	}
-	defer leave()
-	query, spec, err := m.bind(q, forExplain)
-	if err != nil {
-		return Plan{}, false, err
-	}
-	made, err := m.exec.Explain(ctx, query)
-	if err != nil {
-		return Plan{}, false, err
-	}
-	p = describePlan(m.exec.Def, made)
-	p.Writes = WritesPhased
-	if m.inside() || m.db.store.Writes() == store.Atomic {
-		p.Writes = WritesAtomic
-	}
-	return p, spec.analyze, nil
+	err = m.read(ctx, "Explain", q, query.ForExplain, func(s *session[T], bound plan.Query, spec query.Spec) error {
+		made, err := s.records.Source().Explain(ctx, bound)
+		if err != nil {
+			return err
+		}
+		p, analyze = describePlan(s.records.Def, made), spec.Analyze
+		p.Writes = WritesPhased
+		if s.tx != nil || m.db.store.Writes() == store.Atomic {
+			p.Writes = WritesAtomic
+		}
+		return nil
+	})
+	return p, analyze, err
 }
 
 // Analyze lets Explain run the query, and report what it took.
-func Analyze() Query { return queryFunc(func(s *querySpec) { s.analyze = true }) }
+func Analyze() Query { return queryFunc(func(s *query.Spec) { s.Analyze = true }) }
 
-var withoutAnalyze = queryFunc(func(s *querySpec) { s.analyze = false })
+var withoutAnalyze = queryFunc(func(s *query.Spec) { s.Analyze = false })
 
 // shownLookups is how many lookups of an access, and how many values of a list,
 // a plan shows.

@@ -47,8 +47,7 @@ func visits(t *testing.T, db *natsorm.DB) *natsorm.Model[visit] {
 // connection sends for it.
 func TestExplainCountsRequests(t *testing.T) {
 	t.Parallel()
-	srv := must[*embedded.Server](t)(embedded.Start(embedded.Config{}))
-	t.Cleanup(func() { srv.Close() })
+	srv := serve(t, embedded.Config{})
 	nc := must[*nats.Conn](t)(srv.Connect())
 	t.Cleanup(nc.Close)
 	ctx := within(t)

@@ -2,6 +2,7 @@ package natsorm_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/natsorm/natsorm"
 	"github.com/natsorm/natsorm/embedded"
+	"github.com/natsorm/natsorm/internal/testsize"
 	"github.com/natsorm/natsorm/natsormtest"
 )
 
@@ -45,12 +47,11 @@ func TestBeKilled(t *testing.T) {
 				id := 1_000_000*(w+1) + 1000*last + i
 				switch err := error(nil); w {
 				case 0: // two at once, or neither
-					err = db.Transaction(ctx, func(tx *natsorm.Tx) error {
-						in := accounts.In(tx)
-						if err := in.Create(ctx, &account{ID: id, Number: strconv.Itoa(id), Owner: "pair"}); err != nil {
+					err = db.Transaction(ctx, func(ctx context.Context) error {
+						if err := accounts.Create(ctx, &account{ID: id, Number: strconv.Itoa(id), Owner: "pair"}); err != nil {
 							return err
 						}
-						return in.Create(ctx, &account{ID: -id, Number: strconv.Itoa(-id), Owner: "pair"})
+						return accounts.Create(ctx, &account{ID: -id, Number: strconv.Itoa(-id), Owner: "pair"})
 					})
 					if err == nil {
 						say("wrote %d", id)
@@ -71,10 +72,7 @@ func TestBeKilled(t *testing.T) {
 // again and again: what it said was written is there, and the indexes agree.
 func TestKill(t *testing.T) {
 	t.Parallel()
-	kills := 50
-	if testing.Short() || raceEnabled {
-		kills = 5
-	}
+	kills := testsize.Pick(3, 8, 50)
 	dir := filepath.Join(t.TempDir(), "data")
 	acknowledged := map[int]bool{}
 	for kill := range kills {

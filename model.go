@@ -5,24 +5,34 @@ import (
 	"fmt"
 	"reflect"
 
+	"github.com/natsorm/natsorm/internal/catalogue"
+	"github.com/natsorm/natsorm/internal/codec"
 	"github.com/natsorm/natsorm/internal/errs"
-	"github.com/natsorm/natsorm/internal/exec"
+	"github.com/natsorm/natsorm/internal/maintenance"
+	"github.com/natsorm/natsorm/internal/records"
 	"github.com/natsorm/natsorm/internal/schema"
 )
 
 // Model is a kind of record in a DB, and every way to read and write its
 // records. It is safe for concurrent use.
 type Model[T any] struct {
-	db    *DB
-	home  *home
-	exec  *exec.Model // as it was when the handle was made; see enter
-	codec codec[T]
-	seq   *exec.Sequence
+	name   string
+	db     *DB
+	handle *handle
+	codec  codec.Codec[T]
+	seq    *catalogue.Sequence
+	latest bool // made by Latest
+}
 
-	in     bool // made by In
-	tx     *Tx
-	base   *exec.Model // outside of tx
-	latest bool        // made by Latest
+// Latest is the same model, whose reads are linearizable on a bucket with replicas:
+// they see everything that anyone was told is written before the call. For that each
+// read asks a majority of the servers first, with a small write, which calls at the
+// same time share. Without Latest, reads see at least what this DB has written and
+// seen. With one replica, and inside a transaction, there is no difference.
+func (m *Model[T]) Latest() *Model[T] {
+	n := *m
+	n.latest = true
+	return &n
 }
 
 // ModelOption changes what Define declares.
@@ -91,58 +101,58 @@ func SequelizeLayout() ModelOption { return func(o *modelOptions) { o.layout = s
 //
 // Errors: ErrSchema when the declaration is wrong or contradicts the
 // catalogue, or when records violate a new unique index.
-func Define[T any](ctx context.Context, db *DB, opts ...ModelOption) (*Model[T], error) {
-	if err := db.check(ctx); err != nil {
-		return nil, err
-	}
-	o := modelOptions{}
-	for _, opt := range opts {
-		if opt != nil {
-			opt(&o)
+func Define[T any](ctx context.Context, db *DB, opts ...ModelOption) (m *Model[T], err error) {
+	err = db.call(ctx, operation{name: "Define", outside: true}, func() error {
+		o := optionsOf(opts)
+		t := reflect.TypeFor[T]()
+		if t == reflect.TypeFor[Record]() {
+			return fmt.Errorf("%w: a Record has no fields to declare columns by; use DefineRecord", ErrSchema)
 		}
-	}
-	t := reflect.TypeFor[T]()
-	if t == reflect.TypeFor[Record]() {
-		return nil, fmt.Errorf("%w: a Record has no fields to declare columns by; use DefineRecord", ErrSchema)
-	}
-	compiled, err := schema.Compile(t, o.name)
-	if err != nil {
-		return nil, err
-	}
-	m, err := define(ctx, db, compiled.Definition, o)
-	if err != nil {
-		return nil, err
-	}
-	return newModel(db, m, newStructCodec[T](compiled)), nil
+		compiled, err := schema.Compile(t, o.name)
+		if err != nil {
+			return err
+		}
+		now, err := o.define(ctx, db, compiled.Definition)
+		if err == nil {
+			m = newModel(db, now, codec.NewStruct[T](compiled))
+		}
+		return err
+	})
+	return m, err
 }
 
 // DefineRecord is Define for a model that has no Go type. A Record carries no
 // version, so the last Save of one wins. Its errors are Define's.
-func DefineRecord(ctx context.Context, db *DB, s Schema, opts ...ModelOption) (*Model[Record], error) {
-	if err := db.check(ctx); err != nil {
-		return nil, err
-	}
-	o := modelOptions{}
+func DefineRecord(ctx context.Context, db *DB, s Schema, opts ...ModelOption) (m *Model[Record], err error) {
+	err = db.call(ctx, operation{name: "DefineRecord", outside: true}, func() error {
+		o := optionsOf(opts)
+		if o.name != "" {
+			s.Name = o.name
+		}
+		def, err := s.definition()
+		if err != nil {
+			return err
+		}
+		now, err := o.define(ctx, db, def)
+		if err == nil {
+			m = newModel(db, now, codec.NewRecord[Record](now.Def))
+		}
+		return err
+	})
+	return m, err
+}
+
+func optionsOf(opts []ModelOption) (o modelOptions) {
 	for _, opt := range opts {
 		if opt != nil {
 			opt(&o)
 		}
 	}
-	if o.name != "" {
-		s.Name = o.name
-	}
-	def, err := s.definition()
-	if err != nil {
-		return nil, err
-	}
-	m, err := define(ctx, db, def, o)
-	if err != nil {
-		return nil, err
-	}
-	return newModel(db, m, &recordCodec{def: m.Def}), nil
+	return o
 }
 
-func define(ctx context.Context, db *DB, def schema.Definition, o modelOptions) (*exec.Model, error) {
+// define registers a declaration with these options, and returns the version that holds.
+func (o modelOptions) define(ctx context.Context, db *DB, def schema.Definition) (*records.Model, error) {
 	if o.shards != 0 {
 		def.Shards = o.shards
 	}
@@ -154,25 +164,29 @@ func define(ctx context.Context, db *DB, def schema.Definition, o modelOptions) 
 			return nil, err
 		}
 	}
-	return exec.Define(ctx, db.store, def, db.cfg.Shards)
+	now, err := maintenance.Define(ctx, db.store, def, db.cfg.Shards)
+	if err != nil {
+		return nil, err
+	}
+	return records.New(db.store, now)
 }
 
-func newModel[T any](db *DB, m *exec.Model, c codec[T]) *Model[T] {
-	return &Model[T]{db: db, home: newHome(db, m), exec: m, codec: c, seq: exec.NewSequence(db.store, m.Def.Name)}
+func newModel[T any](db *DB, first *records.Model, c codec.Codec[T]) *Model[T] {
+	h := catalogue.NewHandle(db.announcements, first.Def, first, func(def *schema.Definition) (*records.Model, error) {
+		return records.New(db.store, def)
+	})
+	return &Model[T]{name: first.Def.Name, db: db, handle: h, codec: c, seq: catalogue.NewSequence(db.store, first.Def.Name)}
 }
 
 // Schema describes the model as the catalogue has it.
-func (m *Model[T]) Schema() Schema { return schemaOf(m.home.now.Load().Def) }
-
-// name is the model's name.
-func (m *Model[T]) name() string { return m.exec.Def.Name }
+func (m *Model[T]) Schema() Schema { return schemaOf(m.handle.Last().Def) }
 
 // describe names one of the model's records in errors.
 func (m *Model[T]) describe(err error, id string) error {
-	return fmt.Errorf("%w: %s %s", err, m.name(), id)
+	return fmt.Errorf("%w: %s %s", err, m.name, id)
 }
 
 // nilRecord is the error for a nil *T.
 func (m *Model[T]) nilRecord() error {
-	return errs.Invalidf(m.name(), "", "nil record; pass a pointer to one")
+	return errs.Invalidf(m.name, "", "nil record; pass a pointer to one")
 }

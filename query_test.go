@@ -1,8 +1,10 @@
 package natsorm_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"regexp"
 	"slices"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"github.com/natsorm/natsorm"
+	"github.com/natsorm/natsorm/internal/testsize"
 	"github.com/natsorm/natsorm/natsormtest"
 )
 
@@ -177,7 +180,7 @@ func TestQueriesAgreeWithAFilter(t *testing.T) {
 	}
 	ok(t, things.BulkCreate(ctx, all))
 
-	for range 3000 {
+	for range testsize.Pick(300, 1000, 3000) {
 		a := randomCondition(r, 3)
 		var want []int
 		for _, v := range all {
@@ -279,5 +282,156 @@ func TestQueriesAreValues(t *testing.T) {
 		if n := must[int](t)(users.Count(ctx, base)); n != 5 {
 			t.Errorf("base %d", n)
 		}
+	}
+}
+
+func TestQueryOptionsThatDoNotFit(t *testing.T) {
+	t.Parallel()
+	type rec struct {
+		ID      int64    `json:"id" orm:"primaryKey"`
+		Name    string   `json:"name"`
+		Tags    []string `json:"tags"`
+		Version uint64   `json:"-" orm:"version"`
+	}
+	db := natsormtest.New(t)
+	recs, others := define[rec](t, db), define[rec](t, db, natsorm.Name("others"))
+	ctx := within(t)
+	v := &rec{ID: 1, Name: "Ann"}
+	ok(t, recs.Create(ctx, v))
+	byName := natsorm.OrderBy("name")
+	cursor := must[string](t)(recs.Cursor(v, byName))
+	call := func(_ any, err error) error { return err }
+	second := func(_ any, _ string, err error) error { return err }
+	find := func(q ...natsorm.Query) error { return call(recs.FindAll(ctx, q...)) }
+	for _, c := range []struct {
+		err   error
+		names string
+	}{
+		{find(natsorm.Limit(-1)), "Limit(-1)"},
+		{find(natsorm.Offset(-3)), "Offset(-3)"},
+		{find(natsorm.OrderBy("nope")), "nope"},
+		{find(natsorm.OrderBy("-nope")), "nope"},
+		{find(natsorm.OrderBy()), "OrderBy"},
+		{find(natsorm.OrderBy("tags")), "tags"},
+		{find(natsorm.Select()), "Select"},
+		{find(natsorm.Select("name", "nope")), "nope"},
+		{find(natsorm.Like("id", "1%")), "id"},
+		{find(natsorm.Analyze()), "Explain"},
+		{find(natsorm.After(cursor)), "OrderBy"},
+		{find(byName, natsorm.After("nonsense")), "cursor"},
+		{find(byName, natsorm.After("????")), "cursor"},
+		{find(byName, natsorm.After("AQ")), "cursor"},
+		{find(byName, natsorm.After("Zm9yIGFub3RoZXI")), "version"},
+		{find(byName, natsorm.After(cursor[:len(cursor)-4])), "cursor"},
+		{find(natsorm.OrderBy("-name"), natsorm.After(cursor)), "another query"},
+		{find(byName, natsorm.Eq("name", "x"), natsorm.After(cursor)), "another query"},
+		{call(others.FindAll(ctx, byName, natsorm.After(cursor))), "another query"},
+		{call(recs.Cursor(v)), "OrderBy"},
+		{second(recs.FindPage(ctx, natsorm.Limit(1))), "OrderBy"},
+		{second(recs.FindPage(ctx, byName)), "Limit"},
+		{second(recs.FindPage(ctx, byName, natsorm.Limit(0))), "Limit"},
+		{call(recs.Cursor(&rec{Version: math.MaxUint64}, byName)), "Select"},
+		{find(natsorm.OrderBy("name DESC")), "descends"},
+		{find(natsorm.Where{"name": natsorm.Eq("name", "x")}), "ParseWhere"},
+		{find(natsorm.Or(natsorm.Where{"id": map[string]any{"gte": 5}})), "ParseWhere"},
+		{call(recs.GroupBy(ctx, nil, []natsorm.Aggregate{natsorm.CountRecords().As("")})), "As"},
+		{call(recs.Cursor(nil, byName)), "nil"},
+		{call(recs.Cursor(v, byName, natsorm.Select("id"))), "name"},
+		{call(recs.Count(ctx, natsorm.Limit(-1))), "Limit(-1)"},
+		{call(recs.Count(ctx, natsorm.Select("id"))), "Select"},
+		{call(recs.Sum(ctx, "name")), "name"},
+		{call(recs.Avg(ctx, "nope")), "nope"},
+		{call(recs.Min(ctx, "tags")), "tags"},
+		{call(recs.Max(ctx, "nope")), "nope"},
+		{call(recs.GroupBy(ctx, []string{"nope"}, nil)), "nope"},
+		{call(recs.GroupBy(ctx, nil, []natsorm.Aggregate{natsorm.SumOf("name")})), "name"},
+		{call(recs.GroupBy(ctx, nil, []natsorm.Aggregate{{}})), "Aggregate"},
+		{call(recs.GroupBy(ctx, nil, []natsorm.Aggregate{natsorm.CountRecords(), natsorm.CountRecords()})), "count"},
+		{call(recs.GroupBy(ctx, []string{"name"}, nil, natsorm.OrderBy("id"))), "id"},
+		{call(recs.GroupBy(ctx, []string{"name"}, nil, byName, natsorm.After(cursor))), "After"},
+		{call(recs.Watch(ctx, natsorm.Limit(1))), "Watch"},
+		{call(recs.Watch(ctx, natsorm.Select("name"))), "Select"},
+		{call(recs.Destroy(ctx, natsorm.All(), natsorm.Select("name"))), "Select"},
+		{call(recs.Explain(ctx, natsorm.OrderBy("nope"))), "nope"},
+	} {
+		if !errors.Is(c.err, natsorm.ErrInvalid) || c.err != nil && !strings.Contains(c.err.Error(), c.names) {
+			t.Errorf("%v; it must be ErrInvalid and name %q", c.err, c.names)
+		}
+	}
+	if err := call(recs.Destroy(ctx, natsorm.Limit(1))); !errors.Is(err, natsorm.ErrMissingWhere) {
+		t.Errorf("Destroy with just a limit: %v", err)
+	}
+
+	if _, err := recs.FindAll(ctx, byName, natsorm.After("nonsense")); !errors.Is(err, natsorm.ErrCursor) {
+		t.Errorf("nonsense: %v", err)
+	}
+	in := func(names ...any) []natsorm.Query {
+		return []natsorm.Query{byName, natsorm.In("name", names...), natsorm.Gte("id", 0)}
+	}
+	same := must[string](t)(recs.Cursor(v, in("a", "b")...))
+	if _, err := recs.FindAll(ctx, byName, natsorm.After(same), natsorm.And(natsorm.Gte("id", 0), natsorm.In("name", "b", "a"))); err != nil {
+		t.Errorf("conditions in another order: %v", err)
+	}
+
+	// A partial record can not be saved over the whole one.
+	part := must[*rec](t)(recs.FindOne(ctx, natsorm.Select("id")))
+	if err := recs.Save(ctx, part); !errors.Is(err, natsorm.ErrConflict) || !strings.Contains(err.Error(), "Select") {
+		t.Errorf("Save of a partial record: %v", err)
+	}
+	if v := must[*rec](t)(recs.FindByPK(ctx, 1)); v.Name != "Ann" {
+		t.Errorf("%+v", v)
+	}
+}
+
+// Hostile conditions cost no more than reading them.
+func TestHostileConditions(t *testing.T) {
+	t.Parallel()
+	db := natsormtest.New(t)
+	users := define[user](t, db)
+	ctx := within(t)
+	deep := natsorm.Eq("age", 1)
+	for range 1_000_000 {
+		deep = natsorm.Not(deep)
+	}
+	if _, err := users.FindAll(ctx, deep); !errors.Is(err, natsorm.ErrInvalid) {
+		t.Errorf("a million deep: %v", err)
+	}
+	a, b := make([]any, 40_000), make([]any, 40_000)
+	for i := range a {
+		a[i], b[i] = i, i+20_000
+	}
+	short, cancel := context.WithTimeout(ctx, 20*time.Second) // it took minutes by comparing each with each
+	defer cancel()
+	if _, err := users.FindAll(short, natsorm.In("age", a...), natsorm.In("age", b...)); err != nil {
+		t.Errorf("two long lists: %v", err)
+	}
+	if _, err := users.FindAll(ctx, natsorm.OrderBy(strings.Repeat("x", 1_000_000))); err == nil || len(err.Error()) > 1000 {
+		t.Errorf("a long name: %.100v", err)
+	}
+}
+
+// A condition that selects everything, however it says so, needs All.
+func TestConstantConditions(t *testing.T) {
+	t.Parallel()
+	db := natsormtest.New(t)
+	users := define[user](t, db)
+	ctx := within(t)
+	for i := range 3 {
+		ok(t, users.Create(ctx, &user{ID: int64(i), Email: fmt.Sprint(i), Age: 50}))
+	}
+	one := natsorm.Eq("id", 1)
+	for _, q := range []natsorm.Condition{natsorm.Or(natsorm.Where{}, one), natsorm.Not(natsorm.Or()), natsorm.Or(natsorm.And(), one), natsorm.Not(natsorm.And(natsorm.Or(), one))} {
+		if _, err := users.Destroy(ctx, q); !errors.Is(err, natsorm.ErrMissingWhere) {
+			t.Errorf("%+v: %v", q, err)
+		}
+		if n := must[int](t)(users.Count(ctx, q)); n != 3 {
+			t.Errorf("%+v selects %d", q, n)
+		}
+	}
+	if n := must[int](t)(users.Count(ctx, natsorm.Not(natsorm.Between("age", nil, 10)))); n != 3 {
+		t.Errorf("not between null and 10: %d", n)
+	}
+	if n := must[int](t)(users.Destroy(ctx, natsorm.And(natsorm.Where{}, one))); n != 1 {
+		t.Errorf("destroyed %d", n)
 	}
 }

@@ -12,6 +12,9 @@ import (
 // The program in the README compiles, and does what it says.
 func TestREADMEProgram(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("links a program")
+	}
 	readme, err := os.ReadFile("README.md")
 	ok(t, err)
 	_, rest, found := strings.Cut(string(readme), "```go\npackage main")

@@ -49,7 +49,7 @@ func TestOurAirports(t *testing.T) {
 
 			schema := natsorm.Schema{Name: tab.name}
 			for _, column := range header {
-				field := natsorm.Field{Name: column, Type: natsorm.String}
+				field := natsorm.ColumnSchema{Name: column, Type: natsorm.String}
 				switch {
 				case column == "id":
 					field.Type, field.PrimaryKey = natsorm.Int, true

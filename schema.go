@@ -28,14 +28,14 @@ const (
 // catalogue.
 type Schema struct {
 	Name    string
-	Columns []Field
-	Indexes []IndexSchema // beside those of single columns
+	Columns []ColumnSchema
+	Indexes []IndexSchema // every index; to declare one of a single column, its ColumnSchema can say so too
 	Shards  int           // 0 means the Config's
-	Layout  string        // "native", which "" means, or "sequelize"; see SequelizeLayout
+	Layout  Layout        // defaults to Native
 }
 
-// Field is a column of a Schema.
-type Field struct {
+// ColumnSchema is a column of a Schema.
+type ColumnSchema struct {
 	Name       string
 	Type       Type
 	PrimaryKey bool
@@ -46,15 +46,30 @@ type Field struct {
 	UpdatedAt  bool // set by every write
 }
 
-// IndexSchema is an index of several columns.
+// IndexSchema is an index of a Schema.
 type IndexSchema struct {
 	Columns []string
 	Unique  bool
+
+	// State says, in a Schema from the catalogue, whether queries use the index. To
+	// DefineRecord it means nothing: the state is the catalogue's to say.
+	State IndexState
 }
+
+// IndexState is whether queries use an index.
+type IndexState string
+
+const (
+	// IndexBuilding: every write maintains the index, and its entries are being made
+	// for the records that were there before. Queries do not use it yet.
+	IndexBuilding = IndexState(schema.Building)
+	// IndexReady: queries use the index.
+	IndexReady = IndexState(schema.Ready)
+)
 
 // definition is the schema as the layers below know it.
 func (s Schema) definition() (schema.Definition, error) {
-	def := schema.Definition{Format: schema.Format, Name: s.Name, Layout: cmp.Or(s.Layout, schema.Native), Shards: s.Shards}
+	def := schema.Definition{Format: schema.Format, Name: s.Name, Layout: cmp.Or(string(s.Layout), schema.Native), Shards: s.Shards}
 	for _, f := range s.Columns {
 		c := schema.Column{Name: f.Name, Type: value.Type(f.Type), PrimaryKey: f.PrimaryKey, Auto: f.Auto}
 		switch {
@@ -83,18 +98,16 @@ func (s Schema) definition() (schema.Definition, error) {
 }
 
 func schemaOf(def *schema.Definition) Schema {
-	s := Schema{Name: def.Name, Shards: def.Shards, Layout: def.Layout}
+	s := Schema{Name: def.Name, Shards: def.Shards, Layout: Layout(def.Layout)}
 	for _, c := range def.Columns {
-		s.Columns = append(s.Columns, Field{
+		s.Columns = append(s.Columns, ColumnSchema{
 			Name: c.Name, Type: Type(c.Type), PrimaryKey: c.PrimaryKey, Auto: c.Auto,
 			Index: def.Index(c.Name, false) >= 0, Unique: def.Index(c.Name, true) >= 0,
 			CreatedAt: c.Role == schema.CreatedAt, UpdatedAt: c.Role == schema.UpdatedAt,
 		})
 	}
 	for _, x := range def.Indexes {
-		if len(x.Columns) > 1 {
-			s.Indexes = append(s.Indexes, IndexSchema{Columns: slices.Clone(x.Columns), Unique: x.Unique})
-		}
+		s.Indexes = append(s.Indexes, IndexSchema{Columns: slices.Clone(x.Columns), Unique: x.Unique, State: IndexState(x.State)})
 	}
 	return s
 }

@@ -1,7 +1,6 @@
 package natsorm_test
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/natsorm/natsorm"
+	"github.com/natsorm/natsorm/internal/testsize"
 	"github.com/natsorm/natsorm/natsormtest"
 )
 
@@ -88,7 +88,7 @@ func TestContradictionsAreRefused(t *testing.T) {
 	t.Parallel()
 	db := natsormtest.New(t)
 	ctx := within(t)
-	base := natsorm.Schema{Name: "M", Shards: 8, Columns: []natsorm.Field{
+	base := natsorm.Schema{Name: "M", Shards: 8, Columns: []natsorm.ColumnSchema{
 		{Name: "id", Type: natsorm.Int, PrimaryKey: true}, {Name: "a", Type: natsorm.String, Index: true}, {Name: "b", Type: natsorm.Int},
 	}}
 	m := must[*natsorm.Model[natsorm.Record]](t)(natsorm.DefineRecord(ctx, db, base))
@@ -103,7 +103,7 @@ func TestContradictionsAreRefused(t *testing.T) {
 		},
 	} {
 		s := base
-		s.Columns = append([]natsorm.Field(nil), base.Columns...)
+		s.Columns = append([]natsorm.ColumnSchema(nil), base.Columns...)
 		change(&s)
 		if _, err := natsorm.DefineRecord(ctx, db, s); !errors.Is(err, natsorm.ErrSchema) || !strings.Contains(err.Error(), "M") {
 			t.Errorf("%s: %v", what, err)
@@ -115,7 +115,7 @@ func TestContradictionsAreRefused(t *testing.T) {
 		t.Error("a contradiction changed the catalogue")
 	}
 	// Saying nothing of shards and indexes takes the catalogue's.
-	s := natsorm.Schema{Name: "M", Columns: []natsorm.Field{{Name: "id", Type: natsorm.Int, PrimaryKey: true}}}
+	s := natsorm.Schema{Name: "M", Columns: []natsorm.ColumnSchema{{Name: "id", Type: natsorm.Int, PrimaryKey: true}}}
 	m = must[*natsorm.Model[natsorm.Record]](t)(natsorm.DefineRecord(ctx, db, s))
 	if got := m.Schema(); got.Shards != 8 || len(got.Columns) != 3 || !got.Columns[1].Index {
 		t.Errorf("%+v", got)
@@ -137,7 +137,7 @@ func TestIndexesDeclaredLater(t *testing.T) {
 	t.Parallel()
 	db := natsormtest.New(t)
 	ctx := within(t)
-	plain := natsorm.Schema{Name: "M", Columns: []natsorm.Field{
+	plain := natsorm.Schema{Name: "M", Columns: []natsorm.ColumnSchema{
 		{Name: "id", Type: natsorm.Int, PrimaryKey: true}, {Name: "a", Type: natsorm.String}, {Name: "u", Type: natsorm.String},
 	}}
 	m := must[*natsorm.Model[natsorm.Record]](t)(natsorm.DefineRecord(ctx, db, plain))
@@ -193,7 +193,7 @@ func TestUniqueIndexOverDuplicates(t *testing.T) {
 	t.Parallel()
 	db := natsormtest.New(t)
 	ctx := within(t)
-	s := natsorm.Schema{Name: "M", Columns: []natsorm.Field{{Name: "id", Type: natsorm.String, PrimaryKey: true}, {Name: "u", Type: natsorm.String}}}
+	s := natsorm.Schema{Name: "M", Columns: []natsorm.ColumnSchema{{Name: "id", Type: natsorm.String, PrimaryKey: true}, {Name: "u", Type: natsorm.String}}}
 	m := must[*natsorm.Model[natsorm.Record]](t)(natsorm.DefineRecord(ctx, db, s))
 	for _, id := range []string{"a", "b", "c"} {
 		ok(t, m.Create(ctx, &natsorm.Record{"id": id, "u": "same"}))
@@ -218,111 +218,91 @@ func TestUniqueIndexOverDuplicates(t *testing.T) {
 	ok(t, m.Create(ctx, &natsorm.Record{"id": "d", "u": "same"}))
 }
 
-func TestRecordsWithoutAType(t *testing.T) {
-	t.Parallel()
-	type Typed struct {
-		ID   uint64          `json:"id" orm:"primaryKey"`
-		S    *string         `json:"s" orm:"index"`
-		F    float64         `json:"f"`
-		B    bool            `json:"b"`
-		T    time.Time       `json:"t"`
-		Raw  []byte          `json:"raw"`
-		D    json.Number     `json:"d" orm:"index"`
-		J    json.RawMessage `json:"j"`
-		Made time.Time       `json:"made" orm:"createdAt"`
-	}
-	db := natsormtest.New(t)
-	typed := define[Typed](t, db)
-	ctx := within(t)
-	m := must[*natsorm.Model[natsorm.Record]](t)(db.Model(ctx, "Typed"))
-	at := time.Date(2024, 1, 2, 3, 4, 5, 6000, time.UTC)
-	rec := natsorm.Record{
-		"id": uint64(1) << 63, "s": "x", "f": 2, "b": true, "t": at, "raw": []byte("hi"), "d": json.Number("1.50"), "j": map[string]any{"n": json.Number("9007199254740993")},
-	}
-	ok(t, m.Create(ctx, &rec))
-	got := must[*natsorm.Record](t)(m.FindOne(ctx, natsorm.Eq("s", "x")))
-	made := (*got)["made"].(time.Time)
-	want := natsorm.Record{
-		"id": uint64(1) << 63, "s": "x", "f": 2.0, "b": true, "t": at, "raw": []byte("hi"), "d": json.Number("1.50"), "j": map[string]any{"n": json.Number("9007199254740993")}, "made": made,
-	}
-	if diff := cmp.Diff(want, *got); diff != "" || made.IsZero() {
-		t.Error(diff)
-	}
-	v := must[*Typed](t)(typed.FindByPK(ctx, uint64(1)<<63))
-	if *v.S != "x" || v.F != 2 || !v.T.Equal(at) || v.D != "1.50" || !v.Made.Equal(made) {
-		t.Errorf("%+v", v)
-	}
-	for _, d := range []any{1.5, "1.5", json.Number("15e-1")} {
-		if n := must[int](t)(m.Count(ctx, natsorm.Eq("d", d))); n != 1 {
-			t.Errorf("%d found by the decimal %v", n, d)
-		}
-	}
-	for what, bad := range map[string]natsorm.Record{
-		"unknown column": {"id": 1, "nope": 1}, "wrong type": {"id": 1, "f": "x"}, "no key": {"s": "x"}, "null key": {"id": nil}, "negative key": {"id": -1}, "letter case": {"ID": 1}, "nil": nil,
-	} {
-		if err := m.Create(ctx, &bad); !errors.Is(err, natsorm.ErrInvalid) {
-			t.Errorf("%s: %v", what, err)
-		}
-	}
-	if _, err := db.Model(ctx, "Nope"); !errors.Is(err, natsorm.ErrNotFound) || !strings.Contains(err.Error(), "Nope") {
-		t.Errorf("an unknown model: %v", err)
-	}
-	names := ""
-	for _, s := range must[[]natsorm.Schema](t)(db.Models(ctx)) {
-		names += s.Name + " "
-	}
-	if names != "Typed " {
-		t.Errorf("models %q", names)
-	}
-}
-
-// What plain KV writes break, Check finds and Repair mends.
-func TestCheckAndRepair(t *testing.T) {
+func TestSchemasThatAreWrong(t *testing.T) {
 	t.Parallel()
 	db := natsormtest.New(t)
-	users := define[user](t, db)
 	ctx := within(t)
-	for i := range 20 {
-		ok(t, users.Create(ctx, &user{ID: int64(i), Name: fmt.Sprint("n", i%2), Email: fmt.Sprint(i), Age: 1}))
-	}
-	if report := must[natsorm.Report](t)(db.Check(ctx)); !report.Clean() || len(report.Models[0].Problems) != 0 || report.Models[0].Records != 20 || report.Models[0].Entries != 60 || report.Models[0].Claims != 20 {
-		t.Fatalf("before:\n%s", report)
-	}
-	kv := db.KV()
-	put := func(key, value string) {
+	def := func(err error, names string) {
 		t.Helper()
-		_, err := kv.Put(ctx, key, []byte(value))
-		ok(t, err)
+		if !errors.Is(err, natsorm.ErrSchema) || !strings.Contains(err.Error(), names) {
+			t.Errorf("got %v, want ErrSchema naming %q", err, names)
+		}
 	}
-	ok(t, kv.Delete(ctx, "user.index.name.n0.2"))                                    // missing entry
-	ok(t, kv.Delete(ctx, "user.unique.email.3"))                                     // missing claim
-	put("user.index.name.n1.777", "")                                                // stray entry
-	put("user.unique.email.nobody", "777")                                           // stray claim
-	put("user.shard_4.4", `{"id":4,"name":"moved","email":"4","age":1,"city":null}`) // entry of another value
-	put("user.unique.email.5", "6")                                                  // a claim of another's value
-	put("user.unique.email.7", "garbage")                                            // a claim without an owner
-	put("user.shard_9.100", `{"id":100,"name":"x","email":"100"}`)                   // at the wrong key
-	report := must[natsorm.Report](t)(db.Check(ctx))
-	kinds := map[natsorm.ProblemKind]int{}
-	for _, p := range report.Models[0].Problems {
-		kinds[p.Kind]++
+	type NoKey struct {
+		ID int `json:"id"`
 	}
-	want := map[natsorm.ProblemKind]int{
-		natsorm.MissingEntry: 2, natsorm.MissingClaim: 3, natsorm.StrayEntry: 2, natsorm.StrayClaim: 1, natsorm.MisplacedKey: 1, natsorm.CorruptClaim: 1,
+	_, err := natsorm.Define[NoKey](ctx, db)
+	def(err, "primaryKey")
+	type TwoKeys struct {
+		A int `json:"a" orm:"primaryKey"`
+		B int `json:"b" orm:"primaryKey"`
 	}
-	if diff := cmp.Diff(want, kinds); diff != "" || report.Clean() {
-		t.Errorf("%s\n%s", diff, report)
+	_, err = natsorm.Define[TwoKeys](ctx, db)
+	def(err, "2 primary keys")
+	type unexported struct {
+		ID   int    `json:"id" orm:"primaryKey"`
+		name string `orm:"index"`
 	}
-	ok(t, kv.Delete(ctx, "user.shard_9.100"))
-	repaired := must[natsorm.Report](t)(db.Check(ctx, natsorm.Repair()))
-	if !repaired.Clean() {
-		t.Errorf("repair:\n%s", repaired)
+	_ = unexported{}.name
+	_, err = natsorm.Define[unexported](ctx, db)
+	def(err, "name")
+	type Chan struct {
+		ID int      `json:"id" orm:"primaryKey"`
+		C  chan int `json:"c"`
 	}
-	if again := must[natsorm.Report](t)(db.Check(ctx)); len(again.Models[0].Problems) != 0 {
-		t.Errorf("after the repair:\n%s", again)
+	_, err = natsorm.Define[Chan](ctx, db)
+	def(err, "C")
+	type Nested struct {
+		ID int                 `json:"id" orm:"primaryKey"`
+		C  []map[string]func() `json:"c"`
 	}
-	if n := must[int](t)(users.Count(ctx, natsorm.Eq("name", "moved"))); n != 1 {
-		t.Errorf("%d found by the repaired index", n)
+	_, err = natsorm.Define[Nested](ctx, db)
+	def(err, "C")
+	type FloatKey struct {
+		ID float64 `json:"id" orm:"primaryKey"`
+	}
+	_, err = natsorm.Define[FloatKey](ctx, db)
+	def(err, "float")
+	type Typo struct {
+		ID int `json:"id" orm:"primarykey"`
+	}
+	_, err = natsorm.Define[Typo](ctx, db)
+	def(err, "primarykey")
+	type MapIndex struct {
+		ID int            `json:"id" orm:"primaryKey"`
+		M  map[string]int `json:"m" orm:"index"`
+	}
+	_, err = natsorm.Define[MapIndex](ctx, db)
+	def(err, "m")
+	type Dotted struct {
+		ID int    `json:"id" orm:"primaryKey"`
+		A  string `json:"a.b" orm:"index"`
+	}
+	_, err = natsorm.Define[Dotted](ctx, db)
+	def(err, "a.b")
+	type Clash struct {
+		ID int    `json:"id" orm:"primaryKey"`
+		A  string `json:"B"`
+		B  string
+	}
+	_, err = natsorm.Define[Clash](ctx, db)
+	def(err, "B")
+	_, err = natsorm.Define[int](ctx, db)
+	def(err, "int")
+	_, err = natsorm.Define[natsorm.Record](ctx, db)
+	def(err, "DefineRecord")
+	_, err = natsorm.Define[user](ctx, db, natsorm.Name("a.b"))
+	def(err, "a.b")
+	_, err = natsorm.Define[user](ctx, db, natsorm.Name("_mine"))
+	def(err, "_mine")
+	_, err = natsorm.Define[user](ctx, db, natsorm.Shards(-1))
+	def(err, "shards")
+	_, err = natsorm.Define[user](ctx, db, natsorm.Index("nope"))
+	def(err, "nope")
+	_, err = natsorm.Define[user](ctx, db, natsorm.Unique())
+	def(err, "without columns")
+	if schemas := must[[]natsorm.Schema](t)(db.Models(ctx)); len(schemas) != 0 {
+		t.Errorf("a wrong schema is in the catalogue: %+v", schemas)
 	}
 }
 
@@ -333,7 +313,7 @@ func TestUniqueIndexOverDuplicatesByManyProcesses(t *testing.T) {
 	t.Parallel()
 	db := natsormtest.New(t)
 	ctx := within(t)
-	s := natsorm.Schema{Name: "M", Columns: []natsorm.Field{{Name: "id", Type: natsorm.Int, PrimaryKey: true}, {Name: "u", Type: natsorm.String}}}
+	s := natsorm.Schema{Name: "M", Columns: []natsorm.ColumnSchema{{Name: "id", Type: natsorm.Int, PrimaryKey: true}, {Name: "u", Type: natsorm.String}}}
 	m := must[*natsorm.Model[natsorm.Record]](t)(natsorm.DefineRecord(ctx, db, s))
 	var batch []*natsorm.Record
 	for i := range 200 {
@@ -341,7 +321,7 @@ func TestUniqueIndexOverDuplicatesByManyProcesses(t *testing.T) {
 	}
 	batch = append(batch, &natsorm.Record{"id": 1000, "u": "7"})
 	ok(t, m.BulkCreate(ctx, batch))
-	for range 10 {
+	for range testsize.Pick(2, 4, 10) {
 		var wg sync.WaitGroup
 		for range 6 {
 			wg.Go(func() {

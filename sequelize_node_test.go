@@ -86,8 +86,7 @@ func TestAgainstNodeLibrary(t *testing.T) {
 	}
 	library = must[string](t)(filepath.Abs(library))
 	ctx := within(t)
-	srv := must[*embedded.Server](t)(embedded.Start(embedded.Config{Port: -1}))
-	t.Cleanup(func() { srv.Close() })
+	srv := serve(t, embedded.Config{Port: -1})
 	open := func(name string) *natsorm.DB {
 		db := must[*natsorm.DB](t)(natsorm.Open(ctx, natsorm.Config{Servers: []string{srv.URL()}, Bucket: name}))
 		t.Cleanup(func() { db.Close() })
@@ -173,7 +172,7 @@ func TestAgainstNodeLibrary(t *testing.T) {
 
 func defineUser(t *testing.T, ctx context.Context, db *natsorm.DB) *natsorm.Model[natsorm.Record] {
 	t.Helper()
-	return must[*natsorm.Model[natsorm.Record]](t)(natsorm.DefineRecord(ctx, db, natsorm.Schema{Name: "User", Columns: []natsorm.Field{
+	return must[*natsorm.Model[natsorm.Record]](t)(natsorm.DefineRecord(ctx, db, natsorm.Schema{Name: "User", Columns: []natsorm.ColumnSchema{
 		{Name: "id", Type: natsorm.Int, PrimaryKey: true}, {Name: "name", Type: natsorm.String, Index: true}, {Name: "email", Type: natsorm.String, Index: true},
 		{Name: "score", Type: natsorm.Float, Index: true}, {Name: "any", Type: natsorm.JSON, Index: true},
 	}}, natsorm.SequelizeLayout()))

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,38 +39,6 @@ func defineIn(t *testing.T, db *natsorm.DB, layout string) *natsorm.Model[nodeUs
 		return define[nodeUser](t, db, natsorm.Name("User"))
 	}
 	return defineNode[nodeUser](t, db, natsorm.Name("User"))
-}
-
-// bucket is every live key of db's bucket but the catalogue's and natsorm's own.
-func bucket(t *testing.T, ctx context.Context, db *natsorm.DB) map[string]string {
-	t.Helper()
-	out := map[string]string{}
-	for _, key := range must[[]string](t)(db.KV().Keys(ctx)) {
-		if key[0] == '_' {
-			continue
-		}
-		e, err := db.KV().Get(ctx, key)
-		if errors.Is(err, jetstream.ErrKeyNotFound) {
-			continue // somebody has just deleted it
-		}
-		ok(t, err)
-		out[key] = string(e.Value())
-	}
-	return out
-}
-
-func sameBucket(t *testing.T, got, want map[string]string) {
-	t.Helper()
-	for _, key := range slices.Sorted(maps.Keys(want)) {
-		if v, ok := got[key]; !ok || v != want[key] {
-			t.Errorf("%s is %q (%v), want %q", key, v, ok, want[key])
-		}
-	}
-	for key, v := range got {
-		if _, ok := want[key]; !ok {
-			t.Errorf("%s is there: %q", key, v)
-		}
-	}
 }
 
 // The keys and bytes of the Node library's README, and of its source.
@@ -354,7 +321,7 @@ func TestSequelizeListTooLong(t *testing.T) {
 			u := &nodeUser{ID: 1e15, Name: "Ann", Email: &email}
 			err := error(nil)
 			if kind == "transaction" {
-				err = db.Transaction(ctx, func(tx *natsorm.Tx) error { return users.In(tx).Create(ctx, u) })
+				err = db.Transaction(ctx, func(ctx context.Context) error { return users.Create(ctx, u) })
 			} else {
 				err = users.Create(ctx, u)
 			}
@@ -365,64 +332,6 @@ func TestSequelizeListTooLong(t *testing.T) {
 				t.Errorf("something was written: %v", slices.Collect(maps.Keys(have)))
 			}
 			ok(t, db.KV().Delete(ctx, "User.index.email.a_b"))
-		})
-	}
-}
-
-// Truncate leaves nothing, however many records share a value, and whatever is there.
-func TestTruncateLeavesNothing(t *testing.T) {
-	t.Parallel()
-	for _, layout := range []string{"native", "sequelize"} {
-		t.Run(layout, func(t *testing.T) {
-			t.Parallel()
-			ctx := within(t)
-			db := natsormtest.New(t)
-			users := defineIn(t, db, layout)
-			n := 3000
-			if testing.Short() || raceEnabled {
-				n = 500
-			}
-			all := make([]*nodeUser, n)
-			for i := range all {
-				all[i] = &nodeUser{ID: int64(i), Name: fmt.Sprint("n", i%3), Email: ptr("a@b")}
-			}
-			ok(t, users.BulkCreate(ctx, all))
-			put := func(key, value string) { t.Helper(); must[uint64](t)(db.KV().PutString(ctx, key, value)) }
-			put("User.shard_1.corrupt", "{")
-			put("User.shard_1.misplaced", `{"id":5}`)
-			if layout == "sequelize" {
-				ids := make([]int, 2*n)
-				for i := range ids {
-					ids[i] = i + n/2 // half of them never were
-				}
-				put("User.index.name.n1", string(must[[]byte](t)(json.Marshal(ids))))
-				put("User.index.email.none", `[99999]`)
-				put("User.index.email.broken", `[1`)
-			}
-			// Writers go on meanwhile; in the end they stop.
-			var stop atomic.Bool
-			var wg sync.WaitGroup
-			for w := range 2 {
-				wg.Go(func() {
-					for i := int64(0); !stop.Load(); i++ {
-						u := &nodeUser{ID: int64(n*100*(w+1)) + i, Name: "n1", Email: ptr("a@b")}
-						if err := users.Create(ctx, u); err != nil && !errors.Is(err, natsorm.ErrCorrupt) {
-							t.Error(err)
-						}
-					}
-				})
-			}
-			ok(t, users.Truncate(ctx))
-			stop.Store(true)
-			wg.Wait()
-			if n := must[int](t)(users.Count(ctx, natsorm.Lt("id", n))); n != 0 {
-				t.Errorf("%d are left", n)
-			}
-			if report := must[natsorm.Report](t)(db.Check(ctx)); !report.Clean() {
-				t.Errorf("check says %s", report)
-			}
-			ok(t, users.Truncate(ctx))
-			sameBucket(t, bucket(t, ctx, db), nil)
 		})
 	}
 }

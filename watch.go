@@ -3,11 +3,13 @@ package natsorm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/natsorm/natsorm/internal/exec"
+	"github.com/natsorm/natsorm/internal/query"
+	"github.com/natsorm/natsorm/internal/records"
 	"github.com/natsorm/natsorm/internal/store"
 )
 
@@ -52,7 +54,7 @@ type Change[T any] struct {
 	Columns       []string  // of an update: the document's members that differ
 	Revision      uint64    // that the change made; 0 when it went unseen during an outage
 	Time          time.Time // when the server stored it
-	Err           error     // a document that can not be read, in place of Before or After
+	Err           error     // a document that cannot be read, in place of Before or After
 }
 
 // Watcher delivers changes until it is stopped. Stop it: it holds a consumer on
@@ -70,17 +72,17 @@ type Watcher[T any] struct {
 // differs. Creations and deletions are always delivered.
 func Columns(columns ...string) Query {
 	columns = slices.Clone(columns)
-	return queryFunc(func(s *querySpec) {
+	return queryFunc(func(s *query.Spec) {
 		if len(columns) == 0 {
-			s.fail("Columns without columns")
+			s.Fail(fmt.Errorf("%w: Columns without columns", ErrInvalid))
 		}
-		s.columns = append(s.columns, columns...)
+		s.Columns = append(s.Columns, columns...)
 	})
 }
 
 // WithCurrent lets a Watch begin with the records that are there, as Created
 // changes, followed by one CaughtUp.
-func WithCurrent() Query { return queryFunc(func(s *querySpec) { s.current = true }) }
+func WithCurrent() Query { return queryFunc(func(s *query.Spec) { s.Current = true }) }
 
 // watchBuffer is how many changes wait for a slow reader before the watch stops
 // reading the bucket, where later ones may overwrite each other.
@@ -95,45 +97,41 @@ const watchBuffer = 256
 // in memory, or of one record when the condition is its primary key.
 //
 // The watch ends with ctx, Stop, or the DB. It survives reconnects.
-func (m *Model[T]) Watch(ctx context.Context, q ...Query) (*Watcher[T], error) {
-	m, leave, err := m.enterToRead(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer leave()
-	if err := m.notInside("Watch"); err != nil {
-		return nil, err
-	}
-	spec, err := newQuerySpec(q, forWatch)
-	if err != nil {
-		return nil, err
-	}
-	filter, err := m.filter(spec)
+func (m *Model[T]) Watch(ctx context.Context, q ...Query) (w *Watcher[T], err error) {
+	err = m.call(ctx, operation{name: "Watch", reads: true, outside: true}, func(s *session[T]) (err error) {
+		w, err = s.watch(ctx, q)
+		return err
+	})
+	return w, err
+}
+
+func (s *session[T]) watch(ctx context.Context, q []Query) (*Watcher[T], error) {
+	bound, spec, err := s.bind(q, query.ForWatch)
 	if err != nil {
 		return nil, err
 	}
 	var columns []string
-	for _, name := range spec.columns {
-		at, err := m.exec.Def.Resolve(name)
+	for _, name := range spec.Columns {
+		at, err := s.records.Def.Resolve(name)
 		if err != nil {
 			return nil, err
 		}
-		columns = append(columns, m.exec.Def.Columns[at].Name)
+		columns = append(columns, s.records.Def.Columns[at].Name)
 	}
-	feed, err := m.exec.Watch(ctx, filter, columns, spec.current)
+	feed, err := s.records.Watch(ctx, bound.Filter, columns, spec.Current)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(m.db.life, cancel)
+	stop := context.AfterFunc(s.db.life, cancel)
 	w := &Watcher[T]{changes: make(chan Change[T], watchBuffer), cancel: cancel, done: make(chan struct{})}
-	if !m.db.spawn(func() {
+	if !s.db.spawn(func() {
 		defer close(w.done)
 		defer close(w.changes)
 		defer cancel()
 		defer stop()
 		defer feed.Close()
-		w.fail(m.deliver(ctx, feed, w.changes))
+		w.fail(s.deliver(ctx, feed, w.changes))
 	}) {
 		stop()
 		cancel()
@@ -144,39 +142,41 @@ func (m *Model[T]) Watch(ctx context.Context, q ...Query) (*Watcher[T], error) {
 }
 
 // deliver passes changes on until ctx ends.
-func (m *Model[T]) deliver(ctx context.Context, feed *exec.Watch, out chan<- Change[T]) error {
+func (s *session[T]) deliver(ctx context.Context, feed *records.Watch, out chan<- Change[T]) error {
 	for {
 		c, err := feed.Next(ctx)
 		if err != nil {
 			return err
 		}
 		select {
-		case out <- m.change(c):
+		case out <- s.changeOf(c):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 }
 
-func (m *Model[T]) change(c exec.Change) Change[T] {
+func (s *session[T]) changeOf(c records.WatchChange) Change[T] {
 	out := Change[T]{Op: ops[c.Kind], Columns: c.Columns, Revision: c.Revision, Time: c.Time}
-	out.Before = m.changed(c.Before, &out.Err)
-	out.After = m.changed(c.After, &out.Err)
+	out.Before = s.changed(c.Before, &out.Err)
+	out.After = s.changed(c.After, &out.Err)
 	return out
 }
 
-var ops = map[exec.ChangeKind]Op{
-	exec.Created: Created, exec.Updated: Updated, exec.Deleted: Deleted,
-	exec.Expired: Expired, exec.CaughtUp: CaughtUp, exec.Resynced: Resynced,
+var ops = map[records.WatchKind]Op{
+	records.Created: Created, records.Updated: Updated, records.Deleted: Deleted,
+	records.Expired: Expired, records.CaughtUp: CaughtUp, records.Resynced: Resynced,
 }
 
-func (m *Model[T]) changed(e store.Message, fault *error) *T {
+// changed is a change's record; nil when there is none, or it cannot be read, which
+// problem then says.
+func (s *session[T]) changed(e store.Message, problem *error) *T {
 	if !e.Live() {
 		return nil
 	}
-	v, err := m.decode(e)
+	v, err := s.decode(e)
 	if err != nil {
-		*fault = errors.Join(*fault, err)
+		*problem = errors.Join(*problem, err)
 		return nil
 	}
 	return v

@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
+	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/natsorm/natsorm"
@@ -167,8 +165,7 @@ func TestWatchUnderWriters(t *testing.T) {
 
 func TestWatchEndsWithItsContextAndDB(t *testing.T) {
 	t.Parallel()
-	srv := must[*embedded.Server](t)(embedded.Start(embedded.Config{}))
-	t.Cleanup(func() { srv.Close() })
+	srv := serve(t, embedded.Config{})
 	db := natsormtest.Open(t, srv, "one")
 	users := define[user](t, db)
 	ctx, cancel := context.WithCancel(within(t))
@@ -189,68 +186,53 @@ func TestWatchEndsWithItsContextAndDB(t *testing.T) {
 	}
 }
 
-// Nothing is left of a DB and its watches: no goroutine, no subscription, no
-// consumer.
-func TestNothingIsLeft(t *testing.T) {
-	srv := must[*embedded.Server](t)(embedded.Start(embedded.Config{}))
-	t.Cleanup(func() { srv.Close() })
-	nc := must[*nats.Conn](t)(srv.Connect())
-	t.Cleanup(nc.Close)
+// The bucket is deleted and made anew under a watch: it says that it lost its
+// place, and what there is now.
+func TestWatchResyncs(t *testing.T) {
+	t.Parallel()
+	db := natsormtest.New(t)
+	users := define[user](t, db)
 	ctx := within(t)
-	run := func() {
-		db := must[*natsorm.DB](t)(natsorm.New(ctx, nc, natsorm.Config{Bucket: "left", Storage: jetstream.MemoryStorage}))
-		users := define[user](t, db)
-		var batch []*user
-		for i := range 3000 {
-			batch = append(batch, &user{ID: int64(i), Name: "n", Email: fmt.Sprint(i)})
-		}
-		_ = users.BulkCreate(ctx, batch)
-		for range users.Each(ctx) {
-			break
-		}
-		short, cancel := context.WithCancel(ctx)
-		defer cancel()
-		for range users.Each(short) {
-			cancel()
-		}
-		must[int](t)(users.Count(ctx, natsorm.Eq("name", "n")))
-		w := must[*natsorm.Watcher[user]](t)(users.Watch(ctx, natsorm.WithCurrent()))
-		<-w.Changes()
-		stopped := must[*natsorm.Watcher[user]](t)(users.Watch(ctx))
-		stopped.Stop()
-		status, err := db.KV().Status(ctx)
-		ok(t, err)
-		if n := status.(*jetstream.KeyValueBucketStatus).StreamInfo().State.Consumers; n != 1 {
-			t.Errorf("%d consumers for one watch", n)
-		}
-		ok(t, db.Close())
-		stream, err := must[jetstream.JetStream](t)(jetstream.New(nc)).Stream(ctx, "KV_left")
-		ok(t, err)
-		if n := stream.CachedInfo().State.Consumers; n != 0 {
-			t.Errorf("%d consumers after Close", n)
-		}
-	}
-	run()
-	before := goroutines()
-	run()
-	run()
-	deadline := time.Now().Add(10 * time.Second)
-	for len(goroutines()) > len(before) && time.Now().Before(deadline) {
-		runtime.Gosched()
-	}
-	if after := goroutines(); len(after) > len(before) {
-		t.Errorf("%d goroutines, before %d:\n%s", len(after), len(before), strings.Join(after, "\n\n"))
-	}
-	if n := nc.NumSubscriptions(); n > 1 { // the connection's own inbox
-		t.Errorf("%d subscriptions are left", n)
-	}
-}
+	ok(t, users.Create(ctx, &user{ID: 1, Name: "Ann", Email: "1"}))
+	ok(t, users.Create(ctx, &user{ID: 2, Name: "Bob", Email: "2"}))
+	w := must[*natsorm.Watcher[user]](t)(users.Watch(ctx))
+	js := must[jetstream.JetStream](t)(jetstream.New(db.Conn()))
+	stream := must[jetstream.Stream](t)(js.Stream(ctx, "KV_test"))
+	conf := stream.CachedInfo().Config
+	ok(t, js.DeleteStream(ctx, "KV_test"))
+	_, err := js.CreateStream(ctx, conf)
+	ok(t, err)
+	users = define[user](t, db)
+	ok(t, users.Create(ctx, &user{ID: 2, Name: "Bea", Email: "2"}))
+	ok(t, users.Create(ctx, &user{ID: 3, Name: "Cid", Email: "3"}))
 
-// goroutines are the stacks of the goroutines that run this project's code.
-func goroutines() []string {
-	buf := make([]byte, 1<<20)
-	buf = buf[:runtime.Stack(buf, true)]
-	return slices.DeleteFunc(strings.Split(string(buf), "\n\n"), func(s string) bool {
-		return !strings.Contains(s, "natsorm/internal") && !strings.Contains(s, "natsorm.(*")
-	})
+	ok(t, users.Create(ctx, &user{ID: 4, Name: "Dee", Email: "4"}))
+
+	// When exactly it notices is open; what it says must add up.
+	state := map[int64]string{1: "Ann", 2: "Bob"}
+	resynced := false
+	for state[4] == "" || !resynced {
+		select {
+		case c, open := <-w.Changes():
+			if !open {
+				t.Fatalf("the watch ended: %v", w.Err())
+			}
+			resynced = resynced || c.Op == natsorm.Resynced
+			if c.Before != nil {
+				if state[c.Before.ID] != c.Before.Name {
+					t.Errorf("%v of %s, which was %q", c.Op, c.Before.Name, state[c.Before.ID])
+				}
+				delete(state, c.Before.ID)
+			}
+			if c.After != nil {
+				state[c.After.ID] = c.After.Name
+			}
+		case <-ctx.Done():
+			t.Fatalf("resynced %v, state %v", resynced, state)
+		}
+	}
+	w.Stop()
+	if diff := cmp.Diff(map[int64]string{2: "Bea", 3: "Cid", 4: "Dee"}, state); diff != "" {
+		t.Error(diff)
+	}
 }

@@ -17,7 +17,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/natsorm/natsorm"
-	"github.com/natsorm/natsorm/internal/exec"
+	"github.com/natsorm/natsorm/internal/bucket"
+	"github.com/natsorm/natsorm/internal/commit"
+	"github.com/natsorm/natsorm/internal/maintenance"
+	"github.com/natsorm/natsorm/internal/records"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/store/fault"
@@ -32,14 +35,16 @@ func BenchmarkGroupCommit(b *testing.B) {
 		ctx := context.Background()
 		users, err := natsorm.Define[indexedUser](ctx, db)
 		check(b, err)
-		s, err := store.Open(ctx, db.Conn(), store.Config{Bucket: "phased", Logger: slog.New(slog.DiscardHandler)})
+		s, err := bucket.Open(ctx, db.Conn(), bucket.Config{Bucket: "phased", Logger: slog.New(slog.DiscardHandler)})
 		check(b, err)
 		defer s.Close()
-		phased, err := exec.Define(ctx, fault.Phased(s), schema.Definition{
+		def, err := maintenance.Define(ctx, fault.Phased(s), schema.Definition{
 			Format: schema.Format, Name: "indexedUser", Layout: schema.Native, Shards: 16,
 			Columns: []schema.Column{{Name: "id", Type: value.Int, PrimaryKey: true}, {Name: "name", Type: value.String}, {Name: "email", Type: value.String}, {Name: "age", Type: value.Int}, {Name: "city", Type: value.String}},
 			Indexes: []schema.Index{schema.NewIndex(false, "name"), schema.NewIndex(false, "email")},
 		}, 16)
+		check(b, err)
+		phased, err := records.New(fault.Phased(s), def)
 		check(b, err)
 		var id atomic.Int64
 		const clients, turn = 64, 50
@@ -55,9 +60,11 @@ func BenchmarkGroupCommit(b *testing.B) {
 			phasedTime += parallel(clients, turn, func() {
 				u := indexed(id.Add(1))
 				doc := fmt.Appendf(nil, `{"id":%d,"name":%q,"email":%q,"age":%d,"city":%q}`, u.ID, u.Name, u.Email, u.Age, u.City)
-				f, err := phased.Layout.Of(doc)
+				keys, err := phased.Layout.Of(doc)
 				if err == nil {
-					_, err = phased.Create(ctx, doc, &f, false)
+					_, err = phased.Write(ctx, records.Target{ID: keys.ID, New: true}, records.Change{Next: func(store.Message) (commit.Draft, error) {
+						return commit.Draft{Doc: doc, Keys: &keys}, nil
+					}})
 				}
 				if err != nil {
 					b.Error(err)
@@ -131,15 +138,14 @@ func BenchmarkTransaction(b *testing.B) {
 				check(b, err)
 			}
 		}, func(i int) {
-			check(b, db.Transaction(ctx, func(tx *natsorm.Tx) error {
-				in := users.In(tx)
+			check(b, db.Transaction(ctx, func(ctx context.Context) error {
 				for k := range 2 {
-					u, err := in.FindByPK(ctx, (i+k)%100)
+					u, err := users.FindByPK(ctx, (i+k)%100)
 					if err != nil {
 						return err
 					}
 					u.Age++
-					if err := in.Save(ctx, u); err != nil {
+					if err := users.Save(ctx, u); err != nil {
 						return err
 					}
 				}

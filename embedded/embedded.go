@@ -1,9 +1,16 @@
-// Package embedded runs a real nats-server inside the process, so that a
-// program has its database without anything to install or to start.
+// Package embedded runs a real nats-server inside the process, so that a program has
+// its database without anything to install or to start.
 //
 //	srv, err := embedded.Start(embedded.Config{Dir: "data"})
+//	if err != nil {
+//		return err
+//	}
 //	defer srv.Close()
 //	db, err := srv.Open(ctx, natsorm.Config{Bucket: "shop"})
+//	if err != nil {
+//		return err
+//	}
+//	defer db.Close()
 package embedded
 
 import (
@@ -27,56 +34,63 @@ import (
 type Sync int
 
 const (
-	// SyncAlways syncs every write before it is acknowledged: an acknowledged
-	// write survives a power cut. The default.
+	// SyncAlways syncs every write to the disk before it is acknowledged, so an
+	// acknowledged write survives a power cut. This is the default.
 	SyncAlways Sync = iota
-	// SyncInterval leaves it to the operating system, and syncs every two
-	// minutes: several times faster. An acknowledged write survives the end of
-	// the process, also by kill -9, but a power cut may take the last minutes.
+
+	// SyncInterval leaves writing to the operating system, and syncs every two
+	// minutes, as nats-server does by default. Writes are several times faster. An
+	// acknowledged write survives the end of the process, also by kill -9, but a
+	// power cut may take those of the last two minutes.
 	SyncInterval
 )
 
 // Config says where the server keeps its data and who can reach it.
 type Config struct {
-	// Dir is the directory for the data, created when absent. One server at a
-	// time uses it. Empty means memory: everything is gone after Close.
+	// Dir is the directory for the data. It is created when it does not exist, and
+	// only one server at a time can use it. Defaults to "": the data is kept in
+	// memory, and is gone after Close.
 	Dir string
 
-	// Sync is when writes reach the disk. Defaults to SyncAlways.
+	// Sync says when writes reach the disk; without a Dir it means nothing.
+	// Defaults to SyncAlways.
 	Sync Sync
 
-	// Port is a TCP port on Host for other processes, -1 for a free one.
-	// Defaults to 0: no port, only this process can connect.
+	// Port is the TCP port on which other processes can connect; -1 takes any free
+	// one. Defaults to 0: there is no port, and only this process can connect.
 	Port int
 
-	// Host is the address that Port listens on. Defaults to 127.0.0.1. There
-	// is no authentication: think before opening it to a network.
+	// Host is the address that Port listens on. Defaults to 127.0.0.1. There is no
+	// authentication: anyone who can reach the address can read and write everything.
 	Host string
 
-	// MaxPayload is the size limit of a message, and so of a record, in bytes,
-	// at most 64 MiB. Defaults to 1 MiB, as of every nats-server.
+	// MaxPayload is the largest message, and so the largest record, in bytes: at
+	// most 64 MiB. Defaults to 1 MiB, which is nats-server's default.
 	MaxPayload int
 }
 
-// maxPayload is the most that nats-server takes.
+// maxPayload is the largest MaxPayload that nats-server accepts, in bytes.
 const maxPayload = 64 << 20
 
-// readyTimeout bounds the start, which recovers what is in Dir.
+// readyTimeout is how long Start waits for the server, which reads what is in Dir first.
 const readyTimeout = time.Minute
 
-// Server is a nats-server in this process.
+// Server is a nats-server in this process. It is safe for concurrent use.
 type Server struct {
 	ns     *server.Server
-	memory bool
-	dir    string // to remove after Close; empty for none
-	lock   *flock.Flock
-	once   sync.Once
+	memory bool         // there is no Config.Dir
+	dir    string       // a temporary directory, which Close removes; "" for none
+	lock   *flock.Flock // on Config.Dir; nil in memory
+	once   sync.Once    // for Close
 }
 
-// ErrDirInUse: another server, most often of another process, has the Dir.
+// ErrDirInUse is the error of Start when another server, most often one in another
+// process, uses Config.Dir.
 var ErrDirInUse = errors.New("embedded: the directory is in use by another server")
 
-// Start starts a server. ErrDirInUse when another one has the Dir.
+// Start starts a server and returns when it is ready, which takes longer the more data
+// there is in Dir. The error is ErrDirInUse when another server uses Dir. When the server
+// itself fails to start, the error quotes the first one in its log.
 func Start(cfg Config) (*Server, error) {
 	s := &Server{memory: cfg.Dir == ""}
 	opts := &server.Options{
@@ -107,9 +121,10 @@ func Start(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("embedded: %w", err)
 	}
 	s.ns = ns
-	reason := &firstFault{}
+	reason := &firstError{}
 	ns.SetLogger(reason, false, false)
 	ns.Start()
+	// Some errors, such as a port that is taken, only come in the server's log.
 	if reason.get() != "" || !ns.ReadyForConnections(readyTimeout) || !ns.JetStreamEnabled() {
 		s.Close()
 		return nil, fmt.Errorf("embedded: the server did not start on %q and port %d: %s", opts.StoreDir, cfg.Port, reason.get())
@@ -117,14 +132,14 @@ func Start(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// firstFault is a server log that keeps the first error, for the message when
-// the server does not start.
-type firstFault struct {
+// firstError is a log for the server that keeps the first error and drops everything
+// else. It explains why a server did not start.
+type firstError struct {
 	mu   sync.Mutex
 	text string
 }
 
-func (l *firstFault) note(format string, v []any) {
+func (l *firstError) note(format string, v []any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.text == "" {
@@ -132,21 +147,21 @@ func (l *firstFault) note(format string, v []any) {
 	}
 }
 
-func (l *firstFault) get() string {
+func (l *firstError) get() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text
 }
 
-func (l *firstFault) Errorf(format string, v ...any) { l.note(format, v) }
-func (l *firstFault) Fatalf(format string, v ...any) { l.note(format, v) }
-func (l *firstFault) Noticef(string, ...any)         {}
-func (l *firstFault) Warnf(string, ...any)           {}
-func (l *firstFault) Debugf(string, ...any)          {}
-func (l *firstFault) Tracef(string, ...any)          {}
+func (l *firstError) Errorf(format string, v ...any) { l.note(format, v) }
+func (l *firstError) Fatalf(format string, v ...any) { l.note(format, v) }
+func (l *firstError) Noticef(string, ...any)         {}
+func (l *firstError) Warnf(string, ...any)           {}
+func (l *firstError) Debugf(string, ...any)          {}
+func (l *firstError) Tracef(string, ...any)          {}
 
-// prepare makes and locks the directory. JetStream wants one even for streams
-// in memory.
+// prepare makes the server's directory and locks it. Without a Dir it is a temporary
+// one: JetStream needs a directory even for streams in memory.
 func (s *Server) prepare(opts *server.Options) (err error) {
 	if s.memory {
 		s.dir, err = os.MkdirTemp("", "natsorm-")
@@ -167,24 +182,26 @@ func (s *Server) prepare(opts *server.Options) (err error) {
 	return nil
 }
 
-// Connect is a connection to the server that needs no network.
+// Connect returns a new connection to the server, which does not use the network. The
+// caller closes it.
 func (s *Server) Connect(opts ...nats.Option) (*nats.Conn, error) {
 	return nats.Connect("", append([]nats.Option{nats.InProcessServer(s.ns)}, opts...)...)
 }
 
-// Open opens a bucket on the server, as natsorm.Open does elsewhere; it ignores
-// Config.Servers. A server in memory keeps buckets that Open creates in memory. Close the DB before the
-// server.
+// Open opens a bucket on the server. It does what natsorm.Open does, and returns the same
+// errors, but it ignores Config.Servers; and on a server without a Dir it keeps the
+// bucket in memory, whatever Config.Storage says. Close the DB before the server.
 func (s *Server) Open(ctx context.Context, cfg natsorm.Config) (*natsorm.DB, error) {
 	if s.memory {
 		cfg.Storage = jetstream.MemoryStorage
 	}
-	cfg.Servers = []string{"nats://in-process"} // for messages; nothing is dialled
+	cfg.Servers = []string{"nats://in-process"} // for errors; nothing is dialled
 	cfg.NATS = append([]nats.Option{nats.InProcessServer(s.ns)}, cfg.NATS...)
 	return natsorm.Open(ctx, cfg)
 }
 
-// URL is where other processes connect to; empty without a Port.
+// URL is the address for other processes to connect to, for natsorm.Config.Servers. It
+// is "" when the server has no Port.
 func (s *Server) URL() string {
 	if s.ns.Addr() == nil {
 		return ""
@@ -192,8 +209,8 @@ func (s *Server) URL() string {
 	return s.ns.ClientURL()
 }
 
-// Close stops the server, and returns when it has stopped. It may be called
-// more than once.
+// Close stops the server and returns when it has stopped. The directory can then be used
+// again. The error is always nil. Close may be called more than once.
 func (s *Server) Close() error {
 	s.once.Do(func() {
 		if s.ns != nil {
@@ -205,9 +222,10 @@ func (s *Server) Close() error {
 	return nil
 }
 
+// release gives up what prepare took: the lock, and a temporary directory.
 func (s *Server) release() {
 	if s.lock != nil {
-		_ = s.lock.Unlock() // the process's end does it too
+		_ = s.lock.Unlock() // the end of the process unlocks it too
 	}
 	if s.dir != "" {
 		_ = os.RemoveAll(s.dir) // it is in the system's temporary directory

@@ -1,26 +1,26 @@
 /*
- * Index entries: one record, one indexed column with the values 1 and 2; 0 is
- * no record, or one whose column is not indexed.
+ * Index entries. There is one record with one indexed column, whose values are 1 and
+ * 2; 0 means that there is no record, or that its column is not indexed.
  *
  * I1, asserted after every step that could break it: a live record with value v
  * has its entry of v.
  *
  * Each request to the server is one step. Every key has a revision of its own,
- * which grows with each write of it, deletes included: the protocol only ever
- * compares revisions of one key.
+ * which grows with each write of the key, deletes included. That is enough, because
+ * the protocol only compares revisions of one key.
  *
- * A crash is a process that takes no more steps. The search visits every state
- * that leaves one so, between any two steps, as the claim is about every state.
+ * A crash is a process that takes no more steps. I1 is asserted in every state, and
+ * so also in those in which a process has stopped between any two of its steps.
  *
  * Mutations, each of which must break I1:
- *   NO_OBSERVE    what becomes stale is observed after the commit
- *   NO_FENCE      Sweep removes without a fence
- *   BARE_ABANDON  abandon removes without a fence
- *   NO_BUMP       an entry that exists is not put again
+ *   NO_OBSERVE    the old entry's revision is observed after the commit
+ *   NO_FENCE      Sweep removes an entry without a fence
+ *   BARE_ABANDON  abandon removes an entry without a fence
+ *   NO_BUMP       an entry that exists is not put again, so its revision stays
  *   NO_CHECK      the batch does not check the record's revision
  *   LATE_DELETE   the atomic writer deletes the old entry after its batch
  *   EARLY_DELETE  the atomic writer deletes the old entry before its batch
- * REACH must fail too: its assertion denies that everything happens in one run.
+ * REACH must fail too: it asserts that not everything happens in one run.
  */
 
 #ifndef PHASED
@@ -33,12 +33,12 @@
 #define SWEEPERS 1
 #endif
 #ifndef TRIES
-#define TRIES 2 /* of a writer, until its context ends */
+#define TRIES 2 /* how often a writer starts again before its context ends */
 #endif
 
 byte rec, rrev;        /* the record: value, revision */
-bool ent[3];           /* entries, by value: live? */
-byte erev[3];          /* and their revisions */
+bool ent[3];           /* by value: is there an entry? */
+byte erev[3];          /* by value: the entry's revision */
 
 #ifdef REACH
 byte did;
@@ -52,7 +52,8 @@ byte did;
 inline put(v) { ent[v] = true; erev[v]++ }
 inline del(v) { ent[v] = false; erev[v]++ }
 
-/* One checked delete of commit.(*Writer).remove; revision 0 is none observed. */
+/* commit.(*Writer).remove: one checked delete. Revision 0 means that no entry was
+   observed, so there is nothing to delete. */
 inline remove(v, revision) {
 	if
 	:: revision != 0 ->
@@ -66,7 +67,8 @@ inline remove(v, revision) {
 	fi
 }
 
-/* commit.(*phased).place: the entries that the plan adds, in whatever state they are. */
+/* commit.(*phased).place: puts the entry that the record will need, whether or not
+   there is one already. */
 inline place() {
 	if
 	:: want != 0 && want != old ->
@@ -85,7 +87,8 @@ inline place() {
 	fi
 }
 
-/* commit.(*Writer).observe: the revision of the entry that becomes stale. */
+/* commit.(*Writer).observe: the revision of the entry that the record will no longer
+   need, before the commit. */
 inline observe() {
 	if
 	:: old != 0 && old != want -> atomic { seen = (ent[old] -> erev[old] : 0) }
@@ -93,8 +96,9 @@ inline observe() {
 	fi
 }
 
-/* What commit.(*phased).execute hands to remove after its commit: what was
-   observed, and what earlier tries placed and the record does not hold. */
+/* What commit.(*phased).execute removes after its commit: the old entry, at the
+   revision that was observed, and entries that earlier tries put and the record does
+   not need now. */
 inline clean(v) {
 	if
 	:: v == want
@@ -103,8 +107,8 @@ inline clean(v) {
 	fi
 }
 
-/* commit.(*Writer).Apply with a phased executor. Change.Next may ask for another
-   value at each try, or leave the record. */
+/* commit.(*Writer).Apply with a phased executor. At each try Change.Next may want
+   another value, or leave the record as it is. */
 proctype Phased() {
 	byte old, r, want, seen, v, try;
 	byte placed[3];
@@ -224,8 +228,8 @@ again:	atomic {
 done:	skip
 }
 
-/* commit.(*Writer).Sweep, as Check calls it: of an entry seen at a revision,
-   whose record was read later and does not hold it. */
+/* commit.(*Writer).Sweep, as Check calls it: it has seen an entry at a revision, and
+   then read the record, which does not have the value. */
 proctype Sweeper() {
 	byte v, seen, r;
 

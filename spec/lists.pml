@@ -1,23 +1,25 @@
 /*
- * Index entries that are lists of records: one record, one indexed column with the
- * values 1 and 2; 0 is no record, or one whose column is not indexed. Another record
- * joins both lists, and stays.
+ * Index entries that are lists of records. There is one record with one indexed
+ * column, whose values are 1 and 2; 0 means that there is no record, or that its column
+ * is not indexed. Another record joins both lists, and stays in them.
  *
  * I1, asserted after every step that could break it: a live record with value v is
- * in the list of v; so is the other record, once it has joined.
+ * in the list of v; the other record is in every list that it has joined.
  *
  * Each request to the server is one step, and every key has a revision of its own.
- * A list is written as it was read and changed, checked to be at that revision; where
- * that is tried until it is done, it is one step here.
+ * A list is read, changed, and written with the check that it is still at the revision
+ * that was read. Where the code repeats that until it succeeds, it is one step here.
  *
  * Mutations, each of which must break I1:
- *   NO_OBSERVE   the list that is left is read after the commit, and not judged
+ *   NO_OBSERVE   the list that the record leaves is read after the commit, and the
+ *                record is taken out of it without a fence
  *   NO_FENCE     leave takes the record out without a fence
  *   NO_BUMP      a list that the record is in already is not written when it joins
  *   NO_RECORD    the batch does not check the record's revision
  *   NO_LIST      the batch does not check the lists' revisions
- *   BARE         the phased writer leaves a list by its own reading, unchecked
- * REACH must fail too: its assertion denies that everything happens in one run.
+ *   BARE         the phased writer writes the list that the record leaves as it has
+ *                read it, without a check of the list's revision
+ * REACH must fail too: it asserts that not everything happens in one run.
  */
 
 #ifndef PHASED
@@ -27,14 +29,14 @@
 #define ATOMIC 1 /* atomic writers */
 #endif
 #ifndef TRIES
-#define TRIES 2 /* of a writer, until its context ends */
+#define TRIES 2 /* how often a writer starts again before its context ends */
 #endif
 
 byte rec, rrev;      /* the record: value, revision */
-bool in[3];          /* the record is in the list of a value */
-bool other[3];       /* and so is the other record */
-bool joined[3];      /* which has joined */
-byte lrev[3];        /* the lists' revisions */
+bool in[3];          /* by value: is the record in the list? */
+bool other[3];       /* by value: is the other record in the list? */
+bool joined[3];      /* by value: has the other record joined the list? */
+byte lrev[3];        /* by value: the list's revision */
 
 #ifdef REACH
 byte did;
@@ -45,10 +47,11 @@ byte did;
 
 #define I1 ((rec == 0 || in[rec]) && (!joined[1] || other[1]) && (!joined[2] || other[2]))
 
-/* A list's write: what it holds of both records. */
+/* Writes a list: whether the record is in it (mine), and the other one (theirs). */
 inline list(v, mine, theirs) { in[v] = mine; other[v] = theirs; lrev[v]++ }
 
-/* commit.(*Writer).leave, one try: the list, the record, the fence, the list. */
+/* commit.(*Writer).leave, one try: reads the list, reads the record, fences the record,
+   and writes the list without it. */
 inline leave(v) {
 	atomic { lr = lrev[v]; there = in[v]; theirs = other[v] }
 	if
@@ -119,7 +122,7 @@ again:	atomic {                               /* Apply: GetLatest, Next, NewPlan
 #ifdef NO_OBSERVE
 	atomic { seen = lrev[old]; was = in[old]; wasTheirs = other[old] }
 #endif
-	if                                     /* leave, as it was observed */
+	if                                     /* leave the list, if it is as it was observed */
 	:: old != 0 && old != want && was ->
 		atomic {
 			if
@@ -139,7 +142,7 @@ again:	atomic {                               /* Apply: GetLatest, Next, NewPlan
 	fi;
 	came[want] = false;
 
-abandon:                                       /* and clean: what tries before have joined */
+abandon:                                       /* also after a commit: leave the lists that earlier tries joined */
 	if
 	:: came[1] -> leave(1)
 	:: else
@@ -161,8 +164,9 @@ abandon:                                       /* and clean: what tries before h
 #define LISTS ((!was || lrev[old] == from) && (want == 0 || want == old || lrev[want] == to))
 #endif
 
-/* commit.(*listed).execute with batches: the lists are read, and written with the
-   record, all checked. A list that the record is not in is not left. */
+/* commit.(*listed).execute with batches: the lists are read, and then written in one
+   batch with the record, in which the server checks all of them. A list that does not
+   have the record is not written. */
 proctype Atomic() {
 	byte old, r, want, try, from, to;
 	bool was, fromTheirs, toTheirs;
@@ -204,7 +208,7 @@ again:	atomic {
 done:	skip
 }
 
-/* exec.(*checker).judgeStrayIn, which repairs. */
+/* commit.(*Writer).Sweep, as Check calls it when it repairs. */
 proctype Sweeper() {
 	byte lr, rr;
 	bool there, theirs;
@@ -214,7 +218,7 @@ proctype Sweeper() {
 	fi
 }
 
-/* A writer of the other record, which joins both lists. */
+/* A writer of the other record, which joins both lists and stays. */
 proctype Other() {
 	atomic { list(1, in[1], true); joined[1] = true }
 	atomic { list(2, in[2], true); joined[2] = true; mark(8) }
@@ -226,7 +230,7 @@ init {
 		if
 		:: rec = 0
 		:: rec = 1; in[1] = true
-		:: in[1] = true /* left behind by a writer that crashed */
+		:: in[1] = true /* left by a writer that crashed */
 		fi;
 		for (i : 1 .. PHASED) { run Phased() }
 #if ATOMIC > 0

@@ -1,32 +1,35 @@
 /*
- * Lost answers: a commit carries a message id, and the server drops a second
- * message with an id that it has stored. When the commit's answer is lost, a probe
- * with the same id settles whether it landed: published to a key of its own,
- * without expectations, it is stored, so the commit has not landed and never can;
- * or it is dropped as a duplicate, so the commit has landed. When the probe's
- * answer is lost too, the next probe may be a duplicate of the one before: so the
- * caller looks whether the message that has the id is under the probe's key.
+ * Lost answers. A commit carries a message id, and the server drops a second message
+ * with an id that it has stored. When the answer to the commit is lost, the caller
+ * publishes a probe: a message with the same id, to a key of its own, without
+ * conditions. If the server stores the probe, the commit has not landed and never can.
+ * If it drops the probe as a duplicate, the commit has landed. When the answer to the
+ * probe is lost too, the next probe may be a duplicate of the one before. So the caller
+ * then looks whether the message that has the id is under the probe's key.
  *
- * Asserted: the caller never says "landed" of a commit that has not, nor "not
- * landed" of one that has or ever does.
+ * Asserted: the caller never says "landed" of a commit that has not landed, and never
+ * "not landed" of one that has landed or will land.
  *
- * A message is lost, or reaches the server at any later time; there it is dropped,
- * refused, or in process, and then stored or, when the leader changes, given up.
- * Others change the record meanwhile, so that a late commit is refused, or its
- * message is overwritten after it landed. 
+ * A message is lost, or reaches the server at any later time. There it is dropped,
+ * refused, or taken in process; in process, it is then stored, or given up when the
+ * leader changes. Other writers change the record meanwhile, so that a late commit is
+ * refused, or its message is overwritten after it has landed.
  *
- * It is assumed that the caller settles within the duplicate window, that no
- * message is in flight for longer, and that a probe's message lives for longer.
+ * It is assumed that the caller settles the outcome within the duplicate window, that
+ * no message is in flight for longer than that, and that a probe's message lives for
+ * longer.
  *
  * Mutations, each of which must fail:
- *   NO_LOOK      a duplicate of a later probe is taken for the commit
- *   SHARED_KEY   all callers probe with one key, which keeps one message; it is
- *                the same when the probe's message expires before the caller looks
- *   NO_WAIT      a probe's "in process" is taken for a duplicate
+ *   NO_LOOK      when a later probe is a duplicate, the caller does not look whose
+ *                message has the id, and takes it for the commit's
+ *   SHARED_KEY   all callers probe with one key, which keeps one message. A probe's
+ *                message that expires before the caller looks has the same effect
+ *   NO_WAIT      the answer "in process" to a probe is taken for "duplicate"
  *   NO_ID        the probe has another id
  *   TRUST_ACK    a late answer to the commit, "duplicate", is taken for success
- *   LATE         the id is forgotten before the caller settles
- * REACH1 and REACH2 must fail too: the caller never says "landed", "not landed".
+ *   LATE         the server forgets the id before the caller has settled the outcome
+ * REACH1 and REACH2 must fail too: they assert that the caller never says "landed",
+ * and never says "not landed".
  */
 
 #define PROBES 3
@@ -38,15 +41,15 @@ mtype = { open, landed, missed, unknown }           /* what the caller says */
 #define COMMIT 1
 #define PROBE  2
 
-byte id;                     /* whose message has the id */
-byte pending;                /* whose message is in process */
+byte id;                     /* which message the server has stored with the id: NOBODY, COMMIT or PROBE */
+byte pending;                /* which message is in process: the same */
 bool moved;                  /* the record is not at the revision that the commit expects */
 bool done;                   /* the commit has landed */
 bool kept;                   /* the probe's message is still there */
-mtype answer[PROBES + 1];    /* to the commit (0) and to each probe, each to an inbox of its own */
+mtype answer[PROBES + 1];    /* to the commit (0) and to each probe; each has a reply subject of its own */
 mtype said = open;
 
-/* The server's side of a message: n is 0 for the commit, or the probe's number. */
+/* What happens to a message. n is 0 for the commit, or the number of the probe. */
 proctype Message(byte n) {
 	if
 	:: goto gone                       /* lost on the way */
@@ -78,7 +81,7 @@ gone:	skip
 }
 
 /* commit.(*phased).execute and commit.(*atomic).execute, from the commit on. An
-   answer that is not there when the caller gives up is lost to it. */
+   answer that has not come when the caller goes on is lost. */
 proctype Caller() {
 	byte n;
 
@@ -126,7 +129,7 @@ proctype Caller() {
 #endif
 }
 
-/* Others: they change the record before or after the commit. */
+/* Another writer, which changes the record before or after the commit. */
 proctype Other() {
 	moved = true
 }

@@ -1,31 +1,31 @@
 /*
- * Serializable transactions over three records and the lookup of one value of an
- * indexed column: a record has the value (1) or has not (0: another value, or no
- * record). Each has an entry for it.
+ * Serializable transactions, over three records and the lookup of one value of an
+ * indexed column. A record has the value (1), or it does not (0: it has another value,
+ * or does not exist). Each record has an entry of its own for the value.
  *
- * A transaction looks the value up, reads the record of every entry it found and
- * its own record, drops those without the value, and commits one batch if nothing
- * that it looked at has moved. Each record is guarded by its literal revision,
- * also a missing or dropped one. The lookup is guarded by
- *   - a head key, which every write that adds an entry bumps: an atomic writer in
- *     its batch, a phased one after the entry and before its commit; or,
- *   - with PATTERN, the last revision under the wildcard of the entries, which
- *     one server judges soundly.
+ * A transaction looks the value up, reads the record of every entry that it found and
+ * its own record, and drops those without the value. It commits one batch, if nothing
+ * that it looked at has changed. Each record is guarded by the revision of its key,
+ * also one that does not exist or was dropped. The lookup is guarded by
+ *   - a head key. Every write that adds an entry bumps it: an atomic writer in its
+ *     batch, a phased writer after the entry and before its commit. Or,
+ *   - with PATTERN, the last revision under the wildcard of the entries, which only a
+ *     server without replicas checks soundly.
  * A write that only removes an entry does not bump the head.
  *
  * What must hold, asserted at each commit of a transaction:
- *   - its answer is current: the records that it found to have the value are
- *     those that have it now. Then transactions are serializable in the order of
- *     their commits.
- * and after each write of a record:
- *   - DOCTORS: one of two on call may leave when the transaction sees both; at
- *     least one stays on call (write skew). Plain writers only add.
+ *   - Its answer is current: the records that it found to have the value are those
+ *     that have it now. Then transactions are serializable in the order of their
+ *     commits.
+ * and asserted after each write of a record:
+ *   - DOCTORS: a doctor leaves when the transaction sees two or more on call; at
+ *     least one stays on call (no write skew). Plain writers only add doctors.
  *   - BOOKINGS: a slot is booked when the transaction sees no booking; it is never
- *     booked twice (phantom). Plain writers only remove.
- * Without these two, transactions and plain writers do anything.
+ *     booked twice (no phantom). Plain writers only remove bookings.
+ * Without these two, transactions and plain writers may write any value.
  *
- * AUDIT adds a transaction that only reads: it reads everything twice, and if
- * nothing moved in between, its answer was that of one instant.
+ * AUDIT adds a transaction that only reads. It reads everything twice, and if nothing
+ * has changed in between, its answer was the state of one instant.
  *
  * Requests, revisions and crashes are as in index.pml.
  *
@@ -37,15 +37,15 @@
  *   HEAD_LAST        the phased writer bumps the head after its commit
  *   HEAD_LATE        the transaction reads the head after the lookup
  *   NO_RECHECK       with AUDIT: nothing is read a second time
- * REACH must fail too: its assertion denies that everything happens in one run.
+ * REACH must fail too: it asserts that not everything happens in one run.
  */
 
 #define N 3
 
-bool rec[N]; byte rrev[N]; /* records: have the value?, revision */
-bool ent[N]; byte erev[N]; /* their entries: live?, revision */
+bool rec[N]; byte rrev[N]; /* records: does it have the value?; revision */
+bool ent[N]; byte erev[N]; /* their entries: is there one?; revision */
 #ifdef PATTERN
-byte last;                 /* revision under the pattern of the entries */
+byte last;                 /* the last revision under the pattern of the entries */
 #else
 byte head;                 /* revision of the head key */
 #endif
@@ -64,7 +64,7 @@ byte did;
 #else
 #define RIGHT true
 #endif
-/* I1, on which lookups rest */
+/* I1 of index.pml, without which no lookup would be right */
 #define I1 ((!rec[0] || ent[0]) && (!rec[1] || ent[1]) && (!rec[2] || ent[2]))
 
 #ifdef PATTERN
@@ -85,8 +85,9 @@ inline put(i) { ent[i] = true;  erev[i]++; moved() }
 inline del(i) { ent[i] = false; erev[i]++; moved() }
 inline write(i, v) { rec[i] = v; rrev[i]++; assert(I1); assert(RIGHT) }
 
-/* The request for the guard of the lookup, and the lookup. One request for both
-   is a case of two. Under a pattern the answer itself has the last revision. */
+/* Reads the guard of the lookup, and then makes the lookup. When one request does both,
+   that is the case in which nothing happens in between. With PATTERN the answer of the
+   lookup has the last revision itself. */
 inline lookup() {
 #if defined(PATTERN)
 	atomic { at = guard; for (i : 0 .. N - 1) { found[i] = ent[i] } i = 0 }
@@ -99,7 +100,7 @@ inline lookup() {
 #endif
 }
 
-/* Reads of the records that were found, one request each. */
+/* Reads a record that was found: one request for each. */
 inline read(i) {
 	if
 	:: found[i] -> atomic { r[i] = rrev[i]; has[i] = rec[i] }
@@ -183,7 +184,7 @@ done:	skip
 }
 #endif
 
-/* What plain writers may do. */
+/* Which changes plain writers may make. */
 #if defined(DOCTORS)
 #define MAY(old, want) (want || !old)
 #elif defined(BOOKINGS)
@@ -207,7 +208,7 @@ inline choose() {
 	}
 }
 
-/* commit.(*phased).execute of one try. */
+/* commit.(*phased).execute, one try. */
 proctype Phased() {
 	byte i, r, seen;
 	bool old, want;
@@ -250,7 +251,7 @@ proctype Phased() {
 done:	skip
 }
 
-/* commit.(*atomic).execute of one try. */
+/* commit.(*atomic).execute, one try. */
 proctype Atomic() {
 	byte i, r;
 	bool old, want;
@@ -271,7 +272,7 @@ proctype Atomic() {
 	}
 }
 
-/* commit.(*Writer).Sweep, and commit.(*phased).abandon, which does the same. */
+/* commit.(*Writer).Sweep, and commit.(*phased).abandon, which takes the same steps. */
 proctype Sweeper() {
 	byte i, seen, r;
 

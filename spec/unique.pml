@@ -1,26 +1,26 @@
 /*
- * Unique claims: records that compete for one unique value through one claim. A
- * record has the value (1) or has not (0: another value, or no record).
+ * Unique claims. Records compete for one unique value, through one claim. A record
+ * has the value (1), or it does not (0: it has another value, or does not exist).
  *
  * I2, asserted after every step that could break it: a live record with the
  * value owns the claim. A claim has one owner, so no two records have the value.
  *
- * Requests, revisions and crashes are as in index.pml. What a writer does with a
- * record's entries is left out.
+ * Requests, revisions and crashes are as in index.pml. What a writer does with index
+ * entries is left out.
  *
- * LEGACY starts with a record that has the value and no claim, because the
- * unique index is being built or another program wrote it. I2 is then claimed of
- * every record but this one, until it has its claim.
+ * LEGACY starts with a record that has the value and no claim, because the unique
+ * index is being built, or because another program wrote the record. I2 is then
+ * asserted of every other record, and of this one once it has its claim.
  *
  * Mutations, each of which must break I2:
- *   NO_FENCE      a claim is taken without fencing its owner
+ *   NO_FENCE      a claim is taken without a fence of its owner
  *   BARE_ABANDON  abandon removes the claim without a fence
  *   BARE_SWEEP    Sweep removes the claim without a fence
  *   NO_OBSERVE    the phased writer observes its old claim after the commit
  *   NO_CHECK      the batch puts the claim without its expected revision
  *   NO_RECORD     the batch does not check the record's revision
- *   BLIND         with LEGACY: the batch deletes the old claim, whoever owns it
- * REACH must fail too: its assertion denies that everything happens in one run.
+ *   BLIND         with LEGACY: the batch deletes the old claim, also another record's
+ * REACH must fail too: it asserts that not everything happens in one run.
  */
 
 #ifdef THREE
@@ -29,14 +29,14 @@
 #define RECORDS 2
 #endif
 #ifndef TRIES
-#define TRIES 2 /* of a writer */
+#define TRIES 2 /* how often a writer starts again before its context ends */
 #endif
 #ifndef LOOKS
-#define LOOKS 2 /* at the claim, in one try */
+#define LOOKS 2 /* how often a writer looks at the claim in one try */
 #endif
 
-bool rec[RECORDS]; byte rrev[RECORDS]; /* records: has the value?, revision */
-byte owner, crev;                      /* the claim: record + 1 or 0, revision */
+bool rec[RECORDS]; byte rrev[RECORDS]; /* records: does it have the value?; revision */
+byte owner, crev;                      /* the claim: number of its record + 1, 0 for none; revision */
 #ifdef LEGACY
 bool legacy;                           /* record 1 never had its claim */
 #endif
@@ -66,7 +66,8 @@ inline check() {
 inline take(by) { owner = by + 1; crev++ }
 inline free()   { owner = 0; crev++ }
 
-/* One checked delete of commit.(*Writer).remove; revision 0 is none observed. */
+/* commit.(*Writer).remove: one checked delete. Revision 0 means that no claim was
+   observed, so there is nothing to delete. */
 inline remove(revision) {
 	if
 	:: revision != 0 ->
@@ -80,16 +81,16 @@ inline remove(revision) {
 	fi
 }
 
-/* commit.(*Writer).fence of the record x, read at a revision. */
+/* commit.(*Writer).fence of record x, which was read at this revision. */
 #define fence(x, revision, lost) \
 	if \
 	:: atomic { rrev[x] == revision -> rrev[x]++ } \
 	:: atomic { rrev[x] != revision -> goto lost } \
 	fi
 
-/* One look of commit.(*Writer).claim: whoever has the claim is judged by its
-   record, and fenced if the record has not the value. How long an owner may be
-   without it is left out. */
+/* commit.(*Writer).claim, one look: if another record owns the claim, that record is
+   read. If it does not have the value, it is fenced. How long a writer waits before
+   it fences is left out. */
 inline judge() {
 	atomic {
 		looks++;
@@ -193,7 +194,7 @@ refused:                                               /* commit.(*phased).aband
 done:	skip
 }
 
-/* What the batch expects, and whether it deletes the old claim. */
+/* What the batch checks, and whether it deletes the old claim. */
 #if defined(NO_RECORD)
 #define EXPECTED (!want || old || crev == seen)
 #elif defined(NO_CHECK)
@@ -210,9 +211,9 @@ done:	skip
 #endif
 
 /* commit.(*Writer).Apply with an atomic executor, commit.(*atomic).execute: the
-   claim is looked at and its owner fenced as above, then one batch. It deletes
-   the old claim whatever its revision, but with LEGACY only after a look that
-   found it the record's own. */
+   claim is looked at and its owner fenced as above, and then there is one batch. It
+   deletes the old claim without a check of the claim's revision; with LEGACY only
+   when a look before has found that the claim is the record's own. */
 proctype Atomic(byte id) {
 	byte k, r, at, seen, who, try, looks;
 	bool old, want;
@@ -258,7 +259,8 @@ look:		judge();
 refused: done: skip
 }
 
-/* commit.(*Writer).Sweep of a claim whose record, read later, has not the value. */
+/* commit.(*Writer).Sweep of a claim: it has seen the claim, and then read the record,
+   which does not have the value. */
 proctype Sweeper() {
 	byte k, x, seen, r;
 
@@ -283,7 +285,7 @@ done:	skip
 }
 
 #ifdef LEGACY
-/* commit.(*Writer).Place, by which a build gives a record its claim. */
+/* commit.(*Writer).Place: the build of an index gives a record its claim. */
 proctype Builder(byte id) {
 	byte k, at, seen, who, looks;
 
@@ -300,7 +302,7 @@ refused: done: skip
 }
 #endif
 
-/* Who takes part: every writer can take the value and release it. */
+/* The processes. Every writer can take the value and release it. */
 init {
 	atomic {
 #if defined(LEGACY)

@@ -1,10 +1,19 @@
 // Package backup reads and writes backup files: natsorm's own, and those of the Node
-// library sequelize-natskv. It knows keys and values, not what they mean.
+// library sequelize-natskv. It knows keys and values, but not what they mean, and it
+// does not touch a bucket.
 //
-// A file of natsorm's own is gzip of lines of JSON: a header, an entry for each key,
-// and a trailer with the number of entries and a checksum, which a file that was
-// cut off or altered does not have right. A key can come again: the later one holds.
-// docs/format.md has every member.
+// # natsorm's own files
+//
+// A file is gzip of lines of JSON: a header, a line for each key with its value, and a
+// trailer with the number of those lines and a checksum. A file that was cut off or
+// altered fails one of the two. A key may come more than once, because it changed while
+// the backup was taken: its last line is the one that counts. docs/format.md has every
+// member of every line.
+//
+// Files are not trusted. A line, and with it the memory that reading takes, is bounded;
+// and a key that could not be published to, or would match more than itself, is refused.
+// But a reader learns only from the trailer whether the file is whole, so a restore
+// reads the file twice: once to check it, and once to write what it says.
 package backup
 
 import (
@@ -19,76 +28,77 @@ import (
 	"hash"
 	"io"
 	"strconv"
-	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/natsorm/natsorm/internal/keys"
 )
 
-// Format is the version of natsorm's own files.
+// Format is the version of natsorm's own files. A reader refuses a larger one.
 const Format = 1
 
-// maxLine bounds the memory that a line of a hostile file takes: a message is at most
-// 64 MB.
+// maxLine is the longest line that is read, in bytes. The largest message of a
+// nats-server has 64 MiB, and twice that in JSON with room to spare.
 const maxLine = 160 << 20
 
-// maxKey bounds a key: the server takes no line of more than 4096 bytes.
-const maxKey = 3 << 10
-
 var (
-	// ErrFile says that a file is none that can be restored: cut off, altered, or no
-	// backup at all.
+	// ErrFile says that a file cannot be restored, because it was cut off or altered,
+	// or is not a backup.
 	ErrFile = errors.New("natsorm: not a whole backup")
 
-	errFormat = errors.New("made by a newer natsorm")
+	errFormat = errors.New("made by a newer natsorm; upgrade this program to read it")
 )
 
-// Entry is a key in a backup.
+// Entry is one key of a backup.
 type Entry struct {
 	Key      string
 	Value    []byte
-	Revision uint64
-	Deleted  bool // an earlier entry of the key does not hold
+	Revision uint64 // of the message in the bucket that was backed up
+	Deleted  bool   // the key was deleted while the backup was taken: earlier lines of it do not count
 }
 
-// Header says where a backup is from.
+// Header says what a backup is of. It is empty for a file of the Node library.
 type Header struct {
-	Bucket  string
-	Created time.Time
+	Bucket  string    // the bucket's name
+	Created time.Time // when the backup began
 }
 
-// header, line and trailer are the lines of a file. Text is a value that is UTF-8.
+// header is the first line of a file.
 type header struct {
-	Natsorm string    `json:"natsorm"`
+	Natsorm string    `json:"natsorm"` // always "backup"
 	Format  int       `json:"format"`
 	Bucket  string    `json:"bucket"`
 	Created time.Time `json:"created"`
 }
 
+// line is any other line of a file: a key, or the trailer.
 type line struct {
 	Key      string  `json:"key"`
 	Revision uint64  `json:"revision"`
-	Text     *string `json:"text,omitempty"`
-	Bytes    *[]byte `json:"bytes,omitempty"`
+	Text     *string `json:"text,omitempty"`  // the value as it is, if it is valid UTF-8
+	Bytes    *[]byte `json:"bytes,omitempty"` // the value in base64, if it is not UTF-8 or base64 is shorter
 	Deleted  bool    `json:"deleted,omitempty"`
 
-	End    bool   `json:"end,omitempty"` // the trailer, with what follows
-	Keys   int    `json:"entries,omitempty"`
-	SHA256 string `json:"sha256,omitempty"`
+	// Of the trailer.
+	End    bool   `json:"end,omitempty"`
+	Keys   int    `json:"entries,omitempty"` // how many lines there are between the header and the trailer
+	SHA256 string `json:"sha256,omitempty"`  // of all bytes before the trailer, in hexadecimal
 }
 
-// Writer writes a file of natsorm's own.
+// Writer writes a file of natsorm's own. It is not safe for concurrent use.
 type Writer struct {
 	zip *gzip.Writer
-	out *bufio.Writer
-	sum hash.Hash
-	n   int
-	buf []byte
+	out *bufio.Writer // to sum and zip
+	sum hash.Hash     // of all bytes so far
+	n   int           // lines with a key so far
+	buf []byte        // the last line, to use its memory again
 }
 
-// NewWriter begins a file.
+// NewWriter begins a file by writing its header to w. The file is whole only after
+// Close.
 func NewWriter(w io.Writer, h Header) (*Writer, error) {
 	zip, err := gzip.NewWriterLevel(w, gzip.BestSpeed)
 	if err != nil {
@@ -104,7 +114,7 @@ func NewWriter(w io.Writer, h Header) (*Writer, error) {
 	return b, err
 }
 
-// Write adds an entry.
+// Write adds a line for e. It fails with ErrFile when Read would refuse the key.
 func (b *Writer) Write(e Entry) (err error) {
 	if err := check(e.Key); err != nil {
 		return err
@@ -125,7 +135,8 @@ func (b *Writer) Write(e Entry) (err error) {
 			return fmt.Errorf("key %q: %w", e.Key, err)
 		}
 	}
-	// Control characters take six bytes each; base64 takes no more than that.
+	// Text stays readable, but a control character takes six bytes in it. Where base64
+	// is shorter, or the value is not text (size is 0), the value is written as base64.
 	if size := len(out) - before; size == 0 || !e.Deleted && size > base64.StdEncoding.EncodedLen(len(e.Value))+len(`,"bytes":""`) {
 		out = append(out[:before], `,"bytes":"`...)
 		out = base64.StdEncoding.AppendEncode(out, e.Value)
@@ -137,8 +148,8 @@ func (b *Writer) Write(e Entry) (err error) {
 	return err
 }
 
-// Close ends the file, without which it is not whole. It does not close what it is
-// written to.
+// Close writes the trailer, which makes the file whole. It does not close the io.Writer
+// that the file was written to.
 func (b *Writer) Close() error {
 	if err := b.out.Flush(); err != nil {
 		return err
@@ -150,8 +161,9 @@ func (b *Writer) Close() error {
 	return b.zip.Close()
 }
 
-// Read reads a file of either kind, and calls each with every entry. ErrFile, at the
-// latest in the end, when the file is not whole; other errors are r's and each's.
+// Read reads a file of either kind and calls each with every key in it, in the order of
+// the file. It returns ErrFile when the file is not whole, which it may find out only at
+// the end, after each was called. An error of r, or of each, ends it and is returned.
 func Read(r io.Reader, each func(Entry) error) (h Header, err error) {
 	src := &source{r: r}
 	defer func() {
@@ -170,7 +182,8 @@ func Read(r io.Reader, each func(Entry) error) (h Header, err error) {
 	return h, readSequelize(in, each)
 }
 
-// source remembers why it could not be read.
+// source is a reader that keeps its error. So Read can tell a file that could not be
+// read from one that is broken: the decompressor and the JSON decoder report both alike.
 type source struct {
 	r   io.Reader
 	err error
@@ -184,6 +197,7 @@ func (s *source) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
+// read reads a file of natsorm's own.
 func read(in io.Reader, each func(Entry) error) (Header, error) {
 	zip, err := gzip.NewReader(in)
 	if err != nil {
@@ -198,7 +212,7 @@ func read(in io.Reader, each func(Entry) error) (Header, error) {
 	sum.Write(raw)
 	var h header
 	if err := json.Unmarshal(raw, &h); err != nil || h.Natsorm != "backup" {
-		return Header{}, fmt.Errorf("%w: its first line is not a backup's", ErrFile)
+		return Header{}, fmt.Errorf("%w: its first line is not the header of a backup", ErrFile)
 	}
 	if h.Format < 1 || h.Format > Format {
 		return Header{}, fmt.Errorf("%w: it has format %d, and this natsorm knows up to %d: %w", ErrFile, h.Format, Format, errFormat)
@@ -211,17 +225,20 @@ func read(in io.Reader, each func(Entry) error) (Header, error) {
 		}
 		var l line
 		if err := json.Unmarshal(raw, &l); err != nil {
-			return head, fmt.Errorf("%w: entry %d: %w", ErrFile, n+1, err)
+			return head, fmt.Errorf("%w: line %d: %w", ErrFile, n+2, err)
 		}
 		if l.End {
 			switch {
 			case l.Keys != n:
-				return head, fmt.Errorf("%w: it has %d entries, and says %d", ErrFile, n, l.Keys)
+				return head, fmt.Errorf("%w: it has %d lines of keys, but its last line says %d", ErrFile, n, l.Keys)
 			case l.SHA256 != hex.EncodeToString(sum.Sum(nil)):
-				return head, fmt.Errorf("%w: its checksum is wrong", ErrFile)
+				return head, fmt.Errorf("%w: its checksum is wrong; it was altered or damaged", ErrFile)
 			}
-			if _, err := lines.ReadByte(); err != io.EOF { // also gzip's own checksum
-				return head, fmt.Errorf("%w: something follows its end (%w)", ErrFile, err)
+			if _, err := lines.ReadByte(); err != io.EOF { // reading to the end also checks gzip's own checksum
+				if err == nil {
+					err = errors.New("more data")
+				}
+				return head, fmt.Errorf("%w: something follows its last line, or it was damaged: %w", ErrFile, err)
 			}
 			return head, nil
 		}
@@ -233,7 +250,7 @@ func read(in io.Reader, each func(Entry) error) (Header, error) {
 		case l.Bytes != nil:
 			e.Value = *l.Bytes
 		case !l.Deleted:
-			return head, fmt.Errorf("%w: entry %d has no value", ErrFile, n+1)
+			return head, fmt.Errorf("%w: line %d has no value", ErrFile, n+2)
 		}
 		if err := check(e.Key); err != nil {
 			return head, err
@@ -244,13 +261,14 @@ func read(in io.Reader, each func(Entry) error) (Header, error) {
 	}
 }
 
-// nextLine is the next line with its end.
+// nextLine is the next line, with the line feed at its end. It is valid until the next
+// call.
 func nextLine(in *bufio.Reader) ([]byte, error) {
 	var whole []byte
 	for {
 		part, err := in.ReadSlice('\n')
 		if len(whole)+len(part) > maxLine {
-			return nil, fmt.Errorf("%w: a line of it is longer than %d MB", ErrFile, maxLine>>20)
+			return nil, fmt.Errorf("%w: it has a line of more than %d MiB", ErrFile, maxLine>>20)
 		}
 		switch {
 		case err == nil && whole == nil:
@@ -260,21 +278,17 @@ func nextLine(in *bufio.Reader) ([]byte, error) {
 		case errors.Is(err, bufio.ErrBufferFull):
 			whole = append(whole, part...)
 		case err == io.EOF:
-			return nil, fmt.Errorf("%w: it ends too early", ErrFile)
+			return nil, fmt.Errorf("%w: it ends before its last line; it was cut off", ErrFile)
 		default:
 			return nil, fmt.Errorf("%w: %w", ErrFile, err)
 		}
 	}
 }
 
-// check refuses what can be no subject to publish to, such as a wildcard.
+// check refuses what no bucket can have as a key, such as a pattern.
 func check(key string) error {
-	bad := key == "" || key[0] == '.' || key[len(key)-1] == '.' || strings.Contains(key, "..") || !utf8.ValidString(key) || len(key) > maxKey
-	for i := 0; i < len(key) && !bad; i++ {
-		bad = key[i] <= ' ' || key[i] == 0x7f || key[i] == '*' || key[i] == '>'
-	}
-	if bad {
-		return fmt.Errorf("%w: %.60q is no key", ErrFile, key)
+	if !keys.Valid(key) {
+		return fmt.Errorf("%w: it has the key %.60q, which no bucket can have", ErrFile, key)
 	}
 	return nil
 }

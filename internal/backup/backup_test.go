@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/natsorm/natsorm/internal/keys"
 )
 
 var entries = []Entry{
@@ -85,7 +87,7 @@ func TestWriteRefusesKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{"", ".a", "a.", "a..b", "a b", "a.*", "a.>", "a\x00", "\xff", strings.Repeat("x", maxKey+1)} {
+	for _, key := range []string{"", ".a", "a.", "a..b", "a b", "a.*", "a.>", "a\x00", "\xff", strings.Repeat("x", keys.MaxLength+1)} {
 		if err := w.Write(Entry{Key: key}); !errors.Is(err, ErrFile) {
 			t.Errorf("%.20q: %v", key, err)
 		}

@@ -11,8 +11,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// WriteSequelize writes the Node library's file, which has every key once:
-// JSON.stringify(data, null, 2) of {KEY: {value: BASE64, revision: N}, …}.
+// WriteSequelize writes the Node library's file to w, in the order of entries. Byte for
+// byte it is JSON.stringify(data, null, 2) of {KEY: {value: BASE64, revision: N}, …}. It
+// has no checksum, and no place for a deletion: each key must come once, and be there.
 func WriteSequelize(w io.Writer, entries []Entry) error {
 	out := bufio.NewWriterSize(w, 64<<10)
 	var buf []byte
@@ -44,16 +45,17 @@ func WriteSequelize(w io.Writer, entries []Entry) error {
 	return out.Flush()
 }
 
-// readSequelize reads the Node library's file.
+// readSequelize reads the Node library's file, one key after the other, so that memory
+// does not grow with the file.
 func readSequelize(in io.Reader, each func(Entry) error) error {
 	broken := func(err error) error {
-		return fmt.Errorf("%w: neither natsorm's nor the JSON of sequelize-natskv: %w", ErrFile, err)
+		return fmt.Errorf("%w: it is neither natsorm's file nor the JSON of sequelize-natskv: %w", ErrFile, err)
 	}
 	dec := jsontext.NewDecoder(in)
 	if kind := dec.PeekKind(); kind != '{' {
 		_, err := dec.ReadToken()
 		if err == nil {
-			err = fmt.Errorf("it begins with %v", kind)
+			err = fmt.Errorf("it begins with %v, not with {", kind)
 		}
 		return broken(err)
 	}

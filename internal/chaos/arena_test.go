@@ -19,6 +19,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/natsorm/natsorm"
+	"github.com/natsorm/natsorm/internal/testbed"
 )
 
 const (
@@ -37,8 +38,8 @@ func opTimeout() time.Duration { return pick(2*time.Second, 5*time.Second) }
 type arena struct {
 	t       *testing.T
 	seed    uint64
-	cluster *Cluster
-	proxies []*Proxy
+	cluster *testbed.Cluster
+	proxies []*testbed.Proxy
 	start   time.Time
 
 	mu         sync.Mutex
@@ -66,7 +67,7 @@ func newArena(t *testing.T) *arena {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	var err error
-	a.cluster, err = StartCluster(ctx, ClusterOptions{Dir: dir, SlowElections: *slow, VerboseServers: *verbose})
+	a.cluster, err = testbed.NewCluster(ctx, testbed.ClusterOptions{Dir: dir, Processes: true, SlowElections: *slow, Logs: true, VerboseServers: *verbose})
 	a.must(err)
 	t.Cleanup(func() {
 		if err := a.cluster.Close(); err != nil {
@@ -94,15 +95,15 @@ func newArena(t *testing.T) *arena {
 // reach the others, only its own answers are fast.
 func (a *arena) answers(ctx context.Context, db *natsorm.DB, node int) {
 	a.t.Helper()
-	a.cluster.Links(a.cluster.Nodes[node], func(p *Proxy) { p.Delay(lag) })
-	defer a.cluster.Links(a.cluster.Nodes[node], func(p *Proxy) { p.Delay(0) })
+	a.cluster.Links(a.cluster.Nodes[node], func(p *testbed.Proxy) { p.Delay(lag) })
+	defer a.cluster.Links(a.cluster.Nodes[node], func(p *testbed.Proxy) { p.Delay(0) })
 	for {
 		start := time.Now()
 		_, err := db.KV().Get(ctx, "no.such.key")
 		if took := time.Since(start); errors.Is(err, jetstream.ErrKeyNotFound) && took < lag {
 			return
 		}
-		a.must(wait(ctx, look))
+		a.must(testbed.Wait(ctx, testbed.Look))
 	}
 }
 
@@ -138,9 +139,9 @@ func (a *arena) client(node int) *natsorm.DB {
 	return db
 }
 
-func (a *arena) open(ctx context.Context, node int) (*natsorm.DB, *Proxy) {
+func (a *arena) open(ctx context.Context, node int) (*natsorm.DB, *testbed.Proxy) {
 	a.t.Helper()
-	proxy, err := NewProxy(a.cluster.Addrs(), node)
+	proxy, err := testbed.NewProxy(a.cluster.Addrs(), node)
 	a.must(err)
 	for { // the bucket is made as soon as there are leaders for it
 		try, cancel := context.WithTimeout(ctx, 5*time.Second)
@@ -156,7 +157,7 @@ func (a *arena) open(ctx context.Context, node int) (*natsorm.DB, *Proxy) {
 		if err == nil {
 			return db, proxy
 		}
-		if wait(ctx, look) != nil {
+		if testbed.Wait(ctx, testbed.Look) != nil {
 			a.t.Fatal(err)
 		}
 	}

@@ -60,8 +60,8 @@ func TestBank(t *testing.T) {
 		b := banks[client]
 		if rnd.IntN(10) == 0 {
 			var total, n int64
-			err := b.db.Transaction(ctx, func(tx *natsorm.Tx) error {
-				all, err := b.accounts.In(tx).FindAll(ctx)
+			err := b.db.Transaction(ctx, func(ctx context.Context) error {
+				all, err := b.accounts.FindAll(ctx)
 				total, n = 0, int64(len(all))
 				for _, v := range all {
 					total += v.Balance
@@ -82,8 +82,8 @@ func TestBank(t *testing.T) {
 		if from == to {
 			return
 		}
-		err := b.db.Transaction(ctx, func(tx *natsorm.Tx) error {
-			return transfer(ctx, b.accounts.In(tx), b.ledgers.In(tx), int64(client), from, to, amount)
+		err := b.db.Transaction(ctx, func(ctx context.Context) error {
+			return transfer(ctx, b.accounts, b.ledgers, int64(client), from, to, amount)
 		})
 		switch {
 		case err == nil:

@@ -2,10 +2,10 @@
 // connections break while clients work. It is test code: what is not in a
 // _test.go file here is only there to be read on its own.
 //
-//   - Cluster runs three nats-servers with file storage, each a process of its
-//     own, so that a kill is a kill -9 and not an orderly shutdown.
-//   - Proxy stands between one client and the cluster. It cuts connections,
-//     delays them, and swallows answers to requests that were carried out.
+//   - The cluster is three nats-servers with file storage, each a process of its
+//     own, so that a kill is a kill -9 and not an orderly shutdown. Between a
+//     client and the cluster stands a proxy that cuts connections, delays them,
+//     and swallows answers to requests that were carried out. Both are testbed's.
 //   - Nemesis injects faults, one at a time and chosen at random from a seed,
 //     and heals each of them before the next one.
 //   - History records what clients called and what they were told. An operation

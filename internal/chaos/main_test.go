@@ -2,11 +2,9 @@ package chaos
 
 import (
 	"flag"
-	"fmt"
-	"os"
-	"runtime"
 	"testing"
-	"time"
+
+	"github.com/natsorm/natsorm/internal/testbed"
 )
 
 var (
@@ -18,25 +16,4 @@ var (
 	keep       = flag.String("chaos.keep", "", "a directory, outside of the tree, for the servers' files, which then stay")
 )
 
-func TestMain(m *testing.M) {
-	NodeMain()
-	flag.Parse()
-	code := m.Run()
-	if code == 0 {
-		code = leaks()
-	}
-	os.Exit(code)
-}
-
-// leaks is the exit code for the goroutines that are left.
-func leaks() int {
-	const allowed = 4 // of the runtime and of package testing
-	for end := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > allowed; runtime.Gosched() {
-		if time.Now().After(end) {
-			buf := make([]byte, 1<<20)
-			fmt.Printf("goroutines are left:\n%s\n", buf[:runtime.Stack(buf, true)])
-			return 1
-		}
-	}
-	return 0
-}
+func TestMain(m *testing.M) { testbed.Main(m) }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/anishathalye/porcupine"
+
+	"github.com/natsorm/natsorm/internal/testbed"
 )
 
 // past is a step of a history that was written by hand: from call to end, or
@@ -100,7 +102,7 @@ func TestModels(t *testing.T) {
 func TestNemesisRepeats(t *testing.T) {
 	t.Parallel()
 	draws := func() (out []int64) {
-		n := &Nemesis{Rand: rand.New(rand.NewPCG(1, 0)), Proxies: make([]*Proxy, 4), Short: time.Millisecond, Long: time.Second}
+		n := &Nemesis{Rand: rand.New(rand.NewPCG(1, 0)), Proxies: make([]*testbed.Proxy, 4), Short: time.Millisecond, Long: time.Second}
 		for range 10 {
 			d := n.draw()
 			out = append(out, int64(d.lasts), int64(d.pick), int64(n.span()))

@@ -5,7 +5,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"github.com/natsorm/natsorm/internal/testbed"
 )
+
+// nodes is the size of a cluster: one may be down.
+const nodes = testbed.ClusterSize
 
 // healTimeout bounds the healing of a fault.
 const healTimeout = time.Minute
@@ -14,10 +19,10 @@ const healTimeout = time.Minute
 // time, so that never more than one node is down, and each is healed before
 // the next. Which ones, on whom and for how long follows from Rand alone.
 type Nemesis struct {
-	Cluster *Cluster
-	Stream  string   // whose leader and replicas are meant
-	Proxies []*Proxy // the clients' connections
-	Faults  []Fault  // the first one comes first
+	Cluster *testbed.Cluster
+	Stream  string           // whose leader and replicas are meant
+	Proxies []*testbed.Proxy // the clients' connections
+	Faults  []Fault          // the first one comes first
 	Rand    *rand.Rand
 	Log     func(format string, args ...any)
 
@@ -116,30 +121,30 @@ var (
 
 	// CutConnections breaks the connections of half of the clients.
 	CutConnections = Fault{"cut", func(_ context.Context, n *Nemesis, d dice) error {
-		n.each(d, (*Proxy).Cut)
+		n.each(d, (*testbed.Proxy).Cut)
 		return nil
 	}}
 
 	// DropAnswers swallows what the nodes answer to half of the clients, and then
 	// cuts their connections.
 	DropAnswers = Fault{"drop-answers", func(ctx context.Context, n *Nemesis, d dice) error {
-		n.each(d, (*Proxy).Mute)
-		_ = wait(ctx, min(d.lasts, time.Second)) // an early end heals early
-		n.each(d, (*Proxy).Unmute)
+		n.each(d, (*testbed.Proxy).Mute)
+		_ = testbed.Wait(ctx, min(d.lasts, time.Second)) // an early end heals early
+		n.each(d, (*testbed.Proxy).Unmute)
 		return nil
 	}}
 
 	// DelayConnections makes the connections of half of the clients slow.
 	DelayConnections = Fault{"delay", func(ctx context.Context, n *Nemesis, d dice) error {
-		n.each(d, func(p *Proxy) { p.Delay(time.Duration(1+d.pick%50) * time.Millisecond) })
-		_ = wait(ctx, d.lasts)
-		n.each(d, func(p *Proxy) { p.Delay(0) })
+		n.each(d, func(p *testbed.Proxy) { p.Delay(time.Duration(1+d.pick%50) * time.Millisecond) })
+		_ = testbed.Wait(ctx, d.lasts)
+		n.each(d, func(p *testbed.Proxy) { p.Delay(0) })
 		return nil
 	}}
 
 	// Hop moves half of the clients to another node.
 	Hop = Fault{"hop", func(_ context.Context, n *Nemesis, d dice) error {
-		n.each(d, (*Proxy).Next)
+		n.each(d, (*testbed.Proxy).Next)
 		return nil
 	}}
 
@@ -150,9 +155,9 @@ var (
 		if err != nil {
 			return err
 		}
-		n.Cluster.Links(victim, func(p *Proxy) { p.Delay(time.Duration(1+d.pick%100) * time.Millisecond) })
-		_ = wait(ctx, d.lasts)
-		n.Cluster.Links(victim, func(p *Proxy) { p.Delay(0) })
+		n.Cluster.Links(victim, func(p *testbed.Proxy) { p.Delay(time.Duration(1+d.pick%100) * time.Millisecond) })
+		_ = testbed.Wait(ctx, d.lasts)
+		n.Cluster.Links(victim, func(p *testbed.Proxy) { p.Delay(0) })
 		return nil
 	}}
 
@@ -189,7 +194,7 @@ var (
 		if err := leader.Pause(); err != nil {
 			return err
 		}
-		_ = wait(ctx, d.lasts+2*time.Second)
+		_ = testbed.Wait(ctx, d.lasts+2*time.Second)
 		return leader.Resume()
 	}}
 )
@@ -215,7 +220,7 @@ func (n *Nemesis) Run(ctx context.Context) error {
 			return fmt.Errorf("after %s: %w", fault.Name, err)
 		}
 		n.Log("  healed")
-		_ = wait(ctx, rest) // its end ends the loop
+		_ = testbed.Wait(ctx, rest) // its end ends the loop
 	}
 	return n.settle(ctx)
 }
@@ -231,26 +236,26 @@ func (n *Nemesis) healing(ctx context.Context) (context.Context, context.CancelF
 	return context.WithTimeout(context.WithoutCancel(ctx), healTimeout)
 }
 
-func (n *Nemesis) kill(ctx context.Context, node *Node, lasts time.Duration) error {
+func (n *Nemesis) kill(ctx context.Context, node *testbed.Node, lasts time.Duration) error {
 	n.Log("  kills %s", node.Name())
 	if err := node.Kill(); err != nil {
 		return err
 	}
-	_ = wait(ctx, lasts) // an early end heals early
+	_ = testbed.Wait(ctx, lasts) // an early end heals early
 	heal, cancel := n.healing(ctx)
 	defer cancel()
 	return n.restart(heal, node)
 }
 
-func (n *Nemesis) cutOff(ctx context.Context, node *Node, lasts time.Duration) {
+func (n *Nemesis) cutOff(ctx context.Context, node *testbed.Node, lasts time.Duration) {
 	n.Log("  cuts %s off", node.Name())
-	n.Cluster.Links(node, (*Proxy).Block)
-	_ = wait(ctx, lasts)
-	n.Cluster.Links(node, (*Proxy).Unblock)
+	n.Cluster.Links(node, (*testbed.Proxy).Block)
+	_ = testbed.Wait(ctx, lasts)
+	n.Cluster.Links(node, (*testbed.Proxy).Unblock)
 }
 
 // follower is the node that the dice chose among those that do not lead.
-func (n *Nemesis) follower(ctx context.Context, d dice) (*Node, error) {
+func (n *Nemesis) follower(ctx context.Context, d dice) (*testbed.Node, error) {
 	leader, err := n.Cluster.Leader(ctx, n.Stream)
 	if err != nil {
 		return nil, err
@@ -262,7 +267,7 @@ func (n *Nemesis) follower(ctx context.Context, d dice) (*Node, error) {
 }
 
 // restart starts a node and waits until it has what the others have.
-func (n *Nemesis) restart(ctx context.Context, node *Node) error {
+func (n *Nemesis) restart(ctx context.Context, node *testbed.Node) error {
 	n.Log("  starts %s", node.Name())
 	if err := node.Start(ctx); err != nil {
 		return err
@@ -271,7 +276,7 @@ func (n *Nemesis) restart(ctx context.Context, node *Node) error {
 }
 
 // each calls do for the proxies that the dice chose.
-func (n *Nemesis) each(d dice, do func(*Proxy)) {
+func (n *Nemesis) each(d dice, do func(*testbed.Proxy)) {
 	for i, p := range n.Proxies {
 		if d.half[i] {
 			do(p)

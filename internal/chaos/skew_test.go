@@ -50,9 +50,8 @@ func TestWriteSkew(t *testing.T) {
 			a.unlucky(err)
 			return
 		}
-		err := db.Transaction(ctx, func(tx *natsorm.Tx) error {
-			doctors := m.In(tx)
-			all, err := doctors.FindAll(ctx, natsorm.Eq("shift", shift))
+		err := db.Transaction(ctx, func(ctx context.Context) error {
+			all, err := m.FindAll(ctx, natsorm.Eq("shift", shift))
 			if err != nil {
 				return err
 			}
@@ -73,7 +72,7 @@ func TestWriteSkew(t *testing.T) {
 				return nil // stays
 			}
 			mine.OnCall = false
-			return doctors.Save(ctx, mine)
+			return m.Save(ctx, mine)
 		})
 		switch {
 		case errors.Is(err, errAbsent):
@@ -129,15 +128,14 @@ func TestPhantoms(t *testing.T) {
 	a.run(clients, faults, func(ctx context.Context, client int, rnd *rand.Rand) {
 		m, slot := models[client], round(&calls)
 		mine := false
-		err := dbs[client].Transaction(ctx, func(tx *natsorm.Tx) error {
+		err := dbs[client].Transaction(ctx, func(ctx context.Context) error {
 			mine = false
-			bookings := m.In(tx)
-			there, err := bookings.FindAll(ctx, natsorm.Eq("slot", slot))
+			there, err := m.FindAll(ctx, natsorm.Eq("slot", slot))
 			if err != nil || len(there) > 0 {
 				return err
 			}
 			mine = true
-			return bookings.Create(ctx, &booking{Slot: slot})
+			return m.Create(ctx, &booking{Slot: slot})
 		})
 		if err != nil {
 			a.unlucky(err)

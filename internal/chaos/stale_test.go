@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/natsorm/natsorm"
+	"github.com/natsorm/natsorm/internal/testbed"
 )
 
 // reading is a record that is overwritten all the time.
@@ -113,7 +114,7 @@ func newBehind(ctx context.Context, t *testing.T) *behind {
 	b.slow = (b.leader + 1) % nodes
 	b.move(ctx, b.slow)
 	b.answers(ctx, b.db, b.slow)
-	b.cluster.Links(b.cluster.Nodes[b.slow], func(p *Proxy) { p.Delay(lag) })
+	b.cluster.Links(b.cluster.Nodes[b.slow], func(p *testbed.Proxy) { p.Delay(lag) })
 	return b
 }
 
@@ -122,7 +123,7 @@ func (b *behind) move(ctx context.Context, node int) {
 	before := b.db.Conn().Stats().Reconnects
 	b.proxies[0].Route(node)
 	for b.db.Conn().Stats().Reconnects == before || !b.db.Conn().IsConnected() {
-		b.must(wait(ctx, time.Millisecond))
+		b.must(testbed.Wait(ctx, time.Millisecond))
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/layout"
 	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/workers"
 )
 
 const (
@@ -39,13 +40,13 @@ func (w *Writer) claim(ctx context.Context, c layout.Claim, owner []byte) (uint6
 				return 0, err
 			}
 			if holds {
-				return 0, &errs.UniqueError{Model: w.layout.Model().Name, Field: c.Index, Value: c.Text, Owner: holder.id}
+				return 0, &errs.UniqueError{Model: w.layout.Model().Name, Columns: c.Columns, Value: c.Text, Owner: holder.id}
 			}
 			if suspect != have.Revision {
 				suspect, since, step = have.Revision, time.Now(), patienceStep
 			}
 			if time.Since(since) < patience {
-				if err := sleep(ctx, step/2+rand.N(step)); err != nil {
+				if err := workers.Sleep(ctx, step/2+rand.N(step)); err != nil {
 					return 0, err
 				}
 				step *= 2
@@ -53,7 +54,7 @@ func (w *Writer) claim(ctx context.Context, c layout.Claim, owner []byte) (uint6
 			}
 			err = w.fence(ctx, holder.record)
 			if errors.Is(err, store.ErrWrongRevision) { // its writer is at work
-				err = backoff(ctx, try)
+				err = workers.Backoff(ctx, try)
 				if err == nil {
 					continue
 				}
@@ -62,14 +63,24 @@ func (w *Writer) claim(ctx context.Context, c layout.Claim, owner []byte) (uint6
 				return 0, err
 			}
 		}
-		res := w.store.Write(ctx, store.Op{Key: c.Key, Value: owner, Conditional: true, Expect: have.Revision, Settle: true})[0]
+		res := w.store.Write(ctx, claimOp(c.Key, owner, have.Revision))[0]
 		if !errors.Is(res.Err, store.ErrWrongRevision) {
 			return res.Revision, res.Err
 		}
-		if err := backoff(ctx, try); err != nil {
+		if err := workers.Backoff(ctx, try); err != nil {
 			return 0, err
 		}
 	}
+}
+
+// claimOp takes a claim that is at a revision.
+func claimOp(key string, owner []byte, revision uint64) store.Op {
+	return store.Op{Key: key, Value: owner, Conditional: true, Expect: revision, Settle: true}
+}
+
+// CorruptClaim is the error of a claim whose owner cannot be read.
+func CorruptClaim(key string, err error) error {
+	return fmt.Errorf("%w: claim %s: %w; delete that key", errs.ErrCorrupt, key, err)
 }
 
 // holder is the record that a claim names, as the leader has it now.
@@ -83,7 +94,7 @@ type holder struct {
 func (w *Writer) holder(ctx context.Context, c layout.Claim, claim store.Message) (holder, bool, error) {
 	id, err := w.layout.ReadOwner(claim.Value)
 	if err != nil {
-		return holder{}, false, fmt.Errorf("%w: claim %s: %w; delete that key", errs.ErrCorrupt, c.Key, err)
+		return holder{}, false, CorruptClaim(c.Key, err)
 	}
 	rec, err := w.store.GetLatest(ctx, w.layout.RecordKey(id))
 	if err != nil {

@@ -59,43 +59,37 @@ func (x *phased) place(ctx context.Context, p *Plan) error {
 	if x.placed == nil {
 		x.placed = map[string]uint64{}
 	}
-	ops := make([]store.Op, 0, len(p.Entries)+len(p.Claims))
-	for _, e := range p.Entries {
-		ops = append(ops, store.Op{Key: e})
-	}
-	for _, c := range p.Claims {
+	claims := make([]store.Op, len(p.Claims))
+	for i, c := range p.Claims {
 		// Most often nobody has the value, or this change has from a try before.
-		ops = append(ops, store.Op{Key: c.Key, Value: p.Owner, Conditional: true, Expect: x.placed[c.Key], Settle: true})
+		claims[i] = claimOp(c.Key, p.Owner, x.placed[c.Key])
 	}
-	results := x.w.store.Write(ctx, ops...)
+	results, err := p.newEntries().write(ctx, x.w.store, claims...)
 	for i, res := range results {
-		if res.Err == nil {
-			x.placed[ops[i].Key] = res.Revision
+		switch {
+		case res.Err != nil:
+		case i < len(p.Entries):
+			x.placed[p.Entries[i]] = res.Revision
+		default:
+			x.placed[claims[i-len(p.Entries)].Key] = res.Revision
 		}
 	}
-	for i, res := range results {
-		if res.Err == nil {
+	if err != nil {
+		return err
+	}
+	for i, c := range p.Claims {
+		res := results[len(p.Entries)+i]
+		switch {
+		case res.Err == nil:
 			continue
+		case !errors.Is(res.Err, store.ErrWrongRevision):
+			return fmt.Errorf("put %s: %w", c.Key, res.Err)
 		}
-		if i < len(p.Entries) || !errors.Is(res.Err, store.ErrWrongRevision) {
-			return fmt.Errorf("put %s: %w", ops[i].Key, res.Err)
-		}
-		revision, err := x.w.claim(ctx, p.Claims[i-len(p.Entries)], p.Owner)
+		revision, err := x.w.claim(ctx, c, p.Owner)
 		if err != nil {
 			return err
 		}
-		x.placed[ops[i].Key] = revision
-	}
-	// Heads come after the entries are there, or a transaction could read the new
-	// head and miss the entry.
-	heads := make([]store.Op, len(p.Heads))
-	for i, h := range p.Heads {
-		heads[i].Key = h
-	}
-	for _, res := range x.w.store.Write(ctx, heads...) {
-		if res.Err != nil {
-			return fmt.Errorf("put the head of an index entry: %w", res.Err)
-		}
+		x.placed[c.Key] = revision
 	}
 	return nil
 }

@@ -80,26 +80,15 @@ func (p *Plan) Claimed() (out []string) {
 // After is the footprint of the new document.
 func (p *Plan) After() *layout.Footprint { return p.after }
 
-// AddHeads adds the heads of the plan's entries, each once.
-func (p *Plan) AddHeads(l layout.Layout) {
-	for _, e := range p.Entries {
-		if head := l.HeadOf(e); head != "" && !slices.Contains(p.Heads, head) {
-			p.Heads = append(p.Heads, head)
-		}
-	}
-}
+// newEntries are the entries that the plan adds.
+func (p *Plan) newEntries() newEntries { return newEntries{keys: p.Entries, heads: p.Heads} }
 
 // Ops are the plan's writes in one step, that of the record last. claimed is the
 // revision at which a claim is taken, and own are the claims among what it
 // releases that are the record's, with their revisions.
 func (p *Plan) Ops(claimed func(key string) uint64, own map[string]uint64) []store.Op {
 	ops := make([]store.Op, 0, len(p.Entries)+len(p.Heads)+len(p.Claims)+len(p.Release)+1)
-	for _, key := range p.Entries {
-		ops = append(ops, store.Op{Key: key})
-	}
-	for _, key := range p.Heads {
-		ops = append(ops, store.Op{Key: key})
-	}
+	ops = p.newEntries().appendTo(ops)
 	for _, c := range p.Claims {
 		ops = append(ops, store.Op{Key: c.Key, Value: p.Owner, Conditional: true, Expect: claimed(c.Key)})
 	}

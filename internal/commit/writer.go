@@ -4,35 +4,40 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"time"
 
 	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/layout"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/value"
+	"github.com/natsorm/natsorm/internal/workers"
 )
 
 // Writer applies changes to the records of one model.
 type Writer struct {
-	store  store.Store
-	layout layout.Layout
-	stage  Stage    // nil when changes are committed one by one
-	turns  keyLocks // of changes to lists
+	store   store.Store
+	layout  layout.Layout
+	entries entries
+	stage   Stage // nil when changes are committed one by one
 }
+
+// Together is how many changes a call that makes many has under way: what fits into a
+// batch, with an entry or two each.
+const Together = 256
 
 // Stage takes a plan into a transaction, and returns a revision for the record
 // that stands until the transaction commits.
 type Stage func(ctx context.Context, id value.Value, p *Plan) (uint64, error)
 
 // NewWriter is a Writer for a model.
-func NewWriter(s store.Store, l layout.Layout) *Writer { return &Writer{store: s, layout: l} }
+func NewWriter(s store.Store, l layout.Layout) *Writer { return NewStagingWriter(s, l, nil) }
 
 // NewStagingWriter is a Writer whose changes go into a transaction; s is the
 // bucket as the transaction sees it.
 func NewStagingWriter(s store.Store, l layout.Layout, stage Stage) *Writer {
-	return &Writer{store: s, layout: l, stage: stage}
+	w := &Writer{store: s, layout: l, stage: stage}
+	w.entries = entriesOf(w)
+	return w
 }
 
 // begin is the executor for a change; end ends it.
@@ -40,40 +45,32 @@ func (w *Writer) begin(ch *Change) (x executor, end func()) {
 	if w.stage != nil {
 		return &staged{stage: w.stage, id: ch.ID}, func() {}
 	}
-	way := w.store.BeginChange(ch.Many)
-	if w.layout.Lists() != nil {
-		return &listed{w: w, batches: way != store.Phased, shared: way == store.Shared}, w.store.EndChange
-	}
-	switch way {
-	case store.Shared:
-		x = &atomic{w: w, shared: true}
-	case store.Atomic:
-		x = &atomic{w: w}
-	default:
-		x = &phased{w: w}
-	}
-	return x, w.store.EndChange
+	return w.entries.executor(w.store.BeginChange(ch.Many)), w.store.EndChange
 }
 
 // Change is a change to one record.
 type Change struct {
 	ID value.Value // its primary key
 
-	// Assume is what the caller believes the record to be, when it has a
-	// reason to; a wrong belief costs a try. Otherwise the record is read.
+	// Assume is what the caller believes the record to be, when it has a reason
+	// to; a wrong belief costs a try. Otherwise the record is read. Held is the
+	// footprint of Assume, where the caller has taken it.
 	Assume *store.Message
+	Held   *layout.Footprint
 
-	// Next makes the new document from the current entry; nil deletes it. It
-	// may be called several times, with what others have written meanwhile.
-	// An error ends the change, and ErrLeave does so without being one.
-	Next func(cur store.Message) (doc []byte, err error)
+	// Next makes the record's new document from its present message. It may be
+	// called several times, with what others have written meanwhile. An error ends
+	// the change, and ErrLeave does so without being one.
+	Next func(cur store.Message) (Draft, error)
 
-	// Keys is the footprint of the one document that Next ever returns, when
-	// the caller knows it.
-	Keys *layout.Footprint
-
-	// Many says that it is one of many, which come together.
+	// Many says that the change is one of many that come together.
 	Many bool
+}
+
+// Draft is what a change makes of a record.
+type Draft struct {
+	Doc  []byte            // nil deletes the record
+	Keys *layout.Footprint // of Doc, where the caller has taken it
 }
 
 // ErrLeave is what Change.Next returns to leave the record as it is.
@@ -84,6 +81,7 @@ type Outcome struct {
 	Written  bool   // false when Next said ErrLeave
 	Revision uint64 // the record's new revision
 	Before   store.Message
+	After    []byte // the new document; nil when the record was deleted, or left
 }
 
 // Apply carries a change out. It returns what Change.Next returned, a
@@ -105,9 +103,9 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 	replicated := w.stage == nil && w.store.Replicated()
 	looked := guessed
 	for try := 1; ; try++ {
-		doc, err := ch.Next(cur)
+		draft, err := ch.Next(cur)
 		if err == nil {
-			err = w.fits(key, doc)
+			err = w.fits(key, draft.Doc)
 		}
 		if need := certainty(err); replicated && looked < need {
 			if cur, err = w.look(ctx, key, need); err != nil {
@@ -123,7 +121,7 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 			}
 			return Outcome{}, err
 		}
-		plan, err := w.plan(ch, cur, doc, owner)
+		plan, err := w.plan(&ch, cur, draft, owner)
 		if err != nil {
 			exec.abandon(ctx, w, cur)
 			return Outcome{}, err
@@ -131,7 +129,7 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 		revision, err := exec.execute(ctx, plan)
 		switch {
 		case err == nil:
-			return Outcome{Written: true, Revision: revision, Before: cur}, nil
+			return Outcome{Written: true, Revision: revision, Before: cur, After: draft.Doc}, nil
 		case errors.Is(err, errs.ErrUnique) && replicated && looked < agreed:
 			if cur, err = w.look(ctx, key, agreed); err != nil {
 				return Outcome{}, w.failed(ch.ID, Untouched(err))
@@ -151,7 +149,7 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 		case !errors.Is(err, store.ErrWrongRevision):
 			return Outcome{}, w.failed(ch.ID, err)
 		}
-		if err := backoff(ctx, try); err != nil {
+		if err := workers.Backoff(ctx, try); err != nil {
 			return Outcome{}, w.failed(ch.ID, Untouched(fmt.Errorf("others kept changing it: %w", err)))
 		}
 		if cur, err = w.store.GetLatest(ctx, key); err != nil {
@@ -200,48 +198,60 @@ func (w *Writer) failed(id value.Value, err error) error {
 	return fmt.Errorf("natsorm: write %s %s: %w", w.layout.Model().Name, id.Text(), err)
 }
 
-func (w *Writer) plan(ch Change, cur store.Message, doc, owner []byte) (*Plan, error) {
-	var before *layout.Footprint
-	after := ch.Keys
-	if cur.Live() {
-		f, err := w.layout.Of(cur.Value)
-		switch {
-		case err == nil && f.Record == cur.Key:
-			before = &f
-		case doc != nil:
-			// What an unreadable document has in the indexes is unknown, so it
-			// can not be replaced; deleting it leaves at worst stray entries.
-			return nil, w.corrupt(cur.Key, err)
-		}
+func (w *Writer) plan(ch *Change, cur store.Message, draft Draft, owner []byte) (*Plan, error) {
+	before, err := w.held(ch, cur)
+	if err != nil && draft.Doc != nil {
+		// What an unreadable document has in the indexes is unknown, so it cannot
+		// be replaced. Deleting it leaves stray entries at worst.
+		return nil, err
 	}
-	if doc != nil && after == nil {
-		f, err := w.layout.Of(doc)
+	after := draft.Keys
+	if draft.Doc != nil && after == nil {
+		f, err := w.layout.Of(draft.Doc)
 		if err != nil {
 			return nil, document.Invalid(w.layout.Model().Name, err)
 		}
-		if f.Record != cur.Key {
-			return nil, errs.Invalidf(w.layout.Model().Name, w.layout.Model().Key().Name, "the primary key can not change from %s to %s; create a record with the new one and destroy the old", ch.ID.Text(), f.ID.Text())
-		}
 		after = &f
 	}
-	p := NewPlan(cur, before, after, doc, owner)
-	if w.store.Replicated() {
-		p.AddHeads(w.layout)
+	if after != nil && after.Record != cur.Key {
+		return nil, errs.Invalidf(w.layout.Model().Name, w.layout.Model().Key().Name, "the primary key cannot change from %s to %s; create a record with the new one and destroy the old", ch.ID.Text(), after.ID.Text())
 	}
-	return p, nil
+	return w.MakePlan(cur, before, after, draft.Doc, owner), nil
 }
 
-func (w *Writer) corrupt(key string, err error) error {
-	if err == nil {
-		err = errors.New("its primary key is not the one in its key")
+// held is the footprint of a record as it is; nil when there is none. ErrCorrupt when
+// it cannot be told.
+func (w *Writer) held(ch *Change, cur store.Message) (*layout.Footprint, error) {
+	if !cur.Live() {
+		return nil, nil
 	}
-	return &errs.CorruptError{Model: w.layout.Model().Name, Key: key, Err: err}
+	if ch.Held != nil && ch.Assume != nil && ch.Assume.Revision == cur.Revision {
+		return ch.Held, nil
+	}
+	f, err := layout.At(w.layout, cur.Key, cur.Value)
+	if err != nil {
+		return nil, &errs.CorruptError{Model: w.layout.Model().Name, Key: cur.Key, Err: err}
+	}
+	return &f, nil
+}
+
+// MakePlan is NewPlan with the heads of the entries.
+func (w *Writer) MakePlan(cur store.Message, old, new *layout.Footprint, doc, owner []byte) *Plan {
+	p := NewPlan(cur, old, new, doc, owner)
+	p.Heads = w.heads(p.Entries)
+	return p
+}
+
+// Ops are the writes of several plans in one batch, with the lists that they change as
+// the writer's store has them; claimed and own are as for Plan.Ops.
+func (w *Writer) Ops(ctx context.Context, plans []*Plan, claimed func(key string) uint64, own map[string]uint64) ([]store.Op, error) {
+	return w.entries.ops(ctx, plans, claimed, own)
 }
 
 // fits refuses a document over the payload limit before anything is written.
 func (w *Writer) fits(key string, doc []byte) error {
 	if limit := w.store.MaxValue(); len(doc) > limit {
-		return errs.Invalidf(w.layout.Model().Name, "", "the record at key %s takes %d bytes, and the server's payload limit leaves %d; make it smaller, or raise max_payload", key, len(doc), limit)
+		return errs.Invalidf(w.layout.Model().Name, "", "the record at key %s takes %d bytes, %s", key, len(doc), store.PayloadLimit(limit, "make it smaller, or "))
 	}
 	return nil
 }
@@ -261,29 +271,4 @@ func FenceOp(cur store.Message) store.Op {
 		op.Delete = true
 	}
 	return op
-}
-
-const (
-	firstBackoff = 100 * time.Microsecond
-	maxBackoff   = 50 * time.Millisecond
-)
-
-// backoff waits before another try, longer and more randomly each time; the
-// first try again is at once.
-func backoff(ctx context.Context, try int) error {
-	if try <= 1 {
-		return ctx.Err()
-	}
-	return sleep(ctx, rand.N(min(maxBackoff, firstBackoff<<min(try, 16))))
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

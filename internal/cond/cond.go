@@ -1,10 +1,3 @@
-// Package cond is conditions: what a caller writes, held against a model's
-// columns once, and then asked of many documents. It is pure.
-//
-// Null is as in SQL: a comparison with it is neither true nor false, and a
-// record is selected only when its condition is true. The one exception makes
-// Go read naturally: Eq(col, nil) means IsNull(col), Ne(col, nil) NotNull(col),
-// and a nil among the values of In and NotIn stands for null.
 package cond
 
 import (
@@ -22,7 +15,8 @@ import (
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-// Op is what a condition asks.
+// Op is the operator of a condition: a combination (And, Or, Not) or a comparison.
+// Its text is the operator's name in JSON.
 type Op string
 
 const (
@@ -48,21 +42,23 @@ const (
 	NotNull    Op = "notNull"
 )
 
-// Node is a condition as a caller wrote it, not yet held against a model.
+// Node is a condition as a caller wrote it, not yet bound to a model.
 type Node struct {
 	Op     Op
-	Column string // of a comparison
-	Values []any  // of a comparison
-	Kids   []Node // of And, Or, Not
-	Path   string // where in its JSON it stands, for messages
-	Depth  int    // of the combinations in it
+	Column string // comparisons: the column's name
+	Values []any  // comparisons: two for Between, any number for In and NotIn, else one or none
+	Kids   []Node // And, Or: the parts; Not: the one condition that is negated
+	Path   string // conditions in JSON: where this one stands, for errors
+	Depth  int    // how many combinations are nested in it, itself included
 }
 
-// MaxDepth bounds how deeply conditions are nested.
+// MaxDepth is how deeply combinations may be nested. The root package checks it, and
+// so bounds the recursion of the functions here.
 const MaxDepth = 1000
 
-// FromMap is the conjunction of equalities that a map of column to value says.
-// A slice means any of its values, except for a []byte.
+// FromMap is the condition that each column of m equals its value. A slice means
+// any of its values, except for a []byte, which is one value. Columns are taken in
+// the order of their names, so that equal maps give equal conditions.
 func FromMap(m map[string]any) Node {
 	names := make([]string, 0, len(m))
 	for name := range m {
@@ -84,11 +80,11 @@ func FromMap(m map[string]any) Node {
 	return out
 }
 
-// Constant reports whether n selects the same whatever a record holds, and
-// what: every record, like Where{}, or none, like Or(). A combination in which
-// such a part decides, like Or(Where{}, …), is constant too.
+// Constant reports whether n selects the same records whatever they hold: every
+// one, like Where{} (all is true), or none, like Or() (all is false). A combination
+// in which such a part decides, like Or(Where{}, …), is constant too.
 func (n Node) Constant() (constant, all bool) {
-	count := map[bool]int{}
+	count := map[bool]int{} // the constant kids: those that select every record, and none
 	for _, k := range n.Kids {
 		if c, all := k.Constant(); c {
 			count[all]++
@@ -106,24 +102,29 @@ func (n Node) Constant() (constant, all bool) {
 	}
 }
 
-// Bound is a condition held against a model. It is immutable.
+// Bound is a condition that is bound to a model. It is immutable, so goroutines may
+// share it.
 type Bound struct {
-	Op     Op            // IsNull rather than Eq of null; never Ne, NotIn, NotNull or Between, which are made of others
-	Column int           // position in the definition, of a comparison
-	Values []value.Value // not null, of the column's type
-	Null   bool          // In: null is among the values
-	Kids   []*Bound
+	Op     Op            // IsNull rather than Eq of null; never Ne, NotIn, NotNull or Between (see the package comment)
+	Column int           // comparisons: the column's position in the definition
+	Values []value.Value // comparisons: of the column's type, never null
+	Null   bool          // In: null is among the values; other comparisons, until simplified: the value is null
+	Kids   []*Bound      // combinations, and the one comparison that a Not negates
 
-	absent value.Value // what null or an absent member stands for
-	match  func(string) bool
-	set    func() map[value.Value]struct{} // In: the values, when they are many
+	absent value.Value                     // what null or an absent member stands for in this column
+	match  func(string) bool               // Like, ILike, StartsWith, EndsWith, Contains, Regexp
+	set    func() map[value.Value]struct{} // In with more than manyValues values; nil with fewer
 }
 
-// manyValues is from when on In looks values up instead of comparing each.
+// manyValues is the number of values up to which In compares one after the other.
+// With more it looks them up in a set.
 const manyValues = 8
 
-// Bind holds n against a model: columns exist, values fit their types. What it
-// returns selects the same records, in the form that Simplify gives.
+// Bind resolves the columns of n in a model's definition and converts its values to
+// their types. The result selects the same records as n, in the simplified form
+// that the package comment describes. A column that does not exist, a value that
+// does not fit, or an operator that the column's type does not have is an
+// errs.ErrInvalid that names the model and the column.
 func Bind(n Node, def *schema.Definition) (*Bound, error) {
 	b, err := bind(n, def)
 	if err != nil {
@@ -132,6 +133,8 @@ func Bind(n Node, def *schema.Definition) (*Bound, error) {
 	return simplify(b), nil
 }
 
+// bind is Bind without the simplification. It already reduces the operators: Between
+// to an And of two limits, and Ne, NotIn and NotNull to a Not.
 func bind(n Node, def *schema.Definition) (*Bound, error) {
 	switch n.Op {
 	case And, Or, Not:
@@ -156,7 +159,7 @@ func bind(n Node, def *schema.Definition) (*Bound, error) {
 		return nil, n.located(err)
 	}
 	col := def.Columns[pos]
-	fault := func(format string, args ...any) error {
+	invalid := func(format string, args ...any) error {
 		return n.located(errs.Invalidf(def.Name, col.Name, format, args...))
 	}
 	b := &Bound{Op: n.Op, Column: pos, absent: col.AbsentMeans()}
@@ -164,7 +167,7 @@ func bind(n Node, def *schema.Definition) (*Bound, error) {
 		v, err := value.Coerce(x, col.Type)
 		switch {
 		case err != nil:
-			return nil, fault("in a condition (%s): %v", n.Op, err)
+			return nil, invalid("in a condition (%s): %v", n.Op, err)
 		case v.IsNull():
 			b.Null = true
 		default:
@@ -180,7 +183,9 @@ func bind(n Node, def *schema.Definition) (*Bound, error) {
 	case In, NotIn:
 		b.Op = In
 		if len(b.Values) > manyValues {
-			b.set = sync.OnceValue(func() map[value.Value]struct{} { // a plan by keys does without
+			// Made when it is first needed: a plan that reads records by these very
+			// keys never tests them.
+			b.set = sync.OnceValue(func() map[value.Value]struct{} {
 				set := make(map[value.Value]struct{}, len(b.Values))
 				for _, v := range b.Values {
 					set[v] = struct{}{}
@@ -192,19 +197,19 @@ func bind(n Node, def *schema.Definition) (*Bound, error) {
 		b.Op = IsNull
 	case Gt, Gte, Lt, Lte:
 		if !col.Type.Ordered() {
-			return nil, fault("has type %s, which has no order for %s", col.Type, n.Op)
+			return nil, invalid("has type %s, which has no order, so %s cannot be used; use eq, ne, in or isNull", col.Type, n.Op)
 		}
 	case Like, ILike, StartsWith, EndsWith, Contains, Regexp:
 		if col.Type != value.String {
-			return nil, fault("has type %s; %s is for columns of type string", col.Type, n.Op)
+			return nil, invalid("has type %s; %s is for columns of type string", col.Type, n.Op)
 		}
 		if !b.Null {
 			if b.match, err = matcher(n.Op, b.Values[0].Str()); err != nil {
-				return nil, fault("%v", err)
+				return nil, invalid("%v", err)
 			}
 		}
 	default:
-		return nil, fmt.Errorf("%w: unknown condition %q", errs.ErrInvalid, n.Op)
+		return nil, fmt.Errorf("%w: unknown operator %q; the operators are and, or, not, %s", errs.ErrInvalid, n.Op, operatorNames())
 	}
 	switch n.Op {
 	case Ne, NotIn, NotNull:
@@ -213,7 +218,7 @@ func bind(n Node, def *schema.Definition) (*Bound, error) {
 	return b, nil
 }
 
-// located adds to an error where in its JSON the condition stands.
+// located adds to err where the condition stands in its JSON, if it came from JSON.
 func (n Node) located(err error) error {
 	if n.Path == "" {
 		return err
@@ -221,7 +226,7 @@ func (n Node) located(err error) error {
 	return fmt.Errorf("%w (at %s of the condition in JSON)", err, n.Path)
 }
 
-// Columns adds the positions of the columns that b looks at to set.
+// Columns returns set with the positions of the columns that b tests added, each once.
 func (b *Bound) Columns(set []int) []int {
 	switch b.Op {
 	case And, Or, Not:
@@ -236,9 +241,12 @@ func (b *Bound) Columns(set []int) []int {
 	return set
 }
 
-// Match reports whether b is true of a document.
+// Match reports whether b is true of a document. It needs the columns that Columns
+// gives, and panics when one was not read.
 func (b *Bound) Match(doc document.Values) bool { return b.eval(doc) == yes }
 
+// truth is the outcome of a condition. The order of its values matters: And is the
+// least of its parts, Or the greatest, and Not is the distance from yes.
 type truth int8
 
 const (
@@ -278,9 +286,10 @@ func (b *Bound) eval(doc document.Values) truth {
 	return b.test(v)
 }
 
-// test evaluates a comparison with v, for which null stands for itself.
+// test evaluates a comparison for a column that has the value v. When v is null it
+// is meant as null: eval has already replaced it where null stands for a zero.
 func (b *Bound) test(v value.Value) truth {
-	switch {
+	switch { // the order of the cases matters: each relies on those before it
 	case b.Op == IsNull:
 		return truthOf(v.IsNull())
 	case b.Op == In && v.IsNull():
@@ -288,7 +297,7 @@ func (b *Bound) test(v value.Value) truth {
 			return yes
 		}
 		if len(b.Values) == 0 {
-			return no
+			return no // nothing is in an empty list, not even null
 		}
 		return unknown
 	case b.set != nil:
@@ -296,7 +305,7 @@ func (b *Bound) test(v value.Value) truth {
 		return truthOf(ok)
 	case b.Op == In:
 		return truthOf(slices.ContainsFunc(b.Values, func(w value.Value) bool { return value.Equal(v, w) }))
-	case v.IsNull() || b.Null:
+	case v.IsNull() || b.Null: // a comparison of null, or with it
 		return unknown
 	case b.match != nil:
 		return truthOf(b.match(v.Str()))
@@ -315,6 +324,8 @@ func (b *Bound) test(v value.Value) truth {
 	}
 }
 
+// matcher compiles the text of an operator on strings. It fails for a pattern or a
+// regular expression that is not valid.
 func matcher(op Op, text string) (func(string) bool, error) {
 	switch op {
 	case Like:

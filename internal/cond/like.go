@@ -2,13 +2,16 @@ package cond
 
 import "fmt"
 
+// In a compiled pattern these stand for the wildcards. No character of a string is
+// negative.
 const (
 	anyText rune = -1 // %
 	anyOne  rune = -2 // _
 )
 
-// likePattern compiles an SQL LIKE pattern: % is any text, _ any one
-// character, and \ takes the next character as itself.
+// likePattern compiles an SQL LIKE pattern. % matches any text, also none; _ matches
+// exactly one character (a Unicode code point); and \ makes the next character
+// stand for itself.
 func likePattern(pattern string) (func(string) bool, error) {
 	var p []rune
 	escaped := false
@@ -27,16 +30,18 @@ func likePattern(pattern string) (func(string) bool, error) {
 		}
 	}
 	if escaped {
-		return nil, fmt.Errorf(`pattern %q ends with \; write \\ for a backslash`, pattern)
+		return nil, fmt.Errorf(`pattern %q ends with a single \; write \\ for a backslash`, pattern)
 	}
 	return func(s string) bool { return likeMatch(p, []rune(s)) }, nil
 }
 
-// likeMatch matches greedily and goes back only to the last %, so it is at
-// worst quadratic, whatever the pattern.
+// likeMatch reports whether s matches p. It lets each % match as little as possible,
+// and after a mismatch lets the last % match one character more. Earlier ones need
+// not be tried again: what they could gain, the last one can match too. So the time
+// is at most len(p) times len(s), whatever the pattern.
 func likeMatch(p, s []rune) bool {
-	i, j := 0, 0
-	star, from := -1, 0
+	i, j := 0, 0        // matched up to here: of p, of s
+	star, from := -1, 0 // the last % in p, and where in s the text after it begins
 	for j < len(s) {
 		switch {
 		case i < len(p) && p[i] == anyText:

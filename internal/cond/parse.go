@@ -13,22 +13,25 @@ import (
 	"github.com/natsorm/natsorm/internal/errs"
 )
 
-// maxDepth bounds how deeply conditions in JSON are nested.
+// maxDepth is how deeply the objects of a condition in JSON may be nested. The text
+// often comes from outside of the program, so the limit is lower than MaxDepth.
 const maxDepth = 100
 
-// operators are those of a column in JSON, by name.
+// operators are the operators of a column in JSON. Letter case does not matter.
 var operators = []Op{Eq, Ne, Gt, Gte, Lt, Lte, In, NotIn, Between, Like, ILike, StartsWith, EndsWith, Contains, Regexp, IsNull, NotNull}
 
-// Parse reads a condition in JSON: an object whose members all must be true.
+// Parse reads a condition in JSON: an object whose members must all be true.
 //
-//	{"age": 30}                          equal; null asks for null
-//	{"age": [30, 31]}                    one of
-//	{"age": {"gte": 30, "lt": 40}}       operators, all of them
-//	{"age": {"between": [30, 40]}}
-//	{"city": {"isNull": true}}
+//	{"age": 30}                          equal; null means is null
+//	{"age": [30, 31]}                    one of these
+//	{"age": {"gte": 30, "lt": 40}}       both operators must be true
+//	{"age": {"between": [30, 40]}}       both ends included
+//	{"city": {"isNull": true}}           false means is not null
 //	{"or": [{…}, {…}], "and": […], "not": {…}}
 //
-// Errors name the path inside the JSON.
+// Values stay JSON until Bind reads them as the column's type, so large integers and
+// decimals keep all their digits. Every error is an errs.ErrInvalid that names the
+// path inside the JSON, such as or[1].age.gte.
 func Parse(text []byte) (Node, error) {
 	p := parser{dec: jsontext.NewDecoder(strings.NewReader(string(text)))}
 	n, err := p.object("", 0)
@@ -36,21 +39,24 @@ func Parse(text []byte) (Node, error) {
 		return Node{}, err
 	}
 	if _, err := p.dec.ReadToken(); err != io.EOF {
-		return Node{}, fault("", "more follows the condition")
+		return Node{}, invalidAt("", "something follows the condition; pass one JSON object")
 	}
 	return n, nil
 }
 
+// parser reads a condition from dec. Its methods take the path of what comes next,
+// for errors.
 type parser struct{ dec *jsontext.Decoder }
 
-func fault(path, format string, args ...any) error {
+// invalidAt is the ErrInvalid for what stands at path; "" is the whole condition.
+func invalidAt(path, format string, args ...any) error {
 	if path == "" {
 		path = "the top"
 	}
 	return fmt.Errorf("%w: condition in JSON, at %s: %s", errs.ErrInvalid, path, fmt.Sprintf(format, args...))
 }
 
-// join is the path of a member or an element.
+// join is the path of a member of the object at path.
 func join(path, member string) string {
 	if path == "" {
 		return member
@@ -58,21 +64,22 @@ func join(path, member string) string {
 	return path + "." + member
 }
 
-// members calls each with every member of the object that comes next.
+// members reads the object that comes next, and calls each with the name and path of
+// every member. each must read the member's value.
 func (p parser) members(path string, depth int, each func(name, path string) error) error {
 	if depth > maxDepth {
-		return fault(path, "nested more than %d deep", maxDepth)
+		return invalidAt(path, "nested more than %d deep", maxDepth)
 	}
 	if kind := p.dec.PeekKind(); kind != '{' {
 		return p.unexpected(path, "an object")
 	}
 	if _, err := p.dec.ReadToken(); err != nil {
-		return fault(path, "%v", err)
+		return invalidAt(path, "%v", err)
 	}
 	for p.dec.PeekKind() != '}' {
 		name, err := p.dec.ReadToken()
 		if err != nil {
-			return fault(path, "%v", err)
+			return invalidAt(path, "%v", err)
 		}
 		text := name.String()
 		if err := each(text, join(path, text)); err != nil {
@@ -83,13 +90,14 @@ func (p parser) members(path string, depth int, each func(name, path string) err
 	return err
 }
 
-// elements calls each for every element of the array that comes next.
+// elements reads the array that comes next, and calls each with the path of every
+// element. each must read the element.
 func (p parser) elements(path string, each func(path string) error) error {
 	if p.dec.PeekKind() != '[' {
 		return p.unexpected(path, "an array")
 	}
 	if _, err := p.dec.ReadToken(); err != nil {
-		return fault(path, "%v", err)
+		return invalidAt(path, "%v", err)
 	}
 	for i := 0; p.dec.PeekKind() != ']'; i++ {
 		if err := each(path + "[" + strconv.Itoa(i) + "]"); err != nil {
@@ -100,18 +108,20 @@ func (p parser) elements(path string, each func(path string) error) error {
 	return err
 }
 
-// unexpected says what is there instead of what is wanted.
+// unexpected is the error for a next value that is not what was wanted. It quotes the
+// value's first 60 bytes.
 func (p parser) unexpected(path, wanted string) error {
 	raw, err := p.dec.ReadValue()
 	if err != nil {
-		return fault(path, "not JSON: %v", err)
+		return invalidAt(path, "not JSON: %v", err)
 	}
 	if len(raw) > 60 {
 		raw = append(raw[:60:60], "…"...)
 	}
-	return fault(path, "%s, which is not %s", raw, wanted)
+	return invalidAt(path, "%s, which is not %s", raw, wanted)
 }
 
+// object reads a condition: the And of what its members ask.
 func (p parser) object(path string, depth int) (Node, error) {
 	out := Node{Op: And}
 	err := p.members(path, depth, func(name, path string) error {
@@ -137,7 +147,8 @@ func (p parser) object(path string, depth int) (Node, error) {
 	return out, err
 }
 
-// column reads what a column's member asks.
+// column reads the value of a member that names a column: operators, a list of
+// values, or one value to be equal to.
 func (p parser) column(name, path string, depth int) (Node, error) {
 	switch p.dec.PeekKind() {
 	case '{':
@@ -148,7 +159,7 @@ func (p parser) column(name, path string, depth int) (Node, error) {
 			return err
 		})
 		if err == nil && len(out.Kids) == 0 {
-			err = fault(path, "no operator; the operators are %s", operatorNames())
+			err = invalidAt(path, "no operator here; the operators are %s", operatorNames())
 		}
 		return out, err
 	case '[':
@@ -160,10 +171,11 @@ func (p parser) column(name, path string, depth int) (Node, error) {
 	}
 }
 
+// operator reads the operand of one operator of a column.
 func (p parser) operator(column, name, path string) (Node, error) {
 	i := slices.IndexFunc(operators, func(op Op) bool { return strings.EqualFold(string(op), name) })
 	if i < 0 {
-		return Node{}, fault(path, "unknown operator; the operators are %s", operatorNames())
+		return Node{}, invalidAt(path, "unknown operator; the operators are %s", operatorNames())
 	}
 	n := Node{Op: operators[i], Column: column, Path: path}
 	var err error
@@ -171,13 +183,13 @@ func (p parser) operator(column, name, path string) (Node, error) {
 	case In, NotIn, Between:
 		n.Values, err = p.values(path)
 		if err == nil && n.Op == Between && len(n.Values) != 2 {
-			err = fault(path, "%d values; between takes the lowest and the highest", len(n.Values))
+			err = invalidAt(path, "%d values; between takes two, the lowest and the highest", len(n.Values))
 		}
 	case IsNull, NotNull:
 		switch p.dec.PeekKind() {
 		case 't':
 		case 'f':
-			n.Op = map[Op]Op{IsNull: NotNull, NotNull: IsNull}[n.Op]
+			n.Op = map[Op]Op{IsNull: NotNull, NotNull: IsNull}[n.Op] // {"isNull": false}
 		default:
 			return n, p.unexpected(path, "true or false")
 		}
@@ -190,6 +202,7 @@ func (p parser) operator(column, name, path string) (Node, error) {
 	return n, err
 }
 
+// values reads an array of values. An empty one is not nil: In of it selects none.
 func (p parser) values(path string) ([]any, error) {
 	out := []any{}
 	err := p.elements(path, func(path string) error {
@@ -200,15 +213,17 @@ func (p parser) values(path string) ([]any, error) {
 	return out, err
 }
 
-// value is the next JSON value, to be read as the column's type.
+// value is the next JSON value as raw text, which Bind reads as the column's type. The
+// copy is needed because the decoder uses its buffer again.
 func (p parser) value(path string) (any, error) {
 	raw, err := p.dec.ReadValue()
 	if err != nil {
-		return nil, fault(path, "not JSON: %v", err)
+		return nil, invalidAt(path, "not JSON: %v", err)
 	}
 	return json.RawMessage(slices.Clone(raw)), nil
 }
 
+// operatorNames lists the operators for an error.
 func operatorNames() string {
 	names := make([]string, len(operators))
 	for i, op := range operators {

@@ -7,22 +7,32 @@ import (
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-// all and none are the conditions that select every record, and no one.
+// all is the condition that selects every record: an And without parts. none is the
+// one that selects no record: an Or without parts.
 var (
 	all  = &Bound{Op: And}
 	none = &Bound{Op: Or}
 )
 
-// All reports whether b, which Bind made, selects every record.
+// All reports whether b, which Bind returned, selects every record.
 func (b *Bound) All() bool { return b.Op == And && len(b.Kids) == 0 }
 
-// None reports whether b, which Bind made, is known to select no record.
+// None reports whether b, which Bind returned, is known to select no record. It may
+// miss some conditions that cannot be true.
 func (b *Bound) None() bool { return b.Op == Or && len(b.Kids) == 0 }
 
-// simplify brings a condition into the form that plans are made of: And and Or,
-// neither inside its own kind, of comparisons or their negations. Nothing in it
-// is negated but comparisons, so "unknown" selects as little as "false", and
-// what can not be true falls away: all that is left of a contradiction is none.
+// simplify brings b into the form that the package comment describes, and that plans
+// are made from. Negations move down to the comparisons:
+//
+//	not (a and b)     (not a) or (not b)
+//	not (a or b)      (not a) and (not b)
+//	not (x > 3)       x <= 3
+//	a and (b and c)   a and b and c
+//	a and none        none
+//	x > 3 and x < 3   none
+//
+// Once only comparisons are negated, "unknown" selects as little as "no", and a part
+// that cannot be true is none.
 func simplify(b *Bound) *Bound {
 	switch b.Op {
 	case And, Or:
@@ -33,7 +43,7 @@ func simplify(b *Bound) *Bound {
 	return comparison(b)
 }
 
-// negate simplifies the negation of b.
+// negate is the simplified form of "not b".
 func negate(b *Bound) *Bound {
 	switch b.Op {
 	case And:
@@ -43,6 +53,7 @@ func negate(b *Bound) *Bound {
 	case Not:
 		return simplify(b.Kids[0])
 	}
+	// The opposite limit is unknown for null just as b is, so it is the same as a Not.
 	if op, ok := map[Op]Op{Gt: Lte, Gte: Lt, Lt: Gte, Lte: Gt}[b.Op]; ok {
 		c := *b
 		c.Op = op
@@ -50,35 +61,37 @@ func negate(b *Bound) *Bound {
 	}
 	switch {
 	case b.Op == IsNull && !b.absent.IsNull():
-		return all
+		return all // nothing in this column is null
 	case b.Op == In && len(b.Values) == 0 && !b.Null:
-		return all
-	case b.Op == In && len(b.Values) == 0:
+		return all // nothing is in an empty list, so all are outside
+	case b.Op == In && len(b.Values) == 0: // the list holds only null
 		return negate(&Bound{Op: IsNull, Column: b.Column, absent: b.absent})
 	case b.Op != In && b.Null:
-		return none
+		return none // a comparison with null is unknown, and so is its negation
 	}
 	return &Bound{Op: Not, Kids: []*Bound{b}}
 }
 
-// comparison simplifies one comparison.
+// comparison is the simplified form of one comparison.
 func comparison(b *Bound) *Bound {
 	switch {
 	case b.Op == IsNull && !b.absent.IsNull():
-		return none // null stands for a value here
+		return none // nothing in this column is null
 	case b.Op == In && len(b.Values) == 0:
 		if b.Null {
+			// The list holds only null.
 			return comparison(&Bound{Op: IsNull, Column: b.Column, absent: b.absent})
 		}
 		return none
 	case b.Op != In && b.Op != IsNull && b.Null:
-		return none // a comparison with null
+		return none // a comparison with null is unknown
 	}
 	return b
 }
 
-// combine simplifies a combination of kids, or of their negations.
+// combine is the simplified And or Or of kids, or of their negations.
 func combine(op Op, kids []*Bound, negated bool) *Bound {
+	// A part that is neutral changes nothing, and one that decides is the result.
 	neutral, decides := all, none
 	if op == Or {
 		neutral, decides = none, all
@@ -93,7 +106,7 @@ func combine(op Op, kids []*Bound, negated bool) *Bound {
 		switch {
 		case k.Op == decides.Op && len(k.Kids) == 0:
 			return decides
-		case k.Op == op:
+		case k.Op == op: // the same kind, or the neutral part, which has no kids
 			out.Kids = append(out.Kids, k.Kids...)
 		default:
 			out.Kids = append(out.Kids, k)
@@ -110,8 +123,8 @@ func combine(op Op, kids []*Bound, negated bool) *Bound {
 	return out
 }
 
-// contradicts reports whether the comparisons among conditions that must all be
-// true leave a column no value.
+// contradicts reports whether conds, which must all be true, leave some column no
+// value that it could have.
 func contradicts(conds []*Bound) bool {
 	columns := map[int][]*Bound{}
 	for _, c := range conds {
@@ -127,8 +140,8 @@ func contradicts(conds []*Bound) bool {
 	return false
 }
 
-// leaf is the comparison that b is, or is the negation of; nil when b is a
-// combination.
+// leaf is the comparison in b: b itself, or what it negates. It is nil when b is an
+// And or an Or.
 func (b *Bound) leaf() *Bound {
 	switch {
 	case b.Op == And || b.Op == Or:
@@ -139,7 +152,7 @@ func (b *Bound) leaf() *Bound {
 	return b
 }
 
-// holds reports whether a comparison, or the negation of one, is true of v.
+// holds reports whether b, a comparison or the negation of one, is true of v.
 func (b *Bound) holds(v value.Value) bool {
 	if b.Op == Not {
 		return b.Kids[0].test(v) == no
@@ -147,13 +160,14 @@ func (b *Bound) holds(v value.Value) bool {
 	return b.test(v) == yes
 }
 
-// satisfiable reports whether a value, or null, may fulfil all of these
-// comparisons with one column. It looks at lists of values and at limits, and
-// takes the rest for satisfiable.
+// satisfiable reports whether some value, or null, may fulfil all of these comparisons
+// with one column. It tries null, then every value of a list, and otherwise narrows
+// the limits. What it does not judge, such as patterns, it takes for satisfiable.
 func satisfiable(list []*Bound) bool {
 	agree := func(v value.Value) bool {
 		return !slices.ContainsFunc(list, func(b *Bound) bool { return !b.holds(v) })
 	}
+	// list[0].leaf() is any of the comparisons: they are all of one column.
 	if list[0].leaf().absent.IsNull() && agree(value.Null) {
 		return true
 	}
@@ -161,9 +175,9 @@ func satisfiable(list []*Bound) bool {
 	for _, b := range list {
 		switch b.Op {
 		case Eq, In:
-			return slices.ContainsFunc(b.Values, agree)
+			return slices.ContainsFunc(b.Values, agree) // only these values are possible
 		case IsNull:
-			return false // null does not agree
+			return false // only null is possible, and it was tried above
 		case Gt, Gte, Lt, Lte:
 			if !r.narrow(b.Op, b.Values[0]) {
 				return false
@@ -173,20 +187,22 @@ func satisfiable(list []*Bound) bool {
 	return true
 }
 
-// limits are the lowest and the highest value that comparisons leave.
+// limits are the lowest and the highest value that comparisons allow.
 type limits struct {
-	lo, hi         value.Value // null: none
-	loOpen, hiOpen bool        // the limit itself is left out
+	lo, hi         value.Value // null: no limit on this side
+	loOpen, hiOpen bool        // the limit itself is not allowed
 }
 
-// narrow adds a comparison; it reports false when no value is left.
+// narrow adds the comparison op with v, and reports whether a value is left. Where
+// values have neighbours, an open limit is first made a closed one (> 3 is >= 4),
+// so that x > 3 and x < 4 leaves no integer.
 func (r *limits) narrow(op Op, v value.Value) bool {
 	open := op == Gt || op == Lt
 	lower := op == Gt || op == Gte
 	if open {
 		switch w, more, discrete := neighbour(v, lower); {
 		case discrete && !more:
-			return false
+			return false // such as > the largest integer
 		case discrete:
 			v, open = w, false
 		}
@@ -204,8 +220,9 @@ func (r *limits) narrow(op Op, v value.Value) bool {
 	return c < 0 || c == 0 && !r.loOpen && !r.hiOpen
 }
 
-// neighbour is the value next to v, above or below it, where there is one:
-// discrete is false when the type has none, and more when v is the last one.
+// neighbour is the value w next to v, above or below it. discrete is false when values
+// of the type have no neighbours, as text has none; more is false when v is the last
+// value in that direction, and then w means nothing.
 func neighbour(v value.Value, above bool) (w value.Value, more, discrete bool) {
 	switch v.Type() {
 	case value.Bool:

@@ -10,28 +10,30 @@ import (
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-// operatorText is how comparisons are written.
+// operatorText is how Text writes each comparison. In, IsNull and "not equal" have
+// forms of their own.
 var operatorText = map[Op]string{
 	Eq: "=", Gt: ">", Gte: ">=", Lt: "<", Lte: "<=", Like: "like", ILike: "ilike",
 	StartsWith: "starts with", EndsWith: "ends with", Contains: "contains", Regexp: "matches",
 }
 
-// Text writes b as a reader of SQL would. Conditions that select differently
-// have different text, unless most, when it is positive, leaves values out of a
-// list longer than that.
+// Text is b written much like SQL. Conditions that select different records have
+// different texts, unless values were left out: when most is positive, lists show
+// only their first most values.
 func (b *Bound) Text(def *schema.Definition, most int) string {
 	t := texter{def: def, most: most}
 	t.write(b, "")
 	return t.String()
 }
 
-// Canonical is Text in which the order of conditions and of listed values does
-// not matter.
+// Canonical is Text with the parts of combinations and the values of lists in a fixed
+// order, so that conditions that differ only in order have the same text.
 func (b *Bound) Canonical(def *schema.Definition) string {
 	return b.canonical(def).Text(def, 0)
 }
 
-// canonical is b with its parts in the order of their texts.
+// canonical is a copy of b with its parts in the order of their texts, and the values
+// of lists in ascending order.
 func (b *Bound) canonical(def *schema.Definition) *Bound {
 	c := *b
 	c.Kids = make([]*Bound, len(b.Kids))
@@ -47,13 +49,15 @@ func (b *Bound) canonical(def *schema.Definition) *Bound {
 	return &c
 }
 
+// texter builds the text of a condition.
 type texter struct {
 	strings.Builder
 	def  *schema.Definition
-	most int
+	most int // values to show of a list; 0 or less shows all
 }
 
-// write adds b, in brackets where it is a combination inside another.
+// write adds b. inside is the combination that it stands in, "" for none; a
+// combination inside another gets brackets.
 func (t *texter) write(b *Bound, inside Op) {
 	switch {
 	case b.All():
@@ -80,6 +84,8 @@ func (t *texter) write(b *Bound, inside Op) {
 	}
 }
 
+// comparison adds b, or its negation: != and "is not null" where there is such a form,
+// else "not" before the operator.
 func (t *texter) comparison(b *Bound, negated bool) {
 	t.WriteString(ColumnText(t.def.Columns[b.Column].Name))
 	t.WriteByte(' ')
@@ -105,6 +111,7 @@ func (t *texter) comparison(b *Bound, negated bool) {
 	}
 }
 
+// list adds the values of an In, null last.
 func (t *texter) list(b *Bound) {
 	shown := b.Values
 	if t.most > 0 && len(shown) > t.most {
@@ -127,7 +134,8 @@ func (t *texter) list(b *Bound) {
 	}
 }
 
-// ColumnText is a column's name, quoted where it is no plain word.
+// ColumnText is a column's name as Text writes it: quoted where it is not a plain
+// word, or is a word that Text uses itself.
 func ColumnText(name string) string {
 	if keys.CheckName(name) == nil && !slices.Contains([]string{"all", "none", "and", "or", "not"}, name) {
 		return name
@@ -135,5 +143,5 @@ func ColumnText(name string) string {
 	return strconv.Quote(name)
 }
 
-// ValueText is a value as it stands in a document.
+// ValueText is v as Text writes it: the JSON that a document holds for it.
 func ValueText(v value.Value) string { return string(v.AppendJSON(nil)) }

@@ -1,5 +1,13 @@
-// Package document reads and changes the JSON documents that records are,
-// without decoding more of them than is asked for.
+// Package document reads and changes the JSON documents of records. It walks the
+// members of the top object and decodes only those that it is asked for; all others
+// stay bytes, so what natsorm does not know is kept exactly as it was written.
+//
+// # Input
+//
+// A document is one JSON object in UTF-8, and no name comes twice in it. Everything
+// here fails with an error for other input, or with ErrNotObject when it is JSON but
+// no object. A reader that has found all it wants stops: what follows in the document
+// is then not checked.
 package document
 
 import (
@@ -16,19 +24,20 @@ import (
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-// ErrNotObject is what a document is that is JSON but no object.
+// ErrNotObject says that a document is JSON but not an object.
 var ErrNotObject = errors.New("not a JSON object")
 
-// ColumnError is a member that does not fit its column.
+// ColumnError says that a member's value does not fit the type of its column.
 type ColumnError struct {
-	Column string
-	Err    error
+	Column string // the column's name
+	Err    error  // why the value does not fit, from package value
 }
 
 func (e *ColumnError) Error() string { return "column " + e.Column + ": " + e.Err.Error() }
 func (e *ColumnError) Unwrap() error { return e.Err }
 
-// Invalid is the ErrInvalid for a document that does not fit its model.
+// Invalid is the errs.ErrInvalid for a document that does not fit its model. err is
+// what reading it returned; the column of a ColumnError becomes the error's field.
 func Invalid(model string, err error) error {
 	var column *ColumnError
 	if errors.As(err, &column) {
@@ -37,14 +46,15 @@ func Invalid(model string, err error) error {
 	return errs.Invalidf(model, "", "%v", err)
 }
 
-// Fields is a set of columns to read from documents. It is immutable, so that
-// one may be used by many goroutines.
+// Fields is a set of columns to read from documents. It is immutable, so goroutines
+// may share it.
 type Fields struct {
 	columns []schema.Column
-	at      []int // by column of the definition: the position among columns, or -1
+	at      []int // for each column of the definition: its position among columns, or -1
 }
 
-// NewFields selects columns, by position, of a definition.
+// NewFields is the set of the columns at these positions of def. A position may come
+// more than once.
 func NewFields(def *schema.Definition, positions ...int) *Fields {
 	f := &Fields{at: slices.Repeat([]int{-1}, len(def.Columns))}
 	for _, p := range positions {
@@ -56,27 +66,29 @@ func NewFields(def *schema.Definition, positions ...int) *Fields {
 	return f
 }
 
-// Values are the columns of one document that were asked for.
+// Values are the values of one document in the columns of a Fields.
 type Values struct {
 	fields *Fields
 	values []value.Value
 }
 
-// At is the value of the column at this position of the definition. An absent
-// member is null. It panics when the column was not asked for.
+// At is the value of the column at this position of the definition. It is null when
+// the document does not have the member. At panics when the Fields that read the
+// document do not have the column.
 func (v Values) At(position int) value.Value { return v.values[v.fields.at[position]] }
 
-// Read reads the selected columns of doc. The error says what is wrong with
-// the document; whether the rest of it is sound is only known as far as the
-// reading went.
+// Read reads the columns of f from doc. A value that does not fit its column is a
+// *ColumnError. Read stops at the last column that it wants, so a nil error does not
+// mean that the rest of doc is valid.
 func (f *Fields) Read(doc []byte) (Values, error) {
 	return f.ReadInto(doc, make([]value.Value, len(f.columns)))
 }
 
-// Len is how many columns are read.
+// Len is the number of columns.
 func (f *Fields) Len() int { return len(f.columns) }
 
-// ReadInto is Read into a slice of Len values, which the Values then hold.
+// ReadInto is Read without an allocation: into must have Len values, and is part of the
+// result from then on.
 func (f *Fields) ReadInto(doc []byte, into []value.Value) (Values, error) {
 	clear(into)
 	out := Values{fields: f, values: into}
@@ -94,15 +106,15 @@ func (f *Fields) ReadInto(doc []byte, into []value.Value) (Values, error) {
 	return out, err
 }
 
-// Raw is the raw JSON values of the members of doc with these names, nil where it
-// has none.
+// Raw returns the raw JSON value of each of these members of doc, in the order of
+// names. It is nil for a member that doc does not have.
 func Raw(doc []byte, names []string) ([][]byte, error) {
 	out := make([][]byte, len(names))
 	err := members(doc, func(name jsontext.Value) int {
 		return slices.Index(names, plainName(name))
 	}, func(i int, raw jsontext.Value) (bool, error) {
 		out[i] = bytes.Clone(raw)
-		for j := i + 1; j < len(names); j++ { // a name may come twice
+		for j := i + 1; j < len(names); j++ { // names may have a name twice
 			if names[j] == names[i] {
 				out[j] = out[i]
 			}
@@ -112,7 +124,8 @@ func Raw(doc []byte, names []string) ([][]byte, error) {
 	return out, err
 }
 
-// match finds the column that a member's quoted name is.
+// match is the position in columns of the column with this quoted name, or -1. It does
+// not use plainName, which would allocate for every member.
 func (f *Fields) match(name jsontext.Value) int {
 	plain := name[1 : len(name)-1]
 	if bytes.IndexByte(plain, '\\') >= 0 {
@@ -126,16 +139,19 @@ func (f *Fields) match(name jsontext.Value) int {
 	return -1
 }
 
+// decoders are kept for reuse: their buffers are most of what reading a small document
+// would allocate.
 var decoders = sync.Pool{New: func() any { return jsontext.NewDecoder(bytes.NewReader(nil)) }}
 
-// members walks the members of the object doc. It asks want for each quoted
-// name, and where the answer is not negative calls visit with it and the raw
-// value. When visit needs no more, the rest is left unread and unchecked. What
-// want and visit are given is valid only during the call.
+// members walks the members of the object doc. For each one it calls want with the
+// quoted name. If want returns a number i >= 0, it then calls visit with i and the raw
+// value; a negative number skips the member. When visit returns false, or an error, the
+// rest of doc is neither read nor checked. The slices given to want and visit are valid
+// only during the call.
 func members(doc []byte, want func(name jsontext.Value) int, visit func(i int, raw jsontext.Value) (more bool, err error)) error {
 	dec := decoders.Get().(*jsontext.Decoder)
 	defer decoders.Put(dec)
-	dec.Reset(bytes.NewBuffer(doc))
+	dec.Reset(bytes.NewBuffer(doc)) // a bytes.Buffer is decoded in place, without a copy
 	if dec.PeekKind() != '{' {
 		if _, err := dec.ReadValue(); err != nil {
 			return syntax(err)
@@ -166,11 +182,13 @@ func members(doc []byte, want func(name jsontext.Value) int, visit func(i int, r
 		return syntax(err)
 	}
 	if _, err := dec.ReadToken(); err != io.EOF {
-		return errors.New("more than one JSON value")
+		return errors.New("something follows the JSON object")
 	}
 	return nil
 }
 
+// syntax is the error for text that is not JSON. The decoder's own says "EOF" for text
+// that was cut off.
 func syntax(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errors.New("the JSON text ends too early")
@@ -178,14 +196,15 @@ func syntax(err error) error {
 	return err
 }
 
-// Member is one member of a document to write: its raw JSON value.
+// Member is a member to write into a document.
 type Member struct {
-	Name string
-	Raw  []byte
+	Name string // not quoted
+	Raw  []byte // the value: one JSON value
 }
 
-// Patch is doc with these members set: those it has in their place, the others
-// added at the end, every other member as it was.
+// Patch returns a copy of doc with these members set. A member that doc has keeps its
+// place and gets the new value; the others are added at the end, in the order of set.
+// Every other member stays as it was.
 func Patch(doc []byte, set []Member) ([]byte, error) {
 	done := make([]bool, len(set))
 	out := make([]byte, 0, len(doc)+64)
@@ -197,13 +216,13 @@ func Patch(doc []byte, set []Member) ([]byte, error) {
 	}
 	err := members(doc, func(name jsontext.Value) int {
 		comma()
-		out = append(append(out, name...), ':')
+		out = append(append(out, name...), ':') // the name now, the value in the next function
 		for i, m := range set {
 			if m.Name == plainName(name) {
 				return i
 			}
 		}
-		return len(set)
+		return len(set) // not to be set: its own value is copied
 	}, func(i int, raw jsontext.Value) (bool, error) {
 		if i < len(set) {
 			raw, done[i] = set[i].Raw, true
@@ -227,7 +246,7 @@ func Patch(doc []byte, set []Member) ([]byte, error) {
 	return append(out, '}'), nil
 }
 
-// Pick is doc with only the members of these names.
+// Pick returns a copy of doc that has only the members with these names, in doc's order.
 func Pick(doc []byte, names []string) ([]byte, error) {
 	out := make([]byte, 0, len(doc))
 	out = append(out, '{')
@@ -247,8 +266,9 @@ func Pick(doc []byte, names []string) ([]byte, error) {
 	return append(out, '}'), err
 }
 
-// Adopt is doc with the members of old that it does not have and known does
-// not name: what another program stored there survives a save of the whole.
+// Adopt returns doc with members of old added: those that doc does not have and for
+// which known is false. With known naming the model's own columns, what another program
+// has stored in a record survives a Save of the whole record.
 func Adopt(doc, old []byte, known func(name string) bool) ([]byte, error) {
 	var foreign []Member
 	err := members(old, func(name jsontext.Value) int {
@@ -265,6 +285,7 @@ func Adopt(doc, old []byte, known func(name string) bool) ([]byte, error) {
 	if err != nil || len(foreign) == 0 {
 		return doc, err
 	}
+	// Members that doc has itself are not adopted.
 	err = members(doc, func(name jsontext.Value) int {
 		foreign = slices.DeleteFunc(foreign, func(m Member) bool { return m.Name == plainName(name) })
 		return -1
@@ -275,7 +296,7 @@ func Adopt(doc, old []byte, known func(name string) bool) ([]byte, error) {
 	return Patch(doc, foreign)
 }
 
-// plainName is the text of a quoted name that the decoder has checked.
+// plainName is the text of a quoted name. The decoder has checked that it is valid.
 func plainName(name jsontext.Value) string {
 	if bytes.IndexByte(name, '\\') < 0 {
 		return string(name[1 : len(name)-1])
@@ -284,10 +305,11 @@ func plainName(name jsontext.Value) string {
 	return string(plain)
 }
 
-// Quote is s as a JSON string. It fails when s is not valid UTF-8.
+// Quote returns s as a JSON string. It fails when s is not valid UTF-8.
 func Quote(s string) ([]byte, error) { return jsontext.AppendQuote(nil, s) }
 
-// Scalar reads raw, one whole JSON value, as a column of type t.
+// Scalar reads raw as the value of a column of type t. raw must be exactly one JSON
+// value; space around it is allowed.
 func Scalar(raw []byte, t value.Type) (value.Value, error) {
 	if !jsontext.Value(raw).IsValid() {
 		return value.Null, errors.New("not JSON")
@@ -295,8 +317,10 @@ func Scalar(raw []byte, t value.Type) (value.Value, error) {
 	return value.FromJSON(bytes.TrimSpace(raw), t)
 }
 
-// Diff names the members that differ between two documents, in the order of b
-// and then of a. Documents that can not be read differ in nothing.
+// Diff returns the names of the members that are not the same in a and b: first those
+// that b has, in its order, then those that only a has. Values are compared byte for
+// byte. Of a document that cannot be read, only the members before the broken place
+// count.
 func Diff(a, b []byte) []string {
 	type member struct {
 		name string

@@ -30,15 +30,15 @@ var (
 
 // UniqueError says which unique value was taken, and by whom.
 type UniqueError struct {
-	Model string // the model's name
-	Field string // the index's name: a column, or several joined by "-"
-	Value string // the value asked for, as text
-	Owner string // the primary key of the record that has it, as text
+	Model   string   // the model's name
+	Columns []string // the unique index's: one, or several
+	Value   string   // the value asked for, as text; several are joined by ", "
+	Owner   string   // the primary key of the record that has it, as text
 }
 
 func (e *UniqueError) Error() string {
 	return fmt.Sprintf("natsorm: %s.%s %q is taken by %s %s; choose another value, or change that record first",
-		e.Model, e.Field, e.Value, e.Model, e.Owner)
+		e.Model, strings.Join(e.Columns, "-"), e.Value, e.Model, e.Owner)
 }
 
 func (e *UniqueError) Is(target error) bool { return target == ErrUnique }

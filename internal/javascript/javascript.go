@@ -1,5 +1,7 @@
-// Package javascript says how JavaScript turns values into text and numbers, as
-// ECMAScript specifies it. The keys that Node services write are made that way.
+// Package javascript converts values to text and numbers exactly as JavaScript does,
+// by the ECMAScript specification. The library sequelize-natskv builds its keys with
+// these conversions (String(value), Number(id) % shards), so packages keys and
+// layout need the same results to find the same keys.
 package javascript
 
 import (
@@ -13,11 +15,11 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// MaxSafeInteger is the largest integer up to which JavaScript has every one:
-// Number.MAX_SAFE_INTEGER.
+// MaxSafeInteger is JavaScript's Number.MAX_SAFE_INTEGER, 2⁵³-1. All integers up to it
+// have a number of their own; above it, several integers share one.
 const MaxSafeInteger = 1<<53 - 1
 
-// String is String(JSON.parse(raw)): raw is one valid JSON value.
+// String is String(JSON.parse(raw)). raw must be one valid JSON value.
 func String(raw []byte) string {
 	raw = bytes.TrimSpace(raw)
 	switch jsontext.Value(raw).Kind() {
@@ -25,7 +27,7 @@ func String(raw []byte) string {
 		text, _ := jsontext.AppendUnquote(nil, raw) // it is valid
 		return string(text)
 	case '0':
-		f, _ := strconv.ParseFloat(string(raw), 64) // out of range is infinite here, and there
+		f, _ := strconv.ParseFloat(string(raw), 64) // out of range is Infinity, as in JavaScript
 		return NumberString(f)
 	case '[':
 		return join(raw)
@@ -35,7 +37,8 @@ func String(raw []byte) string {
 	return string(raw) // null, true, false
 }
 
-// join is an array's text: its elements' with commas, null's being empty.
+// join is the text of the array raw: the texts of its elements with commas between
+// them, and nothing for null.
 func join(raw []byte) string {
 	dec := jsontext.NewDecoder(bytes.NewReader(raw))
 	_, _ = dec.ReadToken() // [
@@ -54,8 +57,8 @@ func join(raw []byte) string {
 	return strings.Join(parts, ",")
 }
 
-// NumberString is String(f): the shortest decimal digits that give f back, with an
-// exponent from 1e21 on and below 1e-6.
+// NumberString is String(f): the shortest decimal digits that give f back. It has an
+// exponent when f is 1e21 or more, or less than 1e-6, apart from the sign.
 func NumberString(f float64) string {
 	switch abs := math.Abs(f); {
 	case f == 0:
@@ -66,7 +69,7 @@ func NumberString(f float64) string {
 		return "Infinity"
 	case math.IsInf(f, -1):
 		return "-Infinity"
-	case abs >= 1e21 || abs < 1e-6:
+	case abs >= 1e21 || abs < 1e-6: // Go writes 1e-07 where JavaScript writes 1e-7
 		text := strconv.FormatFloat(f, 'e', -1, 64)
 		mantissa, exponent, _ := strings.Cut(text, "e")
 		return mantissa + "e" + exponent[:1] + strings.TrimLeft(exponent[1:], "0")
@@ -74,22 +77,24 @@ func NumberString(f float64) string {
 	return strconv.FormatFloat(f, 'f', -1, 64)
 }
 
+// The numeric literals that Number accepts.
 var (
 	decimal  = regexp.MustCompile(`^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$`)
 	prefixed = regexp.MustCompile(`^0([xX][0-9a-fA-F]+|[oO][0-7]+|[bB][01]+)$`)
 )
 
-// Number is Number(s): NaN for what is no numeric literal.
+// Number is Number(s). It is 0 for text of nothing but white space, and NaN for text
+// that is not a numeric literal.
 func Number(s string) float64 {
 	s = strings.TrimFunc(s, isSpace)
 	switch {
 	case s == "":
 		return 0
 	case decimal.MatchString(s):
-		f, _ := strconv.ParseFloat(s, 64) // out of range is infinite
+		f, _ := strconv.ParseFloat(s, 64) // out of range is Infinity
 		return f
 	case prefixed.MatchString(s):
-		i, _ := new(big.Int).SetString(s, 0)
+		i, _ := new(big.Int).SetString(s, 0) // 0x, 0o and 0b are Go's prefixes too
 		f, _ := new(big.Float).SetInt(i).Float64()
 		return f
 	case s == "Infinity" || s == "+Infinity":
@@ -100,7 +105,8 @@ func Number(s string) float64 {
 	return math.NaN()
 }
 
-// isSpace tells what Number trims: white space and line ends.
+// isSpace reports whether Number ignores r at the ends of its text: ECMAScript's
+// WhiteSpace and LineTerminator.
 func isSpace(r rune) bool {
 	switch r {
 	case '\t', '\n', '\v', '\f', '\r', ' ', 0xA0, 0x1680, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000, 0xFEFF:
@@ -109,5 +115,5 @@ func isSpace(r rune) bool {
 	return 0x2000 <= r && r <= 0x200A
 }
 
-// Remainder is a % b, which has the sign of a.
+// Remainder is a % b. It has the sign of a, unlike a mathematical modulus.
 func Remainder(a, b float64) float64 { return math.Mod(a, b) }

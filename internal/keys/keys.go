@@ -1,5 +1,6 @@
 // Package keys is the key format: every key that natsorm writes to a bucket is
-// made here, and nothing here touches the network. docs/format.md says the
+// made here, and read here, and so is every pattern that it reads keys by. Nothing
+// here touches the network. docs/format.md says the
 // same in prose; golden tests hold both to it.
 package keys
 
@@ -71,11 +72,11 @@ func appendShard(b []byte, model string, shard int) []byte {
 }
 
 // Records matches every record of a model and no other key of it.
-func Records(model string) string { return model + ".*.*" }
+func Records(model string) string { return model + "." + anyToken + "." + anyToken }
 
 // InShard matches the records of one shard of a model.
 func InShard(model string, shard int) string {
-	return model + "." + shardPrefix + strconv.Itoa(shard) + ".*"
+	return model + "." + shardPrefix + strconv.Itoa(shard) + "." + anyToken
 }
 
 // RecordID is the id token of a record's key.
@@ -170,6 +171,18 @@ func Lookup(model, index string, values []value.Value) string {
 	return under(model, indexToken, index, values) + "."
 }
 
+// LookupPattern matches the entries of one index for the same values of its first
+// columns; open is how many columns follow them.
+func LookupPattern(model, index string, values []value.Value, open int) string {
+	return Lookup(model, index, values) + strings.Repeat(anyToken+".", open) + anyToken
+}
+
+// IsLookup tells the pattern of a lookup, which has a value in it, from a scan's.
+func IsLookup(pattern string) bool {
+	_, rest, _ := strings.Cut(pattern, ".")
+	return strings.HasPrefix(rest, indexToken+".") && strings.Count(rest, ".") > 2 && IsPattern(rest)
+}
+
 // HeadOf is the head of an index entry, or of a lookup's pattern: the key that is
 // written with every new entry, where replicas keep a pattern from being
 // guarded. It goes by the first value alone, which every lookup knows, in one of
@@ -204,16 +217,21 @@ func under(model, kind, index string, values []value.Value) string {
 }
 
 // Entries matches every entry of every index of a model.
-func Entries(model string) string { return model + "." + indexToken + ".>" }
+func Entries(model string) string { return model + "." + indexToken + "." + anyTokens }
 
 // All matches every key of a model.
-func All(model string) string { return model + ".>" }
+func All(model string) string { return model + "." + anyTokens }
 
 // Claims matches every claim of a model.
-func Claims(model string) string { return model + "." + uniqueToken + ".>" }
+func Claims(model string) string { return model + "." + uniqueToken + "." + anyTokens }
 
 // Heads matches every head of a model.
-func Heads(model string) string { return model + "." + headToken + ".>" }
+func Heads(model string) string { return model + "." + headToken + "." + anyTokens }
+
+// IsHead tells a head of a model from its other keys.
+func IsHead(model, key string) bool {
+	return strings.HasPrefix(key, model+"."+headToken+".")
+}
 
 // IsClaim tells a claim of a model from its index entries.
 func IsClaim(model, key string) bool {
@@ -242,7 +260,7 @@ func IndexOf(model, key string, unique bool) (index string, tokens int) {
 func Schema(model string) string { return catalogue + "." + model }
 
 // Schemas matches the whole catalogue.
-func Schemas() string { return catalogue + ".*" }
+func Schemas() string { return catalogue + "." + anyToken }
 
 // Sequence is the key of a model's sequence of automatic ids.
 func Sequence(model string) string { return sequence + "." + model }
@@ -254,7 +272,7 @@ func IsSchema(key string) bool { return strings.HasPrefix(key, catalogue+".") }
 func IsSequence(key string) bool { return strings.HasPrefix(key, sequence+".") }
 
 // Everything matches every key.
-const Everything = ">"
+const Everything = anyTokens
 
 // Passing tells keys that mean nothing outside of the moment: the anchor, the guard
 // and probes.

@@ -16,8 +16,8 @@ import (
 // Model.SHARD_COUNT.
 const SequelizeShards = 16
 
-// maxSequelizeToken bounds what such a key is made of, which the library does not:
-// the server closes the connection of who sends a line of more than 4096 bytes.
+// maxSequelizeToken bounds what such a key is made of, which the library does not: the
+// server closes a connection that sends a longer line than MaxLength allows for.
 const maxSequelizeToken = 1024
 
 // SequelizeRecord is the key of a record: User.shard_11.123. The shard is id % shards as

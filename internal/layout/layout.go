@@ -1,10 +1,16 @@
 // Package layout says which keys a record has: its own, its index entries and
-// its unique claims. It is pure; package commit writes those keys and package
-// exec reads them.
+// its unique claims. It is pure; package commit writes those keys, and whoever runs
+// queries reads them.
+//
+// An entry is one record's, or a list of all the records with a value. Only this
+// package and the part of commit that writes lists know which: everyone else asks
+// what follows from it.
 package layout
 
 import (
+	"errors"
 	"fmt"
+	"iter"
 	"slices"
 
 	"github.com/natsorm/natsorm/internal/document"
@@ -36,9 +42,23 @@ type Layout interface {
 	// its first columns; of a unique index the claim's.
 	Lookup(x schema.Index, vals []value.Value) string
 
+	// EntryKeys is how many keys the entries are that a value has when this many
+	// records have it.
+	EntryKeys(records int) int
+
 	// Pointers appends the keys of the records that an entry or a claim leads to, each
-	// once: exactly one, unless entries are lists.
+	// once.
 	Pointers(to []string, key string, held []byte) ([]string, error)
+
+	// CountPointers is how many records Pointers gives; none of what can not be read.
+	CountPointers(key string, held []byte) int
+
+	// Overlay is what the key of an entry or a claim holds when some records are
+	// changed: those that gone is true of no longer have the value, unless their primary
+	// keys are among now. held is what it holds without the changes, nil when that is
+	// nothing. Most often the answer is nothing or one text; a claim has several when
+	// records are about to contend for it.
+	Overlay(key string, held *[]byte, gone func(record string) bool, now []value.Value) ([][]byte, error)
 
 	// HeadOf is the key that is written with every new entry on a replicated bucket,
 	// for patterns to be guarded by: of an entry or of Lookup's pattern. "" where
@@ -46,15 +66,18 @@ type Layout interface {
 	HeadOf(entry string) string
 
 	// IsEntry and IsClaim tell the entries and claims of the model's indexes from
-	// what other programs keep beside them.
+	// what other programs keep beside them. Owns is true of those, and of the keys that
+	// HeadOf gives.
 	IsEntry(key string) bool
 	IsClaim(key string) bool
+	Owns(key string) bool
 
 	// Owner is what a claim holds, and ReadOwner reads it.
 	Owner(id value.Value) []byte
 	ReadOwner(held []byte) (value.Value, error)
 
-	// Lists is not nil when an entry is a list, of all the records with a value.
+	// Lists is not nil when an entry is a list, of all the records with a value. It is
+	// for package commit, which writes them.
 	Lists() Lists
 }
 
@@ -85,6 +108,19 @@ var layouts = map[string]func(*schema.Definition) (Layout, error){
 	schema.Sequelize: newSequelize,
 }
 
+// ErrMisplaced says that a record is at another key than its document says.
+var ErrMisplaced = errors.New("its primary key is not the one in its key")
+
+// At is the footprint of the document at a record's key; ErrMisplaced when it belongs
+// at another one.
+func At(l Layout, key string, doc []byte) (Footprint, error) {
+	f, err := l.Of(doc)
+	if err == nil && f.Record != key {
+		err = ErrMisplaced
+	}
+	return f, err
+}
+
 // DefaultShards is the shard count of a model that does not say one.
 func DefaultShards(layout string, fallback int) int {
 	if layout == schema.Sequelize {
@@ -103,14 +139,30 @@ type Footprint struct {
 
 // Claim is a unique value that a document holds.
 type Claim struct {
-	Key   string
-	Index string // the unique index's name
-	Text  string // the value, for messages
+	Key     string
+	Columns []string // the unique index's
+	Text    string   // the value, for error messages
 }
 
 // Holds reports whether key is one of the footprint's entries or claims.
 func (f *Footprint) Holds(key string) bool {
 	return slices.Contains(f.Entries, key) || slices.ContainsFunc(f.Claims, func(c Claim) bool { return c.Key == key })
+}
+
+// IndexKeys are the keys of the footprint's entries and claims.
+func (f *Footprint) IndexKeys() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, e := range f.Entries {
+			if !yield(e) {
+				return
+			}
+		}
+		for _, c := range f.Claims {
+			if !yield(c.Key) {
+				return
+			}
+		}
+	}
 }
 
 // Only is the footprint with just this entry or claim.
@@ -131,7 +183,7 @@ func (f *Footprint) Only(key string) *Footprint {
 
 // Equal reports whether two footprints have the same entries and claims.
 func (f *Footprint) Equal(g *Footprint) bool {
-	return slices.Equal(f.Entries, g.Entries) && slices.Equal(f.Claims, g.Claims)
+	return slices.Equal(f.Entries, g.Entries) && slices.EqualFunc(f.Claims, g.Claims, func(c, d Claim) bool { return c.Key == d.Key })
 }
 
 // claims is what layouts have in common: unique values.

@@ -77,17 +77,22 @@ func (l *sequelize) Join(held []byte, ids ...value.Value) ([]byte, error) {
 }
 
 func (l *sequelize) Leave(held []byte, records ...string) ([]byte, error) {
-	list, err := readList(held)
-	if err != nil {
-		return nil, err
-	}
 	gone := make(map[string]bool, len(records))
 	for _, record := range records {
 		gone[record] = true
 	}
+	return l.without(held, func(record string) bool { return gone[record] })
+}
+
+// without is a list without the records that gone is true of.
+func (l *sequelize) without(held []byte, gone func(record string) bool) ([]byte, error) {
+	list, err := readList(held)
+	if err != nil {
+		return nil, err
+	}
 	return writeList(slices.DeleteFunc(list, func(raw jsontext.Value) bool {
 		key, ok := l.pointer(raw)
-		return ok && gone[key]
+		return ok && gone(key)
 	})), nil
 }
 

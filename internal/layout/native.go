@@ -65,7 +65,7 @@ func (l *native) Of(doc []byte) (Footprint, error) {
 		case !x.Unique:
 			f.Entries = append(f.Entries, keys.Entry(l.def.Name, x.Name, tuple, id))
 		case !null:
-			f.Claims = append(f.Claims, Claim{Key: keys.Claim(l.def.Name, x.Name, tuple), Index: x.Name, Text: tupleText(tuple)})
+			f.Claims = append(f.Claims, Claim{Key: keys.Claim(l.def.Name, x.Name, tuple), Columns: x.Columns, Text: tupleText(tuple)})
 		}
 	}
 	return f, nil
@@ -97,9 +97,11 @@ func (l *native) Lookup(x schema.Index, vals []value.Value) string {
 	if x.Unique {
 		return keys.Claim(l.def.Name, x.Name, vals)
 	}
-	open := len(x.Columns) - len(vals)
-	return keys.Lookup(l.def.Name, x.Name, vals) + strings.Repeat("*.", open) + "*"
+	return keys.LookupPattern(l.def.Name, x.Name, vals, len(x.Columns)-len(vals))
 }
+
+// EntryKeys: each record has its own.
+func (l *native) EntryKeys(records int) int { return records }
 
 func (l *native) HeadOf(entry string) string { return keys.HeadOf(l.def.Name, entry) }
 
@@ -114,9 +116,33 @@ func (l *native) Pointers(to []string, key string, held []byte) ([]string, error
 	return append(to, l.RecordKey(id)), nil
 }
 
+func (l *native) CountPointers(string, []byte) int { return 1 }
+
+func (l *native) Overlay(key string, held *[]byte, gone func(record string) bool, now []value.Value) (texts [][]byte, err error) {
+	if held != nil {
+		to, err := l.Pointers(nil, key, *held)
+		if err != nil || !gone(to[0]) { // what can not be read is nobody's
+			texts = append(texts, *held)
+		}
+	}
+	for _, id := range now {
+		var text []byte
+		if keys.IsClaim(l.def.Name, key) {
+			text = l.Owner(id)
+		}
+		texts = append(texts, text)
+	}
+	return texts, nil
+}
+
 func (l *native) IsEntry(key string) bool { return isOf(l.def, key, false, 1) }
 
 func (l *native) IsClaim(key string) bool { return isOf(l.def, key, true, 0) }
+
+// Owns: heads of an index that is gone are the layout's all the same.
+func (l *native) Owns(key string) bool {
+	return l.IsEntry(key) || l.IsClaim(key) || keys.IsHead(l.def.Name, key)
+}
 
 func (l *native) Lists() Lists { return nil }
 

@@ -109,6 +109,9 @@ func (l *sequelize) Lookup(x schema.Index, vals []value.Value) string {
 	return key
 }
 
+// EntryKeys: all of them are in one list.
+func (l *sequelize) EntryKeys(int) int { return 1 }
+
 func (l *sequelize) HeadOf(string) string { return "" }
 
 func (l *sequelize) Pointers(to []string, _ string, held []byte) ([]string, error) {
@@ -127,9 +130,34 @@ func (l *sequelize) Pointers(to []string, _ string, held []byte) ([]string, erro
 	return to, nil
 }
 
+func (l *sequelize) CountPointers(key string, held []byte) int {
+	to, err := l.Pointers(nil, key, held)
+	if err != nil {
+		return 0
+	}
+	return len(to)
+}
+
+func (l *sequelize) Overlay(_ string, held *[]byte, gone func(record string) bool, now []value.Value) ([][]byte, error) {
+	var list []byte
+	if held != nil {
+		list = *held
+	}
+	list, err := l.without(list, gone)
+	if err == nil && len(now) > 0 {
+		list, err = l.Join(list, now...)
+	}
+	if err != nil || list == nil {
+		return nil, err
+	}
+	return [][]byte{list}, nil
+}
+
 func (l *sequelize) IsEntry(key string) bool { return isOf(l.def, key, false, 0) }
 
 func (l *sequelize) IsClaim(string) bool { return false }
+
+func (l *sequelize) Owns(key string) bool { return l.IsEntry(key) }
 
 func (l *sequelize) Lists() Lists { return l }
 

@@ -6,22 +6,25 @@ import (
 
 	"github.com/natsorm/natsorm/internal/cond"
 	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/value"
 )
 
 // planner finds the cheapest access for one query.
 type planner struct {
 	def   *schema.Definition
-	known Stats
-	needs int // records that are enough; 0 is all
+	stats Stats
+	needs int // Query.Needs: how many matching records are enough; 0: all are needed
 
-	// share is the part of the model's records that the condition selects at the
-	// most, as far as its indexes tell; 0 when they do not.
+	// share is an upper limit, from the estimates of the indexes, for the part of the
+	// model's records that the condition selects: 0.1 is a tenth. It is 0 when no
+	// index tells, and used for a scan that may end early.
 	share float64
 }
 
-// enough is how many of n records are read, when the first ones that pass the
-// filter are enough: about half are taken to pass.
+// enough is how many of n records a path reads before the first needs matching ones are
+// found. About every second record of a path is taken to match the rest of the
+// condition.
 func (pl *planner) enough(n int) int {
 	if pl.needs > 0 {
 		return min(n, 2*pl.needs)
@@ -29,23 +32,26 @@ func (pl *planner) enough(n int) int {
 	return n
 }
 
+// scan is the access that reads every record, or records until enough have matched.
 func (pl *planner) scan() Access {
 	if pl.small() {
-		return Access{Path: Scan, Records: pl.known.Records}
+		return Access{Path: Scan, Records: pl.stats.Records}
 	}
-	records := pl.known.records()
-	if pl.needs > 0 && pl.share > 0 {
+	records := pl.stats.records()
+	if pl.needs > 0 && pl.share > 0 { // a tenth matches, so ten records are read for each that is needed
 		return Access{Path: Scan, Records: int(min(float64(records), float64(pl.needs)/pl.share))}
 	}
 	return Access{Path: Scan, Records: pl.enough(records)}
 }
 
-// best is the cheapest access to the records of which b is true.
+// best is the cheapest access to the records of which b is true: by indexed paths, by
+// the union of one part that is an Or, or by a scan.
 func (pl *planner) best(b *cond.Bound) Access {
 	best := pl.indexed(b)
 	if best.Path == Nothing {
 		return best
 	}
+	// Each part must be true, so the records of one part that is an Or include those of b.
 	for _, part := range conjuncts(b) {
 		if part.Op != cond.Or {
 			continue
@@ -54,40 +60,44 @@ func (pl *planner) best(b *cond.Bound) Access {
 			best = u
 		}
 	}
+	// A scan is worth it when the condition selects much of the model, or when a limit
+	// is reached soon.
 	if scan := pl.scan(); best.Path != Scan && best.Path != Nothing && pl.cost(scan).Time < pl.cost(best).Time {
 		return scan
 	}
 	return best
 }
 
-// indexed is the cheapest access by keys or one or two indexes; a scan when
-// there is none.
+// indexed is the cheapest access by primary keys, by one index, or by two: a scan when
+// the condition allows none of these. It also sets pl.share.
 func (pl *planner) indexed(b *cond.Bound) Access {
 	singles := pl.singles(b)
 	if len(singles) == 0 {
 		return pl.scan()
 	}
-	if pl.known.Records > 0 {
+	if pl.stats.Records > 0 {
 		for _, a := range singles {
-			if share := float64(a.Entries) / float64(pl.known.Records); a.Path == Index && (pl.share == 0 || share < pl.share) {
-				pl.share = min(share, 0.5)
+			if share := float64(a.Entries) / float64(pl.stats.Records); a.Path == Index && (pl.share == 0 || share < pl.share) {
+				pl.share = min(share, 0.5) // as enough: at most every second record matches
 			}
 		}
 	}
-	best := singles[0]
+	best := singles[0] // the first of those that cost the same, as singles promises
 	for _, a := range singles[1:] {
 		if a.Path == Nothing || best.Path != Nothing && pl.cost(a).Time < pl.cost(best).Time {
 			best = a
 		}
 	}
 	if best.Path == Nothing || pl.needs > 0 {
+		// An intersection must read all entries before the first record, so a limit
+		// saves nothing on it.
 		return best
 	}
 	limit := float64(pl.cost(best).Time) * worthwhile
 	for i, a := range singles {
 		for _, c := range singles[i+1:] {
 			if a.Path != Index || c.Path != Index || overlap(a.Lookups[0], c.Lookups[0]) {
-				continue
+				continue // two indexes of one column do not narrow each other
 			}
 			both := pl.intersect(a, c)
 			if t := float64(pl.cost(both).Time); t < limit {
@@ -98,20 +108,22 @@ func (pl *planner) indexed(b *cond.Bound) Access {
 	return best
 }
 
-// overlap reports whether two lookups ask for the value of one column.
+// overlap reports whether two lookups have a column in common.
 func overlap(a, b Lookup) bool {
 	return slices.ContainsFunc(a.Index.Columns[:len(a.Values)], func(c string) bool {
 		return slices.Contains(b.Index.Columns[:len(b.Values)], c)
 	})
 }
 
-// intersect reads the entries of both. That a record has the one value is taken
-// to say nothing of the other.
+// intersect is the access by the entries of both a and b. The number of records in both
+// is a guess: that a record has the value of a is taken to say nothing of whether it
+// has the value of b. So of the smaller set, the part that the larger set is of the
+// whole model is also in the larger one.
 func (pl *planner) intersect(a, b Access) Access {
 	smaller, larger := min(a.Entries, b.Entries), max(a.Entries, b.Entries)
-	share := 0.5 // of the smaller that is in both, as nothing is known
-	if pl.known.Records > 0 {
-		share = min(1, float64(larger)/float64(pl.known.Records))
+	share := 0.5 // the part of the smaller set that is in both, when nothing is known
+	if pl.stats.Records > 0 {
+		share = min(1, float64(larger)/float64(pl.stats.Records))
 	}
 	return Access{
 		Path:    Intersect,
@@ -121,16 +133,17 @@ func (pl *planner) intersect(a, b Access) Access {
 	}
 }
 
-// conjuncts are the conditions that are all true when b is.
+// conjuncts are the parts of b: b is true exactly when all of them are.
 func conjuncts(b *cond.Bound) []*cond.Bound {
 	if b.Op != cond.And {
 		return []*cond.Bound{b}
 	}
-	return b.Kids // of which none is an And
+	return b.Kids // none is an And itself: package cond sees to that
 }
 
-// union reaches the records of each branch of or; ok is false when one of them
-// takes a scan, or all of them too many lookups.
+// union is the access to the records of every branch of or. ok is false when a branch
+// has no path but a scan, or when the branches together take more than maxLookups
+// lookups.
 func (pl *planner) union(or *cond.Bound) (u Access, ok bool) {
 	for _, k := range or.Kids {
 		branch, found := pl.branch(k)
@@ -138,8 +151,8 @@ func (pl *planner) union(or *cond.Bound) (u Access, ok bool) {
 		case !found:
 			return u, false
 		case branch.Path == Nothing:
-			continue
-		case branch.Path == Union:
+			continue // this branch selects no record
+		case branch.Path == Union: // an Or inside the branch: its inputs join these
 			u.Inputs = append(u.Inputs, branch.Inputs...)
 		default:
 			u.Inputs = append(u.Inputs, branch)
@@ -164,8 +177,8 @@ func (pl *planner) union(or *cond.Bound) (u Access, ok bool) {
 	return u, true
 }
 
-// branch is the cheapest access to one branch of an alternative that is no scan
-// and no intersection.
+// branch is the cheapest access to the records of b, one branch of an Or, that can be an
+// input of a union: a single path, or a union itself. ok is false when there is none.
 func (pl *planner) branch(b *cond.Bound) (best Access, ok bool) {
 	for _, a := range pl.singles(b) {
 		if !ok || a.Path == Nothing || best.Path != Nothing && pl.cost(a).Time < pl.cost(best).Time {
@@ -183,10 +196,12 @@ func (pl *planner) branch(b *cond.Bound) (best Access, ok bool) {
 	return best, ok
 }
 
-// singles are the accesses by primary key and by one index that b allows. Of
-// several that cost the same the first is to be taken: the primary key, then
-// unique indexes, then indexes by how many of their columns have values, then
-// those with the fewest other columns.
+// singles are the accesses by the primary key and by each single index that b allows.
+// When b fixes a column to no value at all, Nothing is the only one.
+//
+// They are in order of preference, for a caller that has several of the same cost: the
+// primary key, then unique indexes, then other indexes; of these, first the one with the
+// most columns that b fixes, then the one with the fewest columns that it does not fix.
 func (pl *planner) singles(b *cond.Bound) []Access {
 	eq := pl.equalities(b)
 	var out []Access
@@ -198,29 +213,29 @@ func (pl *planner) singles(b *cond.Bound) []Access {
 			}
 		}
 		if len(a.Keys) == 0 {
-			return []Access{{Path: Nothing}}
+			return []Access{{Path: Nothing}} // no primary key is null
 		}
 		a.Records = pl.enough(len(a.Keys))
 		out = append(out, a)
 	}
 	for _, x := range pl.def.Indexes {
 		if x.State != schema.Ready {
-			continue
+			continue // records from before it was declared may have no entry yet
 		}
 		values := pl.combinations(x, eq)
 		switch {
-		case values == nil:
+		case values == nil: // its first column is not fixed
 			continue
-		case len(values) == 0:
+		case len(values) == 0: // one of its columns cannot have any value
 			return []Access{{Path: Nothing}}
 		}
-		if !pl.known.finds(x, values) {
+		if !pl.stats.finds(x, values) {
 			continue
 		}
 		a := Access{Path: Index, Index: x}
 		if x.Unique {
-			// Null claims nothing, so a claim does not find it; and claims of
-			// which some columns are open are not looked for.
+			// A record with a null in a unique index has no claim. And a claim is found
+			// by its whole key only, so all columns must be fixed.
 			if hasNull(values) || len(values[0]) < len(x.Columns) {
 				continue
 			}
@@ -229,12 +244,10 @@ func (pl *planner) singles(b *cond.Bound) []Access {
 		for _, v := range values {
 			l := Lookup{Index: x, Values: v, Matches: 1, Keys: 1}
 			if !x.Unique {
-				l.Matches = pl.known.matches(x, v)
+				l.Matches = pl.stats.matches(x, v)
+				l.Keys = pl.stats.entryKeys(l.Matches)
 			}
-			if !pl.known.Lists {
-				l.Keys = l.Matches
-			}
-			l.Large = l.Keys > MaxMatches
+			l.Large = l.Keys > store.MaxMatches
 			a.Lookups = append(a.Lookups, l)
 			a.Entries += l.Matches
 		}
@@ -253,8 +266,9 @@ func (pl *planner) singles(b *cond.Bound) []Access {
 	return out
 }
 
-// equalities are the values that the condition requires a column to have one
-// of, by column position. Null stands for an absent value.
+// equalities are the columns that b fixes, by position, each with the values that it
+// leaves possible: b is true only of records that have one of them. Null stands for
+// null and for an absent member.
 func (pl *planner) equalities(b *cond.Bound) map[int][]value.Value {
 	out := map[int][]value.Value{}
 	for _, c := range conjuncts(b) {
@@ -277,7 +291,7 @@ func (pl *planner) equalities(b *cond.Bound) map[int][]value.Value {
 			vals = zeroNull(col, vals)
 		}
 		vals = distinct(vals)
-		if have, ok := out[c.Column]; ok {
+		if have, ok := out[c.Column]; ok { // two parts fix the column: what both allow
 			in := make(map[value.Value]struct{}, len(have))
 			for _, v := range have {
 				in[v] = struct{}{}
@@ -292,8 +306,9 @@ func (pl *planner) equalities(b *cond.Bound) map[int][]value.Value {
 	return out
 }
 
-// zeroNull adds null to values that have the zero for which this process takes
-// it, and drops it from those that ask for null itself: nothing is null here.
+// zeroNull adjusts the values of a column that reads null as its type's zero. With the
+// zero, the entries of null must be looked up too, because a record without the member
+// has those. Null itself is dropped: no record is null in this column.
 func zeroNull(col schema.Column, vals []value.Value) []value.Value {
 	vals = slices.DeleteFunc(slices.Clone(vals), value.Value.IsNull)
 	if contains(vals, value.Zero(col.Type)) {
@@ -302,9 +317,12 @@ func zeroNull(col schema.Column, vals []value.Value) []value.Value {
 	return vals
 }
 
-// combinations are the lookups in index x that the equalities ask for, of as
-// many of its first columns as they leave not open; nil when that is none, and
-// empty when one of them can have no value.
+// combinations are the values to look up in index x: every combination of the values in
+// eq, for as many of the first columns of x as eq fixes. With city in (Oslo, Bergen) and
+// age = 30, an index of city and age gives (Oslo, 30) and (Bergen, 30).
+//
+// The result is nil when the first column is not fixed, or has more than maxLookups
+// values. It is empty, and not nil, when a column is fixed to no value at all.
 func (pl *planner) combinations(x schema.Index, eq map[int][]value.Value) [][]value.Value {
 	var out [][]value.Value
 	for i, name := range x.Columns {
@@ -319,7 +337,7 @@ func (pl *planner) combinations(x schema.Index, eq map[int][]value.Value) [][]va
 			if i == 0 {
 				return nil
 			}
-			break // the columns before it are enough to look up
+			break // too many: the columns before it are looked up, and the condition is checked anyway
 		}
 		next := make([][]value.Value, 0, len(out)*len(vals))
 		for _, head := range out {
@@ -334,6 +352,7 @@ func (pl *planner) combinations(x schema.Index, eq map[int][]value.Value) [][]va
 	return out
 }
 
+// hasNull reports whether a combination has a null.
 func hasNull(combos [][]value.Value) bool {
 	return slices.ContainsFunc(combos, func(c []value.Value) bool { return contains(c, value.Null) })
 }
@@ -342,6 +361,7 @@ func contains(vals []value.Value, v value.Value) bool {
 	return slices.ContainsFunc(vals, func(w value.Value) bool { return value.Equal(v, w) })
 }
 
+// distinct is vals without repetitions, in the same order.
 func distinct(vals []value.Value) []value.Value {
 	if len(vals) < 2 {
 		return vals

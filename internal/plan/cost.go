@@ -5,14 +5,15 @@ import (
 
 	"github.com/natsorm/natsorm/internal/batch"
 	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-// The cost rules: what the parts of an access take, measured in process against
-// a server on the same machine (nats-server 2.15.2 with file storage, nats.go
-// 1.55, Go 1.26, 2 cores of an x86 server; records of 100 bytes, 1 kB and 10 kB,
-// the best of 30 runs). The planner compares paths by their sum, so only the
-// proportions matter: over a network every part grows, the requests most.
+// The cost of an access is the sum of what its parts take. These were measured with the
+// server in the same process (nats-server 2.15.2 with file storage, nats.go 1.55, Go
+// 1.26, 2 cores of an x86 server; records of 100 bytes, 1 kB and 10 kB; the best of 30
+// runs). The planner only compares accesses with each other, so the proportions matter
+// and not the times. Over a network every part takes longer, requests most of all.
 //
 //	                                        100 B    1 kB    10 kB
 //	one record by key, one request          14 µs   20 µs    32 µs
@@ -24,70 +25,70 @@ import (
 //	a scan of nothing, five requests       250 µs
 //	one more pattern in a request            2 µs
 //
-// So reading a record by its key costs more than twice an entry, and nearly
-// twice what it costs in a scan: an index that selects more than about two
-// fifths of a model is not worth it, and of two indexes both are, when reading
-// the second one's entries costs less than the records it saves.
+// So a record read by its key costs more than twice as much as an entry, and nearly
+// twice as much as a record in a scan. An index that selects more than about two fifths
+// of a model is not worth using. A second index is worth using when its entries cost
+// less than the records that they save.
 const (
-	requestCost = 15 * time.Microsecond
-	lookupCost  = 2 * time.Microsecond // one of several lookups in a request
-	entryCost   = 1600 * time.Nanosecond
-	keyCost     = 3600 * time.Nanosecond
-	streamCost  = 2100 * time.Nanosecond
-	listCost    = 100 * time.Nanosecond
-	startCost   = 250 * time.Microsecond // a scan's requests
+	requestCost = 15 * time.Microsecond  // a request, with its answer
+	lookupCost  = 2 * time.Microsecond   // each further lookup in one request
+	entryCost   = 1600 * time.Nanosecond // an entry in the answer to a request
+	keyCost     = 3600 * time.Nanosecond // a record by its key, besides its bytes
+	streamCost  = 2100 * time.Nanosecond // an entry or a record from a consumer, besides its bytes
+	listCost    = 100 * time.Nanosecond  // a key that the server lists to find those that match
+	startCost   = 250 * time.Microsecond // the requests of a scan that finds nothing
 
-	keyByteCost    = 0.45 // ns for each byte of a record read by its key
-	streamByteCost = 1.1  // and in a scan
+	// Nanoseconds for each byte of a record: read by its key, and in a scan.
+	keyByteCost    = 0.45
+	streamByteCost = 1.1
 )
 
-// What is assumed of a model that nothing is known of.
+// What is assumed of a model while nothing is known of it.
 const (
-	unknownRecords = 1_000_000
-	unknownBytes   = 200
-	unknownMatches = 10 // entries that a value has in an index of one column; with each further column a fifth
+	unknownRecords = 1_000_000 // large, so that an index is preferred to a scan
+	unknownBytes   = 200       // of a record, with key and headers
+	unknownMatches = 10        // entries of a value in an index of one column; each further column divides it by 5
 )
 
-// worthwhile is how much cheaper an intersection must be than one index: how
-// many records are in both is a guess.
+// worthwhile is the part of the cost of the best single index below which an
+// intersection is taken. It is well below 1 because the number of records that are in
+// both indexes is a guess.
 const worthwhile = 0.8
 
 const (
-	// maxLookups bounds the lookups that lists of values multiply to; beyond
-	// it a scan reads less.
+	// maxLookups is the largest number of lookups in a plan. Lists of values for
+	// several columns multiply, and beyond this number a scan reads less.
 	maxLookups = 4096
 
-	// MaxMatches is how many entries the server gives for one request; more are
-	// read by a consumer.
-	MaxMatches = 1024
-
-	// fetchChunk and fetchBytes are how many records, of how many bytes, are read
-	// with one request, several of which are under way.
-	fetchChunk = 256
+	// fetchChunk is the largest number of records that are read with one request by
+	// their keys, and fetchBytes the number of bytes that they are expected to have at
+	// the most. Several such requests are under way at a time.
 	fetchBytes = 2 << 20
+	fetchChunk = 256
 
-	// smallModel and smallBytes are how many records, of how many bytes, are
-	// read with one request rather than scanned; smallLimited is it when the
-	// first ones are enough.
+	// A model of at most smallModel records, with fetchBytes bytes in all, is read with
+	// one request rather than scanned. With a limit, the number is smallLimited: a scan
+	// may end early, and this request cannot.
 	smallModel   = 1000
-	smallBytes   = 2 << 20
 	smallLimited = 200
 
-	// movedRequests is what it takes to find the records that moved between
-	// lookups that are not made with one request: the revision at the start, what was
-	// written since, which most often is nothing, and once more, isolated.
-	movedRequests = 3
+	// lookAgainRequests is the number of further requests of lookups that do not fit into
+	// one request. A record may get another value between two of them, so the revision
+	// is read before the first, and after the last what was written since is read, which
+	// most often is nothing, and is then asked once more, isolated from batches.
+	lookAgainRequests = 3
 
 	// entryBytes is about the size of an entry with its headers.
 	entryBytes = 250
 
-	// listedBytes is about what a record's id takes in an entry that is a list.
+	// listedBytes is about the size of one record's id in an entry that is a list.
 	listedBytes = 10
 )
 
-// scanRequests is what a scan of so many keys asks: the last revision, a
-// consumer, its messages, whether anything follows, and the consumer's removal.
-// One that is broken off, because there is enough, does not ask what follows.
+// scanRequests is the number of requests of a scan of this many keys, of bytes bytes
+// each on average. Besides those for the messages there are four: for the last revision,
+// for a consumer, for what follows the last message, and for the consumer's removal. A
+// scan that ends early, because enough records matched, does not ask what follows.
 func (pl *planner) scanRequests(keys, bytes int) int {
 	if pl.needs > 0 && keys > pl.needs {
 		return 3 + batch.Requests(pl.needs, bytes)
@@ -95,35 +96,46 @@ func (pl *planner) scanRequests(keys, bytes int) int {
 	return 4 + batch.Requests(keys, bytes)
 }
 
-// small reports whether the whole model is read with one request.
+// small reports whether a scan reads the whole model with one request.
 func (pl *planner) small() bool {
 	most := smallModel
 	if pl.needs > 0 {
 		most = smallLimited
 	}
-	n := pl.known.Records
-	return pl.known.Fresh && n > 0 && n <= most && n*pl.known.recordBytes() <= smallBytes
+	n := pl.stats.Records
+	return pl.stats.Fresh && n > 0 && n <= most && n*pl.stats.recordBytes() <= fetchBytes
 }
 
-// Stats is what is known of a model's records and indexes. The zero Stats
-// knows nothing.
+// Stats is what is known of a model's records and indexes, mostly from earlier queries
+// of the process. Numbers may be out of date: they decide what a query costs, never what
+// it finds. The zero Stats knows nothing.
 type Stats struct {
-	Records     int  // 0: not known
-	Fresh       bool // Records was right a moment ago, and one request sees them all
-	RecordBytes int  // on average, with key and headers; 0: not known
+	Records     int  // how many records the model has; 0: not known
+	Fresh       bool // Records was counted just now, and the bucket may be read with one request (see OneRequest)
+	RecordBytes int  // the average size of a record, with key and headers, in bytes; 0: not known
 
-	// Matches is about how many entries an index has for these values of its
-	// first columns; 0 when that is not known. It may be nil.
+	// Matches estimates how many entries an index has for these values of its first
+	// columns; 0 when nothing is known. A nil Matches knows nothing.
 	Matches func(x schema.Index, values []value.Value) int
 
-	// Finds reports whether the entries, or the claim, of an index lead to every record
-	// with these values of its first columns. Nil: those of an index always do.
+	// Finds reports whether the entries (or the claim) of these values in an index lead
+	// to every record that has them. In a layout that keeps no entries for absent
+	// members, those of null do not. A nil Finds always says yes.
 	Finds func(x schema.Index, values []value.Value) bool
 
-	// Lists says that the entries of a value are one list.
-	Lists bool
+	// EntryKeys is how many keys the entries are that a value has when this many
+	// records have it. Nil: one for each record.
+	EntryKeys func(records int) int
 }
 
+func (s Stats) entryKeys(records int) int {
+	if s.EntryKeys == nil {
+		return records
+	}
+	return s.EntryKeys(records)
+}
+
+// finds reports whether Finds says yes for every combination of values.
 func (s Stats) finds(x schema.Index, combos [][]value.Value) bool {
 	for _, vals := range combos {
 		if s.Finds != nil && !s.Finds(x, vals) {
@@ -133,7 +145,8 @@ func (s Stats) finds(x schema.Index, combos [][]value.Value) bool {
 	return true
 }
 
-// FetchChunk is how many records are read with one request.
+// FetchChunk is the number of records to read with one request by their keys: fewer when
+// they are large, at least 2.
 func (s Stats) FetchChunk() int {
 	return min(max(2, fetchBytes/s.recordBytes()), fetchChunk)
 }
@@ -152,6 +165,7 @@ func (s Stats) recordBytes() int {
 	return s.RecordBytes
 }
 
+// matches is Matches, or what is assumed when nothing is known.
 func (s Stats) matches(x schema.Index, values []value.Value) int {
 	if s.Matches != nil {
 		if n := s.Matches(x, values); n > 0 {
@@ -165,41 +179,41 @@ func (s Stats) matches(x schema.Index, values []value.Value) int {
 	return max(1, n)
 }
 
-// Cost is what answering a query takes.
+// Cost is what it takes to answer a query.
 type Cost struct {
-	Keys     int   // entries and records received, delete markers included
-	Requests int   // sent to the server, those under way together counted each
-	Bytes    int64 // received
-	Time     time.Duration
+	Keys     int           // messages received: entries, claims and records, delete markers included
+	Requests int           // requests sent; each counts, also when several are under way together
+	Bytes    int64         // bytes received
+	Time     time.Duration // as if every part came after the other, on the machine described above
 }
 
-// cost is what an access costs.
+// cost is the cost of an access: its lookups, then the records that they lead to.
 func (pl *planner) cost(a Access) Cost {
 	var c Cost
-	bytes := pl.known.recordBytes()
+	bytes := pl.stats.recordBytes()
 	switch a.Path {
 	case Nothing:
 		return c
 	case Scan:
 		if pl.small() {
-			c = Cost{Keys: pl.known.Records, Requests: 1, Bytes: int64(pl.known.Records) * int64(bytes)}
+			c = Cost{Keys: pl.stats.Records, Requests: 1, Bytes: int64(pl.stats.Records) * int64(bytes)}
 			c.Time = requestCost + time.Duration(c.Keys)*entryCost + time.Duration(streamByteCost*float64(c.Bytes))
 			return c
 		}
 		c.Requests = pl.scanRequests(a.Records, bytes)
 		c.Keys = a.Records
 		c.Bytes = int64(a.Records) * int64(bytes)
-		c.Time = startCost + time.Duration(pl.known.records())*listCost + time.Duration(a.Records)*streamCost + time.Duration(streamByteCost*float64(c.Bytes))
+		c.Time = startCost + time.Duration(pl.stats.records())*listCost + time.Duration(a.Records)*streamCost + time.Duration(streamByteCost*float64(c.Bytes))
 		return c
 	case Intersect:
-		c.Requests, c.Time = 1, requestCost // as of when the entries are
+		c.Requests, c.Time = 1, requestCost // for the revision before the first lookup
 		for _, in := range a.Inputs {
 			c.add(pl.lookupCost(in.Lookups))
 		}
 	default:
 		c.add(pl.lookupCost(a.AllLookups()))
 	}
-	chunk := pl.known.FetchChunk()
+	chunk := pl.stats.FetchChunk()
 	fetch := Cost{Keys: a.Records, Requests: (a.Records + chunk - 1) / chunk, Bytes: int64(a.Records) * int64(bytes)}
 	fetch.Time = time.Duration(fetch.Requests)*requestCost + time.Duration(a.Records)*keyCost + time.Duration(keyByteCost*float64(fetch.Bytes))
 	c.add(fetch)
@@ -213,18 +227,18 @@ func (c *Cost) add(d Cost) {
 	c.Time += d.Time
 }
 
-// lookupCost is what reading the entries of lookups costs.
+// lookupCost is the cost of reading the entries of lookups.
 func (pl *planner) lookupCost(lookups []Lookup) (c Cost) {
 	groups := Groups(lookups)
-	if len(groups) > 1 { // what moved between them
-		c.Requests += movedRequests
-		c.Time += movedRequests * requestCost
+	if len(groups) > 1 { // records may have changed between the requests
+		c.Requests += lookAgainRequests
+		c.Time += lookAgainRequests * requestCost
 	} else if len(groups) == 1 && groups[0][0].Large {
 		c.Requests++
 		c.Time += requestCost
 	}
 	for _, group := range groups {
-		matches, listed := 0, 0
+		matches, listed := 0, 0 // messages to read, and further ids in those that are lists
 		for _, l := range group {
 			matches += l.Keys
 			listed += l.Matches - l.Keys
@@ -244,7 +258,7 @@ func (pl *planner) lookupCost(lookups []Lookup) (c Cost) {
 	return c
 }
 
-// AllLookups are the lookups of an access and of its inputs.
+// AllLookups are the lookups of an access, or those of all its inputs.
 func (a *Access) AllLookups() []Lookup {
 	if len(a.Inputs) == 0 {
 		return a.Lookups
@@ -256,14 +270,15 @@ func (a *Access) AllLookups() []Lookup {
 	return out
 }
 
-// Groups divides lookups into those that one request asks for: as many as the
-// server answers for together, as far as can be told. One that has more by
-// itself is alone, to be read by a consumer.
+// Groups divides lookups into groups that one request each asks for, in their order. A
+// group has at most MaxMatches lookups with, by their estimates, at most MaxMatches
+// entries together. A lookup that is Large is a group of its own, and a consumer reads
+// it.
 func Groups(lookups []Lookup) [][]Lookup {
 	var out [][]Lookup
 	start, sum := 0, 0
 	for i, l := range lookups {
-		if i > start && (sum+l.Keys > MaxMatches || i-start == MaxMatches || l.Large || lookups[start].Large) {
+		if i > start && (sum+l.Keys > store.MaxMatches || i-start == store.MaxMatches || l.Large || lookups[start].Large) {
 			out = append(out, lookups[start:i])
 			start, sum = i, 0
 		}

@@ -1,21 +1,3 @@
-// Package plan decides how a query is answered: which keys to read, and what
-// is still to be checked on the records they lead to. It is pure; package exec
-// does the reading.
-//
-// There are these ways to the records, and the cheapest is taken:
-//
-//   - the primary key, equal or in a list: those records
-//   - a unique index, every column equal or in a list: the claims of those
-//     values, then their owners
-//   - an index whose first columns, at least one, are equal or in a list: the
-//     entries of those values, then their records
-//   - two such indexes: the entries of both, then the records in both
-//   - an alternative (Or) each branch of which has one of these: all their
-//     entries together, then the records
-//   - a scan of every record of the model
-//
-// What each costs is in cost.go. Index entries may point at records that no
-// longer hold the value, so every path keeps the whole condition as its filter.
 package plan
 
 import (
@@ -24,30 +6,33 @@ import (
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-// Query is what is asked of a model.
+// Query is what a caller asks of a model.
 type Query struct {
-	Filter *cond.Bound   // what a record must fulfil; nil selects every one
-	Order  []Sort        // none: in no particular order
-	Limit  int           // at most so many; negative for no limit
-	Offset int           // so many are passed over first
-	After  []value.Value // the values of the Order's columns after which results begin; nil for the first
+	Filter *cond.Bound   // the condition that records must fulfil; nil selects every record
+	Order  []Sort        // the columns to sort by, the first one first; empty: any order
+	Limit  int           // how many records at the most; negative: no limit
+	Offset int           // how many records to pass over first
+	After  []value.Value // where the page begins: after the record with these values in the columns of Order; nil: at the start
 }
 
-// Sort is one column of an order. Null is before every value, and with Desc
-// after.
+// Sort is one column of an order. Null is the smallest value: first when ascending,
+// last with Desc.
 type Sort struct {
-	Column int
+	Column int // the column's position in the definition
 	Desc   bool
 }
 
-// Where is the query for every record of which filter is true.
+// Where is the query for every record of which filter is true, in any order.
 func Where(filter *cond.Bound) Query { return Query{Filter: filter, Limit: -1} }
 
-// maxNeeds is from when on a limit is as good as none.
+// maxNeeds is the largest limit, or offset, that is planned for. A larger one counts as
+// no limit: no model has that many records, and limit and offset together always fit
+// an int.
 const maxNeeds = 1 << 28
 
-// Needs is how many records are enough: limit and offset, where no order makes
-// all of them necessary. 0 is all.
+// Needs is the number of matching records after which reading can end: limit and
+// offset together. It is 0 when all must be read, because there is no limit, or because
+// an order must be sorted.
 func (q Query) Needs() int {
 	if len(q.Order) > 0 {
 		return 0
@@ -55,8 +40,8 @@ func (q Query) Needs() int {
 	return max(0, q.Keeps())
 }
 
-// Keeps is how many records a page needs to be cut from: limit and offset;
-// negative is all.
+// Keeps is the number of records, the first in the query's order, that are enough to cut
+// the page from: limit and offset together. It is negative when there is no limit.
 func (q Query) Keeps() int {
 	if q.Limit < 0 || q.Limit > maxNeeds || q.Offset > maxNeeds {
 		return -1
@@ -64,8 +49,8 @@ func (q Query) Keeps() int {
 	return q.Offset + q.Limit
 }
 
-// Path is how records are reached. Of paths that cost the same, the later one
-// here is preferred.
+// Path is how a plan reaches the records. Of single paths (Index, Unique, Key) that
+// cost the same, the later one in this list is taken.
 type Path int
 
 const (
@@ -73,46 +58,46 @@ const (
 	Index                 // read index entries, then their records
 	Unique                // read claims, then their owners
 	Key                   // read records by primary key
-	Intersect             // what all inputs reach
-	Union                 // what any input reaches
-	Nothing               // the condition can not be true
+	Intersect             // read the entries of all inputs, then the records in all of them
+	Union                 // read the entries of all inputs, then the records in any of them
+	Nothing               // read nothing: the condition cannot be true, or the limit is 0
 )
 
-// String is the path's name in a printed plan.
+// String is the path's name in what Explain prints.
 func (p Path) String() string {
 	return [...]string{"scan", "index", "unique index", "primary key", "intersection", "union", "nothing"}[p]
 }
 
-// Access is one way to the records.
+// Access is one way to the records of a condition: a path, and what to read on it.
 type Access struct {
 	Path    Path
-	Index   schema.Index  // of Index and Unique
-	Keys    []value.Value // of Key: the primary keys
-	Lookups []Lookup      // of Index and Unique
-	Inputs  []Access      // of Intersect and Union: each Index, Unique or Key
-	Entries int           // index entries and claims that are read, as far as can be told
-	Records int           // records that are read
+	Index   schema.Index  // Index, Unique: the index
+	Keys    []value.Value // Key: the primary keys to read
+	Lookups []Lookup      // Index, Unique: what to look up in the index
+	Inputs  []Access      // Intersect, Union: the accesses that are combined, each by Index, Unique or Key
+	Entries int           // estimate: how many index entries and claims are read
+	Records int           // estimate: how many records are read
 }
 
-// Lookup is the search for the entries or the claim of some values.
+// Lookup asks an index for the entries of some values, or for their claim.
 type Lookup struct {
 	Index   schema.Index
-	Values  []value.Value // one for each column; for the first ones, of an Index
-	Matches int           // records it leads to, as far as can be told
-	Keys    int           // keys of entries it has: one for each record, or one list of all
-	Large   bool          // they are read by a consumer, as more than one request gives
+	Values  []value.Value // one for each column of the index; of an index that is not unique, maybe only for its first columns
+	Matches int           // estimate: how many records it leads to
+	Keys    int           // estimate: how many messages hold its entries; one for each record, or one where the entries of a value are a list
+	Large   bool          // Keys are more than one request gives, so a consumer reads them
 }
 
 // Plan is one way to answer a query.
 type Plan struct {
 	Query
 	Access
-	Cost Cost // as far as can be told
+	Cost Cost // an estimate
 }
 
-// Make plans a query with what is known of the model.
-func Make(def *schema.Definition, q Query, known Stats) Plan {
-	pl := planner{def: def, known: known, needs: q.Needs()}
+// Make returns the cheapest plan for a query, as far as known tells.
+func Make(def *schema.Definition, q Query, stats Stats) Plan {
+	pl := planner{def: def, stats: stats, needs: q.Needs()}
 	p := Plan{Query: q}
 	switch {
 	case q.Limit == 0 || q.Filter != nil && q.Filter.None():
@@ -126,13 +111,13 @@ func Make(def *schema.Definition, q Query, known Stats) Plan {
 	return p
 }
 
-// OneRequest reports whether a scan is of so few records that one request reads
-// them all.
+// OneRequest reports whether the plan is a scan that reads the whole model with a single
+// request, because the model is small.
 func (p *Plan) OneRequest() bool { return p.Path == Scan && p.Cost.Requests == 1 }
 
-// Residual is what is still to be asked of the records that the plan reads; nil is
-// nothing. The key of a record says what its primary key is; an index entry
-// does not say what its record holds now.
+// Residual is the condition that is still to be checked on the records that the plan
+// reads; nil when there is none. A record that was read by its primary key has that
+// key. An index entry proves nothing, because its record may have changed since.
 func (p *Plan) Residual(def *schema.Definition) *cond.Bound {
 	f := p.Filter
 	if f == nil || f.All() || p.Path == Key && (f.Op == cond.Eq || f.Op == cond.In) && f.Column == def.PrimaryKey() {
@@ -141,9 +126,9 @@ func (p *Plan) Residual(def *schema.Definition) *cond.Bound {
 	return f
 }
 
-// Estimate is the cost of a plan once it is known how many entries and records
-// it reads.
-func Estimate(def *schema.Definition, p Plan, known Stats) Cost {
-	pl := planner{def: def, known: known, needs: p.Needs()}
+// Estimate is the cost of p by the numbers of entries and records that p has now. A
+// caller that has counted them puts them into p first.
+func Estimate(def *schema.Definition, p Plan, stats Stats) Cost {
+	pl := planner{def: def, stats: stats, needs: p.Needs()}
 	return pl.cost(p.Access)
 }

@@ -1,6 +1,14 @@
-// Package schema is what natsorm knows of a model: its columns and indexes,
-// how a Go struct or a caller declares them, and how a declaration is held
-// against the one in the bucket's catalogue. It is pure.
+// Package schema holds the definition of a model: its columns, its indexes, and the
+// layout of its keys. It is pure.
+//
+// A definition comes from three places. Compile reads it from the tags of a Go struct;
+// the root package builds one from a Schema value; and the catalogue of the bucket holds
+// it as JSON, for all programs. Validate reports what makes a definition unusable.
+// Reconcile compares the one in a program with the one in the catalogue, and returns
+// the union of both, or an error where they contradict each other.
+//
+// All errors are errs.ErrSchema, or errs.ErrInvalid for a column that a caller named in a
+// query. They name the model, and say what to change.
 package schema
 
 import (
@@ -14,31 +22,32 @@ import (
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-// Format is the version of the catalogue's documents and of the key format.
+// Format is the version of the catalogue's documents and of the keys. A program refuses
+// a model with a larger one.
 const Format = 1
 
-// The key layouts; see package layout.
+// The layouts: which keys a record and its index entries have. See package layout.
 const (
-	Native    = "native"
-	Sequelize = "sequelize" // of the Node library sequelize-natskv
+	Native    = "native"    // natsorm's own
+	Sequelize = "sequelize" // that of the Node library sequelize-natskv
 )
 
 const (
-	// MaxShards is the largest shard count of a model.
+	// MaxShards is the largest number of shards of a model.
 	MaxShards = 1 << 12
 
 	maxIndexColumns = 8
 )
 
-// Definition is a model as the catalogue holds it, in JSON at _schema.<model>.
+// Definition is a model: its JSON is what the catalogue holds at _schema.<model>.
 type Definition struct {
 	Format  int      `json:"format"`
 	Name    string   `json:"name"`
-	Layout  string   `json:"layout"`
-	Shards  int      `json:"shards"`
-	Columns []Column `json:"columns"`
+	Layout  string   `json:"layout"`  // Native or Sequelize
+	Shards  int      `json:"shards"`  // 1 to MaxShards; 0 in a program that leaves it to the catalogue
+	Columns []Column `json:"columns"` // in the order of their declaration
 	Indexes []Index  `json:"indexes,omitempty"`
-	Moving  *Moving  `json:"moving,omitempty"` // to another layout
+	Moving  *Moving  `json:"moving,omitempty"` // while the model moves to another layout, else nil
 }
 
 // Column is one member of a model's documents.
@@ -46,24 +55,25 @@ type Column struct {
 	Name       string     `json:"name"`
 	Type       value.Type `json:"type"`
 	PrimaryKey bool       `json:"primaryKey,omitempty"`
-	Auto       bool       `json:"auto,omitempty"` // a zero primary key is filled in
+	Auto       bool       `json:"auto,omitempty"` // natsorm fills in a primary key that is zero
 	Role       Role       `json:"role,omitempty"`
 
-	// ZeroNull says that this process reads null, or an absent member, as
-	// the type's zero: the Go field is not a pointer. It is not stored.
+	// ZeroNull says that the Go field of this program cannot be null, so null and an
+	// absent member are read as the type's zero. The catalogue does not hold it: other
+	// programs may declare the field differently.
 	ZeroNull bool `json:"-"`
 }
 
-// Role is what natsorm does with a column by itself.
+// Role says that natsorm sets a column itself. "" is a column that only programs set.
 type Role string
 
 const (
-	CreatedAt Role = "createdAt"
-	UpdatedAt Role = "updatedAt"
+	CreatedAt Role = "createdAt" // the time when the record was created
+	UpdatedAt Role = "updatedAt" // the time of the record's last write
 )
 
-// Index is an index, by which records with given values are found. A unique
-// one lets only one record have them.
+// Index says that records can be found by the values of these columns, or of the first
+// few of them. If it is unique, no two records have the same values in all of them.
 type Index struct {
 	Name    string     `json:"name"` // its columns, joined by "-", as in its keys
 	Columns []string   `json:"columns"`
@@ -71,23 +81,23 @@ type Index struct {
 	State   IndexState `json:"state"`
 }
 
-// IndexState says what an index can be used for.
+// IndexState says whether queries may use an index.
 type IndexState string
 
 const (
-	// Building: every write maintains it; queries do not use it, because
-	// records from before it was declared may have no entry yet.
+	// Building means that every write maintains the index, but queries do not use
+	// it: records from before it was declared may have no entry yet.
 	Building IndexState = "building"
-	// Ready: every record has its entry.
+	// Ready means that every record has its entry, and queries use the index.
 	Ready IndexState = "ready"
 )
 
-// NewIndex is a ready index of these columns.
+// NewIndex is an index of these columns, in state Ready.
 func NewIndex(unique bool, columns ...string) Index {
 	return Index{Name: keys.IndexName(columns), Columns: columns, Unique: unique, State: Ready}
 }
 
-// Kind is "index" or "unique", for messages.
+// Kind is the index's kind in errors: "index" or "unique".
 func (x Index) Kind() string {
 	if x.Unique {
 		return "unique"
@@ -108,8 +118,9 @@ func (d *Definition) Position(name string) int {
 	return slices.IndexFunc(d.Columns, func(c Column) bool { return c.Name == name })
 }
 
-// Resolve is the position of the column that name means: the one with that
-// name, else the only one whose name differs just in letter case.
+// Resolve is the position of the column that a caller means by name: the one with
+// exactly that name, or else the only one that differs from it in nothing but letter
+// case. It fails with errs.ErrInvalid when there is none, or more than one.
 func (d *Definition) Resolve(name string) (int, error) {
 	if i := d.Position(name); i >= 0 {
 		return i, nil
@@ -118,27 +129,29 @@ func (d *Definition) Resolve(name string) (int, error) {
 	for i, c := range d.Columns {
 		if strings.EqualFold(c.Name, name) {
 			if found >= 0 {
-				return -1, errs.Invalidf(d.Name, name, "means %s or %s; use the exact name", d.Columns[found].Name, c.Name)
+				return -1, errs.Invalidf(d.Name, name, "may mean %s or %s; use the exact name of one", d.Columns[found].Name, c.Name)
 			}
 			found = i
 		}
 	}
-	const most = 100 // of a name in a message
+	const most = 100 // bytes of a name in an error: it may come from anywhere
 	if len(name) > most {
 		name = name[:most] + "…"
 	}
 	if found < 0 {
-		return -1, errs.Invalidf(d.Name, name, "no such column; %s has %s", d.Name, strings.Join(d.columnNames(), ", "))
+		return -1, errs.Invalidf(d.Name, name, "no such column; the columns of %s are %s", d.Name, strings.Join(d.columnNames(), ", "))
 	}
 	return found, nil
 }
 
-// Index is the position of the index of that name and kind, or -1.
+// Index is the position of the index with this name and kind, or -1. An index and a
+// unique index may have the same name.
 func (d *Definition) Index(name string, unique bool) int {
 	return slices.IndexFunc(d.Indexes, func(x Index) bool { return x.Name == name && x.Unique == unique })
 }
 
-// AddIndex declares an index of these columns, once.
+// AddIndex adds an index of these columns to d, unless it has that index already. Names
+// are resolved as by Resolve.
 func (d *Definition) AddIndex(unique bool, columns ...string) error {
 	resolved := make([]string, len(columns))
 	for i, name := range columns {
@@ -149,7 +162,7 @@ func (d *Definition) AddIndex(unique bool, columns ...string) error {
 		resolved[i] = d.Columns[pos].Name
 	}
 	if len(resolved) == 0 {
-		return d.Errorf("%s without columns", kindName(unique))
+		return d.Errorf("%s without columns; name at least one", kindName(unique))
 	}
 	x := NewIndex(unique, resolved...)
 	if i := d.Index(x.Name, unique); i >= 0 {
@@ -162,7 +175,7 @@ func (d *Definition) AddIndex(unique bool, columns ...string) error {
 	return nil
 }
 
-// Validate reports the first thing that makes a declaration unusable.
+// Validate reports the first thing that makes d unusable, or nil.
 func (d *Definition) Validate() error {
 	if err := keys.CheckName(d.Name); err != nil {
 		return fmt.Errorf("%w: model: %w", errs.ErrSchema, err)
@@ -177,7 +190,7 @@ func (d *Definition) Validate() error {
 			return err
 		}
 		if seen[c.Name] {
-			return d.Errorf("two columns are called %q", c.Name)
+			return d.Errorf("two columns are called %q; rename one", c.Name)
 		}
 		seen[c.Name] = true
 		if c.PrimaryKey {
@@ -186,9 +199,9 @@ func (d *Definition) Validate() error {
 	}
 	switch {
 	case primary == 0:
-		return d.Errorf(`no primary key; tag one field with orm:"primaryKey", or set Field.PrimaryKey in a Schema`)
+		return d.Errorf(`no primary key; tag one field with orm:"primaryKey", or set ColumnSchema.PrimaryKey in a Schema`)
 	case primary > 1:
-		return d.Errorf("%d primary keys; a model has one", primary)
+		return d.Errorf("%d primary keys; mark exactly one column", primary)
 	}
 	for _, x := range d.Indexes {
 		if err := d.validateIndex(x); err != nil {
@@ -198,18 +211,19 @@ func (d *Definition) Validate() error {
 	return nil
 }
 
+// validateColumn reports what is wrong with one column by itself.
 func (d *Definition) validateColumn(c Column) error {
 	switch {
 	case c.Name == "" || !utf8.ValidString(c.Name):
-		return d.Errorf("column name %q is empty or not UTF-8", c.Name)
+		return d.Errorf("column name %q is empty or not valid UTF-8; give it another name", c.Name)
 	case c.Name[0] == '_':
-		return d.Errorf("column name %q begins with _, which natsorm keeps for itself", c.Name)
+		return d.Errorf("column name %q begins with _, which is reserved; give it another name", c.Name)
 	case !slices.Contains(value.Types, c.Type):
 		return d.Errorf("column %s: unknown type %q; the types are %v", c.Name, c.Type, value.Types)
 	case c.Auto && !c.PrimaryKey:
-		return d.Errorf("column %s: auto is for primary keys", c.Name)
+		return d.Errorf("column %s: auto is only for the primary key; drop it here", c.Name)
 	case (c.Role == CreatedAt || c.Role == UpdatedAt) && c.Type != value.Time:
-		return d.Errorf("column %s: %s needs a time.Time", c.Name, c.Role)
+		return d.Errorf("column %s: %s needs type %s, but it has type %s", c.Name, c.Role, value.Time, c.Type)
 	}
 	if c.PrimaryKey && c.Type != value.Int && c.Type != value.Uint && c.Type != value.String {
 		return d.Errorf("primary key %s has type %s; use an integer or a string", c.Name, c.Type)
@@ -217,20 +231,21 @@ func (d *Definition) validateColumn(c Column) error {
 	return nil
 }
 
+// validateIndex reports what is wrong with one index.
 func (d *Definition) validateIndex(x Index) error {
 	if len(x.Columns) > maxIndexColumns {
-		return d.Errorf("%s %s has %d columns; at most %d", x.Kind(), x.Name, len(x.Columns), maxIndexColumns)
+		return d.Errorf("%s %s has %d columns; use at most %d", x.Kind(), x.Name, len(x.Columns), maxIndexColumns)
 	}
 	for i, name := range x.Columns {
 		pos := d.Position(name)
 		if pos < 0 {
-			return d.Errorf("%s %s: no column %q", x.Kind(), x.Name, name)
+			return d.Errorf("%s %s: no column is called %q; the columns are %s", x.Kind(), x.Name, name, strings.Join(d.columnNames(), ", "))
 		}
 		if err := keys.CheckName(name); err != nil {
-			return fmt.Errorf("%w: %s: %s: %w, and can not be indexed", errs.ErrSchema, d.Name, x.Kind(), err)
+			return fmt.Errorf("%w: %s: %s: %w, so it cannot be indexed", errs.ErrSchema, d.Name, x.Kind(), err)
 		}
 		if slices.Contains(x.Columns[:i], name) {
-			return d.Errorf("%s %s names column %s twice", x.Kind(), x.Name, name)
+			return d.Errorf("%s %s names column %s twice; name it once", x.Kind(), x.Name, name)
 		}
 	}
 	return nil
@@ -244,7 +259,7 @@ func (d *Definition) columnNames() []string {
 	return names
 }
 
-// Errorf is an ErrSchema that names the model.
+// Errorf is an errs.ErrSchema that names the model.
 func (d *Definition) Errorf(format string, args ...any) error {
 	return fmt.Errorf("%w: %s: %s", errs.ErrSchema, d.Name, fmt.Sprintf(format, args...))
 }

@@ -12,21 +12,26 @@ import (
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-// Struct is a model declared by a Go struct: its definition, and where in the
-// struct natsorm reads and writes by itself. A nil path means there is none.
+// Struct is a model that a Go struct declares: its definition, and the fields that
+// natsorm itself reads and writes. Each field is given by its index path, for
+// reflect.Value.FieldByIndex; nil means that the struct has no such field.
 type Struct struct {
 	Definition Definition
-	Key        []int // the primary key's field
+	Key        []int // the primary key
 	Version    []int // orm:"version"
-	CreatedAt  []int
-	UpdatedAt  []int
+	CreatedAt  []int // orm:"createdAt"
+	UpdatedAt  []int // orm:"updatedAt"
 
-	paths [][]int // of the columns' fields
+	paths [][]int // the field of each column, in the order of Definition.Columns
 }
 
+// tagOptions lists the options of an orm tag, for errors.
 const tagOptions = "primaryKey, auto, index, index:name, unique, unique:name, version, createdAt, updatedAt"
 
-// Compile reads the tags of struct type t, once for every Define.
+// Compile reads a model from the fields and tags of struct type t. The model's name is
+// name, or the type's own when name is "". Names of columns, embedding and hidden fields
+// are as encoding/json has them. What cannot be stored, read back or indexed is an
+// errs.ErrSchema that names the field; Validate is still to be called.
 func Compile(t reflect.Type, name string) (*Struct, error) {
 	if t.Kind() != reflect.Struct {
 		return nil, fmt.Errorf("%w: %s is not a struct; use a struct type, or DefineRecord", errs.ErrSchema, t)
@@ -52,8 +57,8 @@ func Compile(t reflect.Type, name string) (*Struct, error) {
 	return c.out, nil
 }
 
-// ColumnAt is the column of the field of v that pointer points to; ok is false
-// when there is none.
+// ColumnAt is the name of the column whose field in the struct v pointer points to. ok
+// is false when it points to none. v must be addressable.
 func ColumnAt(v, pointer reflect.Value) (name string, ok bool, err error) {
 	compiled, err := Compile(v.Type(), "Column")
 	if err != nil {
@@ -68,27 +73,32 @@ func ColumnAt(v, pointer reflect.Value) (name string, ok bool, err error) {
 	return "", false, nil
 }
 
+// compiler collects what the fields of a struct declare.
 type compiler struct {
 	out    *Struct
-	groups []*indexGroup
-	depth  map[string]int // of the field that has a column name
+	groups []*indexGroup  // in the order of their first field
+	depth  map[string]int // by column name: how deeply its field is embedded
 }
 
-// indexGroup collects the fields that share an index name.
+// indexGroup is an index in the making: the fields that share the name in
+// orm:"index:name", or a single field without such a name.
 type indexGroup struct {
-	name    string
+	name    string // "" for a single field
 	unique  bool
 	columns []string
 }
 
-func (c *compiler) fault(format string, args ...any) error {
+// errorf is an errs.ErrSchema that names the model.
+func (c *compiler) errorf(format string, args ...any) error {
 	return c.out.Definition.Errorf(format, args...)
 }
 
+// fields adds the columns of struct t, and those of the structs that it embeds. path is
+// where t is embedded in the whole struct, and within are the types around it.
 func (c *compiler) fields(t reflect.Type, path []int, within []reflect.Type) error {
 	for _, seen := range within {
 		if seen == t {
-			return c.fault("%s embeds itself", t)
+			return c.errorf("%s embeds itself; use a pointer in a named field, which is stored as JSON", t)
 		}
 	}
 	within = append(within, t)
@@ -100,10 +110,10 @@ func (c *compiler) fields(t reflect.Type, path []int, within []reflect.Type) err
 		orm, tagged := f.Tag.Lookup("orm")
 		if inner, ok := embeddedStruct(f); ok && jsonName == "" {
 			if tagged {
-				return c.fault("embedded %s has an orm tag; tag its fields", f.Name)
+				return c.errorf("embedded %s has an orm tag; tag its fields instead", f.Name)
 			}
 			if f.Type.Kind() == reflect.Pointer && !f.IsExported() {
-				return c.fault("embedded pointer %s is not exported and can not be read back from JSON; embed the struct itself", f.Name)
+				return c.errorf("embedded pointer %s is not exported, so it cannot be read back from JSON; embed the struct itself", f.Name)
 			}
 			if err := c.fields(inner, at, within); err != nil {
 				return err
@@ -112,7 +122,7 @@ func (c *compiler) fields(t reflect.Type, path []int, within []reflect.Type) err
 		}
 		if !f.IsExported() {
 			if tagged {
-				return c.fault("field %s has an orm tag but is not exported; give it a capital letter", f.Name)
+				return c.errorf("field %s has an orm tag but is not exported; give it a capital letter", f.Name)
 			}
 			continue
 		}
@@ -123,22 +133,26 @@ func (c *compiler) fields(t reflect.Type, path []int, within []reflect.Type) err
 	return nil
 }
 
+// field adds the column of one field, and what its orm tag asks for. at is its index
+// path.
 func (c *compiler) field(f reflect.StructField, at []int, jsonName, jsonOpts, orm string) error {
 	opts := splitTag(orm)
 	if jsonName == "-" && jsonOpts == "" {
 		for _, o := range opts {
 			if o != "version" {
-				return c.fault("field %s is left out of the document by json:\"-\", so orm:%q has nothing to work on", f.Name, o)
+				return c.errorf("field %s is left out of the document by json:\"-\", so orm:%q has nothing to work on", f.Name, o)
 			}
 		}
 	}
+	// The version is not a column: it is the revision of the record, and so must not be
+	// in the document.
 	for _, o := range opts {
 		if o == "version" {
 			if f.Type.Kind() != reflect.Uint64 {
-				return c.fault("version field %s has type %s; use uint64", f.Name, f.Type)
+				return c.errorf("version field %s has type %s; use uint64", f.Name, f.Type)
 			}
 			if jsonName != "-" {
-				return c.fault("version field %s must not be in the document; tag it json:\"-\"", f.Name)
+				return c.errorf("version field %s must not be in the document; tag it json:\"-\"", f.Name)
 			}
 			c.out.Version = at
 		}
@@ -147,10 +161,10 @@ func (c *compiler) field(f reflect.StructField, at []int, jsonName, jsonOpts, or
 		return nil
 	}
 	if hasOption(jsonOpts, "string") {
-		return c.fault("field %s: the json option \"string\" is not supported; drop it", f.Name)
+		return c.errorf("field %s: the json option \"string\" is not supported; drop it", f.Name)
 	}
 	if hasOption(jsonOpts, "inline") || hasOption(jsonOpts, "unknown") || hasOption(jsonOpts, "embed") {
-		return c.fault("field %s: the json option %q is not supported; drop it", f.Name, jsonOpts)
+		return c.errorf("field %s: the json option %q is not supported; drop it", f.Name, jsonOpts)
 	}
 	name := jsonName
 	if name == "" {
@@ -158,18 +172,19 @@ func (c *compiler) field(f reflect.StructField, at []int, jsonName, jsonOpts, or
 	}
 	typ, nullable, err := columnType(f.Type)
 	if err != nil {
-		return c.fault("field %s: %v; leave it out with json:\"-\", or use another type", f.Name, err)
+		return c.errorf("field %s: %v; leave it out with json:\"-\", or use another type", f.Name, err)
 	}
 	col := Column{Name: name, Type: typ, ZeroNull: !nullable}
+	// A name may come twice when one field is embedded more deeply: the other hides it.
 	depth := len(at)
 	if d, ok := c.depth[name]; ok {
 		if d == depth {
-			return c.fault("two fields have the column name %q; give one another json name", name)
+			return c.errorf("two fields have the column name %q; give one another json name", name)
 		}
 		if d < depth {
-			return nil // an outer field hides this one, as in encoding/json
+			return nil // the field that has the name hides this one
 		}
-		return c.fault("field %s hides an embedded field with the column name %q declared before it; declare it first, or rename it", f.Name, name)
+		return c.errorf("field %s hides an embedded field with the column name %q that is declared before it; declare %[1]s first, or rename it", f.Name, name)
 	}
 	if c.depth == nil {
 		c.depth = map[string]int{}
@@ -185,12 +200,13 @@ func (c *compiler) field(f reflect.StructField, at []int, jsonName, jsonOpts, or
 	return nil
 }
 
+// option applies one option of an orm tag to the column of field f.
 func (c *compiler) option(col *Column, option string, f reflect.StructField, at []int) error {
 	word, arg, _ := strings.Cut(option, ":")
 	switch word {
 	case "primaryKey":
 		if f.Type.Kind() == reflect.Pointer {
-			return c.fault("primary key %s is a pointer; use a plain type", f.Name)
+			return c.errorf("primary key %s is a pointer; use the type that it points to", f.Name)
 		}
 		col.PrimaryKey, c.out.Key = true, at
 	case "auto":
@@ -198,18 +214,18 @@ func (c *compiler) option(col *Column, option string, f reflect.StructField, at 
 		case reflect.String, reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
 			reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		default:
-			return c.fault("field %s of type %s can not be filled by auto; use an integer or a string", f.Name, f.Type)
+			return c.errorf("field %s has type %s, which auto cannot fill; use an integer or a string", f.Name, f.Type)
 		}
 		if col.Type == value.String && f.Type.Kind() != reflect.String {
-			return c.fault("field %s writes its own text; auto can not fill it", f.Name)
+			return c.errorf("field %s has type %s, which writes its own text, so auto cannot fill it; use an integer or a string", f.Name, f.Type)
 		}
 		col.Auto = true
 	case "index", "unique":
 		c.group(arg, word == "unique", col.Name)
-	case "version":
+	case "version": // field has done it
 	case "createdAt", "updatedAt":
 		if f.Type != timeType {
-			return c.fault("field %s: %s needs a time.Time", f.Name, word)
+			return c.errorf("field %s: %s needs type time.Time, but it has type %s", f.Name, word, f.Type)
 		}
 		col.Role = Role(word)
 		if col.Role == CreatedAt {
@@ -218,11 +234,13 @@ func (c *compiler) option(col *Column, option string, f reflect.StructField, at 
 			c.out.UpdatedAt = at
 		}
 	default:
-		return c.fault("field %s: unknown option %q in its orm tag; the options are %s", f.Name, option, tagOptions)
+		return c.errorf("field %s: unknown option %q in its orm tag; the options are %s", f.Name, option, tagOptions)
 	}
 	return nil
 }
 
+// group adds column to the index of that name and kind, or begins one. Without a name,
+// the column is an index by itself.
 func (c *compiler) group(name string, unique bool, column string) {
 	if name != "" {
 		for _, g := range c.groups {
@@ -245,8 +263,9 @@ var (
 	textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
 )
 
-// columnType maps a Go type to a column's, and says whether the field can hold
-// null apart from every other value.
+// columnType is the column type for fields of type t. nullable says that such a field
+// can hold null apart from every other value, as a pointer can and an int cannot. It
+// fails for types that cannot be stored as JSON or read back.
 func columnType(t reflect.Type) (typ value.Type, nullable bool, err error) {
 	if t.Kind() == reflect.Pointer {
 		typ, _, err = columnType(t.Elem())
@@ -259,7 +278,7 @@ func columnType(t reflect.Type) (typ value.Type, nullable bool, err error) {
 		return value.Decimal, false, nil
 	case implements(t, jsonMarshaler) || implements(t, textMarshaler):
 		typ, err = marshaledType(t)
-		return typ, true, err // its zero need not be its type's
+		return typ, true, err // its zero value need not be written as the zero of typ
 	}
 	switch t.Kind() {
 	case reflect.Bool:
@@ -280,22 +299,23 @@ func columnType(t reflect.Type) (typ value.Type, nullable bool, err error) {
 	case reflect.Array, reflect.Map, reflect.Struct, reflect.Interface:
 		return value.JSON, true, storable(t, nil)
 	}
-	return "", false, fmt.Errorf("type %s can not be stored as JSON", t)
+	return "", false, fmt.Errorf("type %s cannot be stored as JSON", t)
 }
 
-// marshaledType is the type of a column whose Go type writes its own JSON or
-// text: what its zero is written as. It must be readable too.
+// marshaledType is the column type for a Go type that writes its own JSON or text. What
+// MarshalText writes is a string. For MarshalJSON, the type's zero value is marshaled,
+// and the kind of its JSON decides. The type must have the unmarshaling method too.
 func marshaledType(t reflect.Type) (typ value.Type, err error) {
 	switch {
 	case implements(t, jsonMarshaler) && !implements(t, jsonUnmarshaler):
-		return "", fmt.Errorf("type %s has MarshalJSON and no UnmarshalJSON, so it can not be read back", t)
+		return "", fmt.Errorf("type %s has MarshalJSON but no UnmarshalJSON, so it cannot be read back", t)
 	case !implements(t, jsonMarshaler) && !implements(t, textUnmarshaler):
-		return "", fmt.Errorf("type %s has MarshalText and no UnmarshalText, so it can not be read back", t)
+		return "", fmt.Errorf("type %s has MarshalText but no UnmarshalText, so it cannot be read back", t)
 	case !implements(t, jsonMarshaler):
 		return value.String, nil
 	}
 	defer func() {
-		if recover() != nil { // it does not like its zero
+		if recover() != nil { // its MarshalJSON panics for the zero value
 			typ = value.JSON
 		}
 	}()
@@ -311,11 +331,12 @@ func marshaledType(t reflect.Type) (typ value.Type, err error) {
 	case 'n', '[', '{':
 		return value.JSON, nil
 	default:
-		return value.Decimal, nil
+		return value.Decimal, nil // a number, maybe of more digits than a float64 has
 	}
 }
 
-// storable looks for a part of t that JSON can not hold.
+// storable reports why values of type t cannot be stored as JSON and read back, or nil.
+// It looks into everything that t contains; seen are the types around t.
 func storable(t reflect.Type, seen []reflect.Type) error {
 	for _, s := range seen {
 		if s == t {
@@ -328,10 +349,10 @@ func storable(t reflect.Type, seen []reflect.Type) error {
 	}
 	switch t.Kind() {
 	case reflect.Chan, reflect.Func, reflect.Complex64, reflect.Complex128, reflect.UnsafePointer:
-		return fmt.Errorf("type %s can not be stored as JSON", t)
+		return fmt.Errorf("type %s cannot be stored as JSON", t)
 	case reflect.Interface:
 		if t.NumMethod() > 0 {
-			return fmt.Errorf("interface type %s can not be read back from JSON", t)
+			return fmt.Errorf("interface type %s cannot be read back from JSON", t)
 		}
 	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
 		return storable(t.Elem(), seen)
@@ -347,10 +368,13 @@ func storable(t reflect.Type, seen []reflect.Type) error {
 	return nil
 }
 
+// implements reports whether t, or a pointer to t, has the methods of iface.
 func implements(t, iface reflect.Type) bool {
 	return t.Implements(iface) || reflect.PointerTo(t).Implements(iface)
 }
 
+// embeddedStruct is the struct whose fields f brings in, as encoding/json does: f is
+// embedded, is a struct or a pointer to one, and does not write its own JSON.
 func embeddedStruct(f reflect.StructField) (reflect.Type, bool) {
 	t := f.Type
 	if t.Kind() == reflect.Pointer {
@@ -362,6 +386,7 @@ func embeddedStruct(f reflect.StructField) (reflect.Type, bool) {
 	return t, true
 }
 
+// splitTag is the options of an orm tag, without spaces and empty ones.
 func splitTag(tag string) []string {
 	var out []string
 	for part := range strings.SplitSeq(tag, ",") {
@@ -372,6 +397,7 @@ func splitTag(tag string) []string {
 	return out
 }
 
+// hasOption reports whether the options of a json tag have this one.
 func hasOption(opts, want string) bool {
 	for o := range strings.SplitSeq(opts, ",") {
 		if o == want {

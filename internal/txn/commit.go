@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/natsorm/natsorm/internal/commit"
 	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/layout"
 	"github.com/natsorm/natsorm/internal/store"
 )
@@ -93,7 +93,7 @@ func (a *assembly) plan(context.Context) error {
 	for _, c := range a.tx.order {
 		for _, claim := range c.after.Claims {
 			if other := a.holders[claim.Key]; other != nil {
-				return &errs.UniqueError{Model: c.layout.Model().Name, Field: claim.Index, Value: claim.Text, Owner: other.id.Text()}
+				return &errs.UniqueError{Model: c.layout.Model().Name, Columns: claim.Columns, Value: claim.Text, Owner: other.id.Text()}
 			}
 			a.holders[claim.Key] = c
 		}
@@ -102,7 +102,7 @@ func (a *assembly) plan(context.Context) error {
 		}
 		var before *layout.Footprint
 		if c.base.Live() {
-			if f, err := c.layout.Of(c.base.Value); err == nil && f.Record == c.base.Key {
+			if f, err := layout.At(c.layout, c.base.Key, c.base.Value); err == nil {
 				before = &f
 			}
 		}
@@ -110,10 +110,7 @@ func (a *assembly) plan(context.Context) error {
 		if c.doc != nil {
 			after = &c.after
 		}
-		p := commit.NewPlan(c.base, before, after, c.doc, c.layout.Owner(c.id))
-		if a.tx.store.Replicated() {
-			p.AddHeads(c.layout)
-		}
+		p := a.tx.View(c.layout).Writer().MakePlan(c.base, before, after, c.doc, c.layout.Owner(c.id))
 		a.plans, a.of = append(a.plans, p), append(a.of, c)
 		a.planned[p.Record] = true
 	}
@@ -149,7 +146,7 @@ func (a *assembly) judge(ctx context.Context) error {
 			}
 			owner, err := c.layout.ReadOwner(have.Value)
 			if err != nil {
-				return fmt.Errorf("%w: claim %s: %w; delete that key", errs.ErrCorrupt, claim.Key, err)
+				return commit.CorruptClaim(claim.Key, err)
 			}
 			record := c.layout.RecordKey(owner)
 			if a.planned[record] {
@@ -161,7 +158,7 @@ func (a *assembly) judge(ctx context.Context) error {
 			}
 			if other.Live() {
 				if f, err := c.layout.Of(other.Value); err != nil || f.Holds(claim.Key) {
-					return &errs.UniqueError{Model: c.layout.Model().Name, Field: claim.Index, Value: claim.Text, Owner: owner.Text()}
+					return &errs.UniqueError{Model: c.layout.Model().Name, Columns: claim.Columns, Value: claim.Text, Owner: owner.Text()}
 				}
 			}
 			a.fences[record] = commit.FenceOp(other)
@@ -211,18 +208,22 @@ func (a *assembly) assemble(ctx context.Context) error {
 			a.ops = append(a.ops, op)
 		}
 	}
-	lists := map[string]*commit.ListChanges{} // by model
+	var models []layout.Layout
+	plans := map[string][]*commit.Plan{} // by model
 	for i, p := range a.plans {
-		if l := a.of[i].layout; l.Lists() != nil {
-			model := l.Model().Name
-			if lists[model] == nil {
-				lists[model] = commit.NewListChanges(l)
-			}
-			lists[model].Add(p)
-			add(p.Commit())
-			continue
+		l := a.of[i].layout
+		name := l.Model().Name
+		if plans[name] == nil {
+			models = append(models, l)
 		}
-		for _, op := range p.Ops(func(key string) uint64 { return a.expect[key] }, a.own) {
+		plans[name] = append(plans[name], p)
+	}
+	for _, l := range models {
+		ops, err := a.tx.View(l).Writer().Ops(ctx, plans[l.Model().Name], func(key string) uint64 { return a.expect[key] }, a.own)
+		if err != nil {
+			return err
+		}
+		for _, op := range ops {
 			if op.Delete && a.holders[op.Key] != nil {
 				continue // the claim goes to another record
 			}
@@ -231,24 +232,6 @@ func (a *assembly) assemble(ctx context.Context) error {
 	}
 	for _, op := range a.fences {
 		add(op)
-	}
-	for _, changes := range lists {
-		keys := changes.Keys()
-		held := make([]store.Message, len(keys))
-		view := a.tx.View(a.of[0].layout)
-		if err := view.outsideEach(ctx, keys, func(i int, e store.Message) { held[i] = e }); err != nil {
-			return err
-		}
-		for i, key := range keys {
-			held[i].Key = key
-		}
-		ops, err := changes.Ops(held, a.tx.store.MaxValue())
-		if err != nil {
-			return err
-		}
-		for _, op := range ops {
-			add(op)
-		}
 	}
 	return nil
 }
@@ -269,7 +252,7 @@ func (a *assembly) batch(ctx context.Context) (store.Batch, error) {
 		switch {
 		case !a.tx.store.Replicated():
 			b.Guards = append(b.Guards, store.Guard{Key: pattern, Revision: s.last})
-		case s.large || !isLookup(pattern): // otherwise the lookup's head is among the keys
+		case s.large || !keys.IsLookup(pattern): // otherwise the lookup's head is among the keys
 			whole = true
 		}
 	}
@@ -284,10 +267,4 @@ func (a *assembly) batch(ctx context.Context) (store.Batch, error) {
 	}
 	slices.SortFunc(b.Guards, func(x, y store.Guard) int { return bytes.Compare([]byte(x.Key), []byte(y.Key)) })
 	return b, nil
-}
-
-// isLookup tells a lookup's pattern from a scan's: it names a value.
-func isLookup(pattern string) bool {
-	_, rest, _ := strings.Cut(pattern, ".")
-	return strings.HasPrefix(rest, "index.") && strings.Count(pattern, ".") > 3
 }

@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 
+	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/store"
 )
 
 // maxRead is how many keys and patterns one request asks for; one is the anchor.
-const maxRead = 1000
+const maxRead = store.MaxMatches - 1
 
 // read reads keys and patterns as of the transaction's instant, and notes what is
 // to be guarded. ErrTooMany when it is too much for one request.
@@ -33,7 +34,7 @@ func (t *Tx) read(ctx context.Context, patterns []string) ([]store.Message, erro
 	}
 	last := lastUnder(patterns, found)
 	for _, p := range patterns {
-		if isPattern(p) {
+		if keys.IsPattern(p) {
 			if err := t.noteSpan(p, last[p], false); err != nil {
 				return nil, err
 			}
@@ -111,7 +112,7 @@ func (t *Tx) revalidate(ctx context.Context) (uint64, error) {
 	size := 0
 	add := func(p string) error {
 		ask = append(ask, p)
-		if size += len(p); len(ask) < maxRead && size < maxReadBytes {
+		if size += len(p); len(ask) < maxRead && size < store.MaxPatternBytes {
 			return nil
 		}
 		err := t.compare(ctx, ask, start)
@@ -173,9 +174,6 @@ func (t *Tx) compare(ctx context.Context, ask []string, start uint64) error {
 	}
 	return nil
 }
-
-// maxReadBytes bounds the keys of a request, which the payload limit bounds.
-const maxReadBytes = 256 << 10
 
 // unchanged asks for the last revision under a key or a pattern.
 func (t *Tx) unchanged(ctx context.Context, pattern string) error {
@@ -262,9 +260,9 @@ func (t *Tx) scan(ctx context.Context, pattern string) ([]store.Message, error) 
 
 // lastUnder is the last revision under each of the patterns among entries.
 func lastUnder(patterns []string, found []store.Message) map[string]uint64 {
-	m, last := newMatcher(patterns), map[string]uint64{}
+	m, last := keys.NewMatcher(patterns), map[string]uint64{}
 	for _, e := range found {
-		m.each(e.Key, func(p string) { last[p] = max(last[p], e.Revision) })
+		m.Each(e.Key, func(i int) { last[patterns[i]] = max(last[patterns[i]], e.Revision) })
 	}
 	return last
 }

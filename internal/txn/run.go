@@ -6,73 +6,91 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"math/rand/v2"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/natsorm/natsorm/internal/commit"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/workers"
 )
 
 const (
-	firstPause = time.Millisecond // before a transaction runs again, on average half of it; doubles
+	// A transaction that others were in the way of pauses before it runs again, at
+	// random up to these times.
+	firstPause = 2 * time.Millisecond // doubles
 	mostPause  = 64 * time.Millisecond
+	nextPause  = time.Millisecond // when it is the first in its queue
 
-	// turnWait bounds the wait for a turn; who has it may be waiting for this one.
-	turnWait = 250 * time.Millisecond
-	stripes  = 64
+	// queueWait bounds the wait in a queue: the first in it may be waiting for this one.
+	queueWait = 250 * time.Millisecond
+	stripes   = 64 // queues; keys share one by their hash
+
+	// maxOwnLosses ends a transaction that loses only while its own DB writes outside of
+	// it. Most likely its function makes those writes itself, each time that it runs.
+	maxOwnLosses = 32
 )
 
-// Turns lets the transactions of one DB that were in each other's way run again one
-// after the other, first come first served, by what they were in the way for.
-// Others, and those of other programs, do not wait; nothing depends on it but how
-// often they run. The zero value is ready.
-type Turns struct {
-	once   sync.Once
-	seed   maphash.Seed
-	stripe [stripes]chan struct{} // of one: full while nobody has the turn
+// Runner runs the transactions of one DB. Those that lost to each other run again
+// one after the other, first come first served, by the key that they lost for.
+// First runs, and transactions of other programs, do not wait: nothing depends on
+// it but how often a function runs. The zero value is ready.
+type Runner struct {
+	once  sync.Once
+	seed  maphash.Seed
+	queue [stripes]chan struct{} // holds one token; a transaction that has it is the next to run
 }
 
-func (t *Turns) of(key string) chan struct{} {
-	t.once.Do(func() {
-		t.seed = maphash.MakeSeed()
-		for i := range t.stripe {
-			t.stripe[i] = make(chan struct{}, 1)
-			t.stripe[i] <- struct{}{}
+func (r *Runner) queueOf(key string) chan struct{} {
+	r.once.Do(func() {
+		r.seed = maphash.MakeSeed()
+		for i := range r.queue {
+			r.queue[i] = make(chan struct{}, 1)
+			r.queue[i] <- struct{}{}
 		}
 	})
-	return t.stripe[maphash.String(t.seed, key)%stripes]
+	return r.queue[maphash.String(r.seed, key)%stripes]
 }
 
-// Run runs a transaction, again when others were in its way, until it commits, fn
-// returns an error, or the context ends.
-func (t *Turns) Run(ctx context.Context, s store.Store, fn func(*Tx) error) error {
-	var turn chan struct{} // held
+// Run runs a transaction: again when it lost to other writes, until it commits, fn
+// returns an error, or the context ends. Its error is fn's, or the commit's;
+// ErrConflict when the context ended first, or when the transaction lost
+// maxOwnLosses times in a row beside writes that its own DB made outside of it.
+func (r *Runner) Run(ctx context.Context, s store.Store, fn func(*Tx) error) error {
+	var token chan struct{} // of the queue that this transaction is the first in
 	defer func() {
-		if turn != nil {
-			turn <- struct{}{}
+		if token != nil {
+			token <- struct{}{}
 		}
 	}()
+	ownLosses := 0
+	pauses := workers.Pauses{First: firstPause, Most: mostPause, Jitter: true}
 	for try := 1; ; try++ {
-		again, key, err := once(ctx, s, fn)
-		if !again && (err == nil || try == 1 || ctx.Err() == nil || !errors.Is(err, ctx.Err()) || errors.Is(err, errs.ErrUnknownOutcome)) {
+		out, err := once(ctx, s, fn)
+		if !out.lost && (err == nil || try == 1 || ctx.Err() == nil || !errors.Is(err, ctx.Err()) || errors.Is(err, errs.ErrUnknownOutcome)) {
 			return err
 		}
 		if ctx.Err() != nil { // perhaps while fn ran
-			return fmt.Errorf("natsorm: transaction: what it read or wrote was changed while it ran, in %d tries, the last time %s, until its context ended; do less in it, give it more time, and see that all models in it are inside (In): %w: %w: %w", try, cmp.Or(key, "nothing in particular"), errs.ErrUnwritten, errConflict, ctx.Err())
+			return fmt.Errorf("natsorm: transaction: what it read or wrote was changed while it ran, in %d tries, the last time %s, until its context ended; do less in it, or give it more time: %w: %w: %w", try, cmp.Or(out.key, "at an unknown key"), errs.ErrUnwritten, errConflict, ctx.Err())
 		}
-		pause := rand.N(min(mostPause, firstPause<<min(try, 16)))
-		var mine chan struct{}
-		if turn == nil {
-			mine, pause = t.of(key), turnWait
+		if out.beside == "" {
+			ownLosses = 0
+		} else if ownLosses++; ownLosses == maxOwnLosses {
+			return fmt.Errorf("natsorm: transaction: it ran %d times in a row beside writes of %s that this DB made outside of it, and lost each time, the last time %s; inside its function, call with the context that the function gets, or with Outside(ctx) what is meant to stand anyway, but not what the transaction reads: %w", maxOwnLosses, out.beside, cmp.Or(out.key, "at an unknown key"), errConflict)
+		}
+		pause := pauses.Next()
+		var queue chan struct{}
+		if token == nil {
+			queue, pause = r.queueOf(out.key), queueWait
 		} else if try > 2 {
-			pause = min(pause, firstPause) // it is its turn: only others' first tries are in its way
+			pause = min(pause, nextPause) // it loses only to first runs of others
 		}
 		timer := time.NewTimer(pause)
 		select {
-		case <-mine:
-			turn = mine
+		case <-queue:
+			token = queue
 		case <-timer.C:
 		case <-ctx.Done():
 		}
@@ -80,10 +98,17 @@ func (t *Turns) Run(ctx context.Context, s store.Store, fn func(*Tx) error) erro
 	}
 }
 
-// once runs fn once; again says that others were in the way, for key.
-func once(ctx context.Context, s store.Store, fn func(*Tx) error) (again bool, key string, err error) {
+// outcome is what became of a run that did not return fn's own error.
+type outcome struct {
+	lost   bool   // to other writes: the function has to run again
+	key    string // the key or pattern that was changed, or the first record that the run changed
+	beside string // the model that this DB wrote outside of the transaction meanwhile; "" for none
+}
+
+// once runs fn once.
+func once(ctx context.Context, s store.Store, fn func(*Tx) error) (out outcome, err error) {
 	if err := s.CatchUp(ctx); err != nil {
-		return false, "", commit.Untouched(err)
+		return out, commit.Untouched(err)
 	}
 	t := newTx(s)
 	var revisions map[string]uint64
@@ -94,12 +119,44 @@ func once(ctx context.Context, s store.Store, fn func(*Tx) error) (again bool, k
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.failed != nil { // fn can not know what it would have returned
+	if t.failed != nil { // fn cannot know what it would have returned
 		err = t.failed
 	}
-	key = t.contested
-	if key == "" && len(t.order) > 0 {
-		key = t.order[0].base.Key
+	out.key = t.contested
+	if out.key == "" && len(t.order) > 0 {
+		out.key = t.order[0].base.Key
 	}
-	return t.failed != nil && errors.Is(t.failed, errConflict), key, err
+	out.lost = t.failed != nil && errors.Is(t.failed, errConflict)
+	out.beside = t.writtenBeside()
+	return out, err
+}
+
+// Beside lets the transaction know of a model that it uses, and of the counter of the
+// writes that its DB makes to that model outside of transactions. A run that loses
+// while such a counter moves may have lost to itself: its function called with
+// another context than its own.
+func (t *Tx) Beside(model string, writes *atomic.Uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, ok := t.beside[model]; !ok {
+		t.beside[model] = besideWrites{counter: writes, start: writes.Load()}
+	}
+}
+
+// besideWrites is the number of writes of one model outside of the transaction.
+type besideWrites struct {
+	counter *atomic.Uint64
+	start   uint64 // when the run first used the model
+}
+
+// writtenBeside is the model, of the contested key when that is known, that was written
+// outside of the transaction since the run first used it.
+func (t *Tx) writtenBeside() string {
+	contested, _, _ := strings.Cut(t.contested, ".")
+	for model, w := range t.beside {
+		if (contested == "" || contested == model) && w.counter.Load() != w.start {
+			return model
+		}
+	}
+	return ""
 }

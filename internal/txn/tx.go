@@ -33,7 +33,8 @@ type Tx struct {
 	changes   map[string]*change       // by record key
 	order     []*change
 	stamps    []stamp
-	staged    uint64 // how many writes were staged
+	staged    uint64                  // how many writes were staged
+	beside    map[string]besideWrites // by model
 }
 
 // span is a pattern that was read.
@@ -68,7 +69,7 @@ func Provisional(revision uint64) bool { return revision >= provisional }
 func newTx(s store.Store) *Tx {
 	return &Tx{
 		store:   s,
-		entries: map[string]store.Message{}, keys: map[string]uint64{}, ranges: map[string]*span{}, changes: map[string]*change{},
+		entries: map[string]store.Message{}, keys: map[string]uint64{}, ranges: map[string]*span{}, changes: map[string]*change{}, beside: map[string]besideWrites{},
 	}
 }
 

@@ -6,25 +6,28 @@ import (
 	"math"
 )
 
-// CoerceAmount turns a Go number into what Add adds to a column of type t: of
-// the same type, but for Uint, where it is an Int and may be negative.
+// CoerceAmount converts a Go number to an amount that Add can add to a column of type
+// t. The amount has the type t, except for Uint: there it is an Int, so that it may be
+// negative. It fails for nil, for types that are not numbers, and for a number that
+// does not fit exactly.
 func CoerceAmount(x any, t Type) (Value, error) {
 	switch t {
 	case Uint:
 		t = Int
 	case Int, Float, Decimal:
 	default:
-		return Null, fmt.Errorf("has type %s; only numbers can be incremented", t)
+		return Null, fmt.Errorf("has type %s; only int, uint, float and decimal columns can be incremented", t)
 	}
 	v, err := Coerce(x, t)
 	if err == nil && v.IsNull() {
-		err = errors.New("the amount is nil")
+		err = errors.New("the amount is nil; pass a number")
 	}
 	return v, err
 }
 
-// Add is the sum of the value of a column of type t, null counting as zero, and
-// an amount made by CoerceAmount for that column.
+// Add returns v + amount. v is the value of a column of type t, where null counts as
+// zero, and CoerceAmount made the amount for that type. It fails when the sum does not
+// fit the type; nothing wraps around and nothing is rounded but floats.
 func Add(v, amount Value, t Type) (Value, error) {
 	if v.IsNull() {
 		v = Zero(t)
@@ -38,6 +41,8 @@ func Add(v, amount Value, t Type) (Value, error) {
 		}
 		return OfInt(a + b), nil
 	case v.typ == Uint:
+		// uint64(-(b+1))+1 is the size of a negative b, also of the smallest int64,
+		// whose negation would not fit. a + uint64(b) then wraps around to a - size.
 		a, b := v.Uint(), amount.Int()
 		if b >= 0 && a > math.MaxUint64-uint64(b) || b < 0 && a < uint64(-(b+1))+1 {
 			return Null, overflow
@@ -52,6 +57,6 @@ func Add(v, amount Value, t Type) (Value, error) {
 	case v.typ == Decimal:
 		return addDecimal(v.text, amount.text)
 	default:
-		return Null, fmt.Errorf("a %s can not be incremented", v.typ)
+		return Null, fmt.Errorf("a value of type %s cannot be incremented", v.typ)
 	}
 }

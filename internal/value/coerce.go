@@ -14,10 +14,22 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Coerce turns a Go value into a Value of type t when it fits exactly: any
-// integer for Int and Uint, an integral float too; any number for Float and
-// Decimal when nothing is lost; strings, and what marshals itself to text, for
-// String; time.Time or RFC 3339 text for Time. nil and nil pointers are Null.
+// Coerce converts a Go value to a Value of type t. It fails unless the value fits
+// exactly:
+//
+//	Bool        a bool
+//	Int, Uint   an integer in range; a float or a json.Number without a fraction
+//	Float       a finite float; an integer that a float64 holds exactly; a json.Number,
+//	            as the float64 nearest to it
+//	Decimal     a number, or the text of one
+//	String      a string of valid UTF-8
+//	Bytes       a slice of bytes
+//	Time        a time.Time in the years 0 to 9999, or RFC 3339 text
+//	JSON        anything that can be marshaled
+//
+// Types based on these, such as type City string, are taken like them. A type with a
+// MarshalJSON or MarshalText method is taken as what that writes. A pointer is taken as
+// what it points to; nil and a nil pointer are Null.
 func Coerce(x any, t Type) (Value, error) {
 	switch x := x.(type) { // the common cases, without reflection
 	case nil:
@@ -47,7 +59,7 @@ func Coerce(x any, t Type) (Value, error) {
 		return Null, nil
 	}
 	if marshals(rv.Type()) {
-		if rv.Kind() != reflect.Pointer { // its methods may be a pointer's
+		if rv.Kind() != reflect.Pointer { // the methods may need a pointer
 			p := reflect.New(rv.Type())
 			p.Elem().Set(rv)
 			x = p.Interface()
@@ -84,11 +96,12 @@ func Coerce(x any, t Type) (Value, error) {
 	return Null, misfit(x, t)
 }
 
-// marshals reports whether values of this type, or pointers to them, write
-// their own JSON or text.
+// marshals reports whether values of type t, or pointers to them, have a MarshalJSON or
+// MarshalText method that decides what they are. time.Time and json.Number have one,
+// but are known here.
 func marshals(t reflect.Type) bool {
 	if t.PkgPath() == "" && t.Kind() != reflect.Pointer {
-		return false // most often: a basic type
+		return false // a basic type, or another without a name
 	}
 	if t.Kind() != reflect.Pointer {
 		t = reflect.PointerTo(t)
@@ -103,6 +116,7 @@ var (
 	textMarshaler = reflect.TypeFor[encoding.TextMarshaler]()
 )
 
+// coerceJSON is x as a value of type JSON.
 func coerceJSON(x any) (Value, error) {
 	raw, err := Marshal(x)
 	if err != nil {
@@ -111,7 +125,7 @@ func coerceJSON(x any) (Value, error) {
 	return FromJSON(raw, JSON)
 }
 
-// coerceTime refuses what RFC 3339 can not say.
+// coerceTime converts a time.Time.
 func coerceTime(at time.Time, t Type) (Value, error) {
 	switch {
 	case t == JSON:
@@ -122,16 +136,17 @@ func coerceTime(at time.Time, t Type) (Value, error) {
 	return storedTime(at)
 }
 
-// storedTime is at, if RFC 3339 can say it in UTC.
+// storedTime is at as a Time. It fails for years that RFC 3339 cannot write in four
+// digits.
 func storedTime(at time.Time) (Value, error) {
 	if year := at.UTC().Year(); year < 0 || year > 9999 {
-		return Null, fmt.Errorf("%v is in the year %d; a stored time is in the years 0 to 9999, in UTC", at, year)
+		return Null, fmt.Errorf("%v is in the year %d; use a time in the years 0 to 9999, in UTC", at, year)
 	}
 	return OfTime(at), nil
 }
 
-// ToJSON is x as it stands in a document, in a column of type t; what fits is
-// as for Coerce. A decimal that comes as text stays as it is written.
+// ToJSON is the JSON that a document holds for x in a column of type t. It fails when
+// Coerce does. A decimal that is given as text keeps its digits: "1.50" is 1.50.
 func ToJSON(x any, t Type) ([]byte, error) {
 	v, err := Coerce(x, t)
 	if err != nil {
@@ -143,11 +158,12 @@ func ToJSON(x any, t Type) ([]byte, error) {
 	return v.AppendJSON(nil), nil
 }
 
+// coerceString converts text. It never parses text as a bool, integer or float.
 func coerceString(s string, t Type) (Value, error) {
 	switch t {
 	case String:
 		if !utf8.ValidString(s) {
-			return Null, errors.New("is not valid UTF-8")
+			return Null, errors.New("the text is not valid UTF-8; use a column of type bytes for it")
 		}
 		return OfString(s), nil
 	case Time:
@@ -166,6 +182,7 @@ func coerceString(s string, t Type) (Value, error) {
 	return Null, misfit(s, t)
 }
 
+// coerceInt converts a signed integer.
 func coerceInt(i int64, t Type) (Value, error) {
 	switch t {
 	case Int:
@@ -175,6 +192,8 @@ func coerceInt(i int64, t Type) (Value, error) {
 			return OfUint(uint64(i)), nil
 		}
 	case Float:
+		// Exactly, or not at all. The first condition keeps the conversion back in range:
+		// the largest int64 becomes 2⁶³ as a float.
 		if f := float64(i); f < 1<<63 && int64(f) == i {
 			return OfFloat(f), nil
 		}
@@ -184,6 +203,7 @@ func coerceInt(i int64, t Type) (Value, error) {
 	return Null, misfit(i, t)
 }
 
+// coerceUint converts an unsigned integer, as coerceInt where it fits there.
 func coerceUint(u uint64, t Type) (Value, error) {
 	if u <= math.MaxInt64 {
 		return coerceInt(int64(u), t)
@@ -201,13 +221,15 @@ func coerceUint(u uint64, t Type) (Value, error) {
 	return Null, misfit(u, t)
 }
 
+// coerceFloat converts a float of 32 or 64 bits. The bits matter: a float32 of 0.1 is
+// meant as 0.1, not as the float64 nearest to its binary value.
 func coerceFloat(f float64, bits int, t Type) (Value, error) {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
-		return Null, fmt.Errorf("%v is not a number that can be stored", f)
+		return Null, fmt.Errorf("%v cannot be stored, because JSON has no such number", f)
 	}
 	switch t {
 	case Float:
-		if bits == 32 { // as the document has it: the shortest text that gives it back
+		if bits == 32 { // what a document holds: the shortest text that gives f back
 			return FromJSON(strconv.AppendFloat(nil, f, 'g', -1, bits), Float)
 		}
 		return OfFloat(f), nil
@@ -217,7 +239,7 @@ func coerceFloat(f float64, bits int, t Type) (Value, error) {
 	return Null, misfit(f, t)
 }
 
-// coerceNumber reads number text that came from JSON or from a Go number.
+// coerceNumber converts the text of a number: a json.Number, or a Go number as text.
 func coerceNumber(text string, t Type) (Value, error) {
 	if _, ok := OfDecimal(text); ok {
 		switch t {
@@ -232,6 +254,7 @@ func coerceNumber(text string, t Type) (Value, error) {
 	return Null, misfit(text, t)
 }
 
+// misfit is the error for an x that cannot be a value of type t.
 func misfit(x any, t Type) error {
 	text, hint := fmt.Appendf(nil, "%v", x), ""
 	switch kind := reflect.TypeOf(x).Kind(); {

@@ -9,11 +9,13 @@ import (
 	"strings"
 )
 
-// OfDecimal makes a value of a JSON number, exactly. Numbers that are equal
-// have equal text: digits without trailing zeros, then "e" and an exponent
-// where there is one ("1.50" and "15e-1" are both "15e-1"). The exponent is
-// bounded; ok is false beyond it or when s is not a number.
+// OfDecimal is the Decimal that the text of a JSON number stands for, exactly. Its text
+// is canonical, so that equal numbers have equal text: the digits as an integer without
+// trailing zeros, then "e" and an exponent where that is not 0 ("1.50" and "15e-1" are
+// both "15e-1"). ok is false when s is not a number, or when that exponent is beyond a
+// million in either direction.
 func OfDecimal(s string) (v Value, ok bool) {
+	// Far more than any program stores, and small enough to calculate with.
 	const maxExponent = 1_000_000
 	rest, neg := strings.CutPrefix(s, "-")
 	mantissa, exp := rest, 0
@@ -29,7 +31,7 @@ func OfDecimal(s string) (v Value, ok bool) {
 	if whole == "" || dotted && frac == "" || strings.Trim(digits, "0123456789") != "" {
 		return Null, false
 	}
-	exp -= len(frac)
+	exp -= len(frac) // the digits are an integer now: whole and frac without the point
 	digits = strings.TrimLeft(digits, "0")
 	trimmed := strings.TrimRight(digits, "0")
 	exp += len(digits) - len(trimmed)
@@ -47,7 +49,8 @@ func OfDecimal(s string) (v Value, ok bool) {
 	return Value{typ: Decimal, text: trimmed}, true
 }
 
-// compareDecimal orders two canonical decimals without expanding exponents.
+// compareDecimal is Compare for two canonical decimals. It does not write out the
+// zeros of an exponent, which may be a million.
 func compareDecimal(a, b string) int {
 	sa, sb := decimalSign(a), decimalSign(b)
 	if sa != sb || sa == 0 {
@@ -55,13 +58,15 @@ func compareDecimal(a, b string) int {
 	}
 	da, ea := splitDecimal(a)
 	db, eb := splitDecimal(b)
-	// The position of the first digit decides, then the digits themselves.
+	// The number whose first digit stands for the larger power of ten is larger. With
+	// the same power, the digits decide, compared as text from the first one on.
 	if c := cmp.Compare(len(da)+ea, len(db)+eb); c != 0 {
 		return c * sa
 	}
 	return strings.Compare(da, db) * sa
 }
 
+// decimalSign is -1, 0 or 1: the sign of a canonical decimal.
 func decimalSign(s string) int {
 	switch {
 	case s == "0":
@@ -73,6 +78,7 @@ func decimalSign(s string) int {
 	}
 }
 
+// splitDecimal is the digits of a canonical decimal, without its sign, and its exponent.
 func splitDecimal(s string) (digits string, exp int) {
 	s = strings.TrimPrefix(s, "-")
 	digits, e, ok := strings.Cut(s, "e")
@@ -82,10 +88,12 @@ func splitDecimal(s string) (digits string, exp int) {
 	return digits, exp
 }
 
-// integral is the integer that the JSON number text stands for, however it is
-// written ("12", "12.0", "1.2e1"); ok is false when it has a fraction or does
-// not fit an int64 or, with unsigned, a uint64.
+// integral is the integer that the text of a JSON number stands for, however it is
+// written ("12", "12.0", "1.2e1"). ok is false when the number has a fraction, or does
+// not fit into an int64; with unsigned, into a uint64. The bits of an int64 are returned
+// as they are.
 func integral(text []byte, unsigned bool) (bits uint64, ok bool) {
+	// Nearly every integer is written plainly.
 	if unsigned {
 		if u, err := strconv.ParseUint(string(text), 10, 64); err == nil {
 			return u, true
@@ -101,7 +109,7 @@ func integral(text []byte, unsigned bool) (bits uint64, ok bool) {
 		return 0, false
 	}
 	digits, exp := splitDecimal(d.text)
-	if exp < 0 || len(digits)+exp > 20 {
+	if exp < 0 || len(digits)+exp > 20 { // a fraction, or more digits than any uint64
 		return 0, false
 	}
 	n, ok := new(big.Int).SetString(digits+strings.Repeat("0", exp), 10)
@@ -120,10 +128,10 @@ func integral(text []byte, unsigned bool) (bits uint64, ok bool) {
 	return 0, false
 }
 
-// plainDecimal is a canonical decimal without an exponent, where that is not
-// much longer.
+// plainDecimal is the canonical decimal s written as people do, without an exponent:
+// "15e-1" is "1.5". With an exponent of more than 20 it stays as it is.
 func plainDecimal(s string) string {
-	const most = 20 // zeros
+	const most = 20
 	digits, exp := splitDecimal(s)
 	sign := ""
 	if s[0] == '-' {
@@ -141,26 +149,30 @@ func plainDecimal(s string) string {
 	}
 }
 
-// maxDecimalSpread bounds the digits that an exact sum can take.
+// maxDecimalSpread is how many digits an exact sum may have: 1e1000000 + 1 would take a
+// million.
 const maxDecimalSpread = 10_000
 
+// addDecimal is the exact sum of two canonical decimals.
 func addDecimal(a, b string) (Value, error) {
 	da, ea := splitDecimal(a)
 	db, eb := splitDecimal(b)
-	low := min(ea, eb)
+	low := min(ea, eb) // both become integers times ten to this power
 	if max(len(da)+ea, len(db)+eb)-low > maxDecimalSpread {
-		return Null, fmt.Errorf("the exact sum of %s and %s has more than %d digits", a, b, maxDecimalSpread)
+		return Null, fmt.Errorf("the exact sum of %s and %s has more than %d digits; use a column of type float", a, b, maxDecimalSpread)
 	}
 	sum := new(big.Int).Add(scaled(a, da, ea-low), scaled(b, db, eb-low))
 	v, ok := OfDecimal(sum.String() + "e" + strconv.Itoa(low))
 	if !ok {
-		return Null, fmt.Errorf("the sum of %s and %s is out of range", a, b)
+		return Null, fmt.Errorf("the sum of %s and %s does not fit the column", a, b)
 	}
 	return v, nil
 }
 
+// scaled is the digits of the canonical decimal text followed by zeros, as an integer
+// with the sign of text.
 func scaled(text, digits string, zeros int) *big.Int {
-	n, _ := new(big.Int).SetString(digits+strings.Repeat("0", zeros), 10) // digits are digits
+	n, _ := new(big.Int).SetString(digits+strings.Repeat("0", zeros), 10) // canonical, so all are digits
 	if text[0] == '-' {
 		n.Neg(n)
 	}

@@ -10,8 +10,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// FromJSON reads the raw JSON value of a column of type t. JSON null is Null.
-// The error says what was found; the caller adds where.
+// FromJSON reads raw, one JSON value of a document, as a column of type t. JSON null is
+// Null for every type. The error quotes what was found and names the type; the caller
+// adds the model and the column.
 func FromJSON(raw []byte, t Type) (Value, error) {
 	kind := jsontext.Value(raw).Kind()
 	if kind == 'n' {
@@ -42,7 +43,7 @@ func FromJSON(raw []byte, t Type) (Value, error) {
 		if kind == '0' {
 			v, ok := OfDecimal(string(raw))
 			if !ok {
-				return Null, fmt.Errorf("number %s has too large an exponent", clip(raw))
+				return Null, fmt.Errorf("number %s has an exponent beyond 1000000", clip(raw))
 			}
 			return v, nil
 		}
@@ -62,7 +63,7 @@ func FromJSON(raw []byte, t Type) (Value, error) {
 			}
 			b, err := base64.StdEncoding.DecodeString(s)
 			if err != nil {
-				return Null, fmt.Errorf("not base64: %w", err)
+				return Null, fmt.Errorf("%s is not standard base64, which type bytes needs: %w", clip(raw), err)
 			}
 			return OfBytes(b), nil
 		}
@@ -74,7 +75,7 @@ func FromJSON(raw []byte, t Type) (Value, error) {
 			}
 			at, err := time.Parse(time.RFC3339Nano, s)
 			if err != nil {
-				return Null, fmt.Errorf("not an RFC 3339 time: %s", clip(raw))
+				return Null, fmt.Errorf("%s is not an RFC 3339 time, like \"2006-01-02T15:04:05Z\"", clip(raw))
 			}
 			return OfTime(at), nil
 		}
@@ -90,6 +91,7 @@ func FromJSON(raw []byte, t Type) (Value, error) {
 	return Null, fmt.Errorf("%s is not of type %s", clip(raw), t)
 }
 
+// unquote is the text of a JSON string. It fails for one that is not valid UTF-8.
 func unquote(raw []byte) (string, error) {
 	s, err := jsontext.AppendUnquote(nil, raw)
 	if err != nil {
@@ -98,7 +100,7 @@ func unquote(raw []byte) (string, error) {
 	return string(s), nil
 }
 
-// clip bounds what an error quotes of a document.
+// clip is what an error quotes of a document: the first 60 bytes.
 func clip(raw []byte) string {
 	const most = 60
 	if len(raw) > most {
@@ -107,7 +109,7 @@ func clip(raw []byte) string {
 	return string(raw)
 }
 
-// AppendJSON appends v as it stands in a document.
+// AppendJSON appends the JSON that a document holds for v.
 func (v Value) AppendJSON(b []byte) []byte {
 	switch v.typ {
 	case String:

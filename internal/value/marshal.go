@@ -10,10 +10,13 @@ import (
 	jsonv1 "github.com/go-json-experiment/json/v1"
 )
 
-// Documents are written and read as encoding/json does with the same tags,
-// with three differences: text that is not UTF-8 is refused rather than
-// changed, <, > and & stay as they are, and member names match by exact case,
-// as they do in indexes.
+// Documents are written and read as encoding/json does it with the same struct tags,
+// with four differences:
+//
+//   - Text that is not UTF-8 is refused. encoding/json replaces the bytes.
+//   - A document in which a name comes twice is refused.
+//   - <, > and & are written as they are.
+//   - Member names match by exact case, as indexes and conditions match them.
 var (
 	marshalOptions = json.JoinOptions(jsonv1.DefaultOptionsV1(), jsonv1.ReportErrorsWithLegacySemantics(false),
 		jsontext.AllowInvalidUTF8(false), jsontext.AllowDuplicateNames(false), jsontext.EscapeForHTML(false), jsontext.EscapeForJS(false),
@@ -23,17 +26,18 @@ var (
 		json.WithUnmarshalers(json.UnmarshalFunc(unmarshalNumber)))
 )
 
-// plain are unmarshalOptions without what json.Number needs, which is looked up
-// for every value.
+// plain is unmarshalOptions without the function for json.Number. The decoder asks for
+// such a function at every value, which takes time.
 var plain = json.JoinOptions(unmarshalOptions, json.WithUnmarshalers(nil))
 
-// Marshal is x as JSON, as documents hold it.
+// Marshal is x as JSON in the form of documents.
 func Marshal(x any) ([]byte, error) { return json.Marshal(x, marshalOptions) }
 
 // Unmarshal reads a document into x.
 func Unmarshal(doc []byte, x any) error { return json.Unmarshal(doc, x, unmarshalOptions) }
 
-// Unmarshaler is Unmarshal for pointers to type t, made once and faster.
+// Unmarshaler returns an Unmarshal for pointers to values of type t. It is faster for
+// types without a json.Number in them.
 func Unmarshaler(t reflect.Type) func(doc []byte, x any) error {
 	if hasNumber(t, map[reflect.Type]bool{}) {
 		return Unmarshal
@@ -41,7 +45,8 @@ func Unmarshaler(t reflect.Type) func(doc []byte, x any) error {
 	return func(doc []byte, x any) error { return json.Unmarshal(doc, x, plain) }
 }
 
-// hasNumber reports whether there may be a json.Number in a t.
+// hasNumber reports whether a value of type t may have a json.Number in it. seen holds
+// the types that are being looked at, so that types that contain themselves end.
 func hasNumber(t reflect.Type, seen map[reflect.Type]bool) bool {
 	if seen[t] {
 		return false
@@ -56,7 +61,7 @@ func hasNumber(t reflect.Type, seen map[reflect.Type]bool) bool {
 	case reflect.Map:
 		return hasNumber(t.Key(), seen) || hasNumber(t.Elem(), seen)
 	case reflect.Interface:
-		return true // of what it holds already
+		return true // it may hold anything
 	case reflect.Struct:
 		for i := range t.NumField() {
 			if hasNumber(t.Field(i).Type, seen) {
@@ -67,7 +72,8 @@ func hasNumber(t reflect.Type, seen map[reflect.Type]bool) bool {
 	return false
 }
 
-// marshalNumber writes a json.Number as it is; the package knows only its own.
+// marshalNumber writes a json.Number with its digits. The JSON package used here does
+// not know encoding/json's type, and would write a string.
 func marshalNumber(n stdjson.Number) ([]byte, error) {
 	if n == "" {
 		return []byte("0"), nil
@@ -75,6 +81,8 @@ func marshalNumber(n stdjson.Number) ([]byte, error) {
 	return []byte(n), nil
 }
 
+// unmarshalNumber keeps the digits of a number. Null changes nothing, as in
+// encoding/json.
 func unmarshalNumber(raw []byte, n *stdjson.Number) error {
 	switch jsontext.Value(raw).Kind() {
 	case 'n':

@@ -1,0 +1,109 @@
+package access
+
+import (
+	"context"
+	"slices"
+
+	"github.com/natsorm/natsorm/internal/keys"
+	"github.com/natsorm/natsorm/internal/plan"
+	"github.com/natsorm/natsorm/internal/store"
+)
+
+// sample is how many records are read to learn how large they are.
+const sample = 16
+
+// Explain is the plan that a query has now, with what it will read and ask: for
+// that it does the lookups, and counts what would be scanned. What that teaches may
+// change the plan; then it is explained again.
+func (s *Source) Explain(ctx context.Context, q plan.Query) (plan.Plan, error) {
+	for try := 1; ; try++ {
+		p, stands, err := s.explain(ctx, q)
+		if err != nil || stands || try == replans {
+			return p, err
+		}
+	}
+}
+
+// explain is Explain once; stands is false when the plan has changed meanwhile.
+func (s *Source) explain(ctx context.Context, q plan.Query) (_ plan.Plan, stands bool, err error) {
+	p, f, err := s.resolve(ctx, q)
+	if err != nil {
+		return p, false, err
+	}
+	if p.Path == plan.Nothing {
+		return p, true, nil
+	}
+	single := len(p.Lookups) == 1 && p.Path != plan.Intersect
+	records, counted := len(f.keys), f.later == nil
+	large := single && p.Lookups[0].Large
+	if f.later != nil && !large && q.Needs() == 0 {
+		for _, err := range f.later {
+			if err != nil {
+				return p, false, err
+			}
+			records++
+		}
+		f.later = nil
+	}
+	if p.Path == plan.Scan {
+		n, err := s.store.Size(ctx, keys.Records(s.def.Name))
+		if err != nil {
+			return p, false, err
+		}
+		s.stats.sawRecords(n)
+	}
+	if err := s.sample(ctx, f.keys); err != nil {
+		return p, false, err
+	}
+	stats := s.snapshot()
+	planned := plan.Make(s.def, q, stats)
+	same := planned.Path == p.Path && planned.Index.Name == p.Index.Name && len(planned.Lookups) == len(p.Lookups)
+	if !same || p.Path == plan.Scan || q.Needs() > 0 {
+		return planned, same, nil
+	}
+	if large {
+		n, err := s.store.Size(ctx, s.patterns(p.Lookups)[0])
+		if err != nil {
+			return p, false, err
+		}
+		planned.Lookups[0].Matches, planned.Lookups[0].Keys, planned.Entries, planned.Records = n, n, n, n
+		planned.Cost = plan.Estimate(s.def, planned, stats)
+		return planned, true, nil
+	}
+	planned.Records = records
+	if counted && single {
+		planned.Lookups[0].Matches, planned.Lookups[0].Keys, planned.Entries = f.records, f.entries, f.records
+	}
+	planned.Cost = plan.Estimate(s.def, planned, stats)
+	if counted {
+		planned.Cost.Keys += f.entries
+		for _, l := range planned.AllLookups() {
+			planned.Cost.Keys -= l.Keys
+		}
+		planned.Entries = f.records
+	}
+	return planned, true, nil
+}
+
+// sample reads some records when it is not known how large they are.
+func (s *Source) sample(ctx context.Context, at []string) error {
+	if s.snapshot().RecordBytes > 0 {
+		return nil
+	}
+	if len(at) > 0 {
+		found, err := s.store.GetMany(ctx, at[:min(sample, len(at))])
+		s.stats.sawMessages(slices.DeleteFunc(found, func(m store.Message) bool { return !m.Live() }))
+		return err
+	}
+	var some []store.Message
+	for m, err := range s.store.Scan(ctx, keys.Records(s.def.Name), store.ScanOptions{Want: sample}) {
+		if err != nil {
+			return err
+		}
+		if some = append(some, m); len(some) == sample {
+			break
+		}
+	}
+	s.stats.sawMessages(some)
+	return nil
+}

@@ -1,0 +1,101 @@
+package access
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	"github.com/natsorm/natsorm/internal/plan"
+	"github.com/natsorm/natsorm/internal/store"
+)
+
+// intersect looks up both inputs at the same time, and keeps the records to which
+// both lead.
+func (s *Source) intersect(ctx context.Context, p plan.Plan, careful bool) (f found, surprise bool, err error) {
+	f.asOf = new(atomic.Uint64)
+	start, err := s.store.Revision(ctx)
+	if err != nil {
+		return f, false, err
+	}
+	f.asOf.Store(start)
+	var sides [2]map[string]bool
+	var failed [2]error
+	var wg sync.WaitGroup
+	for i, in := range p.Inputs {
+		wg.Go(func() {
+			sides[i], failed[i] = s.collect(ctx, in, careful)
+		})
+	}
+	wg.Wait()
+	for _, err := range failed {
+		if errors.Is(err, store.ErrTooMany) {
+			return f, true, nil
+		}
+		if err != nil {
+			return f, false, err
+		}
+	}
+	f.entries = len(sides[0]) + len(sides[1])
+	f.records = f.entries
+	small, large := sides[0], sides[1]
+	if len(small) > len(large) {
+		small, large = large, small
+	}
+	for key := range small {
+		if large[key] {
+			f.keys = append(f.keys, key)
+		}
+	}
+	return f, false, nil
+}
+
+// collect is the record keys that one input of an intersection leads to. When it is
+// careful, ErrTooMany says that there are many more than was expected.
+func (s *Source) collect(ctx context.Context, in plan.Access, careful bool) (map[string]bool, error) {
+	out := make(map[string]bool, in.Entries)
+	groups := plan.Groups(in.Lookups)
+	if only := in.Lookups[0]; careful && len(in.Lookups) == 1 && !only.Large {
+		entries, _, _, err := s.store.Lookup(ctx, s.patterns(in.Lookups), 0)
+		if errors.Is(err, store.ErrTooMany) {
+			if e := s.size(ctx, only); e != nil {
+				err = e
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+		return out, s.lead(in.Lookups, entries, out)
+	}
+	if len(groups) == 1 && !in.Lookups[0].Large { // one request, if it is enough
+		entries, _, _, err := s.store.Lookup(ctx, s.patterns(in.Lookups), 0)
+		if err == nil {
+			return out, s.lead(in.Lookups, entries, out)
+		}
+		if !errors.Is(err, store.ErrTooMany) {
+			return nil, err
+		}
+	}
+	for key, err := range s.follow(ctx, groups, 0, new(atomic.Uint64)) {
+		if err != nil {
+			return nil, err
+		}
+		out[key] = true
+	}
+	return out, nil
+}
+
+// lead adds the keys of the records that entries of lookups lead to.
+func (s *Source) lead(lookups []plan.Lookup, entries []store.Message, to map[string]bool) error {
+	s.attribute(lookups, entries)
+	for _, e := range entries {
+		keys, err := s.pointers(nil, e)
+		if err != nil {
+			return err
+		}
+		for _, key := range keys {
+			to[key] = true
+		}
+	}
+	return nil
+}

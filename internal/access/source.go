@@ -1,0 +1,91 @@
+package access
+
+import (
+	"context"
+
+	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/keys"
+	"github.com/natsorm/natsorm/internal/layout"
+	"github.com/natsorm/natsorm/internal/plan"
+	"github.com/natsorm/natsorm/internal/query"
+	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/store"
+)
+
+// Source is the records of one model in a bucket. It is safe for concurrent use.
+type Source struct {
+	def    *schema.Definition
+	layout layout.Layout
+	store  store.Store
+	stats  *statistics
+}
+
+var _ query.Source = (*Source)(nil)
+
+// New is the Source of a model that nothing is known of yet.
+func New(s store.Store, l layout.Layout) *Source {
+	return &Source{def: l.Model(), layout: l, store: s, stats: &statistics{}}
+}
+
+// On is the same model in another store on the same bucket: what is known of it is
+// known of both.
+func (s *Source) On(other store.Store) *Source {
+	out := *s
+	out.store = other
+	return &out
+}
+
+// Model describes the records.
+func (s *Source) Model() *schema.Definition { return s.def }
+
+// Get reads records by their keys; see query.Source.
+func (s *Source) Get(ctx context.Context, keys []string, each func(i int, m store.Message)) error {
+	var size, n int
+	err := s.store.GetEach(ctx, keys, func(i int, m store.Message) {
+		size += len(m.Key) + len(m.Value)
+		n++
+		each(i, m)
+	})
+	if err == nil {
+		s.stats.sawBytes(size, n)
+	}
+	return err
+}
+
+// Count is how many records there are.
+func (s *Source) Count(ctx context.Context) (int, error) {
+	n, err := s.store.Count(ctx, keys.Records(s.def.Name))
+	if err == nil {
+		s.stats.sawRecords(n)
+	}
+	return n, err
+}
+
+// fetchers is how many requests for records are under way.
+const fetchers = 4
+
+// Candidates plans a query, makes the lookups that its plan begins with, and divides
+// the records that they lead to; see query.Source. They come in no order.
+func (s *Source) Candidates(ctx context.Context, q plan.Query, all bool) (query.Candidates, error) {
+	all = all || len(q.Order) > 0 // they have to be sorted
+	p, f, err := s.resolve(ctx, q)
+	if err != nil {
+		return query.Candidates{}, err
+	}
+	c := query.Candidates{Batches: s.batches(ctx, p, f, all), Filter: p.Residual(s.def)}
+	if p.Path != plan.Scan {
+		c.Workers = fetchers
+	}
+	if f.asOf != nil {
+		c.Lookups = &lookups{source: s, plan: p, all: all, asOf: f.asOf}
+	}
+	return c, nil
+}
+
+// corrupt marks an error as that of reading what a key holds.
+func (s *Source) corrupt(m store.Message, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &errs.CorruptError{Model: s.def.Name, Key: m.Key, Err: err}
+}

@@ -1,0 +1,206 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/wire"
+	"github.com/natsorm/natsorm/internal/workers"
+)
+
+const (
+	// After an outage of this length delete markers may be gone, so that
+	// deletions would go unnoticed: the feed starts over.
+	resyncAfter = markerTTL / 2
+
+	// A bucket that is gone for this long is not being restored.
+	deletedAfter = 10 * time.Second
+
+	resumePause = 50 * time.Millisecond // before another try to resume; grows
+	maxPause    = 2 * time.Second
+)
+
+// feed is a store.Feed on a consumer, and on the next when that one is lost.
+type feed struct {
+	b       *Bucket
+	pattern string
+	c       *wire.Consumer
+	created time.Time     // the stream's, to notice another under its name
+	last    uint64        // the last revision delivered
+	contact time.Time     // until when nothing can have been missed
+	loading bool          // CaughtUp has not been said
+	resync  bool          // Resync is to be said when the next consumer is there
+	queue   []store.Event // the end of what was there at the start
+	status  chan nats.Status
+}
+
+// Feed begins with the last message of each key, as a scan does.
+func (b *Bucket) Feed(ctx context.Context, pattern string) (store.Feed, error) {
+	f := &feed{b: b, pattern: pattern, loading: true}
+	info, err := f.stream(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("natsorm: watch %q: %w", pattern, err)
+	}
+	f.created = info.Created
+	f.status = b.stream.Conn().StatusChanged(nats.CONNECTED)
+	if err := f.start(ctx, 0); err != nil {
+		b.stream.Conn().RemoveStatusListener(f.status)
+		return nil, fmt.Errorf("natsorm: watch %q: %w", pattern, err)
+	}
+	return f, nil
+}
+
+func (f *feed) stream(ctx context.Context) (*jetstream.StreamInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, wire.DefaultTimeout)
+	defer cancel()
+	js, err := jetstream.New(f.b.stream.Conn())
+	if err != nil {
+		return nil, f.b.stream.Explain(err)
+	}
+	stream, err := js.Stream(ctx, f.b.stream.Name)
+	if err != nil {
+		return nil, f.b.stream.Explain(err)
+	}
+	return stream.CachedInfo(), nil
+}
+
+// start reads what is there, or with from, everything since that revision.
+func (f *feed) start(ctx context.Context, from uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, wire.DefaultTimeout)
+	defer cancel()
+	c, err := f.b.stream.Consume(ctx, f.pattern, wire.ConsumerOptions{From: from, Follow: true, Status: f.status})
+	if err != nil {
+		return err
+	}
+	if !f.loading { // loading ends with "no messages" at the latest
+		c.Follow()
+	}
+	f.c, f.contact = c, c.Heard()
+	return nil
+}
+
+// Close frees the consumer.
+func (f *feed) Close() {
+	f.b.stream.Conn().RemoveStatusListener(f.status)
+	if f.c != nil {
+		f.c.Close()
+	}
+}
+
+// Next reads from the consumer, or from the next one.
+func (f *feed) Next(ctx context.Context) (store.Event, error) {
+	for {
+		if len(f.queue) > 0 {
+			ev := f.queue[0]
+			f.queue = f.queue[1:]
+			return ev, nil
+		}
+		if f.c == nil {
+			resync, err := f.resume(ctx)
+			if err != nil {
+				return store.Event{}, err
+			}
+			if resync {
+				return store.Event{Kind: store.Resync}, nil
+			}
+		}
+		if f.loading && f.c.Pending() == 0 {
+			if err := f.catchUp(ctx); err != nil {
+				return store.Event{}, err
+			}
+			continue
+		}
+		m, ok, err := f.c.Next(ctx)
+		f.contact = later(f.contact, later(f.c.Heard(), m.Time))
+		switch {
+		case errors.Is(err, wire.ErrLost):
+			f.c.Close()
+			f.c = nil
+			continue
+		case err != nil:
+			return store.Event{}, err
+		case !ok, m.Revision <= f.last:
+			continue
+		}
+		f.last = m.Revision
+		f.b.saw(f.last)
+		return store.Event{Kind: store.Changed, Message: m}, nil
+	}
+}
+
+// catchUp ends the loading. It reads what the consumer, by its own count, need not
+// deliver any more, as a scan does, and then says CaughtUp.
+func (f *feed) catchUp(ctx context.Context) error {
+	for more := true; more; {
+		var found []store.Message
+		var err error
+		if found, more, err = f.b.after(ctx, f.pattern, f.last, tailBatch); err != nil {
+			return err
+		}
+		for _, m := range found {
+			f.last = m.Revision
+			f.b.saw(f.last)
+			f.queue = append(f.queue, store.Event{Kind: store.Changed, Message: m})
+		}
+	}
+	f.queue = append(f.queue, store.Event{Kind: store.CaughtUp})
+	f.loading = false
+	f.c.Follow()
+	return nil
+}
+
+// resume finds out what continues the feed after a loss, and starts it: the
+// next revision, or everything again.
+func (f *feed) resume(ctx context.Context) (resync bool, err error) {
+	pause := workers.Pauses{First: resumePause, Most: maxPause, Jitter: true}
+	began := time.Now()
+	f.b.logger.Warn("natsorm: a watch lost the server, and resumes", "pattern", f.pattern, "revision", f.last)
+	for {
+		info, err := f.stream(ctx)
+		if err == nil {
+			f.resync = f.resync || !info.Created.Equal(f.created) || info.State.LastSeq < f.last || time.Since(f.contact) > resyncAfter
+			if f.resync || f.loading {
+				f.created, f.last, f.loading = info.Created, 0, true
+				err = f.start(ctx, 0)
+			} else {
+				err = f.start(ctx, f.last+1)
+			}
+			if err == nil {
+				resync, f.resync = f.resync, false
+				return resync, nil
+			}
+		}
+		if ctx.Err() != nil {
+			return false, ctx.Err()
+		}
+		if errors.Is(err, store.ErrClosed) || f.b.stream.Conn().IsClosed() {
+			return false, store.ErrClosed
+		}
+		if errors.Is(err, jetstream.ErrStreamNotFound) && time.Since(began) > deletedAfter {
+			return false, fmt.Errorf("natsorm: watch %q: the bucket was deleted: %w", f.pattern, err)
+		}
+		t := time.NewTimer(pause.Next())
+		select {
+		case <-t.C:
+		case <-f.b.stream.Done():
+			t.Stop()
+			return false, store.ErrClosed
+		case <-ctx.Done():
+			t.Stop()
+			return false, ctx.Err()
+		}
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}

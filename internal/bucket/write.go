@@ -1,0 +1,227 @@
+package bucket
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/wire"
+	"github.com/natsorm/natsorm/internal/workers"
+)
+
+// headerReserve is what is kept free of the payload limit for headers, the
+// largest of which are bounded.
+const headerReserve = 512
+
+// The server's error codes for writes that it refused.
+const (
+	codeWrongSequence         = 10071 // a checked write lost
+	codeWrongSequenceConstant = 10164 // the same, of a replicated stream
+	codeBatchesOff            = 10174
+	codeBatchIncomplete       = 10176 // also what the last message gets when the first was turned away
+	codeBatchTooLarge         = 10199
+	codeTooManyBatches        = 10210
+)
+
+// MaxValue is the largest value that can be written, in bytes.
+func (b *Bucket) MaxValue() int {
+	limit := int(b.stream.Conn().MaxPayload())
+	if b.maxMsgSize > 0 {
+		limit = min(limit, b.maxMsgSize)
+	}
+	return limit - headerReserve
+}
+
+// writeChunk is how many writes wait for their answers together: a lane holds no
+// more.
+const writeChunk = wire.MaxReplies
+
+// Write writes in chunks.
+func (b *Bucket) Write(ctx context.Context, ops ...store.Op) []store.Result {
+	results := make([]store.Result, len(ops))
+	limit := b.MaxValue()
+	for _, op := range ops {
+		if len(op.Value) > limit {
+			fail(results, fmt.Errorf("%w: key %s", store.ErrTooLarge, op.Key))
+			return results
+		}
+	}
+	for start := 0; start < len(ops); start += writeChunk {
+		end := min(start+writeChunk, len(ops))
+		b.write(ctx, ops[start:end], results[start:end])
+		b.load.Note(end - start)
+	}
+	return results
+}
+
+// write sends writes, and sends those again that were surely not done, for as long
+// as somebody may take them.
+func (b *Bucket) write(ctx context.Context, ops []store.Op, results []store.Result) {
+	todo := make([]int, len(ops))
+	for i := range todo {
+		todo[i] = i
+	}
+	buf := make([]nats.Msg, len(ops))
+	msgs := make([]*nats.Msg, len(ops))
+	began, epoch := time.Now(), b.stream.Epoch()
+	for try := 1; ; try++ {
+		msgs = msgs[:len(todo)]
+		for n, i := range todo {
+			msgs[n] = &buf[i]
+			b.message(&ops[i], msgs[n])
+		}
+		sent := time.Now()
+		replies, sendErrs := b.stream.All(ctx, msgs, patience(ctx))
+		var again, silent []int
+		refused := false // there is nobody to take it
+		var unsettled []lost
+		var verdicts []*store.Result
+		for n, i := range todo {
+			switch {
+			case sendErrs[n] == nil && wire.NobodyTook(replies[n]):
+				again, refused = append(again, i), true
+			case sendErrs[n] == nil:
+				results[i] = b.acknowledgement(replies[n].Data)
+			case errors.Is(sendErrs[n], store.ErrUnknown) && ops[i].Settle:
+				unsettled = append(unsettled, lost{op: &ops[i], id: msgs[n].Header[wire.HeaderID][0], sent: sent, epoch: epoch})
+				verdicts = append(verdicts, &results[i])
+				silent = append(silent, i)
+			case errors.Is(sendErrs[n], store.ErrUnknown) && !ops[i].Conditional && !ops[i].Delete:
+				results[i].Err = sendErrs[n]
+				again = append(again, i) // once more does no harm
+			default:
+				results[i].Err = sendErrs[n]
+			}
+		}
+		if len(unsettled) > 0 {
+			for _, n := range b.settled(ctx, unsettled, verdicts) {
+				results[silent[n]].Err = fmt.Errorf("%w: %w", errs.ErrUnwritten, wire.ErrNoAnswer)
+				again = append(again, silent[n])
+			}
+		}
+		if len(again) == 0 {
+			return
+		}
+		if err := b.again(ctx, began, try, refused, ops[again[0]].Key); err != nil {
+			for _, i := range again {
+				if errors.Is(results[i].Err, store.ErrUnknown) {
+					results[i].Err = fmt.Errorf("%w: %w", store.ErrUnknown, err)
+				} else {
+					results[i].Err = fmt.Errorf("%w: %w", errs.ErrUnwritten, err)
+				}
+			}
+			return
+		}
+		for _, i := range again {
+			results[i] = store.Result{}
+		}
+		todo = again
+	}
+}
+
+// again reports whether writes are to be sent once more, and waits before it.
+func (b *Bucket) again(ctx context.Context, began time.Time, try int, untaken bool, key string) error {
+	if _, ok := ctx.Deadline(); !ok && time.Since(began) > giveUp {
+		return wire.ErrNoAnswer
+	}
+	if untaken {
+		return b.stream.Pause(ctx, try, b.stream.Prefix+key)
+	}
+	return workers.Sleep(ctx, wire.BrokenPause)
+}
+
+func fail(results []store.Result, err error) {
+	for i := range results {
+		results[i].Err = err
+	}
+}
+
+// message makes the message of a write.
+func (b *Bucket) message(op *store.Op, m *nats.Msg) {
+	m.Subject, m.Data = b.stream.Prefix+op.Key, op.Value
+	if !op.Delete && !op.Conditional && op.Fence == 0 && !op.Settle && op.TTL == 0 {
+		return
+	}
+	m.Header = nats.Header{}
+	if op.Settle {
+		m.Header[wire.HeaderID] = []string{b.ids.next()}
+	}
+	if op.TTL != 0 && b.markerTTL {
+		m.Header[wire.HeaderTTL] = []string{strconv.Itoa(int(op.TTL / time.Second))}
+	}
+	if op.Conditional {
+		m.Header[wire.HeaderExpect] = []string{strconv.FormatUint(op.Expect, 10)}
+	}
+	if op.Delete {
+		m.Header[wire.HeaderOperation] = []string{"DEL"}
+		if op.Purge && b.history {
+			m.Header[wire.HeaderOperation] = []string{"PURGE"}
+			m.Header[wire.HeaderRollup] = []string{"sub"}
+		}
+		// A marker over an older revision must stay: when it went, that
+		// revision would be the last one again.
+		if b.markerTTL && (op.Purge || !b.history) {
+			m.Header[wire.HeaderTTL] = []string{strconv.Itoa(int(b.marker / time.Second))}
+		}
+	}
+	if op.Fence != 0 {
+		m.Header[wire.HeaderFence] = []string{strconv.FormatUint(op.Fence, 10)}
+	}
+}
+
+// acknowledgement reads the server's answer to a publish, or to the last
+// message of a batch.
+func (b *Bucket) acknowledgement(data []byte) store.Result {
+	// What a server writes most often is read without a JSON decoder.
+	if rest, ok := bytes.CutPrefix(data, b.ackPrefix); ok {
+		n := 0
+		for n < len(rest) && '0' <= rest[n] && rest[n] <= '9' {
+			n++
+		}
+		if seq, err := strconv.ParseUint(string(rest[:n]), 10, 64); err == nil && (string(rest[n:]) == "}" || bytes.HasPrefix(rest[n:], batchAck)) {
+			b.saw(seq)
+			return store.Result{Revision: seq}
+		}
+	}
+	var ack struct {
+		Stream string              `json:"stream"`
+		Seq    uint64              `json:"seq"`
+		Again  bool                `json:"duplicate"`
+		Error  *jetstream.APIError `json:"error"`
+	}
+	if err := json.Unmarshal(data, &ack); err != nil {
+		return store.Result{Err: fmt.Errorf("%w: unreadable acknowledgement: %w", store.ErrUnknown, err)}
+	}
+	switch {
+	case ack.Error == nil && ack.Stream != b.stream.Name:
+		return store.Result{Err: fmt.Errorf("%w: stream %q answered for %q", store.ErrUnknown, ack.Stream, b.stream.Name)}
+	case ack.Error == nil && ack.Again: // the revision may be a probe's
+		return store.Result{Err: fmt.Errorf("%w: its message id was taken before", store.ErrUnknown)}
+	case ack.Error == nil:
+		b.saw(ack.Seq)
+		return store.Result{Revision: ack.Seq}
+	}
+	switch ack.Error.ErrorCode {
+	case codeWrongSequence, codeWrongSequenceConstant:
+		return store.Result{Err: fmt.Errorf("%w: %w", store.ErrWrongRevision, ack.Error)}
+	case codeBatchesOff:
+		return store.Result{Err: fmt.Errorf("%w: %w", store.ErrNoBatches, ack.Error)}
+	case codeBatchTooLarge:
+		return store.Result{Err: fmt.Errorf("%w: %w", store.ErrBatchTooLarge, ack.Error)}
+	case codeBatchIncomplete, codeTooManyBatches:
+		return store.Result{Err: fmt.Errorf("%w: %w", errBusy, ack.Error)}
+	}
+	return store.Result{Err: ack.Error}
+}
+
+// batchAck is what follows the revision in the answer to a batch.
+var batchAck = []byte(`,"batch":`)

@@ -1,0 +1,110 @@
+// Package catalogue is the models of a bucket: one document for each, at
+// _schema.<model>. It reads and writes them, registers what code declares, tells
+// handles which version of a model holds now, and gives out automatic ids.
+package catalogue
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/keys"
+	"github.com/natsorm/natsorm/internal/layout"
+	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/store"
+)
+
+// Load reads a model from the catalogue; ErrNotFound when it has none.
+func Load(ctx context.Context, s store.Store, name string) (*schema.Definition, error) {
+	if err := keys.CheckName(name); err != nil {
+		return nil, fmt.Errorf("%w: model: %w", errs.ErrSchema, err)
+	}
+	def, _, err := Read(ctx, s, name)
+	if err == nil && def == nil {
+		err = fmt.Errorf("%w: no model %q in the catalogue; define it first", errs.ErrNotFound, name)
+	}
+	return def, err
+}
+
+// Read reads a model from the catalogue, and the revision of its document, or of the
+// delete marker that stands there. The definition is nil when there is none.
+func Read(ctx context.Context, s store.Store, name string) (*schema.Definition, uint64, error) {
+	m, err := s.GetLatest(ctx, keys.Schema(name))
+	if err != nil || !m.Live() {
+		return nil, m.Revision, err
+	}
+	def, err := Decode(m)
+	return def, m.Revision, err
+}
+
+// Write writes a model's document; store.ErrWrongRevision when the one that is there
+// does not have this revision.
+func Write(ctx context.Context, s store.Store, def *schema.Definition, expect uint64) (revision uint64, err error) {
+	raw, err := json.Marshal(def)
+	if err != nil {
+		return 0, err
+	}
+	res := s.Write(ctx, store.Op{Key: keys.Schema(def.Name), Value: raw, Conditional: true, Expect: expect})[0]
+	if res.Err != nil {
+		return 0, fmt.Errorf("natsorm: write %s to the catalogue: %w", def.Name, res.Err)
+	}
+	return res.Revision, nil
+}
+
+// Decode reads a document of the catalogue. ErrSchema when it is none, or is of a
+// format that this natsorm does not know.
+func Decode(m store.Message) (*schema.Definition, error) {
+	def := &schema.Definition{}
+	if err := json.Unmarshal(m.Value, def); err != nil {
+		return nil, fmt.Errorf("%w: catalogue key %s cannot be read: %w", errs.ErrSchema, m.Key, err)
+	}
+	if def.Format > schema.Format {
+		return nil, fmt.Errorf("%w: catalogue key %s has format %d, written by a newer natsorm; this one knows up to %d: upgrade this program", errs.ErrSchema, m.Key, def.Format, schema.Format)
+	}
+	return def, def.Validate()
+}
+
+// List reads the whole catalogue, by name.
+func List(ctx context.Context, s store.Store) ([]*schema.Definition, error) {
+	return list(ctx, s, false)
+}
+
+// ListReadable is List without the documents that cannot be read.
+func ListReadable(ctx context.Context, s store.Store) ([]*schema.Definition, error) {
+	return list(ctx, s, true)
+}
+
+func list(ctx context.Context, s store.Store, readable bool) ([]*schema.Definition, error) {
+	var out []*schema.Definition
+	for m, err := range s.Match(ctx, []string{keys.Schemas()}) {
+		if err != nil {
+			return nil, err
+		}
+		def, err := Decode(m)
+		if err == nil {
+			_, err = layout.New(def)
+		}
+		if err != nil && readable {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, def)
+	}
+	slices.SortFunc(out, func(a, b *schema.Definition) int { return strings.Compare(a.Name, b.Name) })
+	return out, nil
+}
+
+// keepZeroNull gives def what only this process knows of its columns, from a
+// definition that has it.
+func keepZeroNull(def, from *schema.Definition) {
+	for i := range def.Columns {
+		if at := from.Position(def.Columns[i].Name); at >= 0 {
+			def.Columns[i].ZeroNull = from.Columns[at].ZeroNull
+		}
+	}
+}

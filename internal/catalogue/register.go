@@ -1,0 +1,121 @@
+package catalogue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/layout"
+	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/store"
+)
+
+// Register writes a declaration to the catalogue, merged with what that has of the
+// model already. It returns what holds, and which of the declaration's indexes are
+// not built yet; others are their declarers' to build. ErrSchema when the
+// declaration is wrong, or contradicts the catalogue.
+func Register(ctx context.Context, s store.Store, code schema.Definition, defaultShards int) (def *schema.Definition, unbuilt []schema.Index, err error) {
+	fresh := code
+	if fresh.Shards == 0 {
+		fresh.Shards = layout.DefaultShards(fresh.Layout, defaultShards)
+	}
+	if err := fresh.Validate(); err != nil {
+		return nil, nil, err
+	}
+	if _, err := layout.New(&fresh); err != nil {
+		return nil, nil, err
+	}
+	if def, err = register(ctx, s, code, fresh); err != nil {
+		return nil, nil, err
+	}
+	for _, x := range def.Indexes {
+		if x.State != schema.Ready && among(code.Indexes, x) {
+			unbuilt = append(unbuilt, x)
+		}
+	}
+	return def, unbuilt, nil
+}
+
+// register writes the merger of code and catalogue, fresh when there is none.
+func register(ctx context.Context, s store.Store, code, fresh schema.Definition) (*schema.Definition, error) {
+	for {
+		stored, revision, err := Read(ctx, s, code.Name)
+		if err != nil {
+			return nil, err
+		}
+		var def schema.Definition
+		changed := true
+		if stored == nil {
+			def = fresh
+			def.Indexes = append([]schema.Index(nil), fresh.Indexes...)
+			for i := range def.Indexes { // there may be records that another program wrote
+				def.Indexes[i].State = schema.Building
+			}
+		} else if def, changed, err = schema.Reconcile(*stored, code); err != nil {
+			return nil, err
+		}
+		if !changed {
+			return &def, nil
+		}
+		_, err = Write(ctx, s, &def, revision)
+		if errors.Is(err, store.ErrWrongRevision) {
+			continue
+		}
+		return &def, err
+	}
+}
+
+// FinishBuilding says that indexes are ready, and returns what holds then. complete is
+// false when one of them is not there any more: another process found that the records
+// do not allow it.
+func FinishBuilding(ctx context.Context, s store.Store, def *schema.Definition, built []schema.Index) (now *schema.Definition, complete bool, err error) {
+	now, err = change(ctx, s, def, func(stored *schema.Definition) {
+		for i, x := range stored.Indexes {
+			if among(built, x) {
+				stored.Indexes[i].State = schema.Ready
+			}
+		}
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	return now, !slices.ContainsFunc(built, func(x schema.Index) bool { return !among(now.Indexes, x) }), nil
+}
+
+// GiveUpBuilding takes indexes that are not ready out of the catalogue. Their entries
+// and claims stay: another process may be building the same index, and count on them.
+// They are as harmless as a crashed writer's.
+func GiveUpBuilding(ctx context.Context, s store.Store, def *schema.Definition, begun []schema.Index) error {
+	_, err := change(ctx, s, def, func(stored *schema.Definition) {
+		stored.Indexes = slices.DeleteFunc(stored.Indexes, func(x schema.Index) bool {
+			return x.State == schema.Building && among(begun, x)
+		})
+	})
+	return err
+}
+
+// change changes the document of a model that was registered as def.
+func change(ctx context.Context, s store.Store, def *schema.Definition, apply func(stored *schema.Definition)) (*schema.Definition, error) {
+	for {
+		stored, revision, err := Read(ctx, s, def.Name)
+		if err != nil {
+			return nil, err
+		}
+		if stored == nil {
+			return nil, fmt.Errorf("%w: %s disappeared from the catalogue while its indexes were built", errs.ErrSchema, def.Name)
+		}
+		apply(stored)
+		keepZeroNull(stored, def)
+		_, err = Write(ctx, s, stored, revision)
+		if errors.Is(err, store.ErrWrongRevision) {
+			continue
+		}
+		return stored, err
+	}
+}
+
+func among(list []schema.Index, x schema.Index) bool {
+	return slices.ContainsFunc(list, func(y schema.Index) bool { return x.Name == y.Name && x.Unique == y.Unique })
+}

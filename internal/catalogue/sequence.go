@@ -1,0 +1,115 @@
+package catalogue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/keys"
+	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/workers"
+)
+
+// sequenceBlock is how many ids are taken from a sequence at a time. What a
+// process does not use of its block is lost: automatic ids have gaps.
+const sequenceBlock = 100
+
+// Sequence gives out a model's automatic integer ids, in blocks that it takes
+// from _sequence.<model>. The key holds the next id that nobody has, in JSON.
+type Sequence struct {
+	store store.Store
+	key   string
+
+	turn      chan struct{} // holds one token; who has it may use next and end
+	next, end uint64        // this process's block
+}
+
+// NewSequence is the sequence of a model.
+func NewSequence(s store.Store, model string) *Sequence {
+	q := &Sequence{store: s, key: keys.Sequence(model), turn: make(chan struct{}, 1)}
+	q.turn <- struct{}{}
+	return q
+}
+
+// Next is an id that nobody else gets. With skip, as many ids are passed over
+// first: records with ids of their own may have taken them.
+func (q *Sequence) Next(ctx context.Context, skip uint64) (uint64, error) {
+	select {
+	case <-q.turn:
+		defer func() { q.turn <- struct{}{} }()
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	if q.next+skip >= q.end {
+		passed := uint64(0)
+		if q.next+skip > q.end {
+			passed = q.next + skip - q.end
+		}
+		if err := q.take(ctx, passed); err != nil {
+			return 0, err
+		}
+	} else {
+		q.next += skip
+	}
+	q.next++
+	return q.next - 1, nil
+}
+
+// take gets a new block, passing over some ids.
+func (q *Sequence) take(ctx context.Context, passed uint64) error {
+	for {
+		cur, err := q.store.GetLatest(ctx, q.key)
+		if err != nil {
+			return err
+		}
+		first := uint64(1)
+		if cur.Live() {
+			if first, err = strconv.ParseUint(string(cur.Value), 10, 64); err != nil {
+				return fmt.Errorf("%w: sequence %s holds %q, not a number; put the next free id there", errs.ErrCorrupt, q.key, cur.Value)
+			}
+		}
+		if first > math.MaxUint64-passed-sequenceBlock {
+			return fmt.Errorf("%w: sequence %s is at %d, and there are no larger ids; put the next free id there", errs.ErrCorrupt, q.key, first)
+		}
+		first += passed
+		end := first + sequenceBlock
+		res := q.store.Write(ctx, store.Op{Key: q.key, Value: strconv.AppendUint(nil, end, 10), Conditional: true, Expect: cur.Revision, Settle: true})[0]
+		if res.Err == nil {
+			q.next, q.end = first, end
+			return nil
+		}
+		if !errors.Is(res.Err, store.ErrWrongRevision) {
+			return fmt.Errorf("natsorm: take ids from %s: %w", q.key, res.Err)
+		}
+		if err := workers.Sleep(ctx, rand.N(2*time.Millisecond)); err != nil {
+			return err
+		}
+	}
+}
+
+// Advance lets a sequence go on from where another bucket's was, if that is further.
+// done is false when the message is no sequence of natsorm's.
+func Advance(ctx context.Context, s store.Store, m store.Message) (done bool, err error) {
+	next, err := strconv.ParseUint(string(m.Value), 10, 64)
+	if err != nil {
+		return false, nil
+	}
+	for {
+		cur, err := s.GetLatest(ctx, m.Key)
+		if err != nil {
+			return false, err
+		}
+		if have, err := strconv.ParseUint(string(cur.Value), 10, 64); cur.Live() && err == nil && have >= next {
+			return true, nil
+		}
+		err = s.Write(ctx, store.Op{Key: m.Key, Value: m.Value, Conditional: true, Expect: cur.Revision})[0].Err
+		if !errors.Is(err, store.ErrWrongRevision) {
+			return true, err
+		}
+	}
+}

@@ -1,0 +1,152 @@
+package codec
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+
+	jsonx "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/natsorm/natsorm/internal/document"
+	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/value"
+)
+
+// NewRecord is the codec of maps from column names to values.
+func NewRecord[R ~map[string]any](def *schema.Definition) Codec[R] { return &records[R]{def: def} }
+
+// records is the codec of maps from column names to values. They carry no version.
+type records[R ~map[string]any] struct {
+	def *schema.Definition
+}
+
+func (c *records[R]) Encode(v *R) ([]byte, error) {
+	faults := &errs.ValidationError{Model: c.def.Name}
+	set := make([]document.Member, 0, len(*v))
+	for _, col := range c.def.Columns {
+		x, ok := (*v)[col.Name]
+		if !ok {
+			continue
+		}
+		raw, err := value.ToJSON(x, col.Type)
+		if err != nil {
+			faults.Faults = append(faults.Faults, errs.FieldFault{Field: col.Name, Problem: err.Error()})
+			continue
+		}
+		set = append(set, document.Member{Name: col.Name, Raw: raw})
+	}
+	for name := range *v {
+		if c.def.Position(name) < 0 {
+			problem := "the column's name has other letter case"
+			var unknown *errs.ValidationError
+			if _, err := c.def.Resolve(name); errors.As(err, &unknown) {
+				problem = unknown.Faults[0].Problem
+			}
+			faults.Faults = append(faults.Faults, errs.FieldFault{Field: name, Problem: problem})
+		}
+	}
+	if len(faults.Faults) > 0 {
+		return nil, faults
+	}
+	return document.Patch([]byte("{}"), set)
+}
+
+func (c *records[R]) Decode(m store.Message, v *R) error {
+	corrupt := func(err error) error {
+		return &errs.CorruptError{Model: c.def.Name, Key: m.Key, Err: err}
+	}
+	var raw map[string]jsontext.Value
+	if err := jsonx.Unmarshal(m.Value, &raw); err != nil {
+		return corrupt(err)
+	}
+	if raw == nil {
+		return corrupt(document.ErrNotObject)
+	}
+	out := make(R, len(raw))
+	for _, col := range c.def.Columns {
+		text, ok := raw[col.Name]
+		if !ok {
+			continue
+		}
+		val, err := value.FromJSON(text, col.Type)
+		if err != nil {
+			return corrupt(fmt.Errorf("column %s: %w", col.Name, err))
+		}
+		switch {
+		case val.Type() == value.Decimal:
+			out[col.Name] = json.Number(strings.TrimSpace(string(text)))
+		case val.Type() == value.JSON:
+			x, err := Any(val.Str())
+			if err != nil {
+				return corrupt(fmt.Errorf("column %s: %w", col.Name, err))
+			}
+			out[col.Name] = x
+		default:
+			out[col.Name] = val.Any()
+		}
+	}
+	*v = out
+	return nil
+}
+
+// Any is the value of a JSON column as a map has it: as encoding/json decodes it, with
+// json.Number.
+func Any(text string) (x any, err error) {
+	dec := json.NewDecoder(strings.NewReader(text))
+	dec.UseNumber()
+	err = dec.Decode(&x)
+	return x, err
+}
+
+func (c *records[R]) Clone(v *R) *R {
+	w := maps.Clone(*v)
+	if w == nil {
+		w = R{}
+	}
+	return &w
+}
+
+func (c *records[R]) ZeroKey(v *R) bool {
+	key := c.def.Key()
+	val, err := value.Coerce((*v)[key.Name], key.Type)
+	return err == nil && (val.IsNull() || value.Equal(val, value.Zero(key.Type)))
+}
+
+func (c *records[R]) SetKey(v *R, id value.Value) error {
+	(*v)[c.def.Key().Name] = id.Any()
+	return nil
+}
+
+func (c *records[R]) Writes(column string) bool { return c.def.Position(column) >= 0 }
+
+func (c *records[R]) Version(*R) uint64     { return 0 }
+func (c *records[R]) SetVersion(*R, uint64) {}
+
+func (c *records[R]) NeedsCreated(v *R) bool {
+	for _, col := range c.def.Columns {
+		if col.Role == schema.CreatedAt {
+			at, ok := (*v)[col.Name].(time.Time)
+			return (*v)[col.Name] == nil || ok && at.IsZero()
+		}
+	}
+	return false
+}
+
+func (c *records[R]) Stamp(v *R, created, updated time.Time) {
+	for _, col := range c.def.Columns {
+		switch {
+		case col.Role == schema.CreatedAt:
+			if at, ok := (*v)[col.Name].(time.Time); (*v)[col.Name] == nil || ok && at.IsZero() {
+				(*v)[col.Name] = created
+			}
+		case col.Role == schema.UpdatedAt:
+			(*v)[col.Name] = updated
+		}
+	}
+}

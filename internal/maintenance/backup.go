@@ -1,0 +1,83 @@
+package maintenance
+
+import (
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/natsorm/natsorm/internal/backup"
+	"github.com/natsorm/natsorm/internal/keys"
+	"github.com/natsorm/natsorm/internal/store"
+)
+
+// Backup writes the whole bucket, as it is at one instant, to a backup file.
+func Backup(ctx context.Context, s store.Store, bucket string, w io.Writer) error {
+	out, err := backup.NewWriter(w, backup.Header{Bucket: bucket, Created: time.Now().UTC()})
+	if err != nil {
+		return err
+	}
+	err = dump(ctx, s, func(m store.Message) error {
+		return out.Write(backup.Entry{Key: m.Key, Value: m.Value, Revision: m.Revision, Deleted: m.Deleted})
+	})
+	if err != nil {
+		return err
+	}
+	return out.Close()
+}
+
+// BackupSequelize writes the whole bucket, as it is at one instant, to the JSON file
+// of sequelize-natskv, which is made in memory.
+func BackupSequelize(ctx context.Context, s store.Store, w io.Writer) error {
+	entries := map[string]backup.Entry{}
+	err := dump(ctx, s, func(m store.Message) error {
+		if delete(entries, m.Key); !m.Deleted {
+			entries[m.Key] = backup.Entry{Key: m.Key, Value: m.Value, Revision: m.Revision}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	sorted := make([]backup.Entry, 0, len(entries))
+	for _, key := range slices.Sorted(maps.Keys(entries)) {
+		sorted = append(sorted, entries[key])
+	}
+	return backup.WriteSequelize(w, sorted)
+}
+
+// dump delivers the whole bucket as it is at one instant, in memory that does not
+// grow with it. A key that changes meanwhile comes again, or as a delete marker: the
+// last one holds. Keys without data are left out.
+func dump(ctx context.Context, s store.Store, each func(store.Message) error) error {
+	if err := s.CatchUp(ctx); err != nil {
+		return err
+	}
+	start, err := s.Revision(ctx)
+	if err != nil {
+		return err
+	}
+	feed, err := s.Feed(ctx, keys.Everything)
+	if err != nil {
+		return err
+	}
+	defer feed.Close()
+	for {
+		ev, err := feed.Next(ctx)
+		switch {
+		case err != nil:
+			return err
+		case ev.Kind == store.CaughtUp:
+			return nil
+		case ev.Kind == store.Resync:
+			return errors.New("the bucket was made again, or its server was away for long; begin again")
+		case keys.Passing(ev.Message.Key), ev.Message.Deleted && ev.Message.Revision <= start: // it was not delivered
+			continue
+		}
+		if err := each(ev.Message); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,164 @@
+package query
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/natsorm/natsorm/internal/cond"
+	"github.com/natsorm/natsorm/internal/document"
+	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/plan"
+	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/value"
+)
+
+// ErrCursor says that a text is no cursor, or one of another query.
+var ErrCursor = fmt.Errorf("%w cursor", errs.ErrInvalid)
+
+// A cursor is URL-safe base64 of a version byte, eight bytes of the SHA-256 of
+// the query it belongs to, and a JSON array: a place in the query's order, as the
+// values of the order's columns.
+const (
+	cursorVersion = 1
+	cursorQuery   = 8
+)
+
+// MakeCursor is the cursor of the place that a document has in a query's order. With
+// selected, the document has only these columns. ErrInvalid when the query has no
+// order, or the document not all of its columns.
+func MakeCursor(def *schema.Definition, q plan.Query, doc []byte, selected []string) (string, error) {
+	if err := NeedsOrder(def, q); err != nil {
+		return "", err
+	}
+	for _, s := range q.Order {
+		if name := def.Columns[s.Column].Name; selected != nil && !slices.Contains(selected, name) {
+			return "", fmt.Errorf("%w: a cursor needs column %s, which Select leaves out", errs.ErrInvalid, name)
+		}
+	}
+	vals, err := document.NewFields(def, sortColumns(q.Order)...).Read(doc)
+	if err != nil {
+		return "", document.Invalid(def.Name, err)
+	}
+	by := placeOf(def, q.Order, vals)
+	for i, s := range q.Order {
+		if s.Column == def.PrimaryKey() && by[i].IsNull() {
+			return "", errs.Invalidf(def.Name, def.Key().Name, "is the primary key, and a cursor needs its value")
+		}
+	}
+	sum := fingerprint(def, q)
+	raw := append([]byte{cursorVersion}, sum[:cursorQuery]...)
+	raw = append(raw, '[')
+	for i, v := range by {
+		if i > 0 {
+			raw = append(raw, ',')
+		}
+		raw = v.AppendJSON(raw)
+	}
+	return base64.RawURLEncoding.EncodeToString(append(raw, ']')), nil
+}
+
+// NeedsOrder is the error for a query in which records have no place.
+func NeedsOrder(def *schema.Definition, q plan.Query) error {
+	if len(q.Order) > 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: pages need OrderBy, so that records have a place; OrderBy(%q) is the least", errs.ErrInvalid, def.Key().Name)
+}
+
+// Page is Select of a page of q.Limit records at once, and the cursor of the next
+// page; it is empty on the last one. unreadable are the errors of records that cannot
+// be read. ErrInvalid without an order or a limit.
+func Page[V any](ctx context.Context, src Source, q plan.Query, decode func(store.Message) (V, error)) (page []V, next string, unreadable []error, err error) {
+	def := src.Model()
+	if err := NeedsOrder(def, q); err != nil {
+		return nil, "", nil, err
+	}
+	if q.Limit < 1 {
+		return nil, "", nil, fmt.Errorf("%w: FindPage needs a Limit of at least 1, the size of a page", errs.ErrInvalid)
+	}
+	size := q.Limit
+	if size < math.MaxInt {
+		q.Limit++ // one more says that there is a next page
+	}
+	type result struct {
+		v   V
+		doc []byte
+	}
+	var last []byte
+	more := false
+	for r, err := range Select(ctx, src, q, true, func(m store.Message) (result, error) {
+		v, err := decode(m)
+		return result{v, m.Value}, err
+	}) {
+		switch {
+		case errors.Is(err, errs.ErrCorrupt):
+			unreadable = append(unreadable, err)
+		case err != nil:
+			return nil, "", nil, err
+		case len(page) == size:
+			more = true
+		default:
+			page, last = append(page, r.v), r.doc
+		}
+	}
+	if more {
+		if next, err = MakeCursor(def, q, last, nil); err != nil {
+			return nil, "", nil, err
+		}
+	}
+	return page, next, unreadable, nil
+}
+
+// readCursor is the place that a cursor of this query says.
+func readCursor(def *schema.Definition, text string, q plan.Query) ([]value.Value, error) {
+	if len(q.Order) == 0 {
+		return nil, fmt.Errorf("%w: After needs the OrderBy that its cursor was made with", errs.ErrInvalid)
+	}
+	unknown := fmt.Errorf("%w %q: Cursor and FindPage make them", ErrCursor, Clip(text))
+	raw, err := base64.RawURLEncoding.DecodeString(text)
+	if err != nil || len(raw) < 1+cursorQuery {
+		return nil, unknown
+	}
+	if raw[0] != cursorVersion {
+		return nil, fmt.Errorf("%w %q: it has version %d, which this natsorm does not know; begin with the first page", ErrCursor, Clip(text), raw[0])
+	}
+	sum := fingerprint(def, q)
+	if string(raw[1:1+cursorQuery]) != string(sum[:cursorQuery]) {
+		return nil, fmt.Errorf("%w %q: it is of another query; the model, its conditions and OrderBy must be those it was made with", ErrCursor, Clip(text))
+	}
+	var list []json.RawMessage
+	if err := json.Unmarshal(raw[1+cursorQuery:], &list); err != nil || len(list) != len(q.Order) {
+		return nil, unknown
+	}
+	out := make([]value.Value, len(list))
+	for i, s := range q.Order {
+		if out[i], err = value.FromJSON(list[i], def.Columns[s.Column].Type); err != nil {
+			return nil, unknown
+		}
+	}
+	return out, nil
+}
+
+// fingerprint tells queries apart in which records have different places.
+func fingerprint(def *schema.Definition, q plan.Query) [sha256.Size]byte {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n", def.Name)
+	if q.Filter != nil {
+		b.WriteString(q.Filter.Canonical(def))
+	} else {
+		b.WriteString("all")
+	}
+	for _, s := range q.Order {
+		col := def.Columns[s.Column]
+		fmt.Fprintf(&b, "\n%s %s %v", cond.ColumnText(col.Name), col.Type, s.Desc)
+	}
+	return sha256.Sum256([]byte(b.String()))
+}

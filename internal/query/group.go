@@ -1,0 +1,269 @@
+package query
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/natsorm/natsorm/internal/document"
+	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/plan"
+	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/value"
+)
+
+// Aggregate is one result for each group of records, as a caller asks for it.
+type Aggregate struct {
+	Function Function
+	Column   string // not of Count
+	Name     string // of the result; Defaults to the function's and the column's
+	Named    bool   // Name is the caller's, even when it is empty
+}
+
+// aggregate is an Aggregate held against a model.
+type aggregate struct {
+	function Function
+	column   int // not of Count
+}
+
+// Group is the records that agree in some columns: their values, and the results of
+// the aggregates, in the order in which both were asked for.
+type Group struct {
+	By      []value.Value
+	Results []Result
+}
+
+// Grouping divides records by the values of columns, and aggregates each group.
+type Grouping struct {
+	Names []string // of the columns, then of the results
+
+	by            []int // columns
+	aggregates    []aggregate
+	order         []groupSort // none: by the values of the columns
+	limit, offset int         // of the groups; a negative limit is none
+}
+
+// groupSort is a member of groups, as in Names, that they are sorted by.
+type groupSort struct {
+	member int
+	desc   bool
+}
+
+// BindGroups holds columns, aggregates, and what a query says of groups, against a
+// model. ErrInvalid for a column or a name that does not fit.
+func BindGroups(def *schema.Definition, columns []string, aggregates []Aggregate, spec Spec) (Grouping, error) {
+	g := Grouping{limit: spec.Limit, offset: spec.Offset}
+	for _, name := range columns {
+		at, err := def.Resolve(name)
+		if err != nil {
+			return g, err
+		}
+		g.by = append(g.by, at)
+		g.Names = append(g.Names, def.Columns[at].Name)
+	}
+	for _, a := range aggregates {
+		bound, err := a.bind(def)
+		if err != nil {
+			return g, err
+		}
+		g.aggregates = append(g.aggregates, bound)
+		name := a.Name
+		switch {
+		case a.Named && name == "":
+			return g, fmt.Errorf("%w: GroupBy: As without a name", errs.ErrInvalid)
+		case a.Named:
+		case a.Function == CountRecords:
+			name = string(CountRecords)
+		default:
+			name = string(a.Function) + "_" + def.Columns[bound.column].Name
+		}
+		g.Names = append(g.Names, name)
+	}
+	for i, name := range g.Names {
+		if slices.Contains(g.Names[:i], name) {
+			return g, fmt.Errorf("%w: GroupBy: two results are called %q; give one another name with As", errs.ErrInvalid, name)
+		}
+	}
+	return g, g.bindOrder(spec.Order)
+}
+
+// bind holds an Aggregate against a model.
+func (a Aggregate) bind(def *schema.Definition) (aggregate, error) {
+	switch a.Function {
+	case CountRecords:
+		return aggregate{function: a.Function}, nil
+	case "":
+		return aggregate{}, fmt.Errorf("%w: an empty Aggregate; make one with CountRecords, SumOf, AvgOf, MinOf or MaxOf", errs.ErrInvalid)
+	}
+	at, err := def.Resolve(a.Column)
+	if err != nil {
+		return aggregate{}, err
+	}
+	if col := def.Columns[at]; !a.Function.Fits(col.Type) {
+		return aggregate{}, errs.Invalidf(def.Name, col.Name, "has type %s, of which there is no %s", col.Type, a.Function)
+	}
+	return aggregate{function: a.Function, column: at}, nil
+}
+
+func (g *Grouping) bindOrder(order []string) error {
+	for _, name := range order {
+		plain, desc := strings.CutPrefix(name, "-")
+		if slices.Contains(g.Names, name) { // one whose name begins with "-"
+			plain, desc = name, false
+		}
+		at := slices.Index(g.Names, plain)
+		if at < 0 {
+			return fmt.Errorf("%w: GroupBy: OrderBy(%q): groups have %s", errs.ErrInvalid, name, strings.Join(g.Names, ", "))
+		}
+		g.order = append(g.order, groupSort{at, desc})
+	}
+	return nil
+}
+
+// compare orders groups.
+func (g *Grouping) compare(a, b Group) int {
+	for _, s := range g.order {
+		var c int
+		if i := s.member - len(g.by); i < 0 {
+			c = value.Compare(a.By[s.member], b.By[s.member])
+		} else {
+			switch x, y := a.Results[i], b.Results[i]; g.aggregates[i].function {
+			case CountRecords:
+				c = cmp.Compare(x.Count, y.Count)
+			case Sum, Avg:
+				c = cmp.Compare(x.Float, y.Float) // NaN, which is null here, is the smallest
+			default:
+				c = value.Compare(x.Value, y.Value)
+			}
+		}
+		if s.desc {
+			c = -c
+		}
+		if c != 0 {
+			return c
+		}
+	}
+	return 0
+}
+
+// Total aggregates one column over all records that a query selects.
+func Total(ctx context.Context, src Source, q plan.Query, f Function, column string) (Result, error) {
+	a, err := Aggregate{Function: f, Column: column}.bind(src.Model())
+	if err != nil {
+		return Result{}, err
+	}
+	groups, err := aggregated(ctx, src, q, nil, []aggregate{a})
+	if err != nil {
+		return Result{}, err
+	}
+	return groups[0].Results[0], nil
+}
+
+// GroupBy divides the records that a query selects into groups. Without columns there
+// is one group, even of no records.
+func GroupBy(ctx context.Context, src Source, q plan.Query, g Grouping) ([]Group, error) {
+	groups, err := aggregated(ctx, src, q, g.by, g.aggregates)
+	if err != nil {
+		return nil, err
+	}
+	if len(g.order) > 0 {
+		slices.SortStableFunc(groups, g.compare)
+	}
+	groups = groups[min(g.offset, len(groups)):]
+	if g.limit >= 0 {
+		groups = groups[:min(g.limit, len(groups))]
+	}
+	return groups, nil
+}
+
+// aggregated is the groups in the order of their values. It streams: what it keeps
+// grows with the groups, not the records.
+func aggregated(ctx context.Context, src Source, q plan.Query, columns []int, aggs []aggregate) ([]Group, error) {
+	def := src.Model()
+	needed := slices.Clone(columns)
+	for _, a := range aggs {
+		if a.function != CountRecords {
+			needed = append(needed, a.column)
+		}
+	}
+	fields := document.NewFields(def, needed...)
+	if q.Limit < 0 && q.Offset == 0 && q.After == nil {
+		q.Order = nil // it does not matter
+	}
+	groups := map[string]*group{}
+	if len(columns) == 0 {
+		groups[""] = newGroup(nil, aggs)
+	}
+	var key []byte
+	for vals, err := range Select(ctx, src, q, true, func(m store.Message) (document.Values, error) {
+		vals, err := fields.Read(m.Value)
+		return vals, corrupt(def, m, err)
+	}) {
+		if err != nil {
+			return nil, err
+		}
+		key = key[:0]
+		for _, c := range columns {
+			key = appendKey(key, valueAt(def, vals, c))
+		}
+		g := groups[string(key)]
+		if g == nil {
+			by := make([]value.Value, len(columns))
+			for i, c := range columns {
+				by[i] = valueAt(def, vals, c)
+			}
+			g = newGroup(by, aggs)
+			groups[string(key)] = g
+		}
+		for i, a := range aggs {
+			v := value.Null
+			if a.function != CountRecords {
+				v = valueAt(def, vals, a.column)
+			}
+			if err := g.totals[i].add(a.function, v); err != nil {
+				return nil, fmt.Errorf("%s of %s.%s: %w", a.function, def.Name, def.Columns[a.column].Name, err)
+			}
+		}
+	}
+	out := make([]Group, 0, len(groups))
+	for _, g := range groups {
+		done := Group{By: g.by}
+		for i, a := range aggs {
+			r, err := g.totals[i].result(a.function)
+			if err != nil {
+				return nil, fmt.Errorf("%s of %s.%s: %w", a.function, def.Name, def.Columns[a.column].Name, err)
+			}
+			done.Results = append(done.Results, r)
+		}
+		out = append(out, done)
+	}
+	slices.SortFunc(out, func(a, b Group) int { return slices.CompareFunc(a.By, b.By, value.Compare) })
+	return out, nil
+}
+
+// appendKey appends a value so that different lists of values differ.
+func appendKey(b []byte, v value.Value) []byte {
+	if v.IsNull() {
+		return append(b, 0)
+	}
+	text := v.Text()
+	return append(binary.AppendUvarint(b, uint64(len(text))+1), text...)
+}
+
+// group is a group while records still come.
+type group struct {
+	by     []value.Value
+	totals []total
+}
+
+func newGroup(by []value.Value, aggs []aggregate) *group {
+	g := &group{by: by, totals: make([]total, len(aggs))}
+	for i := range g.totals {
+		g.totals[i].float.SetPrec(floatPrecision)
+	}
+	return g
+}

@@ -1,0 +1,172 @@
+package query
+
+import (
+	"context"
+	"errors"
+	"iter"
+
+	"github.com/natsorm/natsorm/internal/cond"
+	"github.com/natsorm/natsorm/internal/document"
+	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/plan"
+	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/store"
+)
+
+// Records streams the records that a query selects, as they are stored.
+func Records(ctx context.Context, src Source, q plan.Query) iter.Seq2[store.Message, error] {
+	return Select(ctx, src, q, true, func(m store.Message) (store.Message, error) { return m, nil })
+}
+
+// Select streams the records that a query selects, decoded on several cores.
+// With all, the caller is known to read every one. A record that cannot be
+// read comes as a *CorruptError, after which the stream goes on; every other
+// error ends it.
+func Select[V any](ctx context.Context, src Source, q plan.Query, all bool, decode func(store.Message) (V, error)) iter.Seq2[V, error] {
+	all = all && q.Keeps() < 0
+	if len(q.Order) > 0 {
+		return ordered(ctx, src, q, all, nil, decode)
+	}
+	return limited(q, rows(ctx, src, q, all, nil, func(m store.Message, _ document.Values) (V, error) { return decode(m) }))
+}
+
+// Gathered is a sequence, all of it taken before the first is given.
+func Gathered[V any](in iter.Seq2[V, error]) iter.Seq2[V, error] {
+	type item struct {
+		v   V
+		err error
+	}
+	var all []item
+	for v, err := range in {
+		all = append(all, item{v, err})
+	}
+	return func(yield func(V, error) bool) {
+		for _, i := range all {
+			if !yield(i.v, i.err) {
+				return
+			}
+		}
+	}
+}
+
+// limited passes over a query's offset and ends at its limit. Records that cannot
+// be read count in neither.
+func limited[V any](q plan.Query, in iter.Seq2[V, error]) iter.Seq2[V, error] {
+	if q.Limit < 0 && q.Offset == 0 {
+		return in
+	}
+	return func(yield func(V, error) bool) {
+		skip, left := q.Offset, q.Limit
+		if left == 0 {
+			return
+		}
+		for v, err := range in {
+			if err == nil && skip > 0 {
+				skip--
+				continue
+			}
+			if !yield(v, err) {
+				return
+			}
+			if err == nil {
+				if left--; left == 0 {
+					return
+				}
+			}
+		}
+	}
+}
+
+// SelectAndCount is Select of a whole page at once, and how many records there are
+// without limit, offset and cursor. unreadable are the errors of records that cannot
+// be read.
+func SelectAndCount[V any](ctx context.Context, src Source, q plan.Query, decode func(store.Message) (V, error)) (page []V, total int, unreadable []error, err error) {
+	keep := func(v V, err error) error {
+		switch {
+		case err == nil:
+			page = append(page, v)
+		case errors.Is(err, errs.ErrCorrupt):
+			unreadable = append(unreadable, err)
+		default:
+			return err
+		}
+		return nil
+	}
+	if len(q.Order) > 0 {
+		for v, err := range ordered(ctx, src, q, true, &total, decode) {
+			if err := keep(v, err); err != nil {
+				return nil, 0, nil, err
+			}
+		}
+		return page, total, unreadable, nil
+	}
+	whole := q
+	whole.Limit, whole.Offset = -1, 0
+	var chosen []store.Message
+	for m, err := range Records(ctx, src, whole) {
+		var none V
+		switch {
+		case err != nil:
+			if err := keep(none, err); err != nil {
+				return nil, 0, nil, err
+			}
+			continue
+		case total >= q.Offset && (q.Limit < 0 || len(chosen) < q.Limit):
+			chosen = append(chosen, m)
+		}
+		total++
+	}
+	for v, err := range decoded(ctx, src, chosen, decode) {
+		if err := keep(v, err); err != nil {
+			return nil, 0, nil, err
+		}
+	}
+	return page, total, unreadable, nil
+}
+
+// Count counts the records that a query selects. One that cannot be read is an
+// error, unless there is no condition.
+func Count(ctx context.Context, src Source, q plan.Query) (n int, err error) {
+	switch {
+	case q.Limit == 0:
+		return 0, nil
+	case (q.Filter == nil || q.Filter.All()) && q.After == nil:
+		if n, err = src.Count(ctx); err != nil {
+			return 0, err
+		}
+		n = max(0, n-q.Offset)
+		if q.Limit >= 0 {
+			n = min(n, q.Limit)
+		}
+		return n, nil
+	}
+	if q.After == nil {
+		q.Order = nil // it does not matter which
+	}
+	for _, err := range Select(ctx, src, q, true, func(store.Message) (struct{}, error) { return struct{}{}, nil }) {
+		if err != nil {
+			return 0, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+// Matcher asks a filter, or nil for none, of single records. A record that cannot be
+// read is a *CorruptError.
+func Matcher(def *schema.Definition, filter *cond.Bound) func(store.Message) (bool, error) {
+	if filter == nil {
+		return func(m store.Message) (bool, error) { return m.Live(), nil }
+	}
+	fields := document.NewFields(def, filter.Columns(nil)...)
+	return func(m store.Message) (bool, error) {
+		if !m.Live() {
+			return false, nil
+		}
+		vals, err := fields.Read(m.Value)
+		if err != nil {
+			return false, corrupt(def, m, err)
+		}
+		return filter.Match(vals), nil
+	}
+}

@@ -1,0 +1,160 @@
+package query
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/natsorm/natsorm/internal/cond"
+	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/plan"
+	"github.com/natsorm/natsorm/internal/schema"
+)
+
+// Spec is what the queries of a call add up to, in the caller's names.
+type Spec struct {
+	Conditions []cond.Node // all of them must be true
+	All        bool        // every record is meant
+	Order      []string    // columns, with "-" before those that descend
+	Limit      int         // negative for none
+	Offset     int
+	After      string   // a cursor; empty for the beginning
+	Select     []string // columns to decode; nil for all
+
+	Columns []string // of a watch: updates of other columns are not delivered
+	Current bool     // of a watch: begins with the records that are there
+	Analyze bool     // of Explain: the query is run too
+
+	Err error // the first mistake
+}
+
+// NewSpec is the Spec of no queries: every record.
+func NewSpec() Spec { return Spec{Limit: -1} }
+
+// Fail keeps the first mistake.
+func (s *Spec) Fail(err error) {
+	if s.Err == nil {
+		s.Err = err
+	}
+}
+
+// Use is the kind of call that a query is for.
+type Use int
+
+const (
+	ForRead    Use = iota // records
+	ForTotal              // counts and sums
+	ForGroups             // the order is of the groups
+	ForChange             // must say which records
+	ForWatch              // changes
+	ForExplain            // as ForRead
+)
+
+// Check returns the first mistake of a Spec: also ErrInvalid for what its use has no
+// meaning for, and ErrMissingWhere when a change does not say which records it means.
+func (s *Spec) Check(use Use) error {
+	if s.Err != nil {
+		return s.Err
+	}
+	for _, o := range []struct {
+		given bool
+		what  string
+		uses  []Use
+		where string
+	}{
+		{s.Columns != nil || s.Current, "Columns and WithCurrent are", []Use{ForWatch}, "Watch"},
+		{s.Order != nil || s.Limit >= 0 || s.Offset > 0, "OrderBy, Limit and Offset are", []Use{ForRead, ForTotal, ForGroups, ForChange, ForExplain}, "calls that read or change records, not for Watch"},
+		{s.After != "", "After is", []Use{ForRead, ForTotal, ForExplain}, "calls that read records"},
+		{s.Select != nil, "Select is", []Use{ForRead, ForExplain}, "calls that return records"},
+		{s.Analyze, "Analyze is", []Use{ForExplain}, "Explain"},
+	} {
+		if o.given && !slices.Contains(o.uses, use) {
+			return fmt.Errorf("%w: %s for %s", errs.ErrInvalid, o.what, o.where)
+		}
+	}
+	constant, _ := cond.Node{Op: cond.And, Kids: s.Conditions}.Constant()
+	if use == ForChange && constant && !s.All {
+		return fmt.Errorf("%w: say which records, or natsorm.All() for every one", errs.ErrMissingWhere)
+	}
+	return nil
+}
+
+// Bind checks a Spec and holds it against a model. It gives the columns of Select
+// their exact names.
+func Bind(def *schema.Definition, s *Spec, use Use) (plan.Query, error) {
+	if err := s.Check(use); err != nil {
+		return plan.Query{}, err
+	}
+	out := plan.Query{Limit: s.Limit, Offset: s.Offset}
+	var err error
+	if out.Filter, err = BindFilter(def, s); err != nil {
+		return out, err
+	}
+	if use == ForGroups {
+		out.Limit, out.Offset = -1, 0 // they are of the groups
+		return out, nil
+	}
+	if out.Order, err = bindOrder(def, s.Order); err != nil {
+		return out, err
+	}
+	if s.After != "" {
+		if out.After, err = readCursor(def, s.After, out); err != nil {
+			return out, err
+		}
+	}
+	for i, name := range s.Select {
+		at, err := def.Resolve(name)
+		if err != nil {
+			return out, err
+		}
+		s.Select[i] = def.Columns[at].Name
+	}
+	return out, nil
+}
+
+// BindFilter holds a Spec's conditions against a model; nil for none.
+func BindFilter(def *schema.Definition, s *Spec) (*cond.Bound, error) {
+	if len(s.Conditions) == 0 {
+		return nil, nil
+	}
+	return cond.Bind(cond.Node{Op: cond.And, Kids: s.Conditions}, def)
+}
+
+// bindOrder holds the columns of an order against a model. The primary key makes an
+// order whole, so that no two records have the same place.
+func bindOrder(def *schema.Definition, names []string) ([]plan.Sort, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	var out []plan.Sort
+	add := func(s plan.Sort) {
+		if !slices.ContainsFunc(out, func(o plan.Sort) bool { return o.Column == s.Column }) {
+			out = append(out, s)
+		}
+	}
+	for _, name := range names {
+		column, desc := strings.CutPrefix(name, "-")
+		if def.Position(name) >= 0 { // a column whose name begins with "-"
+			column, desc = name, false
+		}
+		at, err := def.Resolve(column)
+		if err != nil {
+			return nil, fmt.Errorf("%w (OrderBy(%q): one column each; \"-\" before it descends)", err, Clip(name))
+		}
+		if col := def.Columns[at]; !col.Type.Ordered() {
+			return nil, errs.Invalidf(def.Name, col.Name, "has type %s, which has no order for OrderBy", col.Type)
+		}
+		add(plan.Sort{Column: at, Desc: desc})
+	}
+	add(plan.Sort{Column: def.PrimaryKey()})
+	return out, nil
+}
+
+// Clip bounds what an error quotes of a caller's text.
+func Clip(text string) string {
+	const most = 40
+	if len(text) > most {
+		return text[:most] + "…"
+	}
+	return text
+}

@@ -1,0 +1,284 @@
+package testbed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// ClusterSize is how many nodes a cluster has: one may be down.
+const ClusterSize = 3
+
+// Cluster is three nodes, a proxy for each direction between two of them, and a
+// connection to look at them. Its methods are for one goroutine.
+type Cluster struct {
+	Nodes []*Node
+	links [ClusterSize][ClusterSize]*Proxy // from one node to another; nil to itself
+	nc    *nats.Conn
+	js    jetstream.JetStream
+}
+
+// ClusterOptions say how a cluster's servers run.
+type ClusterOptions struct {
+	Dir       string // for everything they write
+	Processes bool   // one for each node, whose package calls Main; otherwise all are in this one
+
+	SlowElections  bool // as outside of tests: 4 to 9 s without a leader after a start or a kill
+	Logs           bool // server.log in each node's directory
+	VerboseServers bool // debug lines in it
+}
+
+// StartCluster starts a cluster in this process for a test, which ends with it.
+func StartCluster(t testing.TB) *Cluster {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), clusterTimeout)
+	defer cancel()
+	c, err := NewCluster(ctx, ClusterOptions{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatalf("testbed: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Errorf("testbed: %v", err)
+		}
+	})
+	return c
+}
+
+// clusterTimeout bounds the start of a cluster.
+const clusterTimeout = time.Minute
+
+// NewCluster starts the nodes and waits until they have elected a leader.
+func NewCluster(ctx context.Context, o ClusterOptions) (*Cluster, error) {
+	ports, err := freePorts(2 * ClusterSize)
+	if err != nil {
+		return nil, err
+	}
+	c := &Cluster{}
+	for i := range ClusterSize {
+		spec := nodeSpec{
+			Name: fmt.Sprint("node", i), Dir: filepath.Join(o.Dir, fmt.Sprint("node", i)),
+			Port: ports[i], Route: ports[ClusterSize+i], Quick: !o.SlowElections, Log: o.Logs, Verbose: o.VerboseServers,
+		}
+		for j := range ClusterSize {
+			if i == j {
+				continue
+			}
+			link, err := NewProxy([]string{fmt.Sprint("127.0.0.1:", ports[ClusterSize+j])}, 0)
+			if err != nil {
+				return nil, errors.Join(err, c.Close())
+			}
+			c.links[i][j] = link
+			spec.Routes = append(spec.Routes, link.URL())
+		}
+		if err := os.MkdirAll(spec.Dir, 0o700); err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+		c.Nodes = append(c.Nodes, &Node{spec: spec, own: o.Processes})
+	}
+	var wg sync.WaitGroup
+	errs := make([]error, ClusterSize)
+	for i, n := range c.Nodes {
+		wg.Go(func() { errs[i] = n.Start(ctx) })
+	}
+	wg.Wait()
+	err = errors.Join(errs...)
+	if err == nil {
+		err = c.connect(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+// connect opens the connection that looks at the cluster, past every proxy.
+func (c *Cluster) connect(ctx context.Context) error {
+	nc, err := c.dial()
+	if err != nil {
+		return err
+	}
+	c.nc = nc
+	if c.js, err = jetstream.New(nc); err != nil {
+		return err
+	}
+	return Until(ctx, func(ctx context.Context) error {
+		_, err := c.js.AccountInfo(ctx) // the leader of the whole cluster answers
+		return err
+	})
+}
+
+// dial opens a connection to any node, which moves when that goes away.
+func (c *Cluster) dial() (*nats.Conn, error) {
+	opts := nats.GetDefaultOptions()
+	for _, n := range c.Nodes {
+		opts.Servers = append(opts.Servers, n.URL())
+	}
+	opts.MaxReconnect, opts.ReconnectWait, opts.ReconnectJitter = -1, Look, 0
+	opts.PingInterval, opts.MaxPingsOut = time.Second, 2 // of a node that is paused
+	opts.AsyncErrorCB = func(*nats.Conn, *nats.Subscription, error) {}
+	return opts.Connect()
+}
+
+// Connect is a connection to any node, which ends with the test. It moves to
+// another one when that goes away.
+func (c *Cluster) Connect(t testing.TB) *nats.Conn {
+	t.Helper()
+	nc, err := c.dial()
+	if err != nil {
+		t.Fatalf("testbed: %v", err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+// Addrs are the addresses for clients, by node.
+func (c *Cluster) Addrs() []string {
+	var out []string
+	for _, n := range c.Nodes {
+		out = append(out, n.Addr())
+	}
+	return out
+}
+
+// Leader is the node that leads the stream, as soon as there is one.
+func (c *Cluster) Leader(ctx context.Context, stream string) (*Node, error) {
+	var leader *Node
+	err := Until(ctx, func(ctx context.Context) error {
+		info, err := c.info(ctx, stream)
+		if err != nil {
+			return err
+		}
+		for _, n := range c.Nodes {
+			if n.Name() == info.Leader && n.Up() {
+				leader = n
+				return nil
+			}
+		}
+		return fmt.Errorf("stream %s has no leader", stream)
+	})
+	return leader, err
+}
+
+// StepDown asks the stream's leader to give its place to another node.
+func (c *Cluster) StepDown(ctx context.Context, stream string) error {
+	_, err := c.nc.RequestWithContext(ctx, "$JS.API.STREAM.LEADER.STEPDOWN."+stream, nil)
+	return err
+}
+
+// Links calls do for the connections between a node and the others.
+func (c *Cluster) Links(node *Node, do func(*Proxy)) {
+	for i := range ClusterSize {
+		for j := range ClusterSize {
+			if i != j && (c.Nodes[i] == node || c.Nodes[j] == node) {
+				do(c.links[i][j])
+			}
+		}
+	}
+}
+
+// Settled waits until every node is up, there is a leader for everything, and
+// each replica of the stream has all that the leader has.
+func (c *Cluster) Settled(ctx context.Context, stream string) error {
+	for _, n := range c.Nodes {
+		if !n.Up() {
+			return fmt.Errorf("%s is down", n.Name())
+		}
+	}
+	return Until(ctx, func(ctx context.Context) error {
+		if _, err := c.js.AccountInfo(ctx); err != nil {
+			return err
+		}
+		info, err := c.info(ctx, stream)
+		if err != nil {
+			return err
+		}
+		current := 0
+		for _, r := range info.Replicas {
+			if r.Current && !r.Offline {
+				current++
+			}
+		}
+		if info.Leader == "" || current < len(c.Nodes)-1 {
+			return fmt.Errorf("stream %s: leader %q, %d replicas are current", stream, info.Leader, current)
+		}
+		return nil
+	})
+}
+
+func (c *Cluster) info(ctx context.Context, stream string) (*jetstream.ClusterInfo, error) {
+	s, err := c.js.Stream(ctx, stream)
+	if err != nil {
+		return nil, err
+	}
+	info := s.CachedInfo().Cluster
+	if info == nil {
+		return nil, fmt.Errorf("stream %s is not replicated", stream)
+	}
+	return info, nil
+}
+
+// Close ends every node, whatever state it is in. Its error says which of them
+// had ended by itself before.
+func (c *Cluster) Close() error {
+	if c.nc != nil {
+		c.nc.Close()
+	}
+	var errs []error
+	for _, n := range c.Nodes {
+		errs = append(errs, n.Kill())
+	}
+	for _, from := range c.links {
+		for _, link := range from {
+			if link != nil {
+				link.Close()
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// freePorts are ports that nobody listens on. A node comes back to its own, so
+// they are taken from below those that systems give to outgoing connections:
+// nobody gets one by chance while its node is down.
+func freePorts(n int) ([]int, error) {
+	const lowest, highest = 20_000, 32_000
+	given.Lock()
+	defer given.Unlock()
+	var ports []int
+	for try := 0; len(ports) < n; try++ {
+		port := lowest + rand.N(highest-lowest)
+		if given.ports[port] {
+			continue
+		}
+		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port))
+		if err != nil {
+			if try > 1000 {
+				return nil, err
+			}
+			continue
+		}
+		if err := l.Close(); err != nil {
+			return nil, err
+		}
+		ports = append(ports, port)
+		given.ports[port] = true
+	}
+	return ports, nil
+}
+
+// given are the ports of all clusters of this process.
+var given = struct {
+	sync.Mutex
+	ports map[int]bool
+}{ports: map[int]bool{}}

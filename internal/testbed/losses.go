@@ -1,0 +1,96 @@
+package testbed
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"strconv"
+	"sync"
+)
+
+// losses are the messages that a lossy proxy loses: requests on their way to the
+// server, answers on their way back. It reads the NATS protocol, so that the
+// connection goes on without what was lost.
+type losses struct {
+	mu    sync.Mutex
+	lose  func(subject string, answer bool) bool
+	asked map[string]string // by the reply subject of a request: the subject of the request
+	n     int
+}
+
+func newLosses() *losses { return &losses{lose: nothing, asked: map[string]string{}} }
+
+func nothing(string, bool) bool { return false }
+
+func (l *losses) set(lose func(subject string, answer bool) bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lose = lose
+}
+
+func (l *losses) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.n
+}
+
+// reader reads protocol lines, with the payloads that follow some of them, and
+// leaves out what is lost. It gives what has arrived at once.
+func (l *losses) reader(from io.Reader) func() ([]byte, error) {
+	const most = 64 << 10
+	r := bufio.NewReaderSize(from, most)
+	var out []byte
+	return func() ([]byte, error) {
+		out = out[:0]
+		for {
+			begin := len(out)
+			line, err := r.ReadBytes('\n')
+			out = append(out, line...)
+			if err != nil {
+				return out[:begin], err
+			}
+			if args := bytes.Fields(line); len(args) > 2 && hasPayload(string(args[0])) {
+				size, err := strconv.Atoi(string(args[len(args)-1]))
+				if err != nil {
+					return out[:begin], err
+				}
+				end := len(out)
+				out = append(out, make([]byte, size+len("\r\n"))...)
+				if _, err := io.ReadFull(r, out[end:]); err != nil {
+					return out[:begin], err
+				}
+				if l.loses(args) {
+					out = out[:begin]
+				}
+			}
+			if r.Buffered() == 0 || len(out) >= most {
+				return out, nil
+			}
+		}
+	}
+}
+
+func hasPayload(verb string) bool {
+	return verb == "PUB" || verb == "HPUB" || verb == "MSG" || verb == "HMSG"
+}
+
+// loses decides about a message by its line: "HPUB subject reply headers total"
+// of a client, or "MSG subject sid size" of the server.
+func (l *losses) loses(args [][]byte) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	verb, subject, lost := string(args[0]), string(args[1]), false
+	switch {
+	case verb == "PUB" && len(args) == 4, verb == "HPUB" && len(args) == 5:
+		l.asked[string(args[2])] = subject
+		lost = l.lose(subject, false)
+	case verb == "MSG" || verb == "HMSG":
+		if asked, ok := l.asked[subject]; ok {
+			lost = l.lose(asked, true)
+		}
+	}
+	if lost {
+		l.n++
+	}
+	return lost
+}

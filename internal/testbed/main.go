@@ -1,0 +1,90 @@
+package testbed
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// Main runs the tests of a package, and fails when they leave a goroutine behind.
+// It is all that a TestMain does:
+//
+//	func TestMain(m *testing.M) { testbed.Main(m) }
+//
+// It does not return. A process that NewCluster started becomes a node here.
+func Main(m *testing.M) {
+	beNode()
+	flag.Parse()
+	overlap()
+	collectLess()
+	code := m.Run()
+	if left := leftBehind(leaveTime); code == 0 && len(left) > 0 {
+		fmt.Printf("%d goroutines are left:\n%s\n", len(left), bytes.Join(left, []byte("\n\n")))
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// overlap lets more tests run at the same time than there are processors, unless
+// -parallel says otherwise: much of their time they wait for servers, disks and
+// elections.
+func overlap() {
+	f := flag.Lookup("test.parallel")
+	if f.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
+		_ = f.Value.Set(strconv.Itoa(max(4, 2*runtime.GOMAXPROCS(0)))) // a number
+	}
+}
+
+// collectLess spends memory to save time, unless GOGC says otherwise: collecting
+// garbage takes a third of what the servers and their clients in one process use.
+func collectLess() {
+	const plenty = 2 << 30
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
+		debug.SetMemoryLimit(plenty)
+	}
+}
+
+// leaveTime is how long goroutines may take to end after the last test.
+const leaveTime = 10 * time.Second
+
+// leftBehind waits until no goroutine but the caller's and those of the runtime and
+// of package testing is there, and returns the stacks of the others otherwise.
+func leftBehind(most time.Duration) [][]byte {
+	ctx, cancel := context.WithTimeout(context.Background(), most)
+	defer cancel()
+	for {
+		if left := others(); len(left) == 0 || Wait(ctx, Look) != nil {
+			return left
+		}
+	}
+}
+
+// others are the stacks of all goroutines that somebody's code began.
+func others() (left [][]byte) {
+	buf := make([]byte, 16<<20)
+	stacks := bytes.Split(buf[:runtime.Stack(buf, true)], []byte("\n\n"))
+	for _, stack := range stacks[1:] { // the first one is this
+		if !own(stack) {
+			left = append(left, stack)
+		}
+	}
+	return left
+}
+
+// own reports whether a goroutine is the runtime's or package testing's.
+func own(stack []byte) bool {
+	for _, by := range []string{"created by runtime", "created by testing.", "created by os/signal."} {
+		if bytes.Contains(stack, []byte("\n"+by)) {
+			return true
+		}
+	}
+	return false
+}

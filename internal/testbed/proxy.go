@@ -1,0 +1,270 @@
+package testbed
+
+import (
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// dialTimeout bounds the connection of a proxy to a server.
+const dialTimeout = time.Second
+
+// Proxy stands between one client and servers, or between one node and another.
+// Each connection goes to the server that the proxy is routed to, or when that is
+// down to the next one. It is safe for concurrent use.
+type Proxy struct {
+	listener net.Listener
+	targets  []string
+	losses   *losses // nil for a proxy that passes bytes
+	closing  chan struct{}
+	wg       sync.WaitGroup
+
+	mu      sync.Mutex
+	closed  bool
+	blocked bool
+	route   int
+	delay   time.Duration
+	links   map[*link]struct{}
+}
+
+// link is one connection of the client, and the one to a server it stands for.
+type link struct {
+	client, server net.Conn
+	mute           bool // answers are swallowed; guarded by Proxy.mu
+}
+
+func (l *link) cut() {
+	_ = l.client.Close()
+	_ = l.server.Close()
+}
+
+// StartProxy starts a proxy to the servers at the addresses, or URLs, routed to the
+// first one. It ends with the test.
+func StartProxy(t testing.TB, targets ...string) *Proxy {
+	t.Helper()
+	return endWith(t, func() (*Proxy, error) { return NewProxy(targets, 0) })
+}
+
+// StartLossyProxy is StartProxy for a proxy that loses the messages that Lose tells
+// it to, and none before.
+func StartLossyProxy(t testing.TB, targets ...string) *Proxy {
+	t.Helper()
+	return endWith(t, func() (*Proxy, error) { return newProxy(targets, 0, newLosses()) })
+}
+
+func endWith(t testing.TB, start func() (*Proxy, error)) *Proxy {
+	t.Helper()
+	p, err := start()
+	if err != nil {
+		t.Fatalf("testbed: %v", err)
+	}
+	t.Cleanup(p.Close)
+	return p
+}
+
+// NewProxy starts a proxy to the servers, routed to the one at position route.
+func NewProxy(targets []string, route int) (*Proxy, error) { return newProxy(targets, route, nil) }
+
+func newProxy(targets []string, route int, losses *losses) (*Proxy, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	p := &Proxy{listener: l, route: route, losses: losses, closing: make(chan struct{}), links: map[*link]struct{}{}}
+	for _, t := range targets {
+		p.targets = append(p.targets, strings.TrimPrefix(t, "nats://"))
+	}
+	p.wg.Go(p.accept)
+	return p, nil
+}
+
+// URL is where the client connects.
+func (p *Proxy) URL() string { return "nats://" + p.listener.Addr().String() }
+
+// Block cuts every connection and takes no new one, until Unblock.
+func (p *Proxy) Block() {
+	p.mu.Lock()
+	p.blocked = true
+	p.mu.Unlock()
+	p.Cut()
+}
+
+// Unblock ends Block.
+func (p *Proxy) Unblock() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.blocked = false
+}
+
+// Cut breaks every connection.
+func (p *Proxy) Cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for l := range p.links {
+		l.cut()
+	}
+}
+
+// Route sends the client to another server: what it has is cut.
+func (p *Proxy) Route(target int) {
+	p.mu.Lock()
+	p.route = target % len(p.targets)
+	p.mu.Unlock()
+	p.Cut()
+}
+
+// Next routes to the server after the one that the proxy is routed to.
+func (p *Proxy) Next() {
+	p.mu.Lock()
+	next := p.route + 1
+	p.mu.Unlock()
+	p.Route(next)
+}
+
+// Mute swallows, on the connections there are, what the server sends. The
+// requests of the client still arrive and are carried out. Unmute cuts these
+// connections: what was swallowed is never delivered.
+func (p *Proxy) Mute() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for l := range p.links {
+		l.mute = true
+	}
+}
+
+// Unmute ends Mute.
+func (p *Proxy) Unmute() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for l := range p.links {
+		if l.mute {
+			l.cut()
+		}
+	}
+}
+
+// Delay holds everything back for d, in both directions; 0 ends that.
+func (p *Proxy) Delay(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.delay = d
+}
+
+// Lose replaces what decides which messages are lost, of a lossy proxy. It is asked
+// about each request, by its subject, and later about the answer to it, by the
+// subject of the request.
+func (p *Proxy) Lose(decide func(subject string, answer bool) bool) { p.losses.set(decide) }
+
+// LoseNothing ends Lose.
+func (p *Proxy) LoseNothing() { p.losses.set(nothing) }
+
+// Lost is how many messages a lossy proxy has lost.
+func (p *Proxy) Lost() int { return p.losses.count() }
+
+// Close ends the proxy and its connections, and waits for its goroutines.
+func (p *Proxy) Close() {
+	p.mu.Lock()
+	if !p.closed {
+		p.closed = true
+		close(p.closing)
+	}
+	p.mu.Unlock()
+	_ = p.listener.Close()
+	p.Cut()
+	p.wg.Wait()
+}
+
+func (p *Proxy) accept() {
+	for {
+		client, err := p.listener.Accept()
+		if err != nil {
+			return // closed
+		}
+		p.wg.Go(func() { p.serve(client) })
+	}
+}
+
+func (p *Proxy) serve(client net.Conn) {
+	server := p.dial()
+	if server == nil {
+		_ = client.Close()
+		return
+	}
+	l := &link{client: client, server: server}
+	p.mu.Lock()
+	if p.closed || p.blocked {
+		l.cut()
+	}
+	p.links[l] = struct{}{}
+	p.mu.Unlock()
+	var wg sync.WaitGroup
+	wg.Go(func() { p.pump(l, client, server, false) })
+	wg.Go(func() { p.pump(l, server, client, true) })
+	wg.Wait()
+	p.mu.Lock()
+	delete(p.links, l)
+	p.mu.Unlock()
+}
+
+// dial connects to the first server that takes it, nil when none does.
+func (p *Proxy) dial() net.Conn {
+	p.mu.Lock()
+	route := p.route
+	p.mu.Unlock()
+	for i := range p.targets {
+		if conn, err := net.DialTimeout("tcp", p.targets[(route+i)%len(p.targets)], dialTimeout); err == nil {
+			return conn
+		}
+	}
+	return nil
+}
+
+// pump passes one direction on until either side is gone, and takes the other
+// direction with it.
+func (p *Proxy) pump(l *link, from, to net.Conn, answers bool) {
+	defer l.cut()
+	next := p.reader(from)
+	for {
+		chunk, err := next()
+		p.mu.Lock()
+		mute, delay := l.mute && answers, p.delay
+		p.mu.Unlock()
+		if delay > 0 && !p.holdBack(delay) {
+			return
+		}
+		if len(chunk) > 0 && !mute {
+			if _, err := to.Write(chunk); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// reader is what gives the next bytes of a connection that are to be passed on.
+func (p *Proxy) reader(from net.Conn) func() ([]byte, error) {
+	if p.losses != nil {
+		return p.losses.reader(from)
+	}
+	buf := make([]byte, 64<<10)
+	return func() ([]byte, error) {
+		n, err := from.Read(buf)
+		return buf[:n], err
+	}
+}
+
+// holdBack waits for d; it reports whether the proxy is still there then.
+func (p *Proxy) holdBack(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-p.closing:
+		return false
+	}
+}

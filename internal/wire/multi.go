@@ -1,0 +1,125 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/nats-io/nats.go"
+
+	"github.com/natsorm/natsorm/internal/store"
+)
+
+const (
+	// multiBytes is after how many bytes the server ends a part of an answer. It
+	// drops a connection that 64 MB wait for, and several requests may be under way.
+	multiBytes = 4 << 20
+
+	// noResults is how the server says that no key matches; another 404 is a
+	// message that it could not load.
+	noResults = "No Results"
+)
+
+// ErrBehind: a server answered that has not yet what was seen before.
+var ErrBehind = errors.New("the replica is behind")
+
+// GetMany gets the last messages of keys, or of all keys under patterns, with a
+// direct get, and gives each to found as it comes. The server may end an answer
+// early when it grows large; then it is asked for the next part. With limit it is
+// asked for about that many messages only, and rest is how many others there are.
+//
+// repeated marks messages that may have come already, and may have changed since:
+// all messages come again when the request is repeated because a reply was lost,
+// and one that changes between two parts of an answer may be in both.
+//
+// asOf is the revision that the server had reached at the first part; 0 when nothing
+// was found. ErrBehind when another part is from a server that is behind it.
+// store.ErrTooMany when the server does not answer for so many.
+func (s *Stream) GetMany(ctx context.Context, keys []string, limit int, found func(m store.Message, repeated bool)) (rest int, asOf uint64, err error) {
+	usage, parts := usageOf(ctx), 0
+	body, after := make([]byte, 0, len(keys)*(len(s.Prefix)+len(keys[0])+8)+64), uint64(0)
+	for {
+		body = append(body[:0], '{')
+		if after > 0 {
+			body = append(strconv.AppendUint(append(body, `"seq":`...), after, 10), ',')
+		}
+		if limit > 0 {
+			body = append(strconv.AppendInt(append(body, `"batch":`...), int64(limit), 10), ',')
+		}
+		body = strconv.AppendInt(append(body, `"max_bytes":`...), multiBytes, 10)
+		body = append(body, `,"multi_last":[`...)
+		for i, key := range keys {
+			if i > 0 {
+				body = append(body, ',')
+			}
+			body = s.appendSubject(body, key)
+		}
+		body = append(body, "]}"...)
+		var end nats.Header
+		var bad error
+		got, tries, start := 0, 0, after
+		err := s.Request(ctx, "$JS.API.DIRECT.GET."+s.Name, body, func() { got, after = 0, start; tries++ }, func(m *nats.Msg) (more bool) {
+			if m.Header.Get("Status") != "" {
+				end = m.Header
+				return false
+			}
+			e, err := s.direct(m)
+			if err != nil {
+				bad = err
+				return true
+			}
+			usage.got(m)
+			got++
+			after = max(after, e.Revision+1)
+			found(e, tries > 1 || parts > 0)
+			return true
+		})
+		if err == nil {
+			err = bad
+		}
+		if err != nil {
+			return 0, 0, fmt.Errorf("natsorm: get %d keys: %w", len(keys), err)
+		}
+		switch end.Get("Status") {
+		case "204":
+		case "404":
+			if end.Get("Description") != noResults {
+				return 0, 0, fmt.Errorf("natsorm: get %d keys: server answered 404 %s", len(keys), end.Get("Description"))
+			}
+			return 0, 0, nil
+		case "413":
+			return 0, 0, store.ErrTooMany
+		default:
+			return 0, 0, fmt.Errorf("natsorm: get %d keys: server answered %s %s", len(keys), end.Get("Status"), end.Get("Description"))
+		}
+		reached, err := upTo(end)
+		if err != nil {
+			return 0, 0, fmt.Errorf("natsorm: get %d keys: %w", len(keys), err)
+		}
+		if parts++; parts == 1 {
+			asOf = reached
+		} else if reached < asOf {
+			return 0, 0, ErrBehind
+		}
+		if rest, err = pending(end); err != nil {
+			return 0, 0, fmt.Errorf("natsorm: get %d keys: %w", len(keys), err)
+		}
+		if rest == 0 || got == 0 || limit > 0 {
+			return rest, asOf, nil
+		}
+	}
+}
+
+// appendSubject appends a key's subject as a JSON string. Keys that natsorm makes
+// need no escapes; others in its place may.
+func (s *Stream) appendSubject(b []byte, key string) []byte {
+	for i := 0; i < len(key); i++ {
+		if c := key[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x80 {
+			b, _ = jsontext.AppendQuote(b, s.Prefix+key) // what is not UTF-8 is replaced, and finds nothing
+			return b
+		}
+	}
+	return append(append(append(append(b, '"'), s.Prefix...), key...), '"')
+}

@@ -1,0 +1,270 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/workers"
+)
+
+const (
+	// A request that only reads is sent again when its next reply stays out for
+	// firstSilence, which doubles up to silence, as long as its context allows.
+	firstSilence = time.Second
+	silence      = 5 * time.Second
+
+	// WriteGrace is how long a write waits for its answer after its context has
+	// ended: most often the answer is on its way, and then the outcome is known.
+	WriteGrace = 50 * time.Millisecond
+)
+
+// collect gives replies to got until got says that no more are to come. It gives
+// up with ErrNoAnswer when none has come for quiet, or when the connection has
+// come back since epoch, at which the request was sent; and with ctx's error when
+// that ended grace ago.
+func (c *Client) collect(ctx context.Context, l *lane, epoch uint64, quiet, grace time.Duration, got func(n int, m *nats.Msg) (more bool)) error {
+	l.alarm.Reset(quiet)
+	defer l.alarm.Stop()
+	if ctx.Done() != nil {
+		defer context.AfterFunc(ctx, l.wake)()
+	}
+	heard := time.Now()
+	var last time.Time // to wait until, once ctx has ended
+	for replies := 0; ; {
+		m := <-l.msgs
+		if m == nil {
+			if err := ctx.Err(); err != nil {
+				if last.IsZero() {
+					last = time.Now().Add(grace)
+				}
+				left := time.Until(last)
+				if left <= 0 || c.err() != nil {
+					return err
+				}
+				l.alarm.Reset(left)
+				continue
+			}
+			if err := c.err(); err != nil {
+				return err
+			}
+			left := quiet - time.Since(heard)
+			if left <= 0 || c.epoch.Load() != epoch {
+				return ErrNoAnswer
+			}
+			l.alarm.Reset(left)
+			continue
+		}
+		if n := l.answers(m); n >= 0 && !got(n, m) {
+			return nil
+		}
+		if replies++; replies%64 == 0 {
+			heard = time.Now()
+			l.alarm.Reset(quiet) // in case a wake found no room among the replies
+			if err := ctx.Err(); err != nil && grace == 0 {
+				return err
+			}
+		}
+	}
+}
+
+// One sends a request that has one reply. It may be sent several times.
+func (c *Client) One(ctx context.Context, subject string, data []byte) (reply *nats.Msg, err error) {
+	err = c.Request(ctx, subject, data, func() {}, func(m *nats.Msg) bool {
+		reply = m
+		return false
+	})
+	return reply, err
+}
+
+// Many sends a request that has replies until last is true of one. It may be sent
+// several times.
+func (c *Client) Many(ctx context.Context, subject string, data []byte, last func(*nats.Msg) bool) (replies []*nats.Msg, err error) {
+	err = c.Request(ctx, subject, data, func() { replies = nil }, func(m *nats.Msg) bool {
+		replies = append(replies, m)
+		return !last(m)
+	})
+	return replies, err
+}
+
+// Request sends a request that only reads, or may be repeated, and gives each
+// reply to got until that says that no more are to come. It is sent again while
+// nobody takes it, and when its replies stop coming, as they do when the connection
+// breaks; then all replies come again. begin is called each time it is sent.
+func (c *Client) Request(ctx context.Context, subject string, data []byte, begin func(), got func(*nats.Msg) (more bool)) error {
+	_, patient := ctx.Deadline()
+	quiet, began := firstSilence, time.Now()
+	untaken := 0
+	for {
+		taken, err := c.attempt(ctx, subject, data, quiet, begin, got)
+		switch {
+		case errors.Is(err, ErrNoAnswer):
+			waited := time.Since(began)
+			if !patient && waited >= DefaultTimeout {
+				return err
+			}
+			quiet = min(2*quiet, silence)
+			if !patient {
+				quiet = min(quiet, DefaultTimeout-waited)
+			}
+		case err != nil || taken:
+			return err
+		default:
+			untaken++
+			if err := c.Pause(ctx, untaken, subject); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// attempt sends a request once; taken is false when nobody takes it.
+func (c *Client) attempt(ctx context.Context, subject string, data []byte, quiet time.Duration, begin func(), got func(*nats.Msg) (more bool)) (taken bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	l, err := c.take()
+	if err != nil {
+		return false, err
+	}
+	defer func() { c.give(l, err == nil) }()
+	epoch, replies := c.epoch.Load(), 0
+	if err := c.nc.PublishRequest(subject, l.reply(0), data); err != nil {
+		if err = c.Explain(err); !unsent(err) {
+			err = fmt.Errorf("%w: %w", ErrNoAnswer, err)
+			if e := workers.Sleep(ctx, BrokenPause); e != nil {
+				return false, e
+			}
+		}
+		return false, err
+	}
+	usageOf(ctx).asked()
+	begin()
+	taken = true
+	defer func() {
+		// Of several replies the first ones may have been lost with the connection.
+		if err == nil && replies > 1 && c.nc.Stats().Reconnects != epoch {
+			err = ErrNoAnswer
+		}
+	}()
+	err = c.collect(ctx, l, epoch, quiet, 0, func(_ int, m *nats.Msg) bool {
+		if NobodyTook(m) {
+			taken = false
+			return false
+		}
+		replies++
+		return got(m)
+	})
+	return taken, err
+}
+
+// All publishes messages, each once, and waits for a reply to each as long as none
+// stays out for longer than quiet. A nil reply has its error beside it: that of
+// publishing, if the message was surely not sent, or else store.ErrUnknown.
+func (c *Client) All(ctx context.Context, msgs []*nats.Msg, quiet time.Duration) ([]*nats.Msg, []error) {
+	replies, errs := make([]*nats.Msg, len(msgs)), make([]error, len(msgs))
+	fill := func(err error) {
+		for i := range errs {
+			if replies[i] == nil && errs[i] == nil {
+				errs[i] = err
+			}
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		fill(err) // nothing is sent, so the outcome is known
+		return replies, errs
+	}
+	l, err := c.take()
+	if err != nil {
+		fill(err)
+		return replies, errs
+	}
+	defer func() { c.give(l, err == nil) }()
+	usage, missing, epoch := usageOf(ctx), 0, c.epoch.Load()
+	for i, m := range msgs {
+		m.Reply = l.reply(i)
+		if err := c.Explain(c.nc.PublishMsg(m)); err != nil {
+			if !unsent(err) {
+				err = fmt.Errorf("%w: %w", store.ErrUnknown, err)
+			}
+			errs[i] = err
+		} else {
+			usage.asked()
+			missing++
+		}
+	}
+	if missing == 0 {
+		return replies, errs
+	}
+	err = c.collect(ctx, l, epoch, quiet, WriteGrace, func(n int, m *nats.Msg) bool {
+		if n >= 0 && n < len(replies) && replies[n] == nil {
+			replies[n] = m
+			missing--
+		}
+		return missing > 0
+	})
+	if err != nil {
+		fill(fmt.Errorf("%w: %w", store.ErrUnknown, err))
+	}
+	return replies, errs
+}
+
+// Batch publishes the messages of one batch, and waits for the answer to the last.
+// No message of another batch comes between them, so that the server never has more
+// than one batch of this client open. Its errors are those of All; errs.ErrUnwritten
+// when the last message was not sent, without which the server does nothing.
+func (c *Client) Batch(ctx context.Context, msgs []*nats.Msg, quiet time.Duration) (reply *nats.Msg, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("%w: %w", errs.ErrUnwritten, err)
+	}
+	l, err := c.take()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { c.give(l, err == nil) }()
+	msgs[len(msgs)-1].Reply = l.reply(0)
+	epoch := c.epoch.Load()
+	c.batching.Lock()
+	for i, m := range msgs {
+		if err = c.Explain(c.nc.PublishMsg(m)); err != nil {
+			c.batching.Unlock()
+			switch {
+			case !unsent(err): // the caller asks about it when the connection is back
+				err = fmt.Errorf("%w: %w", store.ErrUnknown, err)
+			case i < len(msgs)-1:
+				err = fmt.Errorf("%w: %w", errs.ErrUnwritten, err)
+			}
+			return nil, err
+		}
+	}
+	c.batching.Unlock()
+	usageOf(ctx).asked()
+	err = c.collect(ctx, l, epoch, quiet, WriteGrace, func(_ int, m *nats.Msg) bool {
+		reply = m
+		return false
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", store.ErrUnknown, err)
+	}
+	return reply, nil
+}
+
+// NobodyTook reports whether a reply is the one that says that no server takes
+// requests on the subject.
+func NobodyTook(m *nats.Msg) bool {
+	return len(m.Data) == 0 && len(m.Header) != 0 && m.Header.Get("Status") == "503"
+}
+
+// Pause waits before a request that nobody took is sent again, and gives up after
+// some tries.
+func (c *Client) Pause(ctx context.Context, try int, subject string) error {
+	if try >= c.retries {
+		return fmt.Errorf("nobody answers on %q: %w; is JetStream enabled, and does the bucket exist?", subject, Mark(nats.ErrNoResponders))
+	}
+	return workers.Sleep(ctx, noResponderPause)
+}

@@ -1,0 +1,239 @@
+package wire
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/natsorm/natsorm/internal/store"
+)
+
+// Stream is the stream of a bucket, with the requests that JetStream takes for it.
+//
+// A direct get is answered by any server that has the stream, also by one that is
+// behind. The other requests are answered by the leader alone.
+type Stream struct {
+	*Client
+	Name   string // KV_<bucket>
+	Prefix string // of subjects: $KV.<bucket>.
+}
+
+// api asks JetStream, again while it says that it is not available, as it does
+// while a leader is elected. failed is the error in resp, if there is one.
+func (s *Stream) api(ctx context.Context, subject string, body []byte, resp any, failed func() *jetstream.APIError) (*nats.Msg, error) {
+	for try := 1; ; try++ {
+		m, err := s.One(ctx, subject, body)
+		if err != nil {
+			return nil, err
+		}
+		if err := json.Unmarshal(m.Data, resp); err != nil {
+			return nil, err
+		}
+		e := failed()
+		if e == nil || e.Code != codeUnavailable {
+			return m, nil
+		}
+		if err := s.Pause(ctx, try, subject); err != nil {
+			return nil, fmt.Errorf("%w: %w", err, e)
+		}
+	}
+}
+
+// codeUnavailable is the class of JetStream's errors that pass.
+const codeUnavailable = 503
+
+// State is when the stream was made, and the last revision that it ever had.
+func (s *Stream) State(ctx context.Context) (created time.Time, last uint64, err error) {
+	var resp struct {
+		Created time.Time `json:"created"`
+		State   struct {
+			Last uint64 `json:"last_seq"`
+		} `json:"state"`
+		Error *jetstream.APIError `json:"error"`
+	}
+	if _, err := s.api(ctx, "$JS.API.STREAM.INFO."+s.Name, nil, &resp, func() *jetstream.APIError { return resp.Error }); err != nil {
+		return created, 0, fmt.Errorf("natsorm: get the state of %s: %w", s.Name, err)
+	}
+	if resp.Error != nil {
+		return created, 0, fmt.Errorf("natsorm: get the state of %s: %w", s.Name, resp.Error)
+	}
+	return resp.Created, resp.State.Last, nil
+}
+
+// LeaderLast asks the leader for the last message under a key or pattern. One that
+// is absent has no revision.
+func (s *Stream) LeaderLast(ctx context.Context, pattern string) (LeaderMessage, error) {
+	return s.fromLeader(ctx, map[string]any{"last_by_subj": s.Prefix + pattern})
+}
+
+// LeaderNext asks the leader for the first message under a pattern that follows a
+// revision. One that is absent has no revision.
+func (s *Stream) LeaderNext(ctx context.Context, pattern string, revision uint64) (LeaderMessage, error) {
+	return s.fromLeader(ctx, map[string]any{"seq": revision + 1, "next_by_subj": s.Prefix + pattern})
+}
+
+// LeaderAt asks the leader for the message of a revision. One that is absent has no
+// revision.
+func (s *Stream) LeaderAt(ctx context.Context, revision uint64) (LeaderMessage, error) {
+	return s.fromLeader(ctx, map[string]any{"seq": revision})
+}
+
+func (s *Stream) fromLeader(ctx context.Context, req map[string]any) (LeaderMessage, error) {
+	body, err := json.Marshal(req)
+	if err != nil {
+		return LeaderMessage{}, err
+	}
+	var resp struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message struct {
+			Subject  string `json:"subject"`
+			Sequence uint64 `json:"seq"`
+			Header   []byte `json:"hdrs"`
+			Data     []byte `json:"data"`
+		} `json:"message"`
+	}
+	m, err := s.api(ctx, "$JS.API.STREAM.MSG.GET."+s.Name, body, &resp, func() *jetstream.APIError { return resp.Error })
+	if err != nil {
+		return LeaderMessage{}, fmt.Errorf("natsorm: get from the leader: %w", err)
+	}
+	if resp.Error != nil {
+		if resp.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound {
+			return LeaderMessage{}, nil
+		}
+		return LeaderMessage{}, fmt.Errorf("natsorm: get from the leader: %w", resp.Error)
+	}
+	usageOf(ctx).got(m)
+	out := LeaderMessage{Message: store.Message{Key: strings.TrimPrefix(resp.Message.Subject, s.Prefix), Revision: resp.Message.Sequence, Value: resp.Message.Data}}
+	if len(resp.Message.Header) > 0 {
+		h, err := nats.DecodeHeadersMsg(resp.Message.Header)
+		if err != nil {
+			return LeaderMessage{}, err
+		}
+		out.mark(h)
+	}
+	return out, nil
+}
+
+// Get gets the last message of a key, with a direct get. An absent one has the key
+// and no revision.
+func (s *Stream) Get(ctx context.Context, key string) (store.Message, error) {
+	m, err := s.One(ctx, "$JS.API.DIRECT.GET."+s.Name+"."+s.Prefix+key, nil)
+	if err != nil {
+		return store.Message{}, fmt.Errorf("natsorm: get %q: %w", key, err)
+	}
+	if status := m.Header.Get("Status"); status != "" {
+		if status == "404" {
+			return store.Message{Key: key}, nil
+		}
+		return store.Message{}, fmt.Errorf("natsorm: get %q: server answered %s %s", key, status, m.Header.Get("Description"))
+	}
+	usageOf(ctx).got(m)
+	return s.direct(m)
+}
+
+// nextRequest asks for what follows a revision.
+type nextRequest struct {
+	Seq     uint64 `json:"seq"` // at least
+	Pattern string `json:"next_by_subj"`
+	Batch   int    `json:"batch,omitzero"`
+}
+
+// Next gets the first message under a pattern that follows a revision, with a direct
+// get; ok is false when there is none.
+func (s *Stream) Next(ctx context.Context, pattern string, revision uint64) (m store.Message, ok bool, err error) {
+	body, err := json.Marshal(nextRequest{Seq: revision + 1, Pattern: s.Prefix + pattern})
+	if err != nil {
+		return m, false, err
+	}
+	reply, err := s.One(ctx, "$JS.API.DIRECT.GET."+s.Name, body)
+	if err != nil {
+		return m, false, fmt.Errorf("natsorm: get what follows revision %d: %w", revision, err)
+	}
+	switch status := reply.Header.Get("Status"); status {
+	case "":
+	case "404":
+		return m, false, nil
+	default:
+		return m, false, fmt.Errorf("natsorm: get what follows revision %d: server answered %s %s", revision, status, reply.Header.Get("Description"))
+	}
+	usageOf(ctx).got(reply)
+	m, err = s.direct(reply)
+	return m, err == nil, err
+}
+
+// NextMany gets at most n messages under a pattern that follow a revision, and how
+// many follow them, with one direct get that the server isolates from writes. For
+// the count it looks at every key under the pattern.
+func (s *Stream) NextMany(ctx context.Context, pattern string, revision uint64, n int) (found []store.Message, rest int, err error) {
+	body, err := json.Marshal(nextRequest{Seq: revision + 1, Pattern: s.Prefix + pattern, Batch: n})
+	if err != nil {
+		return nil, 0, err
+	}
+	msgs, err := s.Many(ctx, "$JS.API.DIRECT.GET."+s.Name, body, func(m *nats.Msg) bool {
+		return m.Header.Get("Status") != ""
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	end, msgs := msgs[len(msgs)-1].Header, msgs[:len(msgs)-1]
+	switch end.Get("Status") {
+	case "204":
+	case "404":
+		return nil, 0, nil
+	default:
+		return nil, 0, fmt.Errorf("server answered %s %s", end.Get("Status"), end.Get("Description"))
+	}
+	usageOf(ctx).got(msgs...)
+	for _, m := range msgs {
+		e, err := s.direct(m)
+		if err != nil {
+			return nil, 0, err
+		}
+		found = append(found, e)
+	}
+	rest, err = pending(end)
+	return found, rest, err
+}
+
+// Newest gets the revision of the last message of all, with a direct get; 0 when
+// there is no message, or when the last one was removed.
+func (s *Stream) Newest(ctx context.Context) (uint64, error) {
+	m, err := s.One(ctx, "$JS.API.DIRECT.GET."+s.Name, []byte(`{"last_by_subj":">"}`))
+	if err != nil {
+		return 0, fmt.Errorf("natsorm: get the last revision: %w", err)
+	}
+	switch status := m.Header.Get("Status"); status {
+	case "":
+		return strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64)
+	case "404":
+		return 0, nil
+	default:
+		return 0, fmt.Errorf("natsorm: get the last revision: server answered %s %s", status, m.Header.Get("Description"))
+	}
+}
+
+// pending is how many messages follow an answer, by its end. Counts and the ends of
+// scans rest on it, so an answer without it is an error.
+func pending(end nats.Header) (int, error) {
+	n, err := strconv.Atoi(end.Get("Nats-Num-Pending"))
+	if err != nil {
+		return 0, fmt.Errorf("the server does not say how much follows: %w", err)
+	}
+	return n, nil
+}
+
+// upTo is the revision that the server had reached when it answered, by the end of
+// the answer.
+func upTo(end nats.Header) (uint64, error) {
+	n, err := strconv.ParseUint(end.Get("Nats-UpTo-Sequence"), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("the server does not say how far it is: %w", err)
+	}
+	return n, nil
+}

@@ -1,0 +1,71 @@
+package workers_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/workers"
+)
+
+func TestPoolAddsUpAndIsBounded(t *testing.T) {
+	t.Parallel()
+	const size, jobs = 3, 50
+	var now, most atomic.Int64
+	p := workers.NewPool(context.Background(), size)
+	for range jobs {
+		p.Do(func(context.Context) (int, error) {
+			n := now.Add(1)
+			defer now.Add(-1)
+			for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+			}
+			return 2, nil
+		})
+	}
+	if n, err := p.Wait(); n != 2*jobs || err != nil || most.Load() > size {
+		t.Errorf("%d done, %v, %d at the same time", n, err, most.Load())
+	}
+}
+
+// What has begun is not broken off by a failure, and an unknown outcome is told
+// rather than the failure before it.
+func TestPoolFails(t *testing.T) {
+	t.Parallel()
+	p := workers.NewPool(context.Background(), 2)
+	begun, release := make(chan struct{}), make(chan struct{})
+	p.Do(func(ctx context.Context) (int, error) {
+		close(begun)
+		<-release
+		return 1, errors.Join(ctx.Err(), fmt.Errorf("late: %w", errs.ErrUnknownOutcome))
+	})
+	<-begun
+	p.Fail(errors.New("first"))
+	<-p.Ctx().Done()
+	p.Fail(errors.New("later"))
+	close(release)
+	n, err := p.Wait()
+	if n != 1 || !errors.Is(err, errs.ErrUnknownOutcome) || errors.Is(err, context.Canceled) {
+		t.Errorf("%d done, %v", n, err)
+	}
+}
+
+func TestSleepEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := workers.Sleep(ctx, time.Hour); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	for try := range 40 {
+		if err := workers.Backoff(ctx, try); !errors.Is(err, context.Canceled) {
+			t.Errorf("try %d: %v", try, err)
+		}
+	}
+	if err := workers.Backoff(context.Background(), 1<<20); err != nil {
+		t.Error(err)
+	}
+}

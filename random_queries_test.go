@@ -1,0 +1,528 @@
+package natsorm_test
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"math"
+	"math/big"
+	"math/rand/v2"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/natsorm/natsorm"
+	"github.com/natsorm/natsorm/internal/testsize"
+	"github.com/natsorm/natsorm/natsormtest"
+)
+
+// domains are the values that random records and conditions are made of: few,
+// so that conditions match, and those that are easily taken for one another.
+var domains = map[string][]any{
+	"bool":  {true, false},
+	"int":   {int64(-1), int64(0), int64(1), int64(2), int64(9007199254740992), int64(9007199254740993), int64(math.MinInt64), int64(math.MaxInt64)},
+	"uint":  {uint64(0), uint64(1), uint64(7), uint64(math.MaxUint64), uint64(math.MaxUint64 - 1)},
+	"float": {-1.5, 0.0, 1.0, 2.5, 1e300, 0.1},
+	"decimal": {json.Number("1"), json.Number("1.0"), json.Number("2.50"), json.Number("-3"), json.Number("0.1"), json.Number("1e-1"),
+		json.Number("12345678901234567890.1"), json.Number("12345678901234567890.2")},
+	"string": {"", "a", "ab", "A", "b%", "é", "a_b", "a.b", "ab\n", "null", "Ab"},
+	"bytes":  {[]byte{}, []byte("a"), []byte{0, 255}},
+	"time": {time.Date(2024, 1, 2, 3, 4, 5, 0, time.UTC), time.Date(2024, 1, 2, 5, 4, 5, 0, time.FixedZone("", 7200)),
+		time.Date(2024, 1, 2, 3, 4, 5, 1, time.UTC), time.Date(1969, 12, 31, 0, 0, 0, 0, time.UTC)},
+}
+
+var typeNames = []string{"bool", "int", "uint", "float", "decimal", "string", "bytes", "time"}
+
+// compareGo orders two values of one domain by what they mean in Go.
+func compareGo(a, b any) int {
+	switch a := a.(type) {
+	case nil:
+		return cmp.Compare(0, rank(b))
+	case bool:
+		return cmp.Compare(rank(a), rank(b))
+	case int64:
+		return cmp.Compare(a, b.(int64))
+	case uint64:
+		return cmp.Compare(a, b.(uint64))
+	case float64:
+		return cmp.Compare(a, b.(float64))
+	case json.Number:
+		x, _ := new(big.Rat).SetString(string(a))
+		y, _ := new(big.Rat).SetString(string(b.(json.Number)))
+		return x.Cmp(y)
+	case string:
+		return strings.Compare(a, b.(string))
+	case []byte:
+		return bytes.Compare(a, b.([]byte))
+	case time.Time:
+		return a.Compare(b.(time.Time))
+	}
+	panic(fmt.Sprintf("%T", a))
+}
+
+func rank(x any) int {
+	switch x {
+	case nil:
+		return 0
+	case false:
+		return 1
+	default:
+		return 2
+	}
+}
+
+// compareNulls is compareGo with null as the smallest.
+func compareNulls(a, b any) int {
+	if a == nil || b == nil {
+		return cmp.Compare(boolRank(a != nil), boolRank(b != nil))
+	}
+	return compareGo(a, b)
+}
+
+func boolRank(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// world is a random schema with random records, stored in several models that
+// differ only in their indexes.
+type world struct {
+	r       *rand.Rand
+	columns []natsorm.ColumnSchema
+	key     string
+	records []natsorm.Record
+	models  []*natsorm.Model[natsorm.Record]
+}
+
+func newWorld(t *testing.T, db *natsorm.DB, r *rand.Rand, n int) *world {
+	w := &world{r: r, key: "id"}
+	keyType := []natsorm.Type{natsorm.Int, natsorm.String, natsorm.Uint}[r.IntN(3)]
+	texts := []string{"", "a.b", ">", "*", "é", "k"}
+	plain := keyType != natsorm.String || r.IntN(2) == 0 // the Sequelize layout takes the keys
+	if plain {
+		texts = []string{"", "-", "0x", "1e", "a/b=", "k"}
+	}
+	w.columns = append(w.columns, natsorm.ColumnSchema{Name: "id", Type: keyType, PrimaryKey: true}, natsorm.ColumnSchema{Name: "u", Type: natsorm.Int})
+	for i := range 2 + r.IntN(4) {
+		w.columns = append(w.columns, natsorm.ColumnSchema{Name: fmt.Sprint("c", i), Type: natsorm.Type(typeNames[r.IntN(len(typeNames))])})
+	}
+	for i := range 30 + r.IntN(80) {
+		rec := natsorm.Record{}
+		switch keyType {
+		case natsorm.Int:
+			rec["id"] = int64(i - 5)
+		case natsorm.Uint:
+			rec["id"] = uint64(i)
+		default:
+			rec["id"] = texts[i%6] + strconv.Itoa(i/6)
+		}
+		if r.IntN(4) > 0 {
+			rec["u"] = int64(i * 3)
+		}
+		for _, c := range w.columns[2:] {
+			switch d := domains[string(c.Type)]; r.IntN(5) {
+			case 0: // absent
+			case 1:
+				rec[c.Name] = nil
+			default:
+				rec[c.Name] = d[r.IntN(len(d))]
+			}
+		}
+		w.records = append(w.records, rec)
+	}
+	column := func() string { return w.columns[1+r.IntN(len(w.columns)-1)].Name }
+	variants := [4][]natsorm.IndexSchema{1: {{Columns: []string{"u"}, Unique: true}}}
+	for _, c := range w.columns[1:] {
+		variants[1] = append(variants[1], natsorm.IndexSchema{Columns: []string{c.Name}})
+	}
+	variants[1] = variants[1][:1+len(w.columns)-1]
+	for i := 2; i < len(variants); i++ {
+		seen := map[string]bool{}
+		for range 1 + r.IntN(3) {
+			var cols []string
+			for range 1 + r.IntN(3) {
+				if c := column(); !slices.Contains(cols, c) {
+					cols = append(cols, c)
+				}
+			}
+			unique := slices.Contains(cols, "u") && r.IntN(2) == 0
+			if name := fmt.Sprint(cols, unique); !seen[name] {
+				seen[name] = true
+				variants[i] = append(variants[i], natsorm.IndexSchema{Columns: cols, Unique: unique})
+			}
+		}
+	}
+	schemas := make([]natsorm.Schema, len(variants))
+	for v, indexes := range variants {
+		schemas[v] = natsorm.Schema{Columns: w.columns, Indexes: indexes, Shards: 1 + r.IntN(5)}
+	}
+	if plain {
+		schemas = append(schemas, natsorm.Schema{Columns: w.columns, Indexes: variants[1][1:], Layout: "sequelize"})
+	}
+	for v, s := range schemas {
+		s.Name = fmt.Sprintf("w%d_%d", n, v)
+		m := must[*natsorm.Model[natsorm.Record]](t)(natsorm.DefineRecord(within(t), db, s))
+		all := make([]*natsorm.Record, len(w.records))
+		for i := range all {
+			all[i] = &w.records[i]
+		}
+		ok(t, m.BulkCreate(within(t), all))
+		w.models = append(w.models, m)
+	}
+	return w
+}
+
+// value is a random value of a column, or null.
+func (w *world) value(c natsorm.ColumnSchema) any {
+	if c.Name == "id" || c.Name == "u" {
+		return w.records[w.r.IntN(len(w.records))][c.Name]
+	}
+	d := domains[string(c.Type)]
+	return d[w.r.IntN(len(d))]
+}
+
+type judge func(rec natsorm.Record) truth
+
+// condition is a random condition, and the same in Go.
+func (w *world) condition(depth int) (natsorm.Condition, judge) {
+	r := w.r
+	if depth > 0 && r.IntN(2) == 0 {
+		switch n := r.IntN(3); r.IntN(3) {
+		case 0:
+			conds, judges := w.conditions(n, depth)
+			return natsorm.And(conds...), func(rec natsorm.Record) truth {
+				out := yes
+				for _, j := range judges {
+					out = min(out, j(rec))
+				}
+				return out
+			}
+		case 1:
+			conds, judges := w.conditions(n, depth)
+			return natsorm.Or(conds...), func(rec natsorm.Record) truth {
+				out := no
+				for _, j := range judges {
+					out = max(out, j(rec))
+				}
+				return out
+			}
+		default:
+			c, j := w.condition(depth - 1)
+			return natsorm.Not(c), func(rec natsorm.Record) truth { return yes - j(rec) }
+		}
+	}
+	c := w.columns[r.IntN(len(w.columns))]
+	x, y := w.value(c), w.value(c)
+	// known is f of the column's value; without one, or without a value to
+	// compare with, nothing is known.
+	known := func(x any, f func(v any) bool) judge {
+		return func(rec natsorm.Record) truth {
+			if x == nil || rec[c.Name] == nil {
+				return unknown
+			}
+			return when(f(rec[c.Name]))
+		}
+	}
+	isNull := func(rec natsorm.Record) truth { return when(rec[c.Name] == nil) }
+	in := func(list []any) judge {
+		return func(rec natsorm.Record) truth {
+			v := rec[c.Name]
+			if v == nil {
+				switch {
+				case slices.Contains(list, nil):
+					return yes
+				case len(list) == 0:
+					return no
+				}
+				return unknown
+			}
+			return when(slices.ContainsFunc(list, func(x any) bool { return x != nil && compareGo(x, v) == 0 }))
+		}
+	}
+	not := func(j judge) judge { return func(rec natsorm.Record) truth { return yes - j(rec) } }
+	switch op := r.IntN(16); op {
+	case 0, 1, 2, 3:
+		if x == nil {
+			return natsorm.Eq(c.Name, nil), isNull
+		}
+		return natsorm.Eq(c.Name, x), known(x, func(v any) bool { return compareGo(v, x) == 0 })
+	case 4:
+		if x == nil {
+			return natsorm.Ne(c.Name, nil), not(isNull)
+		}
+		return natsorm.Ne(c.Name, x), known(x, func(v any) bool { return compareGo(v, x) != 0 })
+	case 5:
+		return natsorm.Gt(c.Name, x), known(x, func(v any) bool { return compareGo(v, x) > 0 })
+	case 6:
+		return natsorm.Gte(c.Name, x), known(x, func(v any) bool { return compareGo(v, x) >= 0 })
+	case 7:
+		return natsorm.Lt(c.Name, x), known(x, func(v any) bool { return compareGo(v, x) < 0 })
+	case 8:
+		return natsorm.Lte(c.Name, x), known(x, func(v any) bool { return compareGo(v, x) <= 0 })
+	case 9, 10, 11:
+		var list []any
+		for range r.IntN(12) {
+			if v := w.value(c); v != nil || r.IntN(4) == 0 {
+				list = append(list, v)
+			}
+		}
+		if op == 11 {
+			return natsorm.NotIn(c.Name, list...), not(in(list))
+		}
+		return natsorm.In(c.Name, list...), in(list)
+	case 12:
+		lo, hi := known(x, func(v any) bool { return compareGo(v, x) >= 0 }), known(y, func(v any) bool { return compareGo(v, y) <= 0 })
+		return natsorm.Between(c.Name, x, y), func(rec natsorm.Record) truth { return min(lo(rec), hi(rec)) }
+	case 13:
+		return natsorm.IsNull(c.Name), isNull
+	case 14:
+		return natsorm.NotNull(c.Name), not(isNull)
+	}
+	if c.Type != natsorm.String || x == nil {
+		return natsorm.IsNull(c.Name), isNull
+	}
+	text := x.(string)
+	onText := func(f func(s string) bool) judge {
+		return known(x, func(v any) bool { return f(v.(string)) })
+	}
+	switch r.IntN(6) {
+	case 0:
+		return natsorm.StartsWith(c.Name, text), onText(func(s string) bool { return strings.HasPrefix(s, text) })
+	case 1:
+		return natsorm.EndsWith(c.Name, text), onText(func(s string) bool { return strings.HasSuffix(s, text) })
+	case 2:
+		return natsorm.Contains(c.Name, text), onText(func(s string) bool { return strings.Contains(s, text) })
+	case 3:
+		re := regexp.MustCompile("^" + regexp.QuoteMeta(text))
+		return natsorm.Regexp(c.Name, re.String()), onText(re.MatchString)
+	default:
+		fold := r.IntN(2) == 0
+		flags := "(?s)"
+		if fold {
+			flags = "(?si)"
+		}
+		re := regexp.MustCompile(flags + "^" + strings.NewReplacer("%", ".*", "_", ".").Replace(regexp.QuoteMeta(text)) + "$")
+		if fold {
+			return natsorm.ILike(c.Name, text), onText(re.MatchString)
+		}
+		return natsorm.Like(c.Name, text), onText(re.MatchString)
+	}
+}
+
+func (w *world) conditions(n, depth int) (conds []natsorm.Condition, judges []judge) {
+	for range n {
+		c, j := w.condition(depth - 1)
+		conds, judges = append(conds, c), append(judges, j)
+	}
+	return conds, judges
+}
+
+// order is a random OrderBy, and the same in Go: the primary key decides last.
+func (w *world) order() (natsorm.Query, func(a, b natsorm.Record) int) {
+	var names []string
+	for range 1 + w.r.IntN(3) {
+		name := w.columns[w.r.IntN(len(w.columns))].Name
+		if w.r.IntN(2) == 0 {
+			name = "-" + name
+		}
+		names = append(names, name)
+	}
+	return natsorm.OrderBy(names...), func(a, b natsorm.Record) int {
+		for _, name := range append(names, "id") {
+			column, desc := strings.CutPrefix(name, "-")
+			if c := compareNulls(a[column], b[column]); c != 0 {
+				if desc {
+					return -c
+				}
+				return c
+			}
+		}
+		return 0
+	}
+}
+
+func ids(records []natsorm.Record) []string {
+	out := make([]string, len(records))
+	for i, r := range records {
+		out[i] = fmt.Sprint(r["id"])
+	}
+	return out
+}
+
+func deref(records []*natsorm.Record) []natsorm.Record {
+	out := make([]natsorm.Record, len(records))
+	for i, r := range records {
+		out[i] = *r
+	}
+	return out
+}
+
+// TestRandomQueries makes random schemas, records and conditions, and compares
+// what models with different indexes, and so by different access paths, answer
+// with a filter, a sort and sums in Go. NATSORM_SEED repeats a run.
+func TestRandomQueries(t *testing.T) {
+	t.Parallel()
+	cases, perWorld := testsize.Pick(2000, 6000, 100_000), testsize.Pick(500, 750, 2000)
+	seed := uint64(time.Now().UnixNano())
+	if s := os.Getenv("NATSORM_SEED"); s != "" {
+		seed = must[uint64](t)(strconv.ParseUint(s, 10, 64))
+	}
+	t.Logf("seed %d", seed)
+	paths := map[string]int{}
+	db := natsormtest.New(t)
+	for n, done := 0, 0; done < cases; n++ {
+		w := newWorld(t, db, rand.New(rand.NewPCG(seed, uint64(n))), n)
+		for range perWorld / len(w.models) {
+			w.check(t, paths)
+			done += len(w.models)
+			if t.Failed() {
+				t.Fatalf("NATSORM_SEED=%d, world %d", seed, n)
+			}
+		}
+	}
+	t.Logf("%d cases; of a sample, paths %v", cases, paths)
+	for _, path := range []string{"scan", "primary key", "unique index", "index", "union", "nothing"} {
+		if paths[path] == 0 {
+			t.Errorf("no query took the path %s", path)
+		}
+	}
+}
+
+// check asks one random query of every model.
+func (w *world) check(t *testing.T, paths map[string]int) {
+	cond, matches := w.condition(3)
+	equality := func() (natsorm.Condition, judge) {
+		for {
+			c := w.columns[w.r.IntN(len(w.columns))]
+			if x := w.value(c); x != nil {
+				return natsorm.Eq(c.Name, x), func(rec natsorm.Record) truth {
+					if rec[c.Name] == nil {
+						return unknown
+					}
+					return when(compareGo(rec[c.Name], x) == 0)
+				}
+			}
+		}
+	}
+	rest, restMatches := cond, matches
+	switch w.r.IntN(6) { // most random conditions leave an index nothing to do
+	case 0, 1, 2:
+		a, isA := equality()
+		cond, matches = natsorm.And(a, rest), func(rec natsorm.Record) truth { return min(isA(rec), restMatches(rec)) }
+	case 3:
+		a, isA := equality()
+		b, isB := equality()
+		cond, matches = natsorm.Or(a, b), func(rec natsorm.Record) truth { return max(isA(rec), isB(rec)) }
+	}
+	order, compare := w.order()
+	var want []natsorm.Record
+	for _, rec := range w.records {
+		if matches(rec) == yes {
+			want = append(want, rec)
+		}
+	}
+	slices.SortFunc(want, compare)
+	whole := ids(want)
+	anyOrder := slices.Sorted(slices.Values(whole))
+	limit, offset := w.r.IntN(len(w.records)), w.r.IntN(5)
+	page := whole[min(offset, len(whole)):]
+	page = page[:min(limit, len(page))]
+	ctx := within(t)
+	for v, m := range w.models {
+		fail := func(what string, got, want any) {
+			t.Errorf("model %d, %s of %+v: got %v, want %v", v, what, cond, got, want)
+		}
+		found := ids(deref(must[[]*natsorm.Record](t)(m.FindAll(ctx, cond))))
+		slices.Sort(found)
+		if !slices.Equal(found, anyOrder) {
+			fail("FindAll", found, anyOrder)
+			return
+		}
+		switch w.r.IntN(12) {
+		case 0:
+			got := ids(deref(must[[]*natsorm.Record](t)(m.FindAll(ctx, cond, order, natsorm.Limit(limit), natsorm.Offset(offset)))))
+			if !slices.Equal(got, page) {
+				fail(fmt.Sprintf("page %d+%d", offset, limit), got, page)
+			}
+		case 1:
+			got, total, err := m.FindAndCountAll(ctx, order, natsorm.Offset(offset), cond, natsorm.Limit(limit))
+			ok(t, err)
+			if total != len(whole) || !slices.Equal(ids(deref(got)), page) {
+				fail("FindAndCountAll", fmt.Sprint(total, ids(deref(got))), fmt.Sprint(len(whole), page))
+			}
+		case 2:
+			if n := must[int](t)(m.Count(ctx, cond)); n != len(whole) {
+				fail("Count", n, len(whole))
+			}
+		case 3: // page by page
+			var got []string
+			for cursor := ""; ; {
+				next := deref(must[[]*natsorm.Record](t)(m.FindAll(ctx, cond, order, natsorm.Limit(1+len(whole)/3), natsorm.After(cursor))))
+				if len(next) == 0 {
+					break
+				}
+				got = append(got, ids(next)...)
+				cursor = must[string](t)(m.Cursor(&next[len(next)-1], cond, order))
+			}
+			if !slices.Equal(got, whole) {
+				fail("pages", got, whole)
+			}
+		case 4:
+			got := ids(deref(must[[]*natsorm.Record](t)(m.FindAll(ctx, cond, natsorm.Limit(limit)))))
+			if len(got) != min(limit, len(whole)) {
+				fail("FindAll with a limit", len(got), min(limit, len(whole)))
+			}
+		case 5:
+			w.checkGroups(t, m, cond, want, fail)
+		case 6, 7, 8:
+			p := must[natsorm.Plan](t)(m.Explain(ctx, cond, natsorm.Analyze()))
+			paths[p.Access.Path]++
+			if p.Access.Path != "scan" && p.Estimated.Requests != p.Actual.Requests {
+				fail("requests by "+p.String(), p.Actual.Requests, p.Estimated.Requests)
+			}
+		}
+	}
+}
+
+// checkGroups compares aggregates by a column with Go's.
+func (w *world) checkGroups(t *testing.T, m *natsorm.Model[natsorm.Record], cond natsorm.Condition, want []natsorm.Record, fail func(string, any, any)) {
+	by := w.columns[1+w.r.IntN(len(w.columns)-1)].Name
+	groups := must[[]natsorm.Record](t)(m.GroupBy(within(t), []string{by}, []natsorm.Aggregate{natsorm.CountRecords(), natsorm.SumOf("u"), natsorm.MaxOf("u").As("top"), natsorm.MinOf("id")}, cond))
+	total := 0
+	for i, g := range groups {
+		if i > 0 && compareNulls(groups[i-1][by], g[by]) >= 0 {
+			fail("the order of groups", groups[i-1][by], g[by])
+		}
+		n, sum := int64(0), 0.0
+		var top, least any
+		for _, rec := range want {
+			if compareNulls(rec[by], g[by]) != 0 {
+				continue
+			}
+			n++
+			if u, ok := rec["u"].(int64); ok {
+				sum += float64(u)
+			}
+			if compareNulls(rec["u"], top) > 0 {
+				top = rec["u"]
+			}
+			if least == nil || compareGo(rec["id"], least) < 0 {
+				least = rec["id"]
+			}
+		}
+		total += int(n)
+		if g["count"] != n || g["sum_u"] != sum || g["top"] != top || g["min_id"] != least {
+			fail("group "+fmt.Sprint(g[by]), g, fmt.Sprint(n, sum, top, least))
+		}
+	}
+	if total != len(want) {
+		fail("records in groups", total, len(want))
+	}
+}

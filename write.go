@@ -1,0 +1,157 @@
+package natsorm
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/natsorm/natsorm/internal/codec"
+	"github.com/natsorm/natsorm/internal/commit"
+	"github.com/natsorm/natsorm/internal/document"
+	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/layout"
+	"github.com/natsorm/natsorm/internal/query"
+	"github.com/natsorm/natsorm/internal/records"
+	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/txn"
+)
+
+// Every write of a record, whichever call makes it, is a change: the record as it is
+// comes in, the record as it is to be goes out, to be committed. A document is encoded
+// once and its keys are taken once, and both go along in a state.
+
+// state is a record before or after a change.
+type state[T any] struct {
+	doc  []byte            // nil where there is no record
+	keys *layout.Footprint // of doc; nil where it was not taken yet
+	v    *T                // what doc says; nil where it was not decoded
+}
+
+// change is what a call does to one record.
+type change[T any] struct {
+	// next is the record after the change. It may be asked several times, with what
+	// others have written meanwhile; an error ends the change.
+	next func(before store.Message) (after state[T], err error)
+
+	// done is told of a record that was written; nil when the call does not need to
+	// know.
+	done func(after state[T], revision uint64)
+}
+
+// pass makes of a change what is committed: the one way of every write.
+func (s *session[T]) pass(c change[T]) records.Change {
+	var after state[T]
+	return records.Change{
+		Next: func(before store.Message) (_ commit.Draft, err error) {
+			after, err = c.next(before)
+			return commit.Draft{Doc: after.doc, Keys: after.keys}, err
+		},
+		Done: func(out commit.Outcome) {
+			if c.done != nil {
+				c.done(after, out.Revision)
+			}
+		},
+	}
+}
+
+// encode is the state of a record that v is.
+func (s *session[T]) encode(v *T) (state[T], error) {
+	doc, err := s.codec.Encode(v)
+	if err != nil {
+		return state[T]{}, err
+	}
+	keys, err := s.records.Layout.Of(doc)
+	if err != nil {
+		return state[T]{}, document.Invalid(s.name, err)
+	}
+	if keys.ID.IsNull() {
+		return state[T]{}, errs.Invalidf(s.name, s.records.Def.Key().Name, "is the primary key and has no value; set it")
+	}
+	return state[T]{doc: doc, keys: &keys, v: v}, nil
+}
+
+// give returns a change's done that gives v the content and the version with which it
+// was written. In a transaction the version is provisional: the commit gives v the real
+// one, and without a commit v gets back the one that it had.
+func (s *session[T]) give(v *T) func(after state[T], revision uint64) {
+	return func(after state[T], revision uint64) {
+		was := s.codec.Version(v)
+		s.codec.SetVersion(after.v, revision)
+		*v = *after.v
+		s.stamp(v, was, after.keys.Record, revision)
+	}
+}
+
+// stamp sees to it that v, which has a provisional version, gets a real one with the
+// commit, or else the one that it had before the transaction.
+func (s *session[T]) stamp(v *T, was uint64, record string, revision uint64) {
+	if s.tx == nil || !txn.Provisional(revision) || s.codec.Version(v) != revision {
+		return
+	}
+	was = s.tx.firstVersion(v, was)
+	s.tx.run.Stamp(record, revision, func(committed uint64, ok bool) {
+		if s.codec.Version(v) != revision {
+			return // it was written again
+		}
+		if !ok {
+			committed = was
+		}
+		s.codec.SetVersion(v, committed)
+	})
+}
+
+// modify changes every record that the queries select, and returns how many.
+func (s *session[T]) modify(ctx context.Context, q []Query, c change[T]) (int, error) {
+	selected, _, err := s.bind(q, query.ForChange)
+	if err != nil {
+		return 0, err
+	}
+	n, err := s.records.Modify(ctx, selected, func() records.Change { return s.pass(c) })
+	if err != nil && n > 0 && s.tx != nil {
+		return n, s.tx.run.Fail(err) // all of them or none
+	}
+	return n, err
+}
+
+// patch is a change of documents in place, of which every member that is not patched
+// stays as it is.
+func (s *session[T]) patch(patched func(doc []byte) ([]byte, error)) change[T] {
+	return change[T]{next: func(before store.Message) (state[T], error) {
+		doc, err := patched(before.Value)
+		if err != nil {
+			if !errors.Is(err, ErrInvalid) { // the document could not be read
+				err = &errs.CorruptError{Model: s.name, Key: before.Key, Err: err}
+			}
+			return state[T]{}, err
+		}
+		// What was set fits the column; it must fit the Go field too.
+		v := new(T)
+		if err := s.codec.Decode(store.Message{Key: before.Key, Value: doc}, v); err != nil {
+			if e := s.codec.Decode(before, new(T)); e != nil {
+				return state[T]{}, e // it did not before either
+			}
+			field, problem := codec.Misfit(errors.Unwrap(err))
+			return state[T]{}, errs.Invalidf(s.name, field, "the changed record at %s would not fit %T: %v", before.Key, *v, problem)
+		}
+		return state[T]{doc: doc, v: v}, nil
+	}}
+}
+
+// createdAt is the creation time of a stored record; zero when it has none.
+func (s *session[T]) createdAt(m store.Message) time.Time {
+	def := s.records.Def
+	at := slices.IndexFunc(def.Columns, func(c schema.Column) bool { return c.Role == schema.CreatedAt })
+	if at < 0 {
+		return time.Time{}
+	}
+	vals, err := document.NewFields(def, at).Read(m.Value)
+	if err != nil || vals.At(at).IsNull() {
+		return time.Time{}
+	}
+	return vals.At(at).Time()
+}
+
+// now is the time as it is stored: in UTC, to the microsecond.
+func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
