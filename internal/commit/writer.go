@@ -161,7 +161,7 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 
 // How sure it is that a record is as it was read. A leader that others have replaced,
 // or that has just become it, may say for a moment what was. A change that commits
-// needs to know no better, for the leader can not commit it alone; one that ends
+// needs to know no better, for the leader cannot commit it alone; one that ends
 // because of what was read does.
 const (
 	guessed = iota // the leader said so
