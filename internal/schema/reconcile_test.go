@@ -127,7 +127,7 @@ func TestReconcileContradictions(t *testing.T) {
 		{"a newer format", func(d *Definition) { d.Format = Format + 1 }, nil, "upgrade this program"},
 		{"the layout", nil, func(d *Definition) { d.Layout = Sequelize }, `layout "native", the code "sequelize"`},
 		{"the shards", nil, func(d *Definition) { d.Shards = 8 }, "16 shards, the code 8"},
-		{"the primary key", nil, func(d *Definition) { *d = model("key:int,pk", "") }, "primary key is id, the code's key"},
+		{"the primary key", nil, func(d *Definition) { *d = model("key:int,pk", "") }, "primary key is id, the code's is key"},
 		{"a column's type", nil, func(d *Definition) { d.Columns[1].Type = value.Int }, "column name has type string in the catalogue and int in the code"},
 		{"a column's role", func(d *Definition) { d.Columns[2].Role = CreatedAt }, func(d *Definition) { d.Columns[2].Role = UpdatedAt }, "column at is createdAt in the catalogue and updatedAt"},
 		{"two indexes of one name", func(d *Definition) { d.Indexes = model("", "a-b").Indexes }, func(d *Definition) { d.Indexes = []Index{{Name: "a-b", Columns: []string{"a-b"}}} }, "index a-b is of columns a, b in the catalogue and a-b in the code"},
@@ -184,15 +184,15 @@ func TestValidate(t *testing.T) {
 		{"a column without a name", func(d *Definition) { d.Columns[1].Name = "" }, `column name ""`},
 		{"a column that natsorm keeps", func(d *Definition) { d.Columns[1].Name = "_x" }, "begins with _"},
 		{"no such type", func(d *Definition) { d.Columns[1].Type = "text" }, `column name: unknown type "text"`},
-		{"automatic, and no primary key", func(d *Definition) { d.Columns[1].Auto = true }, "column name: auto is for primary keys"},
-		{"a role of another type", func(d *Definition) { d.Columns[1].Role = CreatedAt }, "column name: createdAt needs a time.Time"},
+		{"automatic, and no primary key", func(d *Definition) { d.Columns[1].Auto = true }, "column name: auto is only for the primary key"},
+		{"a role of another type", func(d *Definition) { d.Columns[1].Role = CreatedAt }, "column name: createdAt needs type time"},
 		{"a primary key of another type", func(d *Definition) { d.Columns[0].Type = value.Float }, "primary key id has type float"},
-		{"an index of no column", func(d *Definition) { d.Indexes[0].Columns = []string{"gone"} }, `index name: no column "gone"`},
+		{"an index of no column", func(d *Definition) { d.Indexes[0].Columns = []string{"gone"} }, `index name: no column is called "gone"`},
 		{"an index with a column twice", func(d *Definition) { d.Indexes[0].Columns = []string{"name", "name"} }, "index name names column name twice"},
-		{"an index of many columns", func(d *Definition) { d.Indexes[0].Columns = make([]string, 9) }, "has 9 columns; at most 8"},
+		{"an index of many columns", func(d *Definition) { d.Indexes[0].Columns = make([]string, 9) }, "has 9 columns; use at most 8"},
 		{"an index of a column that is no token", func(d *Definition) {
 			d.Columns[1].Name, d.Indexes[0].Columns = "full name", []string{"full name"}
-		}, "can not be indexed"},
+		}, "cannot be indexed"},
 	} {
 		d := model("id:int,pk name:string", "name")
 		c.change(&d)

@@ -126,10 +126,10 @@ func TestCompileErrors(t *testing.T) {
 		}{}, "primary key ID is a pointer"},
 		{struct {
 			ID float64 `orm:"primaryKey,auto"`
-		}{}, "field ID of type float64 can not be filled by auto"},
+		}{}, "field ID has type float64, which auto cannot fill"},
 		{struct {
 			Own struct{ kindly } `json:"own" orm:"auto"`
-		}{}, "field Own of type"},
+		}{}, "field Own has type"},
 		{struct {
 			V int `json:"-" orm:"version"`
 		}{}, "version field V has type int; use uint64"},
@@ -141,7 +141,7 @@ func TestCompileErrors(t *testing.T) {
 		}{}, `field X is left out of the document`},
 		{struct {
 			At string `orm:"createdAt"`
-		}{}, "field At: createdAt needs a time.Time"},
+		}{}, "field At: createdAt needs type time"},
 		{struct {
 			X int `json:"x,string"`
 		}{}, `field X: the json option "string"`},
@@ -150,16 +150,16 @@ func TestCompileErrors(t *testing.T) {
 		}{}, `field X: the json option "inline"`},
 		{struct {
 			X chan int
-		}{}, "field X: type chan int can not be stored as JSON"},
+		}{}, "field X: type chan int cannot be stored as JSON"},
 		{struct {
 			X []struct{ F func() }
-		}{}, "field X: its field F: type func() can not be stored"},
+		}{}, "field X: its field F: type func() cannot be stored"},
 		{struct {
 			X fmt.Stringer
-		}{}, "field X: interface type fmt.Stringer can not be read back"},
+		}{}, "field X: interface type fmt.Stringer cannot be read back"},
 		{struct {
 			X silent
-		}{}, "field X: type schema.silent has MarshalText and no UnmarshalText"},
+		}{}, "field X: type schema.silent has MarshalText but no UnmarshalText"},
 		{reflect.StructOf([]reflect.StructField{ // which vet would refuse in a struct
 			{Name: "X", Type: reflect.TypeFor[int](), Tag: `json:"a"`},
 			{Name: "Y", Type: reflect.TypeFor[int](), Tag: `json:"a"`},
