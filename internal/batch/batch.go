@@ -1,5 +1,5 @@
 // Package batch is how many messages a reader of a stream asks for at a time:
-// the rule that package store reads by, and that package plan counts requests
+// the rule that package wire reads by, and that package plan counts requests
 // with. It is pure.
 package batch
 
