@@ -71,6 +71,10 @@ type Change struct {
 type Draft struct {
 	Doc  []byte            // nil deletes the record
 	Keys *layout.Footprint // of Doc, where the caller has taken it
+
+	// SameKeys says that Doc has the same footprint as the record now: its primary key
+	// and all indexed columns are unchanged.
+	SameKeys bool
 }
 
 // ErrLeave is what Change.Next returns to leave the record as it is.
@@ -206,7 +210,10 @@ func (w *Writer) plan(ch *Change, cur store.Message, draft Draft, owner []byte) 
 		return nil, err
 	}
 	after := draft.Keys
-	if draft.Doc != nil && after == nil {
+	switch {
+	case draft.SameKeys:
+		after = before
+	case draft.Doc != nil && after == nil:
 		f, err := w.layout.Of(draft.Doc)
 		if err != nil {
 			return nil, document.Invalid(w.layout.Model().Name, err)
