@@ -100,7 +100,7 @@ func (m *Model[T]) session(ctx context.Context, op operation, t *tx) (*session[T
 	}
 	now, err := m.handle.Current(ctx)
 	if err == nil && op.reads && m.latest {
-		err = now.Barrier(ctx)
+		err = now.Agree(ctx)
 	}
 	return &session[T]{Model: m, records: now}, err
 }

@@ -97,7 +97,7 @@ func (m *Model[T]) explain(ctx context.Context, q []Query) (p Plan, analyze bool
 		}
 		p, analyze = describePlan(s.records.Def, made), spec.Analyze
 		p.Writes = WritesPhased
-		if s.tx != nil || m.db.store.Writes() == store.Atomic {
+		if s.tx != nil || m.db.store.Traits().Writes == store.Atomic {
 			p.Writes = WritesAtomic
 		}
 		return nil

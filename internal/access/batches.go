@@ -71,11 +71,11 @@ func (s *Source) batches(ctx context.Context, p plan.Plan, f found, all bool) it
 func (s *Source) scanned(ctx context.Context, p plan.Plan, all bool) iter.Seq2[query.Batch, error] {
 	return func(yield func(query.Batch, error) bool) {
 		if p.OneRequest() {
-			found, _, _, err := s.store.Lookup(ctx, []string{keys.Records(s.def.Name)}, 0)
+			found, err := s.store.Read(ctx, store.Lookup{Patterns: []string{keys.Records(s.def.Name)}})
 			if err == nil {
-				s.stats.sawRecords(len(found))
-				s.stats.sawMessages(found)
-				yield(query.Batch{Records: found, Inline: true}, nil)
+				s.stats.sawRecords(len(found.Messages))
+				s.stats.sawMessages(found.Messages)
+				yield(query.Batch{Records: found.Messages, Inline: true}, nil)
 				return
 			}
 			if !errors.Is(err, store.ErrTooMany) {
@@ -84,7 +84,7 @@ func (s *Source) scanned(ctx context.Context, p plan.Plan, all bool) iter.Seq2[q
 			}
 			s.stats.sawCrowd()
 		}
-		if s.store.Replicated() { // the values that a replica scans may be old
+		if s.store.Traits().Replicated { // the values that a replica scans may be old
 			s.scannedKeys(ctx, p, all, yield)
 			return
 		}

@@ -46,7 +46,7 @@ func (s *Source) explain(ctx context.Context, q plan.Query) (_ plan.Plan, stands
 		f.later = nil
 	}
 	if p.Path == plan.Scan {
-		n, err := s.store.Size(ctx, keys.Records(s.def.Name))
+		n, err := s.store.Count(ctx, keys.Records(s.def.Name), store.About)
 		if err != nil {
 			return p, false, err
 		}
@@ -62,7 +62,7 @@ func (s *Source) explain(ctx context.Context, q plan.Query) (_ plan.Plan, stands
 		return planned, same, nil
 	}
 	if large {
-		n, err := s.store.Size(ctx, s.patterns(p.Lookups)[0])
+		n, err := s.store.Count(ctx, s.patterns(p.Lookups)[0], store.About)
 		if err != nil {
 			return p, false, err
 		}
@@ -91,7 +91,7 @@ func (s *Source) sample(ctx context.Context, at []string) error {
 		return nil
 	}
 	if len(at) > 0 {
-		found, err := s.store.GetMany(ctx, at[:min(sample, len(at))])
+		found, err := store.GetMany(ctx, s.store, at[:min(sample, len(at))])
 		s.stats.sawMessages(slices.DeleteFunc(found, func(m store.Message) bool { return !m.Live() }))
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 // both lead.
 func (s *Source) intersect(ctx context.Context, p plan.Plan, careful bool) (f found, surprise bool, err error) {
 	f.asOf = new(atomic.Uint64)
-	start, err := s.store.Revision(ctx)
+	start, err := s.store.Revision(ctx, store.Acknowledged)
 	if err != nil {
 		return f, false, err
 	}
@@ -56,7 +56,7 @@ func (s *Source) collect(ctx context.Context, in plan.Access, careful bool) (map
 	out := make(map[string]bool, in.Entries)
 	groups := plan.Groups(in.Lookups)
 	if only := in.Lookups[0]; careful && len(in.Lookups) == 1 && !only.Large {
-		entries, _, _, err := s.store.Lookup(ctx, s.patterns(in.Lookups), 0)
+		entries, err := s.store.Read(ctx, store.Lookup{Patterns: s.patterns(in.Lookups)})
 		if errors.Is(err, store.ErrTooMany) {
 			if e := s.size(ctx, only); e != nil {
 				err = e
@@ -65,12 +65,12 @@ func (s *Source) collect(ctx context.Context, in plan.Access, careful bool) (map
 		if err != nil {
 			return nil, err
 		}
-		return out, s.lead(in.Lookups, entries, out)
+		return out, s.lead(in.Lookups, entries.Messages, out)
 	}
 	if len(groups) == 1 && !in.Lookups[0].Large { // one request, if it is enough
-		entries, _, _, err := s.store.Lookup(ctx, s.patterns(in.Lookups), 0)
+		entries, err := s.store.Read(ctx, store.Lookup{Patterns: s.patterns(in.Lookups)})
 		if err == nil {
-			return out, s.lead(in.Lookups, entries, out)
+			return out, s.lead(in.Lookups, entries.Messages, out)
 		}
 		if !errors.Is(err, store.ErrTooMany) {
 			return nil, err

@@ -48,7 +48,7 @@ func (s *Source) pointers(to []string, e store.Message) ([]string, error) {
 func (s *Source) follow(ctx context.Context, groups [][]plan.Lookup, needs int, asOf *atomic.Uint64) iter.Seq2[string, error] {
 	several := len(groups) > 1 || len(groups[0]) > 1
 	return func(yield func(string, error) bool) {
-		start, err := s.store.Revision(ctx)
+		start, err := s.store.Revision(ctx, store.Acknowledged)
 		if err != nil {
 			yield("", err)
 			return
@@ -81,7 +81,7 @@ func (s *Source) follow(ctx context.Context, groups [][]plan.Lookup, needs int, 
 		if !several {
 			return
 		}
-		written, err := s.store.Since(ctx, keys.All(s.def.Name), start)
+		written, err := store.Since(ctx, s.store, keys.All(s.def.Name), start)
 		if err != nil {
 			yield("", err)
 			return
@@ -100,10 +100,10 @@ func (s *Source) entries(ctx context.Context, lookups []plan.Lookup, needs int) 
 	return func(yield func(store.Message, error) bool) {
 		half := len(lookups) / 2
 		if half > 0 && patternBytes(s.patterns(lookups)) <= store.MaxPatternBytes || half == 0 && !lookups[0].Large {
-			entries, _, _, err := s.store.Lookup(ctx, s.patterns(lookups), 0)
+			entries, err := s.store.Read(ctx, store.Lookup{Patterns: s.patterns(lookups)})
 			if err == nil {
-				s.attribute(lookups, entries)
-				for _, e := range entries {
+				s.attribute(lookups, entries.Messages)
+				for _, e := range entries.Messages {
 					if !yield(e, nil) {
 						return
 					}
@@ -163,10 +163,10 @@ func (l *lookups) Since(ctx context.Context, seen func(key string) bool) (iter.S
 // since is the keys of the records to which what was written under a plan's lookups
 // after a revision leads, and a revision that the bucket had before it was read.
 func (s *Source) since(ctx context.Context, p plan.Plan, revision uint64) (to []string, asOf uint64, err error) {
-	if asOf, err = s.store.Revision(ctx); err != nil {
+	if asOf, err = s.store.Revision(ctx, store.Acknowledged); err != nil {
 		return nil, 0, err
 	}
-	written, err := s.store.Since(ctx, keys.All(s.def.Name), revision)
+	written, err := store.Since(ctx, s.store, keys.All(s.def.Name), revision)
 	if err != nil {
 		return nil, 0, err
 	}

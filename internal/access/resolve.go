@@ -92,7 +92,7 @@ func (s *Source) begin(ctx context.Context, p plan.Plan, careful bool) (f found,
 		f.later = s.follow(ctx, groups, needs, f.asOf)
 		return f.distinct(), false, nil
 	}
-	entries, rest, asOf, err := s.store.Lookup(ctx, patterns, most(needs))
+	answer, err := s.store.Read(ctx, store.Lookup{Patterns: patterns, Limit: most(needs)})
 	if errors.Is(err, store.ErrTooMany) {
 		half := len(lookups) / 2
 		if careful && half == 0 {
@@ -110,10 +110,10 @@ func (s *Source) begin(ctx context.Context, p plan.Plan, careful bool) (f found,
 	if err != nil {
 		return f, false, err
 	}
-	f.entries = len(entries)
-	f.asOf.Store(asOf)
-	f.keys = slices.Grow(f.keys, len(entries))
-	for _, e := range entries {
+	f.entries = len(answer.Messages)
+	f.asOf.Store(answer.Revision)
+	f.keys = slices.Grow(f.keys, len(answer.Messages))
+	for _, e := range answer.Messages {
 		before := len(f.keys)
 		if f.keys, err = s.pointers(f.keys, e); err != nil {
 			f.corrupt = append(f.corrupt, err)
@@ -121,11 +121,11 @@ func (s *Source) begin(ctx context.Context, p plan.Plan, careful bool) (f found,
 		f.records += len(f.keys) - before
 	}
 	if len(lookups) == 1 {
-		s.stats.sawMatches(s.def.Name, lookups[0], f.records+rest)
-	} else if rest == 0 {
-		s.attribute(lookups, entries)
+		s.stats.sawMatches(s.def.Name, lookups[0], f.records+answer.Left)
+	} else if answer.Left == 0 {
+		s.attribute(lookups, answer.Messages)
 	}
-	if rest > 0 { // there is a limit; if these are not enough, all are looked up
+	if answer.Left > 0 { // there is a limit; if these are not enough, all are looked up
 		f.later = s.follow(ctx, groups, 0, new(atomic.Uint64))
 		return f.distinct(), false, nil
 	}
@@ -138,7 +138,7 @@ func (s *Source) begin(ctx context.Context, p plan.Plan, careful bool) (f found,
 
 // size notes how many entries a lookup has that has too many for one request.
 func (s *Source) size(ctx context.Context, l plan.Lookup) error {
-	n, err := s.store.Size(ctx, s.patterns([]plan.Lookup{l})[0])
+	n, err := s.store.Count(ctx, s.patterns([]plan.Lookup{l})[0], store.About)
 	if err == nil {
 		s.stats.sawMatches(s.def.Name, l, max(n, store.MaxMatches+1)) // it may be fewer by now
 	}

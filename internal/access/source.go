@@ -54,7 +54,7 @@ func (s *Source) Get(ctx context.Context, keys []string, each func(i int, m stor
 
 // Count is how many records there are.
 func (s *Source) Count(ctx context.Context) (int, error) {
-	n, err := s.store.Count(ctx, keys.Records(s.def.Name))
+	n, err := s.store.Count(ctx, keys.Records(s.def.Name), store.Exactly)
 	if err == nil {
 		s.stats.sawRecords(n)
 	}

@@ -60,7 +60,7 @@ func (s *Source) snapshot() plan.Stats {
 	defer st.mu.Unlock()
 	return plan.Stats{
 		Records:     st.records,
-		Fresh:       time.Since(st.recordsAt) < knownFor && time.Since(st.crowdAt) > knownFor && !s.store.Replicated(),
+		Fresh:       time.Since(st.recordsAt) < knownFor && time.Since(st.crowdAt) > knownFor && !s.store.Traits().Replicated,
 		RecordBytes: int(st.bytes),
 		Finds:       s.layout.Finds,
 		EntryKeys:   s.layout.EntryKeys,
@@ -161,12 +161,12 @@ func (s *Source) countRecords(ctx context.Context) error {
 	}
 	const few = 1000                // in a shard: others may have a different number
 	shard := min(1, s.def.Shards-1) // the first one has the ids that are multiples
-	n, err := s.store.Size(ctx, keys.InShard(s.def.Name, shard))
+	n, err := s.store.Count(ctx, keys.InShard(s.def.Name, shard), store.About)
 	if err != nil {
 		return err
 	}
 	if n < few && s.def.Shards > 1 {
-		if n, err = s.store.Size(ctx, keys.Records(s.def.Name)); err != nil {
+		if n, err = s.store.Count(ctx, keys.Records(s.def.Name), store.About); err != nil {
 			return err
 		}
 	} else {

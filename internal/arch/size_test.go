@@ -18,7 +18,7 @@ const (
 	maxPackage = 2500
 
 	// maxPort bounds the methods of the port to the bucket.
-	maxPort = 26
+	maxPort = 14
 )
 
 func TestPackagesAreSmall(t *testing.T) {

@@ -10,13 +10,10 @@ import (
 	"github.com/natsorm/natsorm/internal/store"
 )
 
-// Barrier writes the anchor, which takes a majority of the servers, whatever a
-// leader believes that others have replaced. Calls at the same time share a write;
-// one that has begun before a call does not count for it.
-func (b *Bucket) Barrier(ctx context.Context) error {
-	if !b.replicated {
-		return nil
-	}
+// agree writes the anchor, which takes a majority of the servers: a leader that others
+// have replaced cannot do it alone. Calls at the same time share a write; a write that
+// has begun before a call does not count for it.
+func (b *Bucket) agree(ctx context.Context) error {
 	b.barriers.mu.Lock()
 	w := b.barriers.next
 	if w == nil {

@@ -33,8 +33,11 @@ var errBusy = store.Unavailable(errors.New("the server has too many batches open
 // Batch writes a batch. Where its answer is lost and one of its ops has Settle, that
 // op is the witness: the batch was done if the op was.
 func (b *Bucket) Batch(ctx context.Context, batch store.Batch) (first uint64, err error) {
+	if batch.Shared {
+		return b.share(ctx, batch.Ops)
+	}
 	ops := batch.Ops
-	n, size, limit := batch.Messages(), 0, b.MaxValue()
+	n, size, limit := batch.Messages(), 0, b.maxValue()
 	for _, op := range ops {
 		if len(op.Value) > limit {
 			return 0, fmt.Errorf("%w: key %s", store.ErrTooLarge, op.Key)

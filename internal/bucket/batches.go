@@ -69,45 +69,47 @@ func (b *Bucket) enableBatches(parent context.Context) error {
 	return nil
 }
 
-// Share shares batches; see package groupcommit.
-func (b *Bucket) Share(ctx context.Context, ops []store.Op) (revision uint64, err error) {
+// share puts ops into a batch with those of other calls; see package groupcommit.
+func (b *Bucket) share(ctx context.Context, ops []store.Op) (first uint64, err error) {
 	if err := ctx.Err(); err != nil {
 		return 0, fmt.Errorf("%w: %w", errs.ErrUnwritten, err)
 	}
-	limit := b.MaxValue()
+	limit := b.maxValue()
 	for _, op := range ops {
 		if len(op.Value) > limit {
 			return 0, fmt.Errorf("%w: key %s", store.ErrTooLarge, op.Key)
 		}
 	}
-	return b.group.Do(ctx, ops)
+	last, err := b.group.Do(ctx, ops)
+	if err != nil {
+		return 0, err
+	}
+	return last - uint64(len(ops)-1), nil
 }
 
 // BeginChange says how the change is best written: where the server stages
 // batches, phased, unless many changes are under way and a message takes the
 // server as long as a disk does.
-func (b *Bucket) BeginChange(many bool) store.Way {
+func (b *Bucket) BeginChange(many bool) (way store.Way, end func()) {
 	enough := b.load.Begin()
 	switch {
 	case !b.batches.Load():
-		return store.Phased
-	case !b.staged && many:
-		return store.Shared
+		way = store.Phased
+	case !b.staged && many, enough && b.load.Slow():
+		way = store.Shared
 	case !b.staged:
-		return store.Atomic
-	case enough && b.load.Slow():
-		return store.Shared
+		way = store.Atomic
+	default:
+		way = store.Phased
 	}
-	return store.Phased
+	return way, b.endChange
 }
 
-// EndChange ends what BeginChange began.
-func (b *Bucket) EndChange() { b.load.End() }
-
-// Writes is Atomic unless the server stages batches, or takes none.
-func (b *Bucket) Writes() store.Way {
-	if b.batches.Load() && !b.staged {
-		return store.Atomic
+// Traits reads what the server told, and counts nothing.
+func (b *Bucket) Traits() store.Traits {
+	t := store.Traits{Replicated: b.replicated, MaxValue: b.maxValue(), Writes: store.Phased}
+	if b.batches.Load() && !b.staged { // a batch is as fast as a message
+		t.Writes = store.Atomic
 	}
-	return store.Phased
+	return t
 }

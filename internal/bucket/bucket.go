@@ -43,6 +43,8 @@ type Bucket struct {
 	denied  denied
 	group   *groupcommit.Group
 	load    groupcommit.Load
+
+	endChange func() // ends what BeginChange began; made once, so that no change makes its own
 }
 
 var _ store.Store = (*Bucket)(nil)
@@ -66,6 +68,7 @@ func newBucket(client *wire.Client, kv jetstream.KeyValue, info *jetstream.Strea
 		ids:        newIDs(),
 	}
 	b.batches.Store(conf.AllowAtomicPublish)
+	b.endChange = b.load.End
 	b.group = groupcommit.New(b, groupcommit.Options{Staged: b.staged, Go: client.Go, GiveUp: giveUp, Grace: wire.WriteGrace})
 	return b
 }

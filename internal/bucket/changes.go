@@ -3,12 +3,8 @@ package bucket
 import (
 	"context"
 	"fmt"
-	"slices"
-	"time"
 
 	"github.com/natsorm/natsorm/internal/store"
-	"github.com/natsorm/natsorm/internal/wire"
-	"github.com/natsorm/natsorm/internal/workers"
 )
 
 // tailBatch is how many messages one request for the last part of a scan asks for.
@@ -114,82 +110,15 @@ func (b *Bucket) confirm(ctx context.Context, pattern string, revision uint64) (
 		found, _, err = b.stream.NextMany(ctx, pattern, revision, tailBatch)
 		return found, err
 	}
-	if _, err := b.Whole(ctx); err != nil {
+	if _, err := b.whole(ctx); err != nil {
 		return nil, err
 	}
 	found, _, err = b.afterLeader(ctx, pattern, revision)
 	return found, err
 }
 
-// Since is the live messages among Changes, without those that later ones replace.
-func (b *Bucket) Since(ctx context.Context, pattern string, revision uint64) ([]store.Message, error) {
-	changes, err := b.Changes(ctx, pattern, revision)
-	last := make(map[string]uint64, len(changes))
-	for _, m := range changes {
-		last[m.Key] = m.Revision
-	}
-	return slices.DeleteFunc(changes, func(m store.Message) bool { return !m.Live() || m.Revision != last[m.Key] }), err
-}
-
 // Last asks for the last message under the pattern.
 func (b *Bucket) Last(ctx context.Context, pattern string) (uint64, error) {
 	m, err := b.leaderLast(ctx, pattern)
 	return m.Revision, err
-}
-
-// Revision asks for the stream's state where its last message is gone, or where
-// another server may be behind.
-func (b *Bucket) Revision(ctx context.Context) (uint64, error) {
-	if last, err := b.newest(ctx); err != nil || last > 0 {
-		return last, err
-	}
-	return b.sequence(ctx)
-}
-
-// newest is a revision at or above that of every message that is there before the
-// call, or 0 when that is not cheaply known.
-func (b *Bucket) newest(ctx context.Context) (uint64, error) {
-	if !b.direct || b.replicated {
-		return 0, nil
-	}
-	return b.stream.Newest(ctx)
-}
-
-// Whole asks in a way that is isolated from batches. Without direct get there is no
-// such request; then the last message says whether its batch goes on. On a
-// replicated bucket it asks a server that is as far as the leader, which shows a
-// batch whole or not at all, and then waits until the leader is as far as that.
-func (b *Bucket) Whole(ctx context.Context) (whole uint64, err error) {
-	gone := uint64(0) // a last message that was not there
-	for began := time.Now(); ; {
-		last, err := b.sequence(ctx)
-		switch {
-		case err != nil:
-			return 0, err
-		case whole > 0 && last >= whole:
-			return whole, nil
-		case last == 0: // the bucket is new
-			return 0, nil
-		case whole == 0 && !b.direct:
-			m, err := b.stream.LeaderAt(ctx, last)
-			if err != nil || m.Revision == last && !m.Unfinished || gone == last {
-				return last, err
-			}
-			if m.Revision == 0 { // what follows it has replaced it, unless nothing does
-				gone = last
-				continue
-			}
-		case whole == 0:
-			if _, whole, err = b.Read(ctx, []string{anchorKey}); err != nil || !b.replicated {
-				return whole, err
-			}
-			continue
-		}
-		if _, ok := ctx.Deadline(); !ok && time.Since(began) > giveUp {
-			return 0, fmt.Errorf("natsorm: get the state of %s: %w", b.stream.Name, wire.ErrBehind)
-		}
-		if err := workers.Sleep(ctx, behindPause); err != nil {
-			return 0, err
-		}
-	}
 }

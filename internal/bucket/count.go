@@ -12,7 +12,15 @@ import (
 // it was made.
 const countTries = 3
 
-// Count takes the number of keys, which the server has at hand, and subtracts
+// Count counts with the messages at hand where it can.
+func (b *Bucket) Count(ctx context.Context, pattern string, p store.Precision) (int, error) {
+	if p == store.About {
+		return b.about(ctx, pattern)
+	}
+	return b.exactly(ctx, pattern)
+}
+
+// exactly takes the number of keys, which the server has at hand, and subtracts
 // the delete markers among them. Which keys have markers is the only thing that
 // must be read: the first time all keys are, without values, unless a scan has
 // come by them; after that only what was written since, for a message that was
@@ -23,7 +31,7 @@ const countTries = 3
 // the while is not counted: it is subtracted, because its marker was there
 // before the keys were counted and is there afterwards. When a marker went away
 // in between, the keys are counted again.
-func (b *Bucket) Count(ctx context.Context, pattern string) (int, error) {
+func (b *Bucket) exactly(ctx context.Context, pattern string) (int, error) {
 	if !b.tallied() {
 		return b.countByScan(ctx, pattern)
 	}
@@ -83,10 +91,10 @@ func (b *Bucket) keyCount(ctx context.Context, pattern string) (int, error) {
 	return len(found) + rest, nil
 }
 
-// Size asks with a consumer that is never read: the server says how many
+// about asks with a consumer that is never read: the server says how many
 // messages it would deliver. That is faster than keyCount, but an overwrite takes
 // the old message off before it puts the new one on.
-func (b *Bucket) Size(ctx context.Context, pattern string) (int, error) {
+func (b *Bucket) about(ctx context.Context, pattern string) (int, error) {
 	c, err := b.stream.Consume(ctx, pattern, wire.ConsumerOptions{})
 	if err != nil {
 		return 0, fmt.Errorf("natsorm: count %q: %w", pattern, err)

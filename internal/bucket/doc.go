@@ -44,17 +44,18 @@
 // request also asks for one key that is always there, the anchor. The first reader
 // writes it.
 //
-// Whoever needs more than its own session raises the floor before it reads:
+// A caller that needs more than its own session raises the floor before it reads, by
+// asking for a Revision (revision.go). The certainties are
 //
-//   - CatchUp raises it to what the leader has. One request; but a leader that is cut
-//     off believes for some seconds that it still leads.
-//   - Barrier writes the anchor, which takes a majority. So the floor is above all
-//     that anyone was told is written. Calls at the same time share a write.
-//   - Whole raises it to a revision at which no batch was half written. A single
-//     message can be read while the rest of its batch is still being stored, so the
-//     leader's last revision is not enough: the answer of an isolated request is.
+//   - Leader: what the leader has. One request; but a leader that is cut off believes
+//     for some seconds that it still leads.
+//   - Agreed: the anchor is written, which takes a majority. So the floor is above
+//     everything that anyone was told is written. Calls at the same time share a write.
+//   - Whole: a revision at which no batch was half written. A single message can be
+//     read while the rest of its batch is still being stored, so the leader's last
+//     revision is not enough: the answer of an isolated request is.
 //
-// On a bucket without replicas there is one server, and all of this costs nothing.
+// On a bucket without replicas there is one server, and Leader and Agreed cost nothing.
 //
 // # Why a scan may end
 //
@@ -116,10 +117,10 @@
 //     stream for a narrow pattern; in batches it holds its lock against writes while
 //     it answers.
 //   - Counting with a consumer: while a key is overwritten, the count is one short
-//     (once in 7,000 counts under constant overwriting). Size, which is not exact, does.
+//     (once in 7,000 counts under constant overwriting). A count that is only About right is made so.
 //   - Sending a write again when its answer was lost: see above.
 //   - One key for all probes: a second probe could not tell whether the first one or
 //     the write had taken the id (spec/settle.pml).
-//   - Reading from the leader in place of Barrier: one that is cut off from the others
+//   - Reading from the leader in place of asking a majority: one that is cut off from the others
 //     goes on answering for some seconds.
 package bucket

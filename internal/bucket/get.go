@@ -40,19 +40,6 @@ func (b *Bucket) GetLatest(ctx context.Context, key string) (store.Message, erro
 	return m.Message, err
 }
 
-// GetMany is GetEach into a slice.
-func (b *Bucket) GetMany(ctx context.Context, keys []string) ([]store.Message, error) {
-	out := make([]store.Message, len(keys))
-	for i, key := range keys {
-		out[i].Key = key
-	}
-	err := b.GetEach(ctx, keys, func(i int, m store.Message) { out[i] = m })
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
 // GetEach asks in chunks of what the server takes at once, several under way.
 func (b *Bucket) GetEach(ctx context.Context, keys []string, each func(i int, m store.Message)) error {
 	if len(keys) <= 1 || !b.direct {
@@ -126,7 +113,7 @@ func (b *Bucket) GetEach(ctx context.Context, keys []string, each func(i int, m 
 
 // chunks cuts keys where a request would get too large.
 func (b *Bucket) chunks(keys []string) [][]string {
-	limit, most := int(b.stream.Conn().MaxPayload())/multiPayload, maxMulti
+	limit, most := b.stream.MaxPayload()/multiPayload, maxMulti
 	if b.replicated {
 		most-- // for the anchor
 	}

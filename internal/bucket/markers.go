@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/wire"
 )
 
@@ -135,7 +136,7 @@ func (t *tally) verify(ctx context.Context, b *Bucket) (there int, gone bool, er
 		keys = append(keys, key)
 	}
 	slices.Sort(keys)
-	found, err := b.GetMany(ctx, keys)
+	found, err := store.GetMany(ctx, b, keys)
 	if err != nil {
 		return 0, false, err
 	}

@@ -70,26 +70,6 @@ func (b *Bucket) leaderIsCurrent(ctx context.Context) bool {
 	return err == nil && last >= b.floor.Load()
 }
 
-// CatchUp raises the floor to what the leader has. A leader that is cut off from
-// the other servers believes to be leader for some seconds longer than it is.
-func (b *Bucket) CatchUp(ctx context.Context) error {
-	if !b.replicated {
-		return nil
-	}
-	_, err := b.sequence(ctx)
-	return err
-}
-
-// sequence is the revision of the last message that the bucket ever had, from the
-// leader. It raises the floor to it.
-func (b *Bucket) sequence(ctx context.Context) (uint64, error) {
-	_, last, err := b.stream.State(ctx)
-	if err == nil {
-		b.saw(last)
-	}
-	return last, err
-}
-
 // leaderLast gets the last message under a key or pattern from the leader.
 func (b *Bucket) leaderLast(ctx context.Context, pattern string) (wire.LeaderMessage, error) {
 	m, err := b.stream.LeaderLast(ctx, pattern)

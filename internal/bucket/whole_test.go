@@ -72,7 +72,7 @@ func TestWholeIsNotInABatch(t *testing.T) {
 					working = false
 				default:
 				}
-				at, err := reader.Whole(ctx)
+				at, err := reader.Revision(ctx, store.Whole)
 				must(t, err)
 				seen = append(seen, at)
 			}

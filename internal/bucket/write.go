@@ -32,9 +32,9 @@ const (
 	codeTooManyBatches        = 10210
 )
 
-// MaxValue is the largest value that can be written, in bytes.
-func (b *Bucket) MaxValue() int {
-	limit := int(b.stream.Conn().MaxPayload())
+// maxValue is the largest value that can be written, in bytes.
+func (b *Bucket) maxValue() int {
+	limit := b.stream.MaxPayload()
 	if b.maxMsgSize > 0 {
 		limit = min(limit, b.maxMsgSize)
 	}
@@ -48,7 +48,7 @@ const writeChunk = wire.MaxReplies
 // Write writes in chunks.
 func (b *Bucket) Write(ctx context.Context, ops ...store.Op) []store.Result {
 	results := make([]store.Result, len(ops))
-	limit := b.MaxValue()
+	limit := b.maxValue()
 	for _, op := range ops {
 		if len(op.Value) > limit {
 			fail(results, fmt.Errorf("%w: key %s", store.ErrTooLarge, op.Key))

@@ -79,7 +79,7 @@ func ListReadable(ctx context.Context, s store.Store) ([]*schema.Definition, err
 
 func list(ctx context.Context, s store.Store, readable bool) ([]*schema.Definition, error) {
 	var out []*schema.Definition
-	for m, err := range s.Match(ctx, []string{keys.Schemas()}) {
+	for m, err := range store.Match(ctx, s, keys.Schemas()) {
 		if err != nil {
 			return nil, err
 		}

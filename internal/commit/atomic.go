@@ -49,7 +49,8 @@ func (x *atomic) oneByOne() executor { return &phased{w: x.w, traces: x.traces} 
 // send does ops in one step, and returns the last one's revision.
 func (x *atomic) send(ctx context.Context, ops []store.Op) (uint64, error) {
 	if x.shared {
-		return x.w.store.Share(ctx, ops)
+		first, err := x.w.store.Batch(ctx, store.Batch{Ops: ops, Shared: true})
+		return first + uint64(len(ops)-1), err
 	}
 	if len(ops) == 1 { // a message by itself is faster than a batch of one
 		res := x.w.store.Write(ctx, ops[0])[0]
@@ -66,7 +67,7 @@ func (w *Writer) ownClaims(ctx context.Context, p *Plan) (map[string]uint64, err
 	if len(claims) == 0 {
 		return nil, nil
 	}
-	found, err := w.store.GetMany(ctx, claims)
+	found, err := store.GetMany(ctx, w.store, claims)
 	if err != nil {
 		return nil, err
 	}

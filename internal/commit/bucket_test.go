@@ -358,7 +358,11 @@ type replicated struct {
 	writes [][]string
 }
 
-func (r *replicated) Replicated() bool { return true }
+func (r *replicated) Traits() store.Traits {
+	t := r.Store.Traits()
+	t.Replicated = true
+	return t
+}
 
 func (r *replicated) note(ops []store.Op) {
 	r.mu.Lock()

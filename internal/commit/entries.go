@@ -76,7 +76,7 @@ type newEntries struct{ keys, heads []string }
 
 // heads are the heads of new entries, each once. Only a replicated bucket has any.
 func (w *Writer) heads(entries []string) (heads []string) {
-	if !w.store.Replicated() {
+	if !w.store.Traits().Replicated {
 		return nil
 	}
 	seen := map[string]bool{"": true}

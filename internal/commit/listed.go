@@ -36,16 +36,16 @@ func (x *listed) execute(ctx context.Context, p *Plan) (uint64, error) {
 	}
 	defer release()
 	if x.again { // what a replica has may be what was refused
-		if err := x.w.store.CatchUp(ctx); err != nil {
+		if err := store.CatchUp(ctx, x.w.store); err != nil {
 			return 0, Untouched(err)
 		}
 	}
 	x.again = true
-	held, err := x.w.store.GetMany(ctx, keys)
+	held, err := store.GetMany(ctx, x.w.store, keys)
 	if err != nil {
 		return 0, Untouched(err)
 	}
-	ops, err := changes.ops(held, x.w.store.MaxValue())
+	ops, err := changes.ops(held, x.w.store.Traits().MaxValue)
 	if err != nil {
 		return 0, err
 	}

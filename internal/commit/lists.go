@@ -35,11 +35,11 @@ func (l *lists) changes(plans ...*Plan) *listChanges {
 // ops are the lists first, and then the records.
 func (l *lists) ops(ctx context.Context, plans []*Plan, _ func(string) uint64, _ map[string]uint64) ([]store.Op, error) {
 	changes := l.changes(plans...)
-	held, err := l.w.store.GetMany(ctx, changes.keys())
+	held, err := store.GetMany(ctx, l.w.store, changes.keys())
 	if err != nil {
 		return nil, err
 	}
-	ops, err := changes.ops(held, l.w.store.MaxValue())
+	ops, err := changes.ops(held, l.w.store.Traits().MaxValue)
 	if err != nil {
 		return nil, err
 	}
@@ -66,11 +66,11 @@ func (l *lists) ensure(ctx context.Context, records []*layout.Footprint) error {
 	}
 	todo := changes.keys()
 	for try := 1; ; try++ {
-		held, err := l.w.store.GetMany(ctx, todo)
+		held, err := store.GetMany(ctx, l.w.store, todo)
 		if err != nil {
 			return err
 		}
-		ops, err := changes.ops(held, l.w.store.MaxValue())
+		ops, err := changes.ops(held, l.w.store.Traits().MaxValue)
 		if err != nil {
 			return err
 		}
@@ -89,7 +89,7 @@ func (l *lists) ensure(ctx context.Context, records []*layout.Footprint) error {
 		if err := workers.Backoff(ctx, try); err != nil {
 			return keptChanging(todo[0], err)
 		}
-		if err := l.w.store.CatchUp(ctx); err != nil {
+		if err := store.CatchUp(ctx, l.w.store); err != nil {
 			return err
 		}
 	}
@@ -108,7 +108,7 @@ func (l *lists) join(ctx context.Context, key string, doc []byte, id value.Value
 		if err != nil {
 			return err
 		}
-		ops, err := changes.ops([]store.Message{have}, l.w.store.MaxValue())
+		ops, err := changes.ops([]store.Message{have}, l.w.store.Traits().MaxValue)
 		if err != nil {
 			return err
 		}

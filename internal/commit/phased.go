@@ -97,7 +97,7 @@ func (x *phased) place(ctx context.Context, p *Plan) error {
 // observe notes the revisions of what the plan will release: of each entry
 // that is there, and of each claim that is this record's.
 func (w *Writer) observe(ctx context.Context, p *Plan, into map[string]uint64) error {
-	found, err := w.store.GetMany(ctx, p.Release)
+	found, err := store.GetMany(ctx, w.store, p.Release)
 	if err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ func (w *Writer) takeAll(ctx context.Context, records []*layout.Footprint) ([]Re
 	if len(claims) == 0 {
 		return nil, nil
 	}
-	found, err := w.store.GetMany(ctx, names)
+	found, err := store.GetMany(ctx, w.store, names)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +111,7 @@ func (w *Writer) Move(ctx context.Context, rec store.Message, to string) error {
 		return w.store.Write(ctx, gone)[0].Err
 	case there.Live():
 		return fmt.Errorf("%w: another record is there already; delete one of them", errs.ErrExists)
-	case w.store.Writes() != store.Phased:
+	case w.store.Traits().Writes != store.Phased:
 		_, err := w.store.Batch(ctx, store.Batch{Ops: []store.Op{put, gone}})
 		return err
 	}

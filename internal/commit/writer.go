@@ -45,7 +45,8 @@ func (w *Writer) begin(ch *Change) (x executor, end func()) {
 	if w.stage != nil {
 		return &staged{stage: w.stage, id: ch.ID}, func() {}
 	}
-	return w.entries.executor(w.store.BeginChange(ch.Many)), w.store.EndChange
+	way, end := w.store.BeginChange(ch.Many)
+	return w.entries.executor(way), end
 }
 
 // Change is a change to one record.
@@ -104,7 +105,7 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 	}
 	exec, end := w.begin(&ch)
 	defer end()
-	replicated := w.stage == nil && w.store.Replicated()
+	replicated := w.stage == nil && w.store.Traits().Replicated
 	looked := guessed
 	for try := 1; ; try++ {
 		draft, err := ch.Next(cur)
@@ -190,7 +191,7 @@ func certainty(err error) int {
 // look reads a record to be so sure.
 func (w *Writer) look(ctx context.Context, key string, sure int) (store.Message, error) {
 	if sure == agreed {
-		if err := w.store.Barrier(ctx); err != nil {
+		if _, err := w.store.Revision(ctx, store.Agreed); err != nil {
 			return store.Message{}, err
 		}
 	}
@@ -257,7 +258,7 @@ func (w *Writer) Ops(ctx context.Context, plans []*Plan, claimed func(key string
 
 // fits refuses a document over the payload limit before anything is written.
 func (w *Writer) fits(key string, doc []byte) error {
-	if limit := w.store.MaxValue(); len(doc) > limit {
+	if limit := w.store.Traits().MaxValue; len(doc) > limit {
 		return errs.Invalidf(w.layout.Model().Name, "", "the record at key %s takes %d bytes, %s", key, len(doc), store.PayloadLimit(limit, "make it smaller, or "))
 	}
 	return nil

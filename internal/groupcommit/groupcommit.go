@@ -43,16 +43,9 @@ const (
 	shareRetries = 2
 )
 
-// Bucket is what the batches are written to.
-type Bucket interface {
-	Batch(ctx context.Context, b store.Batch) (first uint64, err error)
-	CatchUp(ctx context.Context) error
-	GetMany(ctx context.Context, keys []string) ([]store.Message, error)
-}
-
 // Group collects writes that are to share batches. It is safe for concurrent use.
 type Group struct {
-	bucket Bucket
+	bucket store.Store // takes the batches
 	opts   Options
 
 	mu      sync.Mutex
@@ -71,7 +64,7 @@ type Options struct {
 }
 
 // New is a group for a bucket.
-func New(bucket Bucket, opts Options) *Group { return &Group{bucket: bucket, opts: opts} }
+func New(bucket store.Store, opts Options) *Group { return &Group{bucket: bucket, opts: opts} }
 
 // share is one call's part of a batch.
 type share struct {
@@ -277,7 +270,7 @@ func (j *share) finish(revision uint64, err error) {
 // sift ends those shares whose conditions do not hold, with the error of their
 // batch, and returns the others.
 func (g *Group) sift(ctx context.Context, jobs []*share, refused error) ([]*share, error) {
-	if err := g.bucket.CatchUp(ctx); err != nil {
+	if err := store.CatchUp(ctx, g.bucket); err != nil {
 		return jobs, err
 	}
 	var keys []string
@@ -288,7 +281,7 @@ func (g *Group) sift(ctx context.Context, jobs []*share, refused error) ([]*shar
 			}
 		}
 	}
-	found, err := g.bucket.GetMany(ctx, keys)
+	found, err := store.GetMany(ctx, g.bucket, keys)
 	if err != nil {
 		return jobs, err
 	}

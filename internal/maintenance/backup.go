@@ -52,10 +52,10 @@ func BackupSequelize(ctx context.Context, s store.Store, w io.Writer) error {
 // grow with it. A key that changes meanwhile comes again, or as a delete marker: the
 // last one holds. Keys without data are left out.
 func dump(ctx context.Context, s store.Store, each func(store.Message) error) error {
-	if err := s.CatchUp(ctx); err != nil {
+	if err := store.CatchUp(ctx, s); err != nil {
 		return err
 	}
-	start, err := s.Revision(ctx)
+	start, err := s.Revision(ctx, store.Acknowledged)
 	if err != nil {
 		return err
 	}

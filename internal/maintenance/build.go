@@ -33,7 +33,7 @@ func (m *model) build(ctx context.Context) error {
 	pool := workers.NewPool(ctx, builders)
 	var mu sync.Mutex
 	var violations []string
-	if err := m.store.CatchUp(ctx); err != nil {
+	if err := store.CatchUp(ctx, m.store); err != nil {
 		return err
 	}
 	var chunk []*layout.Footprint
@@ -91,14 +91,14 @@ func (m *model) violations(ctx context.Context, refused []commit.Refused) (texts
 	if len(refused) == 0 {
 		return nil, nil
 	}
-	if err := m.store.CatchUp(ctx); err != nil {
+	if err := store.CatchUp(ctx, m.store); err != nil {
 		return nil, err
 	}
 	records := make([]string, len(refused))
 	for i, r := range refused {
 		records[i] = r.Record.Record
 	}
-	now, err := m.store.GetMany(ctx, records)
+	now, err := store.GetMany(ctx, m.store, records)
 	if err != nil {
 		return nil, err
 	}

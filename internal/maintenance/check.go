@@ -80,7 +80,7 @@ func CheckAll(ctx context.Context, s store.Store, repair bool) ([]Report, error)
 
 func (m *model) check(ctx context.Context, repair bool) (Report, error) {
 	c := checker{m: m, repair: repair, report: Report{Model: m.def.Name}, expected: map[pointer]struct{}{}, disputes: map[string]*dispute{}}
-	for _, step := range []func(context.Context) error{m.store.CatchUp, c.readRecords, c.readEntries, c.readClaims, c.judge} {
+	for _, step := range []func(context.Context) error{c.catchUp, c.readRecords, c.readEntries, c.readClaims, c.judge} {
 		if err := step(ctx); err != nil {
 			return c.report, fmt.Errorf("natsorm: check %s: %w", m.def.Name, err)
 		}
@@ -116,6 +116,9 @@ func (c *checker) dispute(key string) *dispute {
 	}
 	return d
 }
+
+// catchUp lets the check see what the leader has.
+func (c *checker) catchUp(ctx context.Context) error { return store.CatchUp(ctx, c.m.store) }
 
 func (c *checker) readRecords(ctx context.Context) error {
 	for e, err := range c.m.store.Scan(ctx, keys.Records(c.m.def.Name), store.ScanOptions{}) {
@@ -233,7 +236,7 @@ func (c *checker) leads(e store.Message) (map[string]bool, error) {
 // key does not lead to them, and they did not change meanwhile. Each read is at least
 // as new as the one before, because the store never sees less than it has seen.
 func (c *checker) judgeMissing(ctx context.Context, key string, records []string) error {
-	before, err := c.m.store.GetMany(ctx, records)
+	before, err := store.GetMany(ctx, c.m.store, records)
 	if err != nil {
 		return err
 	}
@@ -245,7 +248,7 @@ func (c *checker) judgeMissing(ctx context.Context, key string, records []string
 	if err != nil && !c.m.layout.IsClaim(key) {
 		return nil // a corrupt entry, which is reported already
 	}
-	after, err := c.m.store.GetMany(ctx, records)
+	after, err := store.GetMany(ctx, c.m.store, records)
 	if err != nil {
 		return err
 	}
@@ -333,7 +336,7 @@ func (c *checker) judgeStray(ctx context.Context, key string, d *dispute) error 
 			return nil // it was written since the scan: by a writer that is about to need it
 		}
 		records = slices.DeleteFunc(records, func(r string) bool { return !to[r] })
-		found, err := c.m.store.GetMany(ctx, records)
+		found, err := store.GetMany(ctx, c.m.store, records)
 		if err != nil {
 			return err
 		}

@@ -146,7 +146,7 @@ func (c *LayoutChange) forward(ctx context.Context) (err error) {
 	// One that was broken off while calls waited did its copying at a revision that
 	// nobody knows: then all records are carried over.
 	if !c.def.Paused() {
-		if c.started, err = c.Store.Revision(ctx); err != nil {
+		if c.started, err = c.Store.Revision(ctx, store.Acknowledged); err != nil {
 			return err
 		}
 		err := c.save(ctx, func(d *schema.Definition) { d.Moving = &schema.Moving{To: c.To} })
@@ -197,7 +197,7 @@ func (c *LayoutChange) tell(step Step, done, total int) {
 // each calls f with chunks of the records, each record with its footprint in the new
 // layout: with all of them, or without those that were not written since the start.
 func (c *LayoutChange) each(ctx context.Context, step Step, all bool, f func(context.Context, []relocated) error) error {
-	if err := c.Store.CatchUp(ctx); err != nil {
+	if err := store.CatchUp(ctx, c.Store); err != nil {
 		return err
 	}
 	pool := workers.NewPool(ctx, copiers)

@@ -82,7 +82,7 @@ func (c *contents) has(key string) bool {
 // survey reads a backup file. ErrFile when it was cut off or altered, ErrInvalid for a
 // value that is too large for the bucket, and the errors of agrees.
 func survey(ctx context.Context, s store.Store, file io.Reader, cleared bool) (*contents, error) {
-	limit := s.MaxValue()
+	limit := s.Traits().MaxValue
 	c := &contents{deleted: map[string]bool{}, seed: maphash.MakeSeed(), keys: map[uint64]struct{}{}}
 	_, err := backup.Read(file, func(e backup.Entry) error {
 		if err := ctx.Err(); err != nil {

@@ -55,9 +55,12 @@ func (m *Model) In(t *txn.Tx) *Model {
 // Source is where queries of the model find its records.
 func (m *Model) Source() *access.Source { return m.source }
 
-// Barrier lets the reads that follow see all that anyone was told is written
-// before the call.
-func (m *Model) Barrier(ctx context.Context) error { return m.store.Barrier(ctx) }
+// Agree lets the reads that follow see everything that anyone was told is written before
+// the call.
+func (m *Model) Agree(ctx context.Context) error {
+	_, err := m.store.Revision(ctx, store.Agreed)
+	return err
+}
 
 // Get reads a record by primary key.
 func (m *Model) Get(ctx context.Context, id value.Value) (store.Message, error) {

@@ -22,7 +22,7 @@ type kindly struct{ text string }
 func (k kindly) MarshalText() ([]byte, error)  { return []byte(k.text), nil }
 func (k *kindly) UnmarshalText(b []byte) error { k.text = string(b); return nil }
 
-type silent struct{ n int }
+type silent struct{}
 
 func (silent) MarshalText() ([]byte, error) { return nil, nil }
 

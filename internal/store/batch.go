@@ -17,6 +17,10 @@ type Batch struct {
 	// After, when it is set, guards all keys at once: it is the bucket's last
 	// revision.
 	After *uint64
+
+	// Shared says that the ops may go in one batch with those of other calls. If their
+	// conditions do not hold, only this call fails. It has no guards.
+	Shared bool
 }
 
 // Guard is a condition of a batch: the last revision of a key, or of all keys

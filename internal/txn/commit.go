@@ -250,7 +250,7 @@ func (a *assembly) batch(ctx context.Context) (store.Batch, error) {
 	}
 	for pattern, s := range a.tx.ranges {
 		switch {
-		case !a.tx.store.Replicated():
+		case !a.tx.store.Traits().Replicated:
 			b.Guards = append(b.Guards, store.Guard{Key: pattern, Revision: s.last})
 		case s.large || !keys.IsLookup(pattern): // otherwise the lookup's head is among the keys
 			whole = true

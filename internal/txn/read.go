@@ -22,11 +22,11 @@ func (t *Tx) read(ctx context.Context, patterns []string) ([]store.Message, erro
 	if err := t.ensure(ctx); err != nil {
 		return nil, err
 	}
-	found, asOf, err := t.store.Read(ctx, patterns)
+	answer, err := t.store.Read(ctx, store.Lookup{Patterns: patterns, Exact: true})
 	if err != nil {
 		return nil, err
 	}
-	newest := uint64(0)
+	found, newest := answer.Messages, uint64(0)
 	byKey := make(map[string]store.Message, len(found))
 	for _, e := range found {
 		newest = max(newest, e.Revision)
@@ -53,7 +53,7 @@ func (t *Tx) read(ctx context.Context, patterns []string) ([]store.Message, erro
 			return nil, err
 		}
 	}
-	return found, t.agree(ctx, asOf, newest)
+	return found, t.agree(ctx, answer.Revision, newest)
 }
 
 // agree makes an answer agree with what was read before: the answer shows the bucket at
@@ -107,7 +107,7 @@ func (t *Tx) noteSpan(pattern string, last uint64, large bool) error {
 // transaction's instant. The revision is taken before the reading: what is unchanged
 // after it was unchanged at it.
 func (t *Tx) revalidate(ctx context.Context) (uint64, error) {
-	start, err := t.store.Whole(ctx)
+	start, err := t.store.Revision(ctx, store.Whole)
 	if err != nil {
 		return 0, err
 	}
@@ -150,7 +150,7 @@ func (t *Tx) compare(ctx context.Context, ask []string, start uint64) error {
 	if len(ask) == 0 {
 		return nil
 	}
-	found, asOf, err := t.store.Read(ctx, ask)
+	answer, err := t.store.Read(ctx, store.Lookup{Patterns: ask, Exact: true})
 	switch {
 	case errors.Is(err, store.ErrTooMany) && len(ask) == 1:
 		return t.unchanged(ctx, ask[0])
@@ -162,14 +162,14 @@ func (t *Tx) compare(ctx context.Context, ask []string, start uint64) error {
 		return t.compare(ctx, ask[half:], start)
 	case err != nil:
 		return err
-	case asOf < start:
+	case answer.Revision < start:
 		return t.fail(errConflict) // the store promises otherwise
 	}
-	byKey := make(map[string]uint64, len(found))
-	for _, e := range found {
+	byKey := make(map[string]uint64, len(answer.Messages))
+	for _, e := range answer.Messages {
 		byKey[e.Key] = e.Revision
 	}
-	last := lastUnder(ask, found)
+	last := lastUnder(ask, answer.Messages)
 	for _, p := range ask {
 		if s := t.ranges[p]; s != nil && last[p] != s.last || s == nil && byKey[p] != t.keys[p] {
 			return t.conflict(p)
@@ -206,7 +206,7 @@ func (t *Tx) scan(ctx context.Context, pattern string) ([]store.Message, error) 
 	if err := t.ensure(ctx); err != nil {
 		return nil, err
 	}
-	start, err := t.store.Revision(ctx)
+	start, err := t.store.Revision(ctx, store.Acknowledged)
 	if err != nil {
 		return nil, err
 	}

@@ -107,7 +107,7 @@ type outcome struct {
 
 // once runs fn once.
 func once(ctx context.Context, s store.Store, fn func(*Tx) error) (out outcome, err error) {
-	if err := s.CatchUp(ctx); err != nil {
+	if err := store.CatchUp(ctx, s); err != nil {
 		return out, commit.Untouched(err)
 	}
 	t := newTx(s)

@@ -76,7 +76,7 @@ func (t *Tx) spanned(key string) bool {
 
 // Get reads a key once; later it is as it was then.
 func (v *View) Get(ctx context.Context, key string) (store.Message, error) {
-	found, err := v.GetMany(ctx, []string{key})
+	found, err := store.GetMany(ctx, v, []string{key})
 	if err != nil {
 		return store.Message{}, err
 	}
@@ -86,18 +86,6 @@ func (v *View) Get(ctx context.Context, key string) (store.Message, error) {
 // GetLatest is Get: the commit finds out whether the key is still the same.
 func (v *View) GetLatest(ctx context.Context, key string) (store.Message, error) {
 	return v.Get(ctx, key)
-}
-
-// GetMany is GetEach into a slice.
-func (v *View) GetMany(ctx context.Context, keys []string) ([]store.Message, error) {
-	out := make([]store.Message, len(keys))
-	for i, key := range keys {
-		out[i].Key = key
-	}
-	if err := v.GetEach(ctx, keys, func(i int, e store.Message) { out[i] = e }); err != nil {
-		return nil, err
-	}
-	return out, nil
 }
 
 // GetEach reads the keys that the transaction has neither changed nor read.
@@ -156,11 +144,20 @@ func (v *View) outsideEach(ctx context.Context, keys []string, each func(i int, 
 	return nil
 }
 
-// Lookup reads the heads of lookups too where they are what guards them. No limit
-// holds: what the transaction would leave out now, it could not guard.
-func (v *View) Lookup(ctx context.Context, patterns []string, _ int) (found []store.Message, rest int, asOf uint64, err error) {
+// Read reads the heads of lookups too where they are what guards them. No Limit holds:
+// what the transaction would leave out now, it could not guard. An exact read is
+// refused: it would show delete markers that the transaction's own writes replace.
+func (v *View) Read(ctx context.Context, l store.Lookup) (store.Answer, error) {
+	if l.Exact {
+		return store.Answer{}, refuse("an exact read that shows delete markers")
+	}
+	found, err := v.read(ctx, l.Patterns)
+	return store.Answer{Messages: found}, err
+}
+
+func (v *View) read(ctx context.Context, patterns []string) (found []store.Message, err error) {
 	ask := patterns
-	if v.tx.store.Replicated() {
+	if v.tx.store.Traits().Replicated {
 		ask = append([]string(nil), patterns...)
 		for _, p := range patterns {
 			if keys.IsLookup(p) {
@@ -170,7 +167,7 @@ func (v *View) Lookup(ctx context.Context, patterns []string, _ int) (found []st
 	}
 	all, err := v.tx.read(ctx, ask)
 	if err != nil {
-		return nil, 0, 0, err
+		return nil, err
 	}
 	wanted := keys.NewMatcher(patterns)
 	for _, e := range all {
@@ -178,7 +175,7 @@ func (v *View) Lookup(ctx context.Context, patterns []string, _ int) (found []st
 			found = append(found, e)
 		}
 	}
-	return v.overlay(found, patterns), 0, 0, nil
+	return v.overlay(found, patterns), nil
 }
 
 // overlay replaces what records that the transaction has changed had under
@@ -255,24 +252,11 @@ func (v *View) overlaid(to []store.Message, e store.Message, now []*change) []st
 	return to
 }
 
-// Match scans each pattern.
-func (v *View) Match(ctx context.Context, patterns []string) iter.Seq2[store.Message, error] {
-	return func(yield func(store.Message, error) bool) {
-		for _, p := range patterns {
-			for m, err := range v.Scan(ctx, p, store.ScanOptions{}) {
-				if !yield(m, err) || err != nil {
-					return
-				}
-			}
-		}
-	}
-}
-
 // Scan reads everything before it delivers the first message: only then is it known
 // that all of it is as it was at the transaction's instant.
 func (v *View) Scan(ctx context.Context, pattern string, _ store.ScanOptions) iter.Seq2[store.Message, error] {
 	return func(yield func(store.Message, error) bool) {
-		found, _, _, err := v.Lookup(ctx, []string{pattern}, 0)
+		found, err := v.read(ctx, []string{pattern})
 		if errors.Is(err, store.ErrTooMany) {
 			if found, err = v.tx.scan(ctx, pattern); err == nil {
 				found = v.overlay(found, []string{pattern})
@@ -290,8 +274,15 @@ func (v *View) Scan(ctx context.Context, pattern string, _ store.ScanOptions) it
 	}
 }
 
-// Count counts what Scan delivers.
-func (v *View) Count(ctx context.Context, pattern string) (n int, err error) {
+// Count counts what Scan delivers. An estimate is the bucket's and is not guarded: plans
+// are chosen by it, and nothing that a transaction reads depends on the choice.
+func (v *View) Count(ctx context.Context, pattern string, p store.Precision) (n int, err error) {
+	if p == store.About {
+		if err := v.tx.Usable(); err != nil {
+			return 0, err
+		}
+		return v.tx.store.Count(ctx, pattern, p)
+	}
 	for _, err := range v.Scan(ctx, pattern, store.ScanOptions{}) {
 		if err != nil {
 			return 0, err
@@ -301,69 +292,40 @@ func (v *View) Count(ctx context.Context, pattern string) (n int, err error) {
 	return n, nil
 }
 
-// Size is the bucket's, and is not guarded: plans are chosen by it, and nothing that
-// a transaction reads depends on the choice.
-func (v *View) Size(ctx context.Context, pattern string) (int, error) {
-	if err := v.tx.Usable(); err != nil {
-		return 0, err
-	}
-	return v.tx.store.Size(ctx, pattern)
-}
-
-// Revision, Changes and Since make reads agree that take several requests. Here all
-// reads agree, so nothing is written after any revision.
-
-func (v *View) Revision(context.Context) (uint64, error) { return 0, v.tx.Usable() }
-
+// Changes is for reads that take several requests and have to agree. Here all reads
+// agree, so nothing is written after any revision.
 func (v *View) Changes(context.Context, string, uint64) ([]store.Message, error) {
 	return nil, v.tx.Usable()
 }
 
-func (v *View) Since(context.Context, string, uint64) ([]store.Message, error) {
-	return nil, v.tx.Usable()
-}
-
-// CatchUp and Barrier are the bucket's. They read nothing; a key that is read later is
-// at least as new, and one that was read already stays as it was.
-
-func (v *View) CatchUp(ctx context.Context) error {
-	if err := v.tx.Usable(); err != nil {
-		return err
+// Revision asks how far the bucket is, for reads of keys that were not read yet: those
+// that were stay as they were. The revision itself is no one's business inside: it is 0.
+func (v *View) Revision(ctx context.Context, c store.Certainty) (uint64, error) {
+	err := v.tx.Usable()
+	switch {
+	case err != nil:
+	case c == store.Whole:
+		err = refuse("the bucket's revision")
+	case c != store.Acknowledged: // reads agree without it
+		_, err = v.tx.store.Revision(ctx, c)
 	}
-	return v.tx.store.CatchUp(ctx)
+	return 0, err
 }
 
-func (v *View) Barrier(ctx context.Context) error {
-	if err := v.tx.Usable(); err != nil {
-		return err
-	}
-	return v.tx.store.Barrier(ctx)
+// Traits is the bucket's, but for the way in which a record is written: into the batch of
+// the commit, by Writer.
+func (v *View) Traits() store.Traits {
+	t := v.tx.store.Traits()
+	t.Writes = store.Atomic
+	return t
 }
 
-// What is written goes into the batch of the commit, by Writer.
-
-func (v *View) Writes() store.Way { return store.Atomic }
-
-func (v *View) BeginChange(bool) store.Way { return store.Atomic }
-
-func (v *View) EndChange() {}
-
-func (v *View) Replicated() bool { return v.tx.store.Replicated() }
-
-func (v *View) MaxValue() int { return v.tx.store.MaxValue() }
+func (v *View) BeginChange(bool) (store.Way, func()) { return store.Atomic, func() {} }
 
 // What a transaction cannot do.
 
-func (v *View) Read(context.Context, []string) ([]store.Message, uint64, error) {
-	return nil, 0, refuse("an isolated read that shows delete markers")
-}
-
 func (v *View) Last(context.Context, string) (uint64, error) {
 	return 0, refuse("the last revision under a pattern")
-}
-
-func (v *View) Whole(context.Context) (uint64, error) {
-	return 0, refuse("the bucket's revision")
 }
 
 func (v *View) Feed(context.Context, string) (store.Feed, error) { return nil, refuse("a watch") }
@@ -374,10 +336,6 @@ func (v *View) Write(_ context.Context, ops ...store.Op) []store.Result {
 		out[i].Err = refuse("a write outside of its commit")
 	}
 	return out
-}
-
-func (v *View) Share(context.Context, []store.Op) (uint64, error) {
-	return 0, refuse("a write outside of its commit")
 }
 
 func (v *View) Batch(context.Context, store.Batch) (uint64, error) {

@@ -187,7 +187,7 @@ func shown(t *testing.T, ctx context.Context, s store.Store, l layout.Layout) ma
 	}
 	records := keys.Records(l.Model().Name)
 	show("scan", collect(s.Scan(ctx, records, store.ScanOptions{})))
-	n, err := s.Count(ctx, records)
+	n, err := s.Count(ctx, records, store.Exactly)
 	ok(t, err)
 	out["count"] = fmt.Sprint(n)
 	var recordKeys, lookups []string
@@ -202,7 +202,7 @@ func shown(t *testing.T, ctx context.Context, s store.Store, l layout.Layout) ma
 			lookups = append(lookups, l.Lookup(x, []value.Value{value.OfString(fmt.Sprint("mail", i))}))
 		}
 	}
-	many, err := s.GetMany(ctx, recordKeys)
+	many, err := store.GetMany(ctx, s, recordKeys)
 	ok(t, err)
 	for i, m := range many {
 		one, err := s.Get(ctx, recordKeys[i])
@@ -215,14 +215,14 @@ func shown(t *testing.T, ctx context.Context, s store.Store, l layout.Layout) ma
 		}
 	}
 	for _, pattern := range lookups {
-		found, _, _, err := s.Lookup(ctx, []string{pattern}, 0)
+		found, err := s.Read(ctx, store.Lookup{Patterns: []string{pattern}})
 		ok(t, err)
-		show("lookup", found)
+		show("lookup", found.Messages)
 	}
-	found, _, _, err := s.Lookup(ctx, lookups, 0)
+	found, err := s.Read(ctx, store.Lookup{Patterns: lookups})
 	ok(t, err)
-	show("one lookup", found)
-	show("match", collect(s.Match(ctx, append([]string{records}, lookups...))))
+	show("one lookup", found.Messages)
+	show("match", collect(store.Match(ctx, s, append([]string{records}, lookups...)...)))
 	return out
 }
 
@@ -264,18 +264,18 @@ func TestViewGuardsWhatIsRead(t *testing.T) {
 		{name: "Get of none", read: func(ctx context.Context, v *txn.View) error { _, err := v.Get(ctx, key(50)); return err }, guards: []change{create}, others: []change{overwrite, rename}},
 		{name: "GetLatest", read: func(ctx context.Context, v *txn.View) error { _, err := v.GetLatest(ctx, key(1)); return err }, guards: []change{overwrite, remove}, others: []change{create}},
 		{name: "GetMany", read: func(ctx context.Context, v *txn.View) error {
-			_, err := v.GetMany(ctx, []string{key(3), key(1), key(50)})
+			_, err := store.GetMany(ctx, v, []string{key(3), key(1), key(50)})
 			return err
 		}, guards: []change{overwrite, remove, create}, others: []change{rename}},
 		{name: "GetEach", read: func(ctx context.Context, v *txn.View) error {
 			return v.GetEach(ctx, []string{key(3), key(1)}, func(int, store.Message) {})
 		}, guards: []change{overwrite, remove}, others: []change{create}},
-		{name: "Lookup", read: func(ctx context.Context, v *txn.View) error {
-			_, _, _, err := v.Lookup(ctx, []string{byName("ann")}, 0)
+		{name: "Read", read: func(ctx context.Context, v *txn.View) error {
+			_, err := v.Read(ctx, store.Lookup{Patterns: []string{byName("ann")}})
 			return err
 		}, guards: []change{{50, "ann"}, rename}, others: []change{create, {2, "zoe"}}},
 		{name: "Match", read: func(ctx context.Context, v *txn.View) error {
-			return drain(v.Match(ctx, []string{byName("ann"), byName("zoe")}))
+			return drain(store.Match(ctx, v, byName("ann"), byName("zoe")))
 		}, guards: []change{{50, "ann"}, create}, others: []change{{2, "eve"}}},
 		{name: "Scan", read: func(ctx context.Context, v *txn.View) error {
 			return drain(v.Scan(ctx, records, store.ScanOptions{}))
@@ -283,8 +283,11 @@ func TestViewGuardsWhatIsRead(t *testing.T) {
 		{name: "Scan of many", read: func(ctx context.Context, v *txn.View) error {
 			return drain(v.Scan(ctx, records, store.ScanOptions{}))
 		}, guards: []change{overwrite, remove, {5000, "zoe"}}, whole: true, large: true},
-		{name: "Count", read: func(ctx context.Context, v *txn.View) error { _, err := v.Count(ctx, records); return err }, guards: []change{remove, create}, whole: true},
-		{name: "Size", read: func(ctx context.Context, v *txn.View) error { _, err := v.Size(ctx, records); return err }, others: []change{overwrite, remove, create}},
+		{name: "Count", read: func(ctx context.Context, v *txn.View) error {
+			_, err := v.Count(ctx, records, store.Exactly)
+			return err
+		}, guards: []change{remove, create}, whole: true},
+		{name: "Count about", read: func(ctx context.Context, v *txn.View) error { _, err := v.Count(ctx, records, store.About); return err }, others: []change{overwrite, remove, create}},
 		{name: "after a write of its own", read: func(ctx context.Context, v *txn.View) error {
 			if err := set(ctx, v.Writer(), 1, "eve", "mail1"); err != nil {
 				return err
@@ -375,9 +378,9 @@ func TestViewReadsAgree(t *testing.T) {
 		t.Errorf("%s was at %d, and is at %d", a.Key, a.Revision, again.Revision)
 	}
 	for name, read := range map[string]func(v *txn.View) error{
-		"Get":    func(v *txn.View) error { _, err := v.Get(ctx, "t.b.1"); return err },
-		"Lookup": func(v *txn.View) error { _, _, _, err := v.Lookup(ctx, []string{"t.b.*"}, 0); return err },
-		"Count":  func(v *txn.View) error { _, err := v.Count(ctx, "t.>"); return err },
+		"Get":   func(v *txn.View) error { _, err := v.Get(ctx, "t.b.1"); return err },
+		"Read":  func(v *txn.View) error { _, err := v.Read(ctx, store.Lookup{Patterns: []string{"t.b.*"}}); return err },
+		"Count": func(v *txn.View) error { _, err := v.Count(ctx, "t.>", store.Exactly); return err },
 	} {
 		v := txn.Begin(b).View(l)
 		_, err := v.Get(ctx, "t.a.1")

@@ -52,9 +52,10 @@ type Client struct {
 
 	// epoch counts the connection's reconnects, as far as they were noticed. What
 	// was asked before one is not answered after it.
-	epoch  atomic.Uint64
-	status chan nats.Status
-	ended  chan struct{} // closed when the goroutine that reads status has ended
+	epoch   atomic.Uint64
+	payload atomic.Int64 // the payload limit of the server that the connection was last on
+	status  chan nats.Status
+	ended   chan struct{} // closed when the goroutine that reads status has ended
 
 	batching sync.Mutex // held while the messages of a batch are published
 
@@ -84,6 +85,7 @@ func NewClient(nc *nats.Conn, elections bool) (*Client, error) {
 		return nil, err
 	}
 	c.epoch.Store(nc.Stats().Reconnects)
+	c.payload.Store(nc.MaxPayload())
 	c.status, c.ended = nc.StatusChanged(nats.CONNECTED), make(chan struct{})
 	go c.watch()
 	c.alive.sub.SetClosedHandler(func(string) { c.fail(fmt.Errorf("%w: %w", store.ErrClosed, nats.ErrConnectionClosed)) })
@@ -100,6 +102,7 @@ func (c *Client) watch() {
 				return
 			}
 			c.epoch.Store(c.nc.Stats().Reconnects)
+			c.payload.Store(c.nc.MaxPayload())
 			c.mu.Lock()
 			for l := range c.lanes {
 				l.wake()
@@ -116,6 +119,10 @@ func (c *Client) Conn() *nats.Conn { return c.nc }
 
 // Epoch is the number of the connection, which changes when it is lost.
 func (c *Client) Epoch() uint64 { return c.epoch.Load() }
+
+// MaxPayload is the payload limit of the server, in bytes: headers and data of a message
+// together.
+func (c *Client) MaxPayload() int { return int(c.payload.Load()) }
 
 // Done is closed when calls are no longer possible.
 func (c *Client) Done() <-chan struct{} { return c.done }

@@ -30,7 +30,11 @@ func NewBehind(ctx context.Context, s store.Store, keys ...string) (*Behind, err
 	return b, nil
 }
 
-func (b *Behind) Replicated() bool { return true }
+func (b *Behind) Traits() store.Traits {
+	t := b.Store.Traits()
+	t.Replicated = true
+	return t
+}
 
 func (b *Behind) GetLatest(ctx context.Context, key string) (store.Message, error) {
 	b.mu.Lock()
@@ -42,9 +46,11 @@ func (b *Behind) GetLatest(ctx context.Context, key string) (store.Message, erro
 	return b.Store.GetLatest(ctx, key)
 }
 
-func (b *Behind) Barrier(ctx context.Context) error {
-	b.mu.Lock()
-	clear(b.was)
-	b.mu.Unlock()
-	return b.Store.Barrier(ctx)
+func (b *Behind) Revision(ctx context.Context, c store.Certainty) (uint64, error) {
+	if c == store.Agreed { // the others say what the old leader does not know
+		b.mu.Lock()
+		clear(b.was)
+		b.mu.Unlock()
+	}
+	return b.Store.Revision(ctx, c)
 }

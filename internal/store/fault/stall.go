@@ -39,11 +39,6 @@ func (f *Stalling) Batch(ctx context.Context, b store.Batch) (uint64, error) {
 	return f.Store.Batch(ctx, b)
 }
 
-func (f *Stalling) Share(ctx context.Context, ops []store.Op) (uint64, error) {
-	f.stall(ops)
-	return f.Store.Share(ctx, ops)
-}
-
 func (f *Stalling) stall(ops []store.Op) {
 	for _, op := range ops {
 		if f.when(op) {

@@ -8,9 +8,13 @@ type way struct {
 	way store.Way
 }
 
-func (w way) Writes() store.Way          { return w.way }
-func (w way) BeginChange(bool) store.Way { return w.way }
-func (w way) EndChange()                 {}
+func (w way) BeginChange(bool) (store.Way, func()) { return w.way, func() {} }
+
+func (w way) Traits() store.Traits {
+	t := w.Store.Traits()
+	t.Writes = w.way
+	return t
+}
 
 // Phased is s as a bucket on which records are written phased.
 func Phased(s store.Store) store.Store { return way{s, store.Phased} }

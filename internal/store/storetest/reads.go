@@ -51,7 +51,7 @@ func getMany(t *test) {
 	t.remove(keys[7])
 	ask := append([]string{keys[3], t.key("absent"), keys[3]}, keys...)
 	s := t.reader()
-	found, err := s.GetMany(t.ctx, ask)
+	found, err := store.GetMany(t.ctx, s, ask)
 	t.ok(err)
 	if len(found) != len(ask) {
 		t.Fatalf("%d messages of %d keys", len(found), len(ask))
@@ -88,7 +88,7 @@ func getMany(t *test) {
 			t.Fatalf("%s, at %d, did not come", key, i)
 		}
 	}
-	if found, err := s.GetMany(t.ctx, nil); err != nil || len(found) != 0 {
+	if found, err := store.GetMany(t.ctx, s, nil); err != nil || len(found) != 0 {
 		t.Errorf("no keys: %v, %v", found, err)
 	}
 }
@@ -111,24 +111,24 @@ func lookup(t *test) {
 		{[]string{t.key("a", 2), t.key("b", "*")}, map[string]string{t.key("a", 2): "a2", t.key("b", 1): "b1"}},
 		{[]string{t.key("a", 3), t.key("a", 4), t.key("c", ">")}, map[string]string{}},
 	} {
-		found, rest, asOf, err := t.reader().Lookup(t.ctx, c.patterns, 0)
+		found, err := t.reader().Read(t.ctx, store.Lookup{Patterns: c.patterns})
 		t.ok(err)
-		t.expect(fmt.Sprint("lookup of ", c.patterns), t.byKey(found), c.want)
-		if rest != 0 {
-			t.Errorf("lookup of %v left out %d", c.patterns, rest)
+		t.expect(fmt.Sprint("lookup of ", c.patterns), t.byKey(found.Messages), c.want)
+		if found.Left != 0 {
+			t.Errorf("lookup of %v left out %d", c.patterns, found.Left)
 		}
-		for _, m := range found {
-			if asOf != 0 && m.Revision > asOf {
-				t.Errorf("lookup of %v reached %d, and has %d", c.patterns, asOf, m.Revision)
+		for _, m := range found.Messages {
+			if found.Revision != 0 && m.Revision > found.Revision {
+				t.Errorf("lookup of %v reached %d, and has %d", c.patterns, found.Revision, m.Revision)
 			}
 		}
 	}
 	const n, limit = 100, 10
 	t.fill(n, "many")
-	found, rest, _, err := t.reader().Lookup(t.ctx, []string{t.key("many", "*")}, limit)
+	found, err := t.reader().Read(t.ctx, store.Lookup{Patterns: []string{t.key("many", "*")}, Limit: limit})
 	t.ok(err)
-	if got := len(t.byKey(found)); got+rest != n || got < limit {
-		t.Errorf("a lookup of about %d found %d and left out %d of %d", limit, got, rest, n)
+	if got := len(t.byKey(found.Messages)); got+found.Left != n || got < limit {
+		t.Errorf("a lookup of about %d found %d and left out %d of %d", limit, got, found.Left, n)
 	}
 }
 
@@ -137,11 +137,11 @@ func lookupTooMany(t *test) {
 	const n = 1100
 	t.fill(n, "n")
 	s := t.reader()
-	found, _, _, err := s.Lookup(t.ctx, []string{t.key("n", "*")}, 0)
+	found, err := s.Read(t.ctx, store.Lookup{Patterns: []string{t.key("n", "*")}})
 	if t.Unbounded {
 		t.ok(err)
-		if len(found) != n {
-			t.Errorf("%d of %d", len(found), n)
+		if len(found.Messages) != n {
+			t.Errorf("%d of %d", len(found.Messages), n)
 		}
 	} else {
 		t.is(err, store.ErrTooMany)
@@ -149,11 +149,11 @@ func lookupTooMany(t *test) {
 	if t.Refuses&Read != 0 {
 		return
 	}
-	found, _, err = s.Read(t.ctx, []string{t.key("n", "*")})
+	found, err = s.Read(t.ctx, store.Lookup{Patterns: []string{t.key("n", "*")}, Exact: true})
 	if t.Unbounded {
 		t.ok(err)
-		if len(found) != n {
-			t.Errorf("%d of %d", len(found), n)
+		if len(found.Messages) != n {
+			t.Errorf("%d of %d", len(found.Messages), n)
 		}
 	} else {
 		t.is(err, store.ErrTooMany)
@@ -167,16 +167,16 @@ func match(t *test) {
 	t.put(t.key("few", 1), "1")
 	t.put(t.key("few", 2), "2")
 	t.remove(t.key("few", 2))
-	found, err := t.collect(t.reader().Match(t.ctx, []string{t.key("few", "*"), t.key("none", "*")}))
+	found, err := t.collect(store.Match(t.ctx, t.reader(), t.key("few", "*"), t.key("none", "*")))
 	t.ok(err)
 	t.expect("few", t.byKey(found), map[string]string{t.key("few", 1): "1"})
-	found, err = t.collect(t.reader().Match(t.ctx, []string{t.key("n", "*"), t.key("few", "*")}))
+	found, err = t.collect(store.Match(t.ctx, t.reader(), t.key("n", "*"), t.key("few", "*")))
 	t.ok(err)
 	if got := len(t.byKey(found)); got != n+1 {
 		t.Errorf("%d of %d", got, n+1)
 	}
 	got := 0
-	for _, err := range t.reader().Match(t.ctx, []string{t.key("n", "*")}) {
+	for _, err := range store.Match(t.ctx, t.reader(), t.key("n", "*")) {
 		t.ok(err)
 		if got++; got == 3 {
 			break
@@ -191,16 +191,16 @@ func read(t *test) {
 	t.put(t.key("a", 2), "x")
 	t.remove(t.key("a", 2))
 	acknowledged := t.put(t.key("b"), "b")
-	t.ok(s.CatchUp(t.ctx))
-	found, asOf, err := s.Read(t.ctx, []string{t.key("a", "*"), t.key("b"), t.key("absent")})
+	t.ok(store.CatchUp(t.ctx, s))
+	found, err := s.Read(t.ctx, store.Lookup{Patterns: []string{t.key("a", "*"), t.key("b"), t.key("absent")}, Exact: true})
 	t.ok(err)
-	t.expect("read", t.byKey(found), map[string]string{t.key("a", 1): "a1", t.key("a", 2): deleted, t.key("b"): "b"})
-	if asOf < acknowledged {
-		t.Errorf("reached %d, after %d was acknowledged", asOf, acknowledged)
+	t.expect("read", t.byKey(found.Messages), map[string]string{t.key("a", 1): "a1", t.key("a", 2): deleted, t.key("b"): "b"})
+	if found.Revision < acknowledged {
+		t.Errorf("reached %d, after %d was acknowledged", found.Revision, acknowledged)
 	}
-	found, asOf, err = s.Read(t.ctx, []string{t.key("absent", "*")})
-	if err != nil || len(found) != 0 || asOf < acknowledged {
-		t.Errorf("nothing: %v up to %d, %v", found, asOf, err)
+	found, err = s.Read(t.ctx, store.Lookup{Patterns: []string{t.key("absent", "*")}, Exact: true})
+	if err != nil || len(found.Messages) != 0 || found.Revision < acknowledged {
+		t.Errorf("nothing: %v up to %d, %v", found, found.Revision, err)
 	}
 
 	// Two keys are written by each batch, so an isolated answer has both of one batch.
@@ -222,16 +222,16 @@ func read(t *test) {
 			working = false
 		default:
 		}
-		found, asOf, err := s.Read(t.ctx, []string{t.key("pair", "*")})
+		found, err := s.Read(t.ctx, store.Lookup{Patterns: []string{t.key("pair", "*")}, Exact: true})
 		t.ok(err)
-		old := map[string]string{} // those that were the last of their keys at asOf
-		for _, m := range found {
-			if m.Revision <= asOf {
+		old := map[string]string{} // those that were the last of their keys then
+		for _, m := range found.Messages {
+			if m.Revision <= found.Revision {
 				old[m.Key] = string(m.Value)
 			}
 		}
 		if one, two := old[t.key("pair", 1)], old[t.key("pair", 2)]; len(old) == 2 && one != two {
-			t.Fatalf("up to %d: %s and %s are of two batches", asOf, one, two)
+			t.Fatalf("up to %d: %s and %s are of two batches", found.Revision, one, two)
 		}
 	}
 }
@@ -255,7 +255,7 @@ func fences(t *test) {
 	t.ok(err)
 	check("got from the leader", m)
 	check("scanned", t.scan(s, t.key("*"), store.ScanOptions{})[key])
-	found, _, _, err := s.Lookup(t.ctx, []string{t.key("*")}, 0)
+	found, err := s.Read(t.ctx, store.Lookup{Patterns: []string{t.key("*")}})
 	t.ok(err)
-	check("looked up", t.byKey(found)[key])
+	check("looked up", t.byKey(found.Messages)[key])
 }

@@ -108,7 +108,7 @@ func count(t *test) {
 	want := n
 	check := func() {
 		t.Helper()
-		got, err := t.reader().Count(t.ctx, t.key("n", "*"))
+		got, err := t.reader().Count(t.ctx, t.key("n", "*"), store.Exactly)
 		t.ok(err)
 		if got != want {
 			t.Fatalf("counted %d of %d", got, want)
@@ -125,7 +125,7 @@ func count(t *test) {
 	t.put(keys[0], "back")
 	want++
 	check()
-	if got, err := t.reader().Count(t.ctx, t.key("none", "*")); err != nil || got != 0 {
+	if got, err := t.reader().Count(t.ctx, t.key("none", "*"), store.Exactly); err != nil || got != 0 {
 		t.Errorf("counted %d of none, %v", got, err)
 	}
 }
@@ -134,7 +134,7 @@ func count(t *test) {
 func countUnderWriters(t *test) {
 	const stable = 200
 	t.underWriters(stable, func() {
-		got, err := t.reader().Count(t.ctx, t.key("n", "moving", "*"))
+		got, err := t.reader().Count(t.ctx, t.key("n", "moving", "*"), store.Exactly)
 		if t.conflicted(err) {
 			return
 		}
@@ -151,12 +151,12 @@ func size(t *test) {
 	keys := t.fill(n, "n")
 	t.remove(keys[0])
 	for {
-		got, err := t.reader().Size(t.ctx, t.key("n", "*"))
+		got, err := t.reader().Count(t.ctx, t.key("n", "*"), store.About)
 		t.ok(err)
 		if got == n {
 			return
 		}
-		if !t.Writer.Replicated() || got > n {
+		if !t.Writer.Traits().Replicated || got > n {
 			t.Fatalf("the size of %d is %d", n, got)
 		}
 	}

@@ -14,7 +14,7 @@ func changes(t *test) {
 	t.put(t.key("n", 1), "one")
 	t.put(t.key("n", 2), "two")
 	s := t.reader()
-	start, err := s.Revision(t.ctx)
+	start, err := s.Revision(t.ctx, store.Acknowledged)
 	t.ok(err)
 	t.put(t.key("n", 2), "two again")
 	t.put(t.key("n", 3), "three")
@@ -23,7 +23,7 @@ func changes(t *test) {
 	end := t.remove(t.key("n", 4))
 	found, err := s.Changes(t.ctx, t.key("n", "*"), start)
 	t.ok(err)
-	since, err := s.Since(t.ctx, t.key("n", "*"), start)
+	since, err := store.Since(t.ctx, s, t.key("n", "*"), start)
 	t.ok(err)
 	if t.Frozen {
 		if start != 0 || len(found)+len(since) != 0 {
@@ -75,10 +75,10 @@ func last(t *test) {
 func revisions(t *test) {
 	s := t.Store()
 	for i := range 10 {
-		for name, ask := range map[string]func(context.Context) (uint64, error){"Revision": s.Revision, "Whole": s.Whole} {
+		for name, certainty := range map[string]store.Certainty{"Acknowledged": store.Acknowledged, "Whole": store.Whole} {
 			key := t.key(name, i)
 			acknowledged := t.put(key, "x")
-			got, err := ask(t.ctx)
+			got, err := s.Revision(t.ctx, certainty)
 			t.ok(err)
 			if got < acknowledged {
 				t.Fatalf("%s is %d, after %d was acknowledged", name, got, acknowledged)
@@ -108,27 +108,27 @@ func session(t *test) {
 		m, err = s.GetLatest(t.ctx, key)
 		t.ok(err)
 		sees("GetLatest", m)
-		many, err := s.GetMany(t.ctx, []string{t.key("n", 0), key})
+		many, err := store.GetMany(t.ctx, s, []string{t.key("n", 0), key})
 		t.ok(err)
 		sees("GetMany", many[1])
-		found, _, _, err := s.Lookup(t.ctx, []string{t.key("n", "*")}, 0)
+		found, err := s.Read(t.ctx, store.Lookup{Patterns: []string{t.key("n", "*")}})
 		t.ok(err)
-		sees("Lookup", t.byKey(found)[key])
+		sees("Lookup", t.byKey(found.Messages)[key])
 		if t.Refuses&Read == 0 {
-			found, _, err := s.Read(t.ctx, []string{key})
+			found, err := s.Read(t.ctx, store.Lookup{Patterns: []string{key}, Exact: true})
 			t.ok(err)
-			sees("Read", t.byKey(found)[key])
+			sees("Read", t.byKey(found.Messages)[key])
 		}
 		if i%10 == 0 {
 			sees("Scan", t.scan(s, t.key("n", "*"), store.ScanOptions{})[key])
-			n, err := s.Count(t.ctx, t.key("n", "*"))
+			n, err := s.Count(t.ctx, t.key("n", "*"), store.Exactly)
 			t.ok(err)
 			if n != i+1 {
 				t.Fatalf("Count sees %d of %d", n, i+1)
 			}
-			found, err = s.Since(t.ctx, t.key("n", "*"), revision-1)
+			since, err := store.Since(t.ctx, s, t.key("n", "*"), revision-1)
 			t.ok(err)
-			sees("Since", t.byKey(found)[key])
+			sees("Since", t.byKey(since)[key])
 		}
 		t.writeTo(s, store.Op{Key: t.key("gone"), Value: []byte("x")}, store.Op{Key: t.key("gone"), Delete: true})
 		if m, err = s.Get(t.ctx, t.key("gone")); err != nil || m.Live() {
@@ -137,12 +137,12 @@ func session(t *test) {
 	}
 }
 
-// otherSessions: what others have written is seen after CatchUp, and after Barrier.
+// otherSessions: what others have written is seen after Revision has asked for it.
 func otherSessions(t *test) {
 	for i := range 10 {
 		for name, raise := range map[string]func(store.Store) error{
-			"CatchUp": func(s store.Store) error { return s.CatchUp(t.ctx) },
-			"Barrier": func(s store.Store) error { return s.Barrier(t.ctx) },
+			"CatchUp": func(s store.Store) error { return store.CatchUp(t.ctx, s) },
+			"Agreed":  func(s store.Store) error { _, err := s.Revision(t.ctx, store.Agreed); return err },
 		} {
 			key := t.key(name, i)
 			revision := t.put(key, "x")
@@ -150,10 +150,10 @@ func otherSessions(t *test) {
 			t.ok(raise(s))
 			m, err := s.Get(t.ctx, key)
 			t.ok(err)
-			found, _, _, err := s.Lookup(t.ctx, []string{t.key(name, "*")}, 0)
+			found, err := s.Read(t.ctx, store.Lookup{Patterns: []string{t.key(name, "*")}})
 			t.ok(err)
-			if m.Revision != revision || len(found) != i+1 {
-				t.Fatalf("after %s: %+v, and %d of %d keys", name, m, len(found), i+1)
+			if m.Revision != revision || len(found.Messages) != i+1 {
+				t.Fatalf("after %s: %+v, and %d of %d keys", name, m, len(found.Messages), i+1)
 			}
 		}
 	}
@@ -167,7 +167,7 @@ func feed(t *test) {
 	}
 	t.remove(t.key("n", 2))
 	t.put(t.key("other"), "x")
-	t.ok(s.CatchUp(t.ctx))
+	t.ok(store.CatchUp(t.ctx, s))
 	f, err := s.Feed(t.ctx, t.key("n", "*"))
 	t.ok(err)
 	defer f.Close()
@@ -240,35 +240,35 @@ func (t *test) calls(ctx context.Context, s store.Store, each func(name string, 
 	each("Get", err)
 	_, err = s.GetLatest(ctx, key)
 	each("GetLatest", err)
-	_, err = s.GetMany(ctx, []string{key, t.key("l")})
+	_, err = store.GetMany(ctx, s, []string{key, t.key("l")})
 	each("GetMany", err)
 	each("GetEach", s.GetEach(ctx, []string{key, t.key("l")}, func(int, store.Message) {}))
-	_, _, _, err = s.Lookup(ctx, []string{pattern}, 0)
+	_, err = s.Read(ctx, store.Lookup{Patterns: []string{pattern}})
 	each("Lookup", err)
-	_, err = t.collect(s.Match(ctx, []string{pattern}))
+	_, err = t.collect(store.Match(ctx, s, pattern))
 	each("Match", err)
 	_, err = t.collect(s.Scan(ctx, pattern, store.ScanOptions{}))
 	each("Scan", err)
-	_, err = s.Count(ctx, pattern)
+	_, err = s.Count(ctx, pattern, store.Exactly)
 	each("Count", err)
-	_, err = s.Size(ctx, pattern)
+	_, err = s.Count(ctx, pattern, store.About)
 	each("Size", err)
 	if t.Refuses&Read == 0 {
-		_, _, err = s.Read(ctx, []string{pattern})
+		_, err = s.Read(ctx, store.Lookup{Patterns: []string{pattern}, Exact: true})
 		each("Read", err)
 	}
 	if !t.Frozen {
 		_, err = s.Changes(ctx, pattern, 0)
 		each("Changes", err)
-		_, err = s.Since(ctx, pattern, 0)
+		_, err = store.Since(ctx, s, pattern, 0)
 		each("Since", err)
-		_, err = s.Revision(ctx)
+		_, err = s.Revision(ctx, store.Acknowledged)
 		each("Revision", err)
 	}
 	if t.Refuses&Revisions == 0 {
 		_, err = s.Last(ctx, pattern)
 		each("Last", err)
-		_, err = s.Whole(ctx)
+		_, err = s.Revision(ctx, store.Whole)
 		each("Whole", err)
 	}
 	if t.Refuses&Feeds == 0 {
@@ -278,15 +278,16 @@ func (t *test) calls(ctx context.Context, s store.Store, each func(name string, 
 		}
 		each("Feed", err)
 	}
-	if s.Replicated() {
-		each("CatchUp", s.CatchUp(ctx))
-		each("Barrier", s.Barrier(ctx))
+	if s.Traits().Replicated {
+		each("CatchUp", store.CatchUp(ctx, s))
+		_, err = s.Revision(ctx, store.Agreed)
+		each("Agreed", err)
 	}
 	if t.Refuses&Writes == 0 {
 		each("Write", s.Write(ctx, store.Op{Key: key})[0].Err)
 		_, err = s.Batch(ctx, store.Batch{Ops: []store.Op{{Key: key}}})
 		each("Batch", err)
-		_, err = s.Share(ctx, []store.Op{{Key: key}})
+		_, err = s.Batch(ctx, store.Batch{Ops: []store.Op{{Key: key}}, Shared: true})
 		each("Share", err)
 	}
 }

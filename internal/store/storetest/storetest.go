@@ -37,7 +37,7 @@ type Subject struct {
 	// is written after any revision, and reads may fail with errs.ErrConflict when
 	// others have written what they read.
 	Frozen bool
-	// Unbounded: its Lookup and Read answer for any number of keys, so it has no
+	// Unbounded: its Read answers for any number of keys, so it has no
 	// ErrTooMany.
 	Unbounded bool
 }
@@ -47,10 +47,10 @@ type Calls uint
 
 // The calls that an implementation may refuse.
 const (
-	Writes    Calls = 1 << iota // Write, Batch and Share
-	Read                        // Read
+	Writes    Calls = 1 << iota // Write and Batch
+	Read                        // Read, Exact
 	Feeds                       // Feed
-	Revisions                   // Last and Whole
+	Revisions                   // Last, and Revision of Whole
 )
 
 // test is one promise under test, on keys of its own.
@@ -128,7 +128,7 @@ func (t *test) key(rest ...any) string {
 func (t *test) reader() store.Store {
 	t.Helper()
 	s := t.Store()
-	t.ok(s.CatchUp(t.ctx))
+	t.ok(store.CatchUp(t.ctx, s))
 	return s
 }
 

@@ -89,7 +89,7 @@ func independentWrites(t *test) {
 		}
 		seen[r.Revision] = true
 	}
-	found, err := s.GetMany(t.ctx, []string{ops[0].Key, ops[3].Key, ops[n-1].Key})
+	found, err := store.GetMany(t.ctx, s, []string{ops[0].Key, ops[3].Key, ops[n-1].Key})
 	t.ok(err)
 	if found[0].Revision != results[0].Revision || found[1].Revision != 0 || found[2].Revision != results[n-1].Revision {
 		t.Errorf("%+v", found)
@@ -102,20 +102,20 @@ func independentWrites(t *test) {
 // largeValues: MaxValue is what can be written.
 func largeValues(t *test) {
 	s := t.Store()
-	value := bytes.Repeat([]byte("x"), s.MaxValue()+1)
+	value := bytes.Repeat([]byte("x"), s.Traits().MaxValue+1)
 	results := s.Write(t.ctx, store.Op{Key: t.key("small"), Value: []byte("x")}, store.Op{Key: t.key("large"), Value: value})
 	for _, r := range results {
 		t.is(r.Err, store.ErrTooLarge)
 	}
 	_, err := s.Batch(t.ctx, store.Batch{Ops: []store.Op{{Key: t.key("small")}, {Key: t.key("large"), Value: value}}})
 	t.is(err, store.ErrTooLarge)
-	_, err = s.Share(t.ctx, []store.Op{{Key: t.key("large"), Value: value}})
+	_, err = s.Batch(t.ctx, store.Batch{Ops: []store.Op{{Key: t.key("large"), Value: value}}, Shared: true})
 	t.is(err, store.ErrTooLarge)
 	t.unchanged(t.key("small"), 0)
 	t.unchanged(t.key("large"), 0)
 	t.writeTo(s, store.Op{Key: t.key("large"), Value: value[1:]})
-	if m := t.now(t.key("large")); len(m.Value) != s.MaxValue() {
-		t.Errorf("%d bytes of %d", len(m.Value), s.MaxValue())
+	if m := t.now(t.key("large")); len(m.Value) != s.Traits().MaxValue {
+		t.Errorf("%d bytes of %d", len(m.Value), s.Traits().MaxValue)
 	}
 }
 
@@ -142,7 +142,7 @@ func batch(t *test) {
 		_, err := s.Batch(t.ctx, store.Batch{Ops: ops})
 		t.is(err, store.ErrWrongRevision)
 	}
-	if found, _, _, err := t.Writer.Lookup(t.ctx, []string{t.key("d", "*")}, 0); err != nil || len(found) != 0 {
+	if found, err := t.Writer.Read(t.ctx, store.Lookup{Patterns: []string{t.key("d", "*")}}); err != nil || len(found.Messages) != 0 {
 		t.Errorf("of refused batches there is %v, %v", found, err)
 	}
 	const size = 50
@@ -178,7 +178,7 @@ func guards(t *test) {
 		return err
 	}
 	holds := []store.Guard{{Key: t.key("held"), Revision: held}, {Key: t.key("absent")}}
-	if !s.Replicated() { // there a pattern guards nothing
+	if !s.Traits().Replicated { // there a pattern guards nothing
 		holds = append(holds, store.Guard{Key: t.key("p", "*"), Revision: under}, store.Guard{Key: t.key("none", "*")})
 	}
 	t.ok(write(holds...))
@@ -199,7 +199,7 @@ func guards(t *test) {
 func guardOfEverything(t *test) {
 	s := t.Store()
 	for {
-		at, err := t.Writer.Whole(t.ctx)
+		at, err := t.Writer.Revision(t.ctx, store.Whole)
 		t.ok(err)
 		first, err := s.Batch(t.ctx, store.Batch{Ops: []store.Op{{Key: t.key("k")}}, After: &at})
 		if errors.Is(err, store.ErrWrongRevision) {
@@ -232,7 +232,7 @@ func batchLimits(t *test) {
 	_, err = s.Batch(t.ctx, store.Batch{Ops: ops})
 	t.ok(err)
 
-	value := bytes.Repeat([]byte("x"), s.MaxValue())
+	value := bytes.Repeat([]byte("x"), s.Traits().MaxValue)
 	large := make([]store.Op, store.MaxBatchBytes/len(value)+1)
 	for i := range large {
 		large[i] = store.Op{Key: t.key("large", i), Value: value}
@@ -259,7 +259,8 @@ func share(t *test) {
 			if bad {
 				ops[1] = store.Op{Key: t.key("taken"), Value: []byte("y"), Conditional: true, Expect: taken + 1}
 			}
-			revision, err := s.Share(t.ctx, ops)
+			revision, err := s.Batch(t.ctx, store.Batch{Ops: ops, Shared: true})
+			revision += uint64(len(ops) - 1) // that of the last op
 			if bad {
 				if !errors.Is(err, store.ErrWrongRevision) {
 					t.Errorf("share %d: %v", i, err)
@@ -280,19 +281,20 @@ func share(t *test) {
 // ways: how a change is written.
 func ways(t *test) {
 	s := t.Store()
-	if w := s.Writes(); w != store.Phased && w != store.Atomic {
+	if w := s.Traits().Writes; w != store.Phased && w != store.Atomic {
 		t.Errorf("a change that comes alone is written %d", w)
 	}
 	for _, many := range []bool{false, true} {
-		if w := s.BeginChange(many); w != store.Phased && w != store.Atomic && w != store.Shared {
+		w, end := s.BeginChange(many)
+		if w != store.Phased && w != store.Atomic && w != store.Shared {
 			t.Errorf("a change is written %d", w)
 		}
-		s.EndChange()
+		end()
 	}
-	if s.MaxValue() <= 0 {
-		t.Errorf("values of %d bytes", s.MaxValue())
+	if s.Traits().MaxValue <= 0 {
+		t.Errorf("values of %d bytes", s.Traits().MaxValue)
 	}
-	if s.Replicated() != t.Writer.Replicated() {
+	if s.Traits().Replicated != t.Writer.Traits().Replicated {
 		t.Error("replicated, or not")
 	}
 }
@@ -308,11 +310,11 @@ func refusals(t *test) {
 		}
 		_, err := s.Batch(t.ctx, store.Batch{Ops: []store.Op{{Key: t.key(3)}}})
 		note(Writes, err)
-		_, err = s.Share(t.ctx, []store.Op{{Key: t.key(4)}})
+		_, err = s.Batch(t.ctx, store.Batch{Ops: []store.Op{{Key: t.key(4)}}, Shared: true})
 		note(Writes, err)
 	}
 	if t.Refuses&Read != 0 {
-		_, _, err := s.Read(t.ctx, []string{t.key("*")})
+		_, err := s.Read(t.ctx, store.Lookup{Patterns: []string{t.key("*")}, Exact: true})
 		note(Read, err)
 	}
 	if t.Refuses&Feeds != 0 {
@@ -322,7 +324,7 @@ func refusals(t *test) {
 	if t.Refuses&Revisions != 0 {
 		_, err := s.Last(t.ctx, t.key("*"))
 		note(Revisions, err)
-		_, err = s.Whole(t.ctx)
+		_, err = s.Revision(t.ctx, store.Whole)
 		note(Revisions, err)
 	}
 	for c, all := range refused {
