@@ -48,7 +48,7 @@ func onFiles(t testing.TB) *natsorm.DB {
 // within is a context for one test, which has a deadline so that nothing hangs.
 func within(t testing.TB) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), testsize.Pick(2*time.Minute, 2*time.Minute, 10*time.Minute))
+	ctx, cancel := context.WithTimeout(context.Background(), testsize.Pick(5*time.Minute, 5*time.Minute, 10*time.Minute))
 	t.Cleanup(cancel)
 	return ctx
 }
