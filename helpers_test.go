@@ -117,7 +117,7 @@ func restricted(t *testing.T, ctx context.Context, cfg jetstream.StreamConfig) *
 	cfg.AllowRollup, cfg.DenyDelete, cfg.Discard, cfg.Storage = true, true, jetstream.DiscardNew, jetstream.MemoryStorage
 	must[jetstream.Stream](t)(js.CreateStream(ctx, cfg))
 	db := must[*natsorm.DB](t)(natsorm.Open(ctx, natsorm.Config{Servers: []string{url}, Bucket: "shop", User: "app", Pass: "secret"}))
-	t.Cleanup(func() { db.Close() })
+	t.Cleanup(func() { natsormtest.Prove(t, db); db.Close() })
 	return db
 }
 
