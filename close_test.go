@@ -77,6 +77,7 @@ func TestCloseUnderLoad(t *testing.T) {
 			t.Fatalf("round %d: %d consumers after Close", round, n)
 		}
 	}
+	natsormtest.Open(t, srv, "b") // proves it
 }
 
 func TestNilContextAndClosedDB(t *testing.T) {
@@ -187,6 +188,7 @@ func TestNothingIsLeft(t *testing.T) {
 	if n := nc.NumSubscriptions(); n > 1 { // the connection's own inbox
 		t.Errorf("%d subscriptions are left", n)
 	}
+	natsormtest.Open(t, srv, "left") // proves it
 }
 
 // goroutines are the stacks of the goroutines that run this project's code.

@@ -52,6 +52,7 @@ func TestLargeRecordsDoNotBreakTheConnection(t *testing.T) {
 		t.Errorf("the connection broke %d times", n)
 	}
 	ok(t, db.Close())
+	natsormtest.Open(t, srv, "large") // proves it
 }
 
 // Deadlines hold when the server is gone, and Close does not wait for it.

@@ -63,6 +63,7 @@ func TestCountIsExact(t *testing.T) {
 		}
 		ok(t, users.Truncate(ctx))
 		agree("truncated", 0)
+		natsormtest.Prove(t, db)
 		ok(t, db.Close())
 	}
 }

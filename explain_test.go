@@ -106,6 +106,7 @@ func TestExplainCountsRequests(t *testing.T) {
 			t.Errorf("%v\nmore or less than estimated", analyzed)
 		}
 	}
+	natsormtest.Prove(t, db)
 	ok(t, db.Close())
 }
 

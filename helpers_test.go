@@ -48,7 +48,7 @@ func onFiles(t testing.TB) *natsorm.DB {
 // within is a context for one test, which has a deadline so that nothing hangs.
 func within(t testing.TB) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), testsize.Pick(2*time.Minute, 2*time.Minute, 10*time.Minute))
+	ctx, cancel := context.WithTimeout(context.Background(), testsize.Pick(5*time.Minute, 5*time.Minute, 10*time.Minute))
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -117,7 +117,7 @@ func restricted(t *testing.T, ctx context.Context, cfg jetstream.StreamConfig) *
 	cfg.AllowRollup, cfg.DenyDelete, cfg.Discard, cfg.Storage = true, true, jetstream.DiscardNew, jetstream.MemoryStorage
 	must[jetstream.Stream](t)(js.CreateStream(ctx, cfg))
 	db := must[*natsorm.DB](t)(natsorm.Open(ctx, natsorm.Config{Servers: []string{url}, Bucket: "shop", User: "app", Pass: "secret"}))
-	t.Cleanup(func() { db.Close() })
+	t.Cleanup(func() { natsormtest.Prove(t, db); db.Close() })
 	return db
 }
 

@@ -135,7 +135,7 @@ func TestLargeLookupsFindValuesThatMove(t *testing.T) {
 			for i := range c.others {
 				all = append(all, &nodeUser{ID: int64(10 + i), Name: "A", Email: ptr("most")})
 			}
-			for i := range 5 * c.others { // so that a scan is not cheaper
+			for i := range 2 * c.others { // so that a scan is not cheaper
 				all = append(all, &nodeUser{ID: int64(100_000 + i), Name: fmt.Sprint("o", i), Email: ptr([]string{"most", "few"}[min(1, i%20)])})
 			}
 			ok(t, users.BulkCreate(ctx, all))

@@ -369,7 +369,7 @@ func deref(records []*natsorm.Record) []natsorm.Record {
 // with a filter, a sort and sums in Go. NATSORM_SEED repeats a run.
 func TestRandomQueries(t *testing.T) {
 	t.Parallel()
-	cases, perWorld := testsize.Pick(2000, 6000, 100_000), testsize.Pick(500, 750, 2000)
+	cases, perWorld := testsize.Pick(2000, 4000, 100_000), testsize.Pick(500, 500, 2000)
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("NATSORM_SEED"); s != "" {
 		seed = must[uint64](t)(strconv.ParseUint(s, 10, 64))

@@ -200,4 +200,5 @@ func TestCanceledScansLeaveNothing(t *testing.T) {
 	if n := stream.CachedInfo().State.Consumers; n != 0 {
 		t.Errorf("%d consumers are left", n)
 	}
+	natsormtest.Open(t, srv, "b") // proves it
 }

@@ -44,10 +44,7 @@ var readers = []struct {
 // of nats.go misses it.
 func TestStaleReads(t *testing.T) {
 	a := newArena(t)
-	rounds := pick(1000, 2000)
-	if raceEnabled {
-		rounds /= 4
-	}
+	rounds := pick(500, 2000)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	var dbs []*natsorm.DB

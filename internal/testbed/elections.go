@@ -20,8 +20,21 @@ var maxElectionTimeout time.Duration
 //go:linkname hbInterval github.com/nats-io/nats-server/v2/server.hbInterval
 var hbInterval time.Duration
 
-// quickElections must be called before a server of a cluster starts. It is for all
-// servers of the process.
-var quickElections = sync.OnceFunc(func() {
-	minElectionTimeout, maxElectionTimeout, hbInterval = 500*time.Millisecond, 1500*time.Millisecond, 100*time.Millisecond
-})
+// elections are the times of a process's servers.
+type elections struct{ min, max, heartbeat time.Duration }
+
+var (
+	// ofProcesses elect soon. Nothing else keeps such a server from its heartbeats.
+	ofProcesses = elections{500 * time.Millisecond, 1500 * time.Millisecond, 100 * time.Millisecond}
+
+	// ofInsiders share their process with tests, which may keep it busy.
+	ofInsiders = elections{time.Second, 3 * time.Second, 200 * time.Millisecond}
+)
+
+// quicken must be called before a server of a cluster starts. The first call is
+// for all servers of the process.
+func quicken(e elections) {
+	quickened.Do(func() { minElectionTimeout, maxElectionTimeout, hbInterval = e.min, e.max, e.heartbeat })
+}
+
+var quickened sync.Once

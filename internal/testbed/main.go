@@ -34,11 +34,13 @@ func Main(m *testing.M) {
 
 // overlap lets more tests run at the same time than there are processors, unless
 // -parallel says otherwise: much of their time they wait for servers, disks and
-// elections.
+// elections. The race detector keeps the processors busy, and answers would come
+// too late.
 func overlap() {
-	f := flag.Lookup("test.parallel")
-	if f.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
-		_ = f.Value.Set(strconv.Itoa(max(4, 2*runtime.GOMAXPROCS(0)))) // a number
+	chosen := race
+	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
+	if !chosen {
+		_ = flag.Set("test.parallel", strconv.Itoa(3*runtime.GOMAXPROCS(0))) // which is a number
 	}
 }
 

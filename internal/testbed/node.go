@@ -23,9 +23,9 @@ type nodeSpec struct {
 }
 
 // start starts the server of a node.
-func (spec nodeSpec) start() (*server.Server, error) {
+func (spec nodeSpec) start(quick elections) (*server.Server, error) {
 	if spec.Quick {
-		quickElections()
+		quicken(quick)
 	}
 	opts := &server.Options{
 		ServerName: spec.Name, Host: "127.0.0.1", Port: spec.Port, JetStream: true, StoreDir: spec.Dir, NoSigs: true, NoLog: true,
@@ -135,7 +135,7 @@ func (n *Node) Resume() error { return n.life.resume() }
 type inside struct{ ns *server.Server }
 
 func startInside(spec nodeSpec) (life, error) {
-	ns, err := spec.start()
+	ns, err := spec.start(ofInsiders)
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,7 @@ func serveNode(text string) error {
 	if err := json.Unmarshal([]byte(text), &spec); err != nil {
 		return err
 	}
-	s, err := spec.start()
+	s, err := spec.start(ofProcesses)
 	if err != nil {
 		return err
 	}

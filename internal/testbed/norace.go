@@ -1,0 +1,6 @@
+//go:build !race
+
+package testbed
+
+// race says that the race detector makes everything slow.
+const race = false
