@@ -177,7 +177,7 @@ func (t *tx) unchanged(ctx context.Context, h *handle, outside *records.Model) e
 }
 
 // firstVersion is the version that a value had before the transaction first wrote it.
-// At the first write that is was.
+// was is its version before the present write, which counts if that is the first.
 func (t *tx) firstVersion(v any, was uint64) uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
