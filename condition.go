@@ -130,7 +130,7 @@ func combine(op cond.Op, conditions []Condition) Condition {
 	n := cond.Node{Op: op}
 	for _, c := range conditions {
 		if c == nil {
-			return badCondition{fmt.Errorf("%w: a nil Condition in And, Or or Not", ErrInvalid)}
+			return badCondition{fmt.Errorf("%w: a nil Condition in And, Or or Not; leave it out", ErrInvalid)}
 		}
 		if _, bad := c.(badCondition); bad {
 			return c

@@ -97,7 +97,7 @@ func (s *session[T]) nextKey(ctx context.Context, skip uint64) (value.Value, err
 	}
 	id, err := value.Coerce(n, key.Type)
 	if err != nil {
-		return id, errs.Invalidf(s.name, key.Name, "the automatic ids are used up: %v", err)
+		return id, errs.Invalidf(s.name, key.Name, "no automatic id is left that fits: %v", err)
 	}
 	return id, nil
 }

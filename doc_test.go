@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -84,5 +86,26 @@ func TestDocSnippets(t *testing.T) {
 		if n < 10 {
 			t.Errorf("only %d lines of code in %s", n, c.source)
 		}
+	}
+}
+
+// The files that the documentation names are there.
+func TestDocsNameFiles(t *testing.T) {
+	t.Parallel()
+	named := regexp.MustCompile("`([a-z_]+/)*[a-z_]+\\.(go|pml)`")
+	n := 0
+	for _, page := range append(must[[]string](t)(filepath.Glob("docs/*.md")), "README.md", "CONTRIBUTING.md") {
+		for _, name := range named.FindAllString(string(must[[]byte](t)(os.ReadFile(page))), -1) {
+			n++
+			if name = strings.Trim(name, "`"); name == "doc.go" {
+				continue // of the packages beside it
+			}
+			if _, err := os.Stat(name); err != nil {
+				t.Errorf("%s names %s: %v", page, name, err)
+			}
+		}
+	}
+	if n < 30 {
+		t.Errorf("only %d files are named", n)
 	}
 }

@@ -90,8 +90,8 @@ type PartialError = errs.PartialError
 // the key in the bucket; and Err, what is wrong. It matches ErrCorrupt.
 type CorruptError = errs.CorruptError
 
-// BulkError says which records of a BulkCreate were not created. All others were.
-// errors.Is and errors.As look into every fault.
+// BulkError says which records of a BulkCreate were not created. All others were
+// created; in a transaction, none was. errors.Is and errors.As look into every fault.
 type BulkError struct {
 	Total  int // how many records the call was given
 	Faults []BulkFault

@@ -24,7 +24,7 @@ func specOf(q []Query) (query.Spec, error) {
 	spec := query.NewSpec()
 	for _, part := range q {
 		if part == nil {
-			return spec, fmt.Errorf("%w: a nil Query", ErrInvalid)
+			return spec, fmt.Errorf("%w: a nil Query; leave it out", ErrInvalid)
 		}
 		part.shape(&spec)
 	}
@@ -60,7 +60,7 @@ func OrderBy(columns ...string) Query {
 	columns = slices.Clone(columns)
 	return queryFunc(func(s *query.Spec) {
 		if len(columns) == 0 {
-			s.Fail(fmt.Errorf("%w: OrderBy without columns", ErrInvalid))
+			s.Fail(fmt.Errorf("%w: OrderBy without columns; name at least one, or leave it out", ErrInvalid))
 		}
 		s.Order = append(s.Order, columns...)
 	})
@@ -84,7 +84,7 @@ func Limit(n int) Query {
 func Offset(n int) Query {
 	return queryFunc(func(s *query.Spec) {
 		if n < 0 {
-			s.Fail(fmt.Errorf("%w: Offset(%d) is negative", ErrInvalid, n))
+			s.Fail(fmt.Errorf("%w: Offset(%d) is negative; leave it out to begin with the first record", ErrInvalid, n))
 		}
 		s.Offset = n
 	})
@@ -106,7 +106,7 @@ func Select(columns ...string) Query {
 	columns = slices.Clone(columns)
 	return queryFunc(func(s *query.Spec) {
 		if len(columns) == 0 {
-			s.Fail(fmt.Errorf("%w: Select without columns", ErrInvalid))
+			s.Fail(fmt.Errorf("%w: Select without columns; name at least one, or leave it out", ErrInvalid))
 		}
 		s.Select = append(s.Select, columns...)
 	})

@@ -110,7 +110,7 @@ func (db *DB) transact(ctx context.Context, fn func(ctx context.Context) error) 
 		t := &tx{db: db, run: run, models: map[*handle]txModel{}}
 		err := fn(context.WithValue(ctx, txKey{}, t))
 		if !t.busy.CompareAndSwap(false, true) { // never released: the commit begins
-			return run.Fail(fmt.Errorf("%w: a goroutine still used the transaction when its function returned; wait for it in the function", ErrInvalid))
+			return run.Fail(fmt.Errorf("%w: a goroutine still used the transaction when its function returned; wait for it before the function returns", ErrInvalid))
 		}
 		for h, m := range t.models {
 			if e := t.unchanged(ctx, h, m.outside); err == nil {
@@ -141,7 +141,7 @@ func (t *tx) join(ctx context.Context, fn func(ctx context.Context) error) error
 // reserve takes the transaction for one call, until release.
 func (t *tx) reserve() error {
 	if !t.busy.CompareAndSwap(false, true) {
-		return t.run.Fail(fmt.Errorf("%w: two goroutines used one transaction at the same time; a transaction is for one", ErrInvalid))
+		return t.run.Fail(fmt.Errorf("%w: two goroutines used one transaction at the same time; make its calls from one goroutine", ErrInvalid))
 	}
 	return nil
 }

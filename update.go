@@ -68,7 +68,7 @@ func (s *session[T]) assignments(set Set) ([]document.Member, error) {
 		out = append(out, document.Member{Name: col.Name, Raw: raw})
 	}
 	if len(out) == 0 {
-		return nil, errs.Invalidf(s.name, "", "nothing to set")
+		return nil, errs.Invalidf(s.name, "", "nothing to set; give Update at least one column")
 	}
 	return out, nil
 }
@@ -148,7 +148,7 @@ func (s *session[T]) increments(by Set) ([]increment, error) {
 		out = append(out, increment{column: col.Name, position: s.records.Def.Position(col.Name), amount: amount})
 	}
 	if len(out) == 0 {
-		return nil, errs.Invalidf(s.name, "", "nothing to increment")
+		return nil, errs.Invalidf(s.name, "", "nothing to increment; give Increment at least one column")
 	}
 	return out, nil
 }

@@ -74,7 +74,7 @@ func Columns(columns ...string) Query {
 	columns = slices.Clone(columns)
 	return queryFunc(func(s *query.Spec) {
 		if len(columns) == 0 {
-			s.Fail(fmt.Errorf("%w: Columns without columns", ErrInvalid))
+			s.Fail(fmt.Errorf("%w: Columns without columns; name at least one, or leave it out", ErrInvalid))
 		}
 		s.Columns = append(s.Columns, columns...)
 	})
