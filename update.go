@@ -34,7 +34,11 @@ type Set map[string]any
 func (m *Model[T]) Update(ctx context.Context, set Set, q ...Query) (int, error) {
 	return m.change(ctx, "Update", q, func(s *session[T]) (change[T], error) {
 		assign, err := s.assignments(set)
-		return s.patch(func(doc []byte) ([]byte, error) { return document.Patch(doc, s.withUpdateTime(assign)) }), err
+		columns := make([]string, len(assign))
+		for i, a := range assign {
+			columns[i] = a.Name
+		}
+		return s.patch(columns, func(doc []byte) ([]byte, error) { return document.Patch(doc, s.withUpdateTime(assign)) }), err
 	})
 }
 
@@ -105,12 +109,12 @@ func (m *Model[T]) Increment(ctx context.Context, by Set, q ...Query) (int, erro
 		if err != nil {
 			return change[T]{}, err
 		}
-		positions := make([]int, len(sums))
+		positions, columns := make([]int, len(sums)), make([]string, len(sums))
 		for i, sum := range sums {
-			positions[i] = sum.position
+			positions[i], columns[i] = sum.position, sum.column
 		}
 		fields := document.NewFields(s.records.Def, positions...)
-		return s.patch(func(doc []byte) ([]byte, error) {
+		return s.patch(columns, func(doc []byte) ([]byte, error) {
 			vals, err := fields.Read(doc)
 			if err != nil {
 				return nil, err

@@ -26,6 +26,7 @@ import (
 type state[T any] struct {
 	doc  []byte            // nil when there is no record
 	keys *layout.Footprint // the keys of doc; nil when they are not computed yet
+	same bool              // doc has the keys that the record had before
 	v    *T                // the value of doc; nil when it is not decoded
 }
 
@@ -45,7 +46,7 @@ func (s *session[T]) recordChange(c change[T]) records.Change {
 	return records.Change{
 		Next: func(before store.Message) (_ commit.Draft, err error) {
 			after, err = c.next(before)
-			return commit.Draft{Doc: after.doc, Keys: after.keys}, err
+			return commit.Draft{Doc: after.doc, Keys: after.keys, SameKeys: after.same}, err
 		},
 		Done: func(out commit.Outcome) {
 			if c.done != nil {
@@ -114,9 +115,12 @@ func (s *session[T]) modify(ctx context.Context, q []Query, c change[T]) (int, e
 	return n, err
 }
 
-// patch is a change that edits a document in place. Members that it does not edit stay
-// as they are.
-func (s *session[T]) patch(patched func(doc []byte) ([]byte, error)) change[T] {
+// patch is a change that edits a document in place. Members other than those of
+// columns, and of the time of the update, stay as they are.
+func (s *session[T]) patch(columns []string, patched func(doc []byte) ([]byte, error)) change[T] {
+	same := !slices.ContainsFunc(s.records.Def.Columns, func(c schema.Column) bool {
+		return (c.Role == schema.UpdatedAt || slices.Contains(columns, c.Name)) && s.records.Def.Indexed(c.Name)
+	})
 	return change[T]{next: func(before store.Message) (state[T], error) {
 		doc, err := patched(before.Value)
 		if err != nil {
@@ -134,7 +138,7 @@ func (s *session[T]) patch(patched func(doc []byte) ([]byte, error)) change[T] {
 			field, problem := codec.Misfit(errors.Unwrap(err))
 			return state[T]{}, errs.Invalidf(s.name, field, "the changed record at %s would not fit %T: %v", before.Key, *v, problem)
 		}
-		return state[T]{doc: doc, v: v}, nil
+		return state[T]{doc: doc, same: same, v: v}, nil
 	}}
 }
 

@@ -10,8 +10,8 @@ import (
 
 // atomic executes each plan of a change as one batch: a phased write with no gap
 // in it, so that the two can be at work on the same records. Entries that the
-// record no longer needs go in the same step without having been observed: who
-// else needs them must have read the record after that, or loses its commit. A
+// record no longer needs go in the same step without having been observed: another writer
+// that needs them must have read the record after that, or loses its commit. A
 // claim may be another record's while its index is being built, when this one can
 // have the value without it; so claims are looked at, and go only as they were.
 type atomic struct {

@@ -90,7 +90,7 @@ type holder struct {
 }
 
 // holder reads the claim's owner, and whether it holds the value. An owner
-// whose document can not be read is taken to hold it.
+// whose document cannot be read is taken to hold it.
 func (w *Writer) holder(ctx context.Context, c layout.Claim, claim store.Message) (holder, bool, error) {
 	id, err := w.layout.ReadOwner(claim.Value)
 	if err != nil {

@@ -22,7 +22,9 @@
 //   - listed: for layouts whose entries are lists, see below;
 //   - staged: into a transaction, see package txn.
 //
-// Which one is the store's choice (store.BeginChange), and the layout's.
+// Which one is the store's choice (store.BeginChange), and that of the layout: entries
+// (entries.go) is what differs between keyed entries, of one record each, and lists.
+// Repairs and the building of an index go by it too.
 //
 // # Steps
 //
@@ -38,14 +40,14 @@
 //  4. Remove what X no longer needs, each checked to be at the revision
 //     observed in 2. Losing here is harmless: someone else needs it.
 //
-// In a batch, entries are removed without having been observed: who else needs one
+// In a batch, entries are removed without having been observed: another writer that needs one
 // must have read X after the batch, or loses its commit. Claims are observed all
 // the same: while a unique index is being built, X can have a value whose claim is
 // another record's.
 //
 // On a bucket with replicas every new entry comes with its head, which guards the
-// lookups of transactions; phased, the head comes after the entry and before the
-// commit.
+// lookups of transactions. A head comes after its entry and before the commit: in a
+// batch behind the entries, otherwise when they are acknowledged (newEntries).
 //
 // # Lists
 //
@@ -55,7 +57,7 @@
 // with X. One after the other, X joins before its commit, by a write even when it is
 // in the list already; after the commit it leaves a list that is as it was observed in
 // step 2, and any other only behind a fence, because a writer that read X meanwhile
-// may count on it. Changes of one process that have a list in common take turns.
+// may count on it. Changes of one Writer that have a list in common take turns.
 //
 // The models of all this are in spec/.
 //

@@ -6,12 +6,12 @@ import (
 	"sync"
 )
 
-// keyLocks lets those who need a key wait for each other. Keys that several need are
-// to be asked for in one order.
+// keyLocks is a lock for each key. Several are asked for in one order, so that no two
+// callers wait for each other.
 type keyLocks struct {
 	mu   sync.Mutex
 	held map[string]chan struct{} // full while somebody has the key
-	wait map[string]int           // who has it and who waits
+	wait map[string]int           // how many have it, or wait for it
 }
 
 // take waits until all keys are free, which must be sorted, and has them until
@@ -31,15 +31,15 @@ func (t *keyLocks) one(ctx context.Context, key string) error {
 	if t.held == nil {
 		t.held, t.wait = map[string]chan struct{}{}, map[string]int{}
 	}
-	turn := t.held[key]
-	if turn == nil {
-		turn = make(chan struct{}, 1)
-		t.held[key] = turn
+	lock := t.held[key]
+	if lock == nil {
+		lock = make(chan struct{}, 1)
+		t.held[key] = lock
 	}
 	t.wait[key]++
 	t.mu.Unlock()
 	select {
-	case turn <- struct{}{}:
+	case lock <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		t.mu.Lock()

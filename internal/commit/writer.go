@@ -71,6 +71,10 @@ type Change struct {
 type Draft struct {
 	Doc  []byte            // nil deletes the record
 	Keys *layout.Footprint // of Doc, where the caller has taken it
+
+	// SameKeys says that Doc has the same footprint as the record now: its primary key
+	// and all indexed columns are unchanged.
+	SameKeys bool
 }
 
 // ErrLeave is what Change.Next returns to leave the record as it is.
@@ -161,7 +165,7 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 
 // How sure it is that a record is as it was read. A leader that others have replaced,
 // or that has just become it, may say for a moment what was. A change that commits
-// needs to know no better, for the leader can not commit it alone; one that ends
+// needs to know no better, for the leader cannot commit it alone; one that ends
 // because of what was read does.
 const (
 	guessed = iota // the leader said so
@@ -206,7 +210,10 @@ func (w *Writer) plan(ch *Change, cur store.Message, draft Draft, owner []byte) 
 		return nil, err
 	}
 	after := draft.Keys
-	if draft.Doc != nil && after == nil {
+	switch {
+	case draft.SameKeys:
+		after = before
+	case draft.Doc != nil && after == nil:
 		f, err := w.layout.Of(draft.Doc)
 		if err != nil {
 			return nil, document.Invalid(w.layout.Model().Name, err)

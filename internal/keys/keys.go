@@ -34,7 +34,7 @@ const (
 	headSlots      = 256 // heads of an index
 )
 
-// CheckName reports why name can not be a model's or an indexed column's
+// CheckName reports why name cannot be a model's or an indexed column's
 // token in a key.
 func CheckName(name string) error {
 	switch {

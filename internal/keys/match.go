@@ -138,7 +138,7 @@ func (f *form) text(s string) string {
 	return b.String()
 }
 
-// fits reports whether keys of so many tokens can match.
+// fits reports whether keys with this number of tokens can match.
 func (f *form) fits(tokens int) bool {
 	if f.tokens[len(f.tokens)-1] == anyMany {
 		return tokens >= len(f.tokens)

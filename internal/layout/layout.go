@@ -50,7 +50,7 @@ type Layout interface {
 	// once.
 	Pointers(to []string, key string, held []byte) ([]string, error)
 
-	// CountPointers is how many records Pointers gives; none of what can not be read.
+	// CountPointers is how many records Pointers gives; none of what cannot be read.
 	CountPointers(key string, held []byte) int
 
 	// Overlay is what the key of an entry or a claim holds when some records are
@@ -93,7 +93,7 @@ type Lists interface {
 	Value(doc []byte, key string) (column, text string)
 }
 
-// New is the layout of a model. ErrSchema when the model has what the layout can not
+// New is the layout of a model. ErrSchema when the model has what the layout cannot
 // keep, or the layout is not known.
 func New(def *schema.Definition) (Layout, error) {
 	makes, ok := layouts[def.Layout]

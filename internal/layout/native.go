@@ -121,7 +121,7 @@ func (l *native) CountPointers(string, []byte) int { return 1 }
 func (l *native) Overlay(key string, held *[]byte, gone func(record string) bool, now []value.Value) (texts [][]byte, err error) {
 	if held != nil {
 		to, err := l.Pointers(nil, key, *held)
-		if err != nil || !gone(to[0]) { // what can not be read is nobody's
+		if err != nil || !gone(to[0]) { // what cannot be read is no changed record's
 			texts = append(texts, *held)
 		}
 	}

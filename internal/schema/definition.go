@@ -150,6 +150,11 @@ func (d *Definition) Index(name string, unique bool) int {
 	return slices.IndexFunc(d.Indexes, func(x Index) bool { return x.Name == name && x.Unique == unique })
 }
 
+// Indexed reports whether an index has this column.
+func (d *Definition) Indexed(column string) bool {
+	return slices.ContainsFunc(d.Indexes, func(x Index) bool { return slices.Contains(x.Columns, column) })
+}
+
 // AddIndex adds an index of these columns to d, unless it has that index already. Names
 // are resolved as by Resolve.
 func (d *Definition) AddIndex(unique bool, columns ...string) error {

@@ -66,7 +66,7 @@ func (t *Tx) commit(ctx context.Context) (map[string]uint64, error) {
 	case errors.Is(err, store.ErrUnknown):
 		return nil, fmt.Errorf("%w: the transaction's commit was sent, and nobody answered in time, also not to the question whether it was done: %w", errs.ErrUnknownOutcome, err)
 	case errors.Is(err, store.ErrNoBatches):
-		return nil, fmt.Errorf("%w: the bucket's atomic publish was switched off, and can not be switched on: %w", errs.ErrUnsupportedServer, err)
+		return nil, fmt.Errorf("%w: the bucket's atomic publish was switched off, and cannot be switched on: %w", errs.ErrUnsupportedServer, err)
 	case err != nil:
 		return nil, commit.Untouched(fmt.Errorf("natsorm: commit the transaction: %w", err))
 	}

@@ -8,11 +8,11 @@ import (
 	"github.com/natsorm/natsorm/internal/store"
 )
 
-// maxRead is how many keys and patterns one request asks for; one is the anchor.
+// maxRead is how many keys and patterns one request asks for, beside the anchor.
 const maxRead = store.MaxMatches - 1
 
-// read reads keys and patterns as of the transaction's instant, and notes what is
-// to be guarded. ErrTooMany when it is too much for one request.
+// read reads keys and patterns at the transaction's instant, and notes what is to be
+// guarded. ErrTooMany when they are too much for one request.
 func (t *Tx) read(ctx context.Context, patterns []string) ([]store.Message, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -56,8 +56,8 @@ func (t *Tx) read(ctx context.Context, patterns []string) ([]store.Message, erro
 	return found, t.agree(ctx, asOf, newest)
 }
 
-// agree makes an answer, in which newest is the newest, agree with what was read
-// before.
+// agree makes an answer agree with what was read before: the answer shows the bucket at
+// asOf, and its newest message has the revision newest.
 func (t *Tx) agree(ctx context.Context, asOf, newest uint64) error {
 	switch {
 	case t.asOf == 0 && newest <= asOf:
@@ -70,7 +70,8 @@ func (t *Tx) agree(ctx context.Context, asOf, newest uint64) error {
 	return t.ensure(ctx)
 }
 
-// ensure finds out whether what was read agrees, where a call could not.
+// ensure finds out whether everything that was read agrees, after a call that failed
+// before it knew.
 func (t *Tx) ensure(ctx context.Context) error {
 	if !t.unsure {
 		return nil
@@ -80,12 +81,13 @@ func (t *Tx) ensure(ctx context.Context) error {
 	return err
 }
 
-// noteKey notes a key as it was read; with guard, to be guarded by itself.
+// noteKey notes a message as it was read. With guard, the commit guards its key by
+// itself; otherwise a pattern guards it.
 func (t *Tx) noteKey(e store.Message, guard bool) error {
-	if known, ok := t.entries[e.Key]; ok && known.Revision != e.Revision {
+	if known, ok := t.messages[e.Key]; ok && known.Revision != e.Revision {
 		return t.conflict(e.Key)
 	}
-	t.entries[e.Key] = e
+	t.messages[e.Key] = e
 	if guard {
 		t.keys[e.Key] = e.Revision
 	}
@@ -100,9 +102,10 @@ func (t *Tx) noteSpan(pattern string, last uint64, large bool) error {
 	return nil
 }
 
-// revalidate reads again all that was read, and ends the run when any of it has
-// changed. Otherwise all of it is as it was at the revision that it returns, which
-// becomes the transaction's instant.
+// revalidate reads again everything that was read, and ends the run when anything has
+// changed. Otherwise all of it holds at the revision that it returns, which becomes the
+// transaction's instant. The revision is taken before the reading: what is unchanged
+// after it was unchanged at it.
 func (t *Tx) revalidate(ctx context.Context) (uint64, error) {
 	start, err := t.store.Whole(ctx)
 	if err != nil {
@@ -141,8 +144,8 @@ func (t *Tx) revalidate(ctx context.Context) (uint64, error) {
 	return start, nil
 }
 
-// compare reads keys and patterns again, in as many requests as it takes, and ends
-// the run when one of them has changed.
+// compare reads keys and patterns again, in as many requests as it takes, and ends the
+// run when one of them has changed. Each answer must be at least as new as start.
 func (t *Tx) compare(ctx context.Context, ask []string, start uint64) error {
 	if len(ask) == 0 {
 		return nil
@@ -191,8 +194,9 @@ func (t *Tx) unchanged(ctx context.Context, pattern string) error {
 	return nil
 }
 
-// scan reads everything under a pattern that has too many keys for one request. What
-// was written while it did is read too, until nothing follows: that is its instant.
+// scan reads everything under a pattern that has too many keys for one request. Then it
+// reads what was written meanwhile, until nothing follows: the revision at which nothing
+// follows is the one that the scan shows.
 func (t *Tx) scan(ctx context.Context, pattern string) ([]store.Message, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -258,7 +262,7 @@ func (t *Tx) scan(ctx context.Context, pattern string) ([]store.Message, error) 
 	return found, t.agree(ctx, max(start, last), last)
 }
 
-// lastUnder is the last revision under each of the patterns among entries.
+// lastUnder is the last revision of the messages under each pattern.
 func lastUnder(patterns []string, found []store.Message) map[string]uint64 {
 	m, last := keys.NewMatcher(patterns), map[string]uint64{}
 	for _, e := range found {

@@ -23,15 +23,15 @@ type Tx struct {
 
 	mu        sync.Mutex
 	ended     bool
-	failed    error                    // why it can not commit, whatever happens
-	contested string                   // the key or pattern that others have changed, when it is known
-	asOf      uint64                   // all that was read is as it was at this revision
-	unsure    bool                     // if a call that should have found out did
-	entries   map[string]store.Message // the keys that were read, one by one or by a pattern
-	keys      map[string]uint64        // those to guard one by one, with their revisions
+	failed    error                    // why it cannot commit, whatever happens
+	contested string                   // the key or pattern that others have changed; "" while that is not known
+	asOf      uint64                   // the instant: everything that was read is as it was at this revision
+	unsure    bool                     // a call failed before it found out whether that is so
+	messages  map[string]store.Message // what was read, by key or through a pattern
+	keys      map[string]uint64        // the revisions of keys that are guarded one by one
 	ranges    map[string]*span         // the patterns that were read
 	changes   map[string]*change       // by record key
-	order     []*change
+	order     []*change                // as they were made first
 	stamps    []stamp
 	staged    uint64                  // how many writes were staged
 	beside    map[string]besideWrites // by model
@@ -53,27 +53,28 @@ type change struct {
 	revision uint64 // provisional, until the commit
 }
 
-// stamp is told the revision that a write of a record got, or that it got none.
+// stamp is a value whose version is the provisional revision of a write.
 type stamp struct {
 	record   string
 	revision uint64 // provisional
-	settled  func(revision uint64, committed bool)
+	resolve  func(revision uint64, committed bool)
 }
 
-// provisional is what the revisions of writes that are not committed begin at.
+// provisional is the first revision that is given to writes before they are committed.
+// No stream has so many messages.
 const provisional = 1 << 63
 
-// Provisional reports whether a revision is one inside a transaction.
+// Provisional reports whether a revision was given to a write inside a transaction.
 func Provisional(revision uint64) bool { return revision >= provisional }
 
 func newTx(s store.Store) *Tx {
 	return &Tx{
-		store:   s,
-		entries: map[string]store.Message{}, keys: map[string]uint64{}, ranges: map[string]*span{}, changes: map[string]*change{}, beside: map[string]besideWrites{},
+		store:    s,
+		messages: map[string]store.Message{}, keys: map[string]uint64{}, ranges: map[string]*span{}, changes: map[string]*change{}, beside: map[string]besideWrites{},
 	}
 }
 
-// usable refuses a transaction that has ended, or that can not go on.
+// usable refuses a transaction that has ended, or that cannot go on.
 func (t *Tx) usable() error {
 	switch {
 	case t.ended:
@@ -91,8 +92,8 @@ func (t *Tx) Usable() error {
 	return t.usable()
 }
 
-// Fail lets the transaction end with err, whatever its function returns; with the
-// first, of several. It returns that.
+// Fail lets the transaction end with err, whatever its function returns. Of several
+// calls the first one counts. It returns the error that the transaction ends with.
 func (t *Tx) Fail(err error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -119,15 +120,17 @@ func (t *Tx) Conflict(key string) error {
 	return t.conflict(key)
 }
 
-// Stamp lets settled know what becomes of a record's provisional revision, but not
-// when the transaction has written over it: that version is nobody's.
-func (t *Tx) Stamp(record string, revision uint64, settled func(revision uint64, committed bool)) {
+// Stamp calls resolve when the transaction ends, with the revision that a write of the
+// record got in the place of its provisional one, or to say that it was not committed.
+// It does not when the transaction has written the record again: no record ever had
+// that version.
+func (t *Tx) Stamp(record string, revision uint64, resolve func(revision uint64, committed bool)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.stamps = append(t.stamps, stamp{record, revision, settled})
+	t.stamps = append(t.stamps, stamp{record, revision, resolve})
 }
 
-// end makes the transaction unusable, and settles its provisional revisions.
+// end makes the transaction unusable, and resolves its provisional revisions.
 func (t *Tx) end(revisions map[string]uint64) {
 	t.mu.Lock()
 	t.ended = true
@@ -137,7 +140,7 @@ func (t *Tx) end(revisions map[string]uint64) {
 	for _, s := range stamps {
 		revision, committed := revisions[s.record]
 		if !committed || t.changes[s.record].revision == s.revision {
-			s.settled(revision, committed)
+			s.resolve(revision, committed)
 		}
 	}
 }
@@ -151,7 +154,7 @@ func (t *Tx) stage(ctx context.Context, l layout.Layout, id value.Value, p *comm
 	}
 	c := t.changes[p.Record]
 	if c == nil {
-		base, ok := t.entries[p.Record]
+		base, ok := t.messages[p.Record]
 		if !ok {
 			return 0, errors.New("natsorm: a transaction changed a record that it had not read")
 		}

@@ -55,7 +55,7 @@ func (v *View) known(key string) (store.Message, bool) {
 	if v.tx.unsure {
 		return store.Message{}, false
 	}
-	e, ok := v.tx.entries[key]
+	e, ok := v.tx.messages[key]
 	if ok {
 		if _, guarded := v.tx.keys[key]; !guarded && !v.tx.spanned(key) {
 			v.tx.keys[key] = e.Revision

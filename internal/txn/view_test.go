@@ -127,7 +127,7 @@ func TestViewShowsWhatTheCommitWrites(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			for range 30 {
+			for range 15 {
 				for range 5 {
 					change(commit.NewWriter(b, l))
 				}

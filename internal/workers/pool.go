@@ -42,7 +42,9 @@ func (p *Pool) Do(work func(context.Context) (int, error)) {
 	select {
 	case p.slots <- struct{}{}:
 	case <-p.ctx.Done():
-		p.Fail(p.ctx.Err())
+	}
+	if err := p.ctx.Err(); err != nil { // also if there was a free one
+		p.Fail(err)
 		return
 	}
 	p.wg.Go(func() {

@@ -69,3 +69,19 @@ func TestSleepEndsWithItsContext(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestPausesDouble(t *testing.T) {
+	t.Parallel()
+	p := workers.Pauses{First: 3, Most: 20}
+	for _, want := range []time.Duration{3, 6, 12, 20, 20} {
+		if got := p.Next(); got != want {
+			t.Errorf("%d, want %d", got, want)
+		}
+	}
+	p = workers.Pauses{First: 4, Most: 8, Jitter: true}
+	for range 100 {
+		if got := p.Next(); got < 0 || got >= 8 {
+			t.Errorf("%d", got)
+		}
+	}
+}

@@ -50,7 +50,7 @@ func (t *test) underWriters(stable int, look func()) {
 	t.Helper()
 	t.fill(stable, "n", "still")
 	t.fill(stable, "n", "moving")
-	const rounds = 300
+	const rounds = 150
 	var wg sync.WaitGroup
 	for w := range 2 {
 		wg.Go(func() {
