@@ -11,41 +11,43 @@ import (
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-// Sum adds up a number column of the records that the queries select; nulls count
-// for nothing, and the sum of no values is 0. The values are added exactly, and the sum
-// is rounded once, to the nearest float64. ErrInvalid for a column that holds no
-// numbers, for a sum beyond a float64, and for decimals whose sum has more than 10,000
-// digits. ErrCorrupt for a record in which this column, or one of a condition, cannot
-// be read.
+// Sum adds up a number column of the records that the queries select. Nulls are left
+// out, and the sum of no values is 0. The values are added exactly; only the result is
+// rounded, to the nearest float64.
+//
+// Errors: ErrInvalid when the column holds no numbers, when the sum is beyond a
+// float64, and when a sum of decimals has more than 10,000 digits. ErrCorrupt when this
+// column, or one of a condition, cannot be read in a record.
 func (m *Model[T]) Sum(ctx context.Context, column string, q ...Query) (float64, error) {
 	r, err := m.total(ctx, query.Sum, column, q)
 	return r.Float, err
 }
 
-// Avg is the mean of a number column over the records that the queries select,
-// leaving nulls out. Of no values it is NaN. Its errors are Sum's.
+// Avg returns the mean of a number column over the records that the queries select.
+// Nulls are left out, and the mean of no values is NaN. Its errors are those of Sum.
 func (m *Model[T]) Avg(ctx context.Context, column string, q ...Query) (float64, error) {
 	r, err := m.total(ctx, query.Avg, column, q)
 	return r.Float, err
 }
 
-// Min is the smallest value of a column among the records that the queries
-// select, leaving nulls out; nil when there is none. It has the type that a
-// Record has it in: int64, uint64, float64, bool, string, []byte, time.Time, or
-// json.Number for a decimal. ErrInvalid for a column that has no order,
-// ErrCorrupt as for Sum.
+// Min returns the smallest value of a column among the records that the queries select.
+// Nulls are left out; the result is nil when there is no value. Its type is the one
+// that a Record has for the column: int64, uint64, float64, bool, string, []byte,
+// time.Time, or json.Number for a decimal.
+//
+// Errors: ErrInvalid for a JSON column, which has no order. ErrCorrupt as for Sum.
 func (m *Model[T]) Min(ctx context.Context, column string, q ...Query) (any, error) {
 	r, err := m.total(ctx, query.Min, column, q)
 	return goValue(r.Value), err
 }
 
-// Max is the largest value of a column; otherwise it is as Min.
+// Max returns the largest value of a column. Otherwise it is like Min.
 func (m *Model[T]) Max(ctx context.Context, column string, q ...Query) (any, error) {
 	r, err := m.total(ctx, query.Max, column, q)
 	return goValue(r.Value), err
 }
 
-// total aggregates one column over all records.
+// total computes one aggregate over all the records that the queries select.
 func (m *Model[T]) total(ctx context.Context, f query.Function, column string, q []Query) (r query.Result, err error) {
 	err = m.read(ctx, string(f), q, query.ForTotal, func(s *session[T], bound plan.Query, _ query.Spec) (err error) {
 		r, err = query.Total(ctx, s.records.Source(), bound, f, column)
@@ -54,47 +56,50 @@ func (m *Model[T]) total(ctx context.Context, f query.Function, column string, q
 	return r, err
 }
 
-// Aggregate is one result that GroupBy computes for each group.
+// Aggregate is a result that GroupBy computes for each group.
 type Aggregate struct{ spec query.Aggregate }
 
-// CountRecords counts a group's records, as "count".
+// CountRecords counts the records of a group. Its result is called "count".
 func CountRecords() Aggregate { return aggregate(query.CountRecords, "") }
 
-// SumOf adds up a column, as Model.Sum does, as "sum_<column>".
+// SumOf adds up a column, as Model.Sum does. Its result is called "sum_<column>".
 func SumOf(column string) Aggregate { return aggregate(query.Sum, column) }
 
-// AvgOf is the mean of a column, as "avg_<column>"; nil where every value is
-// null.
+// AvgOf is the mean of a column, or nil when every value of the group is null. Its
+// result is called "avg_<column>".
 func AvgOf(column string) Aggregate { return aggregate(query.Avg, column) }
 
-// MinOf is the smallest value of a column, as "min_<column>".
+// MinOf is the smallest value of a column. Its result is called "min_<column>".
 func MinOf(column string) Aggregate { return aggregate(query.Min, column) }
 
-// MaxOf is the largest value of a column, as "max_<column>".
+// MaxOf is the largest value of a column. Its result is called "max_<column>".
 func MaxOf(column string) Aggregate { return aggregate(query.Max, column) }
 
 func aggregate(f query.Function, column string) Aggregate {
 	return Aggregate{query.Aggregate{Function: f, Column: column}}
 }
 
-// As gives the result another name; an empty one is ErrInvalid at the call.
+// As returns the same aggregate with another name for its result. An empty name makes
+// the call return ErrInvalid.
 func (a Aggregate) As(name string) Aggregate {
 	a.spec.Name, a.spec.Named = name, true
 	return a
 }
 
-// GroupBy divides the records that the queries select by the values of columns,
-// null being one of them, and computes aggregates for each group: one Record
-// with the columns, as in Min, and the results under their names, counts as
-// int64, sums and means as float64. Without columns there is one group of all
-// records.
+// GroupBy divides the records that the queries select into groups, and computes
+// aggregates for each group. The records of a group agree in the values of the given
+// columns, where null counts as a value. Without columns, all records are one group.
 //
-// Conditions select records, before they are grouped; OrderBy sorts the groups,
-// by columns or by the names of results, and Limit and Offset count groups. Without
-// OrderBy, groups are in the order of their columns. What GroupBy holds in memory grows
-// with the groups, not with the records. Its errors are those of the aggregates, and
-// ErrInvalid for After, which does not go with groups, or when two results have one
-// name.
+// A group is returned as one Record. It has the group's columns, with values as Min
+// returns them, and each result under its name: counts as int64, sums and means as
+// float64.
+//
+// Conditions select records before they are grouped. OrderBy sorts the groups, by
+// columns or by the names of results; without OrderBy they are sorted by their columns.
+// Limit and Offset count groups. GroupBy holds the groups in memory, not the records.
+//
+// Errors: those of the aggregates. ErrInvalid for After, which has no meaning for
+// groups, and when two results have the same name.
 func (m *Model[T]) GroupBy(ctx context.Context, columns []string, aggs []Aggregate, q ...Query) (out []Record, err error) {
 	err = m.read(ctx, "GroupBy", q, query.ForGroups, func(s *session[T], bound plan.Query, spec query.Spec) error {
 		specs := make([]query.Aggregate, len(aggs))
@@ -118,7 +123,8 @@ func (m *Model[T]) GroupBy(ctx context.Context, columns []string, aggs []Aggrega
 	return out, err
 }
 
-// groupRecord is a group as a Record: its columns, then its results, under their names.
+// groupRecord makes a Record of a group: its columns, and its results under their
+// names.
 func groupRecord(names []string, specs []query.Aggregate, g query.Group) Record {
 	r := make(Record, len(names))
 	for i, v := range g.By {
@@ -143,7 +149,7 @@ func resultValue(f query.Function, r query.Result) any {
 	return goValue(r.Value)
 }
 
-// goValue is a value as a Record has it.
+// goValue is a value in the Go type that a Record has for it.
 func goValue(v value.Value) any {
 	switch v.Type() {
 	case value.Decimal:

@@ -9,24 +9,27 @@ import (
 	"github.com/natsorm/natsorm/internal/maintenance"
 )
 
-// ErrBackup says that a file cannot be restored: it was cut off or altered, or is no
-// backup.
+// ErrBackup: Restore was given something that it cannot restore. The file was cut off
+// or altered, or it is no backup.
 var ErrBackup = backup.ErrFile
 
-// BackupOption changes how Backup writes.
+// BackupOption changes what Backup writes.
 type BackupOption func(*backupOptions)
 
 type backupOptions struct{ sequelize bool }
 
-// SequelizeFile writes the file that the Node library sequelize-natskv restores:
-// indented JSON, {"KEY": {"value": BASE64, "revision": N}, …}. It is made in memory,
-// and has no checksum.
+// SequelizeFile makes Backup write the file that the Node library sequelize-natskv
+// restores: indented JSON, {"KEY": {"value": BASE64, "revision": N}, …}. Such a file is
+// made in memory, and it has no checksum.
 func SequelizeFile() BackupOption { return func(o *backupOptions) { o.sequelize = true } }
 
-// Backup writes every key of the bucket as it is at one instant, though others write
-// meanwhile: what Restore makes of it, Check finds clean if this bucket is. It takes
-// about as long as a scan, and the same memory however large the bucket is. The
-// file is compressed, and has a checksum; docs/format.md describes it.
+// Backup writes every key of the bucket to w, as the bucket is at one instant, though
+// others may write meanwhile. If Check finds a bucket clean, it finds what Restore
+// makes of the backup clean too. Backup takes about as long as a scan; its memory does
+// not grow with the bucket. The file is compressed and has a checksum; docs/format.md
+// describes it.
+//
+// Errors: ErrInvalid for a nil writer, the writer's own error, and the server's.
 func (db *DB) Backup(ctx context.Context, w io.Writer, opts ...BackupOption) error {
 	return db.call(ctx, operation{name: "Backup", outside: true}, func() (err error) {
 		if w == nil {
@@ -55,24 +58,30 @@ type RestoreOption func(*restoreOptions)
 
 type restoreOptions struct{ deleteOthers bool }
 
-// DeleteOthers lets Restore delete every key that the backup does not have, also those of
-// other programs.
+// DeleteOthers makes Restore delete every key that the backup does not have, including
+// the keys of other programs.
 func DeleteOthers() RestoreOption { return func(o *restoreOptions) { o.deleteOthers = true } }
 
-// Restore puts the keys of a backup into the bucket: of one that Backup wrote, or of
-// the JSON file of sequelize-natskv. The whole file is read before anything is
-// written, so one that was cut off or altered is refused with ErrBackup and changes
-// nothing; unless r is an io.ReadSeeker, it is kept in a temporary file meanwhile.
+// Restore puts the keys of a backup into the bucket. The backup is a file that Backup
+// wrote, or the JSON file of sequelize-natskv. Restore reads the whole file before it
+// writes anything, so a damaged file changes nothing. If r is not an io.ReadSeeker, a
+// temporary file holds it meanwhile.
 //
-// Without DeleteOthers, records of the backup replace those that are there, others stay,
-// and then all models are checked and repaired; a model that contradicts the one that
-// is there is ErrSchema, and two records with one unique value are ErrUnique. With
-// DeleteOthers, the backup's model holds, and handles of the other have to be defined again.
-// Indexes that only the bucket or only the backup knows are built either way.
+// Without DeleteOthers, records of the backup replace those with the same key, and
+// other records stay. Then all models are checked and repaired. Restore returns
+// ErrSchema when a model of the backup contradicts the bucket's, and ErrUnique when two
+// records would have the same unique value.
 //
-// Records get new revisions, so that versions from before are stale. Nobody else
-// should write to the bucket meanwhile. An error after the beginning leaves it
-// half restored; then Restore again.
+// With DeleteOthers, the backup's declaration of a model replaces the bucket's, and
+// handles made from the old one have to be defined again. Either way, indexes that only
+// the bucket or only the backup has are built.
+//
+// Restored records get new revisions, so a version that was read before is stale.
+// Nobody else should write to the bucket during a Restore. After an error the bucket
+// may be half restored: call Restore again.
+//
+// Errors: ErrBackup for a file that cannot be restored, ErrSchema and ErrUnique as
+// above, ErrInvalid for a nil reader, the reader's own error, and the server's.
 func (db *DB) Restore(ctx context.Context, r io.Reader, opts ...RestoreOption) error {
 	return db.call(ctx, operation{name: "Restore", outside: true}, func() error {
 		if r == nil {

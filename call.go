@@ -8,25 +8,24 @@ import (
 	"github.com/natsorm/natsorm/internal/records"
 )
 
-// Every public call that reaches the bucket begins with DB.begin and ends with DB.end:
-// a DB's through DB.call, a model's through Model.call. There the call's name, its
-// context and its error are known, and nowhere else is asked whether a DB is open or
-// whether a context carries a transaction.
+// Every public call that reaches the bucket begins with DB.begin and ends with DB.end.
+// A DB's call does so through DB.call, a model's through Model.call. Only there is it
+// asked whether the DB is open, and whether the context carries a transaction.
 
-// operation is a kind of public call.
+// operation describes a public call.
 type operation struct {
-	name string // of the method
+	name string // the method's name
 
-	// reads says that the call returns what is in the bucket. On a handle made by
-	// Latest it asks a majority of the servers first.
+	// reads: the call returns what the bucket holds. Through a model made by Latest, it
+	// first asks a majority of the servers.
 	reads bool
 
-	// outside says that the call is refused inside a transaction.
+	// outside: the call is refused inside a transaction.
 	outside bool
 }
 
-// begin refuses a call that cannot be made. It returns the transaction that the call is
-// inside, reserved for it until the call releases it; nil for none.
+// begin refuses a call that cannot be made. If the call is inside a transaction, begin
+// returns that transaction, reserved for this call until release; otherwise nil.
 func (db *DB) begin(ctx context.Context, op operation) (*tx, error) {
 	if db == nil {
 		return nil, fmt.Errorf("%w: %s of a nil DB; look at the error that Open returned", ErrInvalid, op.name)
@@ -49,11 +48,11 @@ func (db *DB) begin(ctx context.Context, op operation) (*tx, error) {
 	if err := t.run.Usable(); err != nil {
 		return nil, err
 	}
-	return t, t.hold()
+	return t, t.reserve()
 }
 
-// end gives a call's error to the caller. A context's error does not say by itself what
-// it ended.
+// end is the error that the caller gets. The bare error of a context does not say which
+// call it ended, so end adds the name.
 func (db *DB) end(op operation, err error) error {
 	if err == context.Canceled || err == context.DeadlineExceeded {
 		return fmt.Errorf("natsorm: %s: %w", op.name, err)
@@ -61,7 +60,7 @@ func (db *DB) end(op operation, err error) error {
 	return err
 }
 
-// call makes one call of a DB.
+// call makes a call of a DB.
 func (db *DB) call(ctx context.Context, op operation, work func() error) error {
 	t, err := db.begin(ctx, op)
 	if err != nil {
@@ -71,15 +70,15 @@ func (db *DB) call(ctx context.Context, op operation, work func() error) error {
 	return db.end(op, work())
 }
 
-// session is a model as one call sees it: in the version that holds now, and inside the
-// transaction of the call's context.
+// session is a model as one call uses it: in the version that holds now, and inside the
+// transaction of the call's context, if there is one.
 type session[T any] struct {
 	*Model[T]
 	records *records.Model
-	tx      *tx // nil outside of transactions
+	tx      *tx // nil outside transactions
 }
 
-// call makes one call of a model.
+// call makes a call of a model.
 func (m *Model[T]) call(ctx context.Context, op operation, work func(s *session[T]) error) error {
 	t, err := m.db.begin(ctx, op)
 	if err != nil {
@@ -105,8 +104,8 @@ func (m *Model[T]) session(ctx context.Context, op operation, t *tx) (*session[T
 	return &session[T]{Model: m, records: now}, err
 }
 
-// last is a session for what needs no bucket: in the version that held when that was
-// last asked.
+// last is a session for work that needs no bucket. It has the version of the model that
+// the last call used.
 func (m *Model[T]) last() *session[T] { return &session[T]{Model: m, records: m.handle.Last()} }
 
 // checkContext refuses a nil context, and one that has ended.

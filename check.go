@@ -8,28 +8,27 @@ import (
 	"github.com/natsorm/natsorm/internal/maintenance"
 )
 
-// Report is what Check found.
+// Report is what Check found in a bucket.
 type Report struct {
 	Models []ModelReport
 }
 
-// ModelReport is what Check found of one model: how much there is of it, and
-// what is wrong.
+// ModelReport is what Check found in one model: how much it holds, and what is wrong.
 type ModelReport struct {
 	Model    string
 	Records  int
 	Entries  int // index entries
-	Claims   int // unique values held
+	Claims   int // unique values that records hold
 	Problems []Problem
 }
 
-// Problem is one thing that is wrong.
+// Problem is one thing that Check found wrong.
 type Problem struct {
 	Kind     ProblemKind
-	Key      string // the key in the bucket that is wrong or missing
-	Record   string // the key of the record it belongs to
-	Detail   string
-	Repaired bool
+	Key      string // the key that is wrong or missing in the bucket
+	Record   string // the key of the record that it concerns
+	Detail   string // more about it, as text; may be empty
+	Repaired bool   // Check has mended it
 }
 
 // ProblemKind is a way in which a bucket can be wrong.
@@ -48,8 +47,8 @@ const (
 	StrayClaim     = ProblemKind(maintenance.StrayClaim)     // a claim whose record has another value; harmless
 )
 
-// Harmless reports whether no answer can be wrong because of this problem. A
-// writer that crashed leaves such; Repair removes them.
+// Harmless reports whether every answer is right despite this problem. A writer that
+// crashed leaves harmless problems behind; Repair removes them.
 func (k ProblemKind) Harmless() bool { return maintenance.ProblemKind(k).Harmless() }
 
 func (p Problem) String() string {
@@ -66,8 +65,8 @@ func (p Problem) String() string {
 	return s
 }
 
-// Clean reports whether every index agrees with its records: there is no
-// problem but harmless and repaired ones.
+// Clean reports whether every index agrees with its records. Harmless problems, and
+// those that were repaired, do not count.
 func (r Report) Clean() bool {
 	for _, m := range r.Models {
 		for _, p := range m.Problems {
@@ -79,7 +78,7 @@ func (r Report) Clean() bool {
 	return true
 }
 
-// String lists the models, a line each, and below each its problems.
+// String lists the models, one on a line, each followed by its problems.
 func (r Report) String() string {
 	var b strings.Builder
 	for _, m := range r.Models {
@@ -96,14 +95,15 @@ type CheckOption func(*checkOptions)
 
 type checkOptions struct{ repair bool }
 
-// Repair lets Check mend what it finds: it puts entries and claims that are
-// missing and removes stray and corrupt ones. Duplicate values, corrupt records and
-// misplaced keys need a decision, and stay.
+// Repair makes Check mend what it finds: it puts back missing entries and claims, and
+// removes stray and corrupt ones. Duplicate values, corrupt records and misplaced keys
+// need a decision of yours, so they stay.
 func Repair() CheckOption { return func(o *checkOptions) { o.repair = true } }
 
-// Check compares every record of every model in the catalogue with its index
-// entries and unique claims. It may run while others write, and takes a few
-// scans of the bucket; the keys of all entries of a model are held in memory.
+// Check compares every record of every model in the catalogue with its index entries
+// and unique claims. It may run while others write. It takes a few scans of the bucket,
+// and holds the keys of a model's entries in memory. What it finds is in the Report;
+// errors are the server's.
 func (db *DB) Check(ctx context.Context, opts ...CheckOption) (report Report, err error) {
 	err = db.call(ctx, operation{name: "Check", outside: true}, func() error {
 		var o checkOptions

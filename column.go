@@ -8,27 +8,27 @@ import (
 	"github.com/natsorm/natsorm/internal/schema"
 )
 
-// TypedColumn is a column whose name and type the compiler knows. Its methods
-// are the conditions of the same names.
+// TypedColumn is a column whose name and type the compiler knows. Its methods make the
+// conditions that the functions of the same names make.
 type TypedColumn[V any] struct {
 	name string
 	err  error // returned by the call that runs a condition on it
 }
 
-// Column is the column of the field of T that field points to:
+// Column returns the column of the field that the function points to:
 //
 //	age := natsorm.Column(func(u *User) *int { return &u.Age })
 //	users.FindAll(ctx, age.Gte(30))
 //
-// A field that is no column, or not of the T that is given, makes conditions
-// whose call fails with ErrSchema.
+// If the function points to something else than a field of its argument that is a
+// column, a call with a condition on it returns ErrSchema.
 func Column[T, V any](field func(*T) *V) TypedColumn[V] {
 	name, err := columnOf(field)
 	return TypedColumn[V]{name: name, err: err}
 }
 
-// columnOf asks field for its pointer into a T of our own, and finds the field
-// that is there.
+// columnOf calls field with a T of its own, and finds which field of that T the pointer
+// is for.
 func columnOf[T, V any](field func(*T) *V) (name string, err error) {
 	t := reflect.TypeFor[T]()
 	defer func() {
@@ -52,7 +52,7 @@ func columnOf[T, V any](field func(*T) *V) (name string, err error) {
 	return name, err
 }
 
-// allocate gives embedded pointers something to point to.
+// allocate gives every embedded pointer a struct to point to.
 func allocate(v reflect.Value) {
 	for i := range v.NumField() {
 		f := v.Field(i)
@@ -69,7 +69,7 @@ func allocate(v reflect.Value) {
 	}
 }
 
-// Name is the column's name; empty when there is none.
+// Name is the column's name. It is empty when Column found no column.
 func (c TypedColumn[V]) Name() string { return c.name }
 
 func (c TypedColumn[V]) compare(op cond.Op, values ...V) Condition {
@@ -131,10 +131,10 @@ func (c TypedColumn[V]) EndsWith(suffix V) Condition { return c.compare(cond.End
 // Contains is the condition [Contains] on this column.
 func (c TypedColumn[V]) Contains(part V) Condition { return c.compare(cond.Contains, part) }
 
-// Asc is OrderBy this column.
+// Asc is OrderBy with this column.
 func (c TypedColumn[V]) Asc() Query { return c.order("") }
 
-// Desc is OrderBy this column, descending.
+// Desc is OrderBy with this column, descending.
 func (c TypedColumn[V]) Desc() Query { return c.order("-") }
 
 func (c TypedColumn[V]) order(sign string) Query {

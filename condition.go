@@ -9,23 +9,25 @@ import (
 	"github.com/natsorm/natsorm/internal/query"
 )
 
-// Condition is a Query that selects records. Columns are named as in the
-// document; letter case is forgiven where only one column fits. Values are of
-// any type that fits the column exactly: 2, int64(2) and 2.0 for an integer,
-// RFC 3339 text for a time. A mistake is ErrInvalid, and names the column.
+// Condition is a Query that selects records by their columns. Columns have the names
+// that they have in the document; another letter case is accepted when only one column
+// fits. A value may have any Go type that fits the column exactly: 2, int64(2) or 2.0
+// for an integer, RFC 3339 text for a time. For anything else the call returns
+// ErrInvalid, which names the column.
 //
-// Null is as in SQL: a comparison with null selects nothing, not even through
-// Not. Eq(c, nil) means IsNull(c), and a nil among In's values stands for null.
-// A Go field that is not a pointer is never null: where its member is absent
-// or null in the document, it counts as its zero.
+// Nulls are treated as in SQL: a comparison with null is neither true nor false, so it
+// selects nothing, also inside Not. Two exceptions: Eq(c, nil) means IsNull(c), and a
+// nil among the values of In selects nulls. A Go field that is not a pointer is never
+// null: where its member is absent or null in the document, it counts as the zero
+// value.
 type Condition interface {
 	Query
 	node() cond.Node
 }
 
-// Where selects the records whose columns equal the values, all of them. A
-// slice, other than a []byte, means any of its values. The map must not be
-// changed while a call uses it.
+// Where selects the records whose columns equal all of these values. A slice stands for
+// any one of its elements, except a []byte, which is one value. Do not change the map
+// while a call uses it.
 type Where map[string]any
 
 func (w Where) shape(s *query.Spec) {
@@ -35,12 +37,12 @@ func (w Where) shape(s *query.Spec) {
 	s.Conditions = append(s.Conditions, w.node())
 }
 
-// mistake is what is wrong with the values before they meet a model.
+// mistake is what can be told to be wrong before the model is known.
 func (w Where) mistake() error {
 	for name, x := range w {
 		_, condition := x.(Query)
 		if condition || reflect.ValueOf(x).Kind() == reflect.Map {
-			return fmt.Errorf("%w: Where{%q: …}: Where compares with values; for other conditions use Gte, Like, Or and the like, or ParseWhere", ErrInvalid, query.Clip(name))
+			return fmt.Errorf("%w: Where{%q: …}: Where only compares with values; for other conditions use Gte, Like, Or and the like, or ParseWhere", ErrInvalid, query.Clip(name))
 		}
 	}
 	return nil
@@ -56,12 +58,11 @@ func compare(op cond.Op, column string, values ...any) Condition {
 	return condition{Op: op, Column: column, Values: slices.Clone(values)}
 }
 
-// Eq selects records whose column equals value; those where it is null when
-// value is nil.
+// Eq selects records whose column equals value. Eq(column, nil) means IsNull(column).
 func Eq(column string, value any) Condition { return compare(cond.Eq, column, value) }
 
-// Ne selects records whose column has another value; not those where it is
-// null, except that Ne(column, nil) means NotNull.
+// Ne selects records whose column has another value than this one. It leaves out nulls.
+// Ne(column, nil) means NotNull(column).
 func Ne(column string, value any) Condition { return compare(cond.Ne, column, value) }
 
 // Gt selects records whose column is greater than value.
@@ -79,24 +80,24 @@ func Lte(column string, value any) Condition { return compare(cond.Lte, column, 
 // Between selects records whose column is at least lo and at most hi.
 func Between(column string, lo, hi any) Condition { return compare(cond.Between, column, lo, hi) }
 
-// In selects records whose column equals one of values. Without values it
-// selects none.
+// In selects records whose column equals one of values. A nil selects nulls. Without
+// values, In selects nothing.
 func In(column string, values ...any) Condition { return compare(cond.In, column, values...) }
 
-// NotIn is Not(In(column, values...)).
+// NotIn means Not(In(column, values...)).
 func NotIn(column string, values ...any) Condition { return compare(cond.NotIn, column, values...) }
 
 // IsNull selects records whose column is null or absent.
 func IsNull(column string) Condition { return compare(cond.IsNull, column) }
 
-// NotNull selects records whose column has a value.
+// NotNull selects records whose column is not null.
 func NotNull(column string) Condition { return compare(cond.NotNull, column) }
 
-// Like selects records whose text column matches an SQL pattern: % is any
-// text, _ any one character, and \ takes the next character as itself.
+// Like selects records whose text column matches an SQL pattern: % stands for any text,
+// _ for any one character, and \ takes the next character literally.
 func Like(column string, value any) Condition { return compare(cond.Like, column, value) }
 
-// ILike is Like without regard to letter case.
+// ILike is Like without a difference between upper and lower case.
 func ILike(column string, value any) Condition { return compare(cond.ILike, column, value) }
 
 // StartsWith selects records whose text column begins with value.
@@ -105,28 +106,31 @@ func StartsWith(column string, value any) Condition { return compare(cond.Starts
 // EndsWith selects records whose text column ends with value.
 func EndsWith(column string, value any) Condition { return compare(cond.EndsWith, column, value) }
 
-// Contains selects records whose text column has value in it.
+// Contains selects records whose text column contains value.
 func Contains(column string, value any) Condition { return compare(cond.Contains, column, value) }
 
-// Regexp selects records whose text column matches a regular expression of
-// package regexp, anywhere unless it is anchored.
+// Regexp selects records whose text column matches a regular expression, in the syntax
+// of package regexp. It may match any part of the text; anchor it with ^ and $ to match
+// the whole.
 func Regexp(column string, value any) Condition { return compare(cond.Regexp, column, value) }
 
-// And selects records that fulfil every condition; without any, all records.
+// And selects records that fulfil every condition. Without conditions it selects all
+// records.
 func And(conditions ...Condition) Condition { return combine(cond.And, conditions) }
 
-// Or selects records that fulfil at least one condition; without any, none.
+// Or selects records that fulfil at least one condition. Without conditions it selects
+// nothing.
 func Or(conditions ...Condition) Condition { return combine(cond.Or, conditions) }
 
-// Not selects records of which the condition is false. One that is neither
-// true nor false, because of a null, stays so.
+// Not selects records for which the condition is false. A condition that is neither
+// true nor false, because of a null, selects nothing, with or without Not.
 func Not(c Condition) Condition { return combine(cond.Not, []Condition{c}) }
 
 func combine(op cond.Op, conditions []Condition) Condition {
 	n := cond.Node{Op: op}
 	for _, c := range conditions {
 		if c == nil {
-			return badCondition{fmt.Errorf("%w: a nil Condition in And, Or or Not", ErrInvalid)}
+			return badCondition{fmt.Errorf("%w: a nil Condition in And, Or or Not; leave it out", ErrInvalid)}
 		}
 		if _, bad := c.(badCondition); bad {
 			return c
@@ -146,18 +150,19 @@ func combine(op cond.Op, conditions []Condition) Condition {
 	return condition(n)
 }
 
-// ParseWhere reads a condition in JSON, the form that tools and services share:
-// an object whose members all must be true.
+// ParseWhere reads a condition from JSON, the form in which tools and services exchange
+// conditions. All members of an object must be true:
 //
-//	{"age": 30}                          equal; null asks for null
-//	{"age": [30, 31]}                    one of
+//	{"age": 30}                          equal; null asks for nulls
+//	{"age": [30, 31]}                    one of them
 //	{"age": {"gte": 30, "lt": 40}}       all of: eq ne gt gte lt lte in notIn between like iLike
 //	                                     startsWith endsWith contains regexp isNull notNull
 //	{"or": [{…}, {…}], "and": […], "not": {…}}
 //
-// Numbers are exact, times are RFC 3339 text, and bytes base64. ErrInvalid names
-// the path inside the JSON; so does the error for an unknown column or a value
-// that does not fit, which comes from the call that runs the query.
+// Numbers keep their exact value, times are RFC 3339 text, and bytes are base64.
+// ErrInvalid names the path inside the JSON. So does the error for an unknown column,
+// or for a value that does not fit; that one is returned by the call that runs the
+// query.
 func ParseWhere(jsonText []byte) (Condition, error) {
 	n, err := cond.Parse(jsonText)
 	if err != nil {
@@ -166,8 +171,8 @@ func ParseWhere(jsonText []byte) (Condition, error) {
 	return condition(n), nil
 }
 
-// badCondition is a condition with a mistake in it: an error at the call that
-// runs it.
+// badCondition is a condition with a mistake in it, which the call that runs it
+// returns.
 type badCondition struct{ err error }
 
 func (b badCondition) shape(s *query.Spec) { s.Fail(b.err) }

@@ -16,44 +16,44 @@ const (
 	maxReplicas   = 5
 )
 
-// Config says which bucket to open, and how to reach it. The zero value of
-// every field but Bucket means its default.
+// Config says which bucket to open, and how to reach it. For every field but Bucket,
+// the zero value means the default.
 type Config struct {
-	// Servers are the URLs of one cluster. Defaults to nats.DefaultURL,
-	// nats://127.0.0.1:4222. Not used by New and by embedded servers.
+	// Servers are the URLs of the servers of one cluster. Defaults to nats.DefaultURL,
+	// which is nats://127.0.0.1:4222. New and embedded servers do not use it.
 	Servers []string
 
-	// Bucket is the key-value bucket that holds everything: letters, digits,
-	// "_" and "-". Required. It is created when absent; an existing one is used
-	// as it is, with direct get, message TTLs and atomic publish switched on
-	// where the account is allowed to.
+	// Bucket is the name of the key-value bucket that holds everything: letters,
+	// digits, "_" and "-". Required. A bucket that does not exist is created. An
+	// existing one keeps its settings, except that direct get, message TTLs and atomic
+	// publish are switched on where the account may do that.
 	Bucket string
 
-	// User and Pass authenticate to the server. Other ways are options of
-	// nats.go, in NATS. Not used by New.
+	// User and Pass authenticate to the server. For other ways, such as tokens and
+	// credentials files, use NATS. New does not use them.
 	User, Pass string
 
-	// NATS are further options for the connection: TLS, credentials, its name,
-	// reconnect behaviour. Not used by New.
+	// NATS are further options of nats.go for the connection: TLS, credentials, its
+	// name, how it reconnects. New does not use them.
 	NATS []nats.Option
 
-	// Replicas is how many servers of a cluster keep a bucket that Open
-	// creates: 1, 3 or 5. Defaults to 1.
+	// Replicas is how many servers keep a copy of a bucket that Open creates: 1, 3 or
+	// 5. Defaults to 1.
 	Replicas int
 
-	// Storage is where a bucket that Open creates is kept. Defaults to
-	// jetstream.FileStorage.
+	// Storage says where a bucket that Open creates is kept: in files or in memory.
+	// Defaults to jetstream.FileStorage.
 	Storage jetstream.StorageType
 
-	// History is how many revisions of a record a bucket that Open creates
-	// keeps, at most 64. Defaults to 1.
+	// History is how many revisions of each key a bucket that Open creates keeps, at
+	// most 64. Defaults to 1.
 	History uint8
 
-	// Shards is the number of shards of a model that does not say otherwise
-	// when it is first defined. Defaults to 16. A model's number never changes.
+	// Shards is the number of shards of a model that does not set its own when it is
+	// defined for the first time. Defaults to 16. The number never changes afterwards.
 	Shards int
 
-	// Logger receives warnings. Defaults to discarding them.
+	// Logger receives warnings. Defaults to none: warnings are discarded.
 	Logger *slog.Logger
 }
 
@@ -76,7 +76,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// validate is called after withDefaults.
+// validate checks a Config that has its defaults.
 func (c Config) validate() error {
 	switch {
 	case c.Bucket == "":

@@ -18,22 +18,25 @@ import (
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-// Create writes a new record. It fills in an automatic key that is zero, the
-// model's times, and the version. ErrExists when the primary key is taken,
-// ErrUnique when a unique value is, ErrInvalid when the record can not be
-// stored, ErrUnknownOutcome when the server's answer was lost. After an error
-// v is as it was. In a transaction, unique values are judged when it commits, and
-// it is Transaction that returns ErrUnique.
+// Create writes a new record. It fills v's automatic key when that is zero, its
+// createdAt and updatedAt times, and its version. After an error, v is as it was.
+//
+// In a transaction, unique values are compared when the transaction commits, so it is
+// Transaction that returns ErrUnique.
+//
+// Errors: ErrExists when a record has this primary key already. ErrUnique when another
+// record has one of the unique values. ErrInvalid when the record cannot be stored.
+// ErrUnknownOutcome when the server's answer was lost.
 func (m *Model[T]) Create(ctx context.Context, v *T) error {
 	return m.call(ctx, operation{name: "Create"}, func(s *session[T]) error {
 		return s.create(ctx, v, value.Null, false)
 	})
 }
 
-// create creates v, perhaps as one of many. An automatic key that is zero becomes id;
-// when that is null or taken, a key that nobody was given. Records may have been
-// created with keys of their own: so each further try passes over twice as many keys,
-// to get beyond them soon.
+// create creates v; with many, it is one of many records that come together. An
+// automatic key that is zero becomes id or, when id is null, the next key. If a record
+// has that key already, because somebody chose it, create tries a later one: each try
+// passes over twice as many keys as the last, to get beyond such keys soon.
 func (s *session[T]) create(ctx context.Context, v *T, id value.Value, many bool) error {
 	if v == nil {
 		return s.nilRecord()
@@ -55,14 +58,14 @@ func (s *session[T]) create(ctx context.Context, v *T, id value.Value, many bool
 		if err != nil {
 			return err
 		}
-		_, err = s.records.Write(ctx, records.Target{ID: after.keys.ID, New: true, Many: many}, s.pass(change[T]{
+		_, err = s.records.Write(ctx, records.Target{ID: after.keys.ID, New: true, Many: many}, s.recordChange(change[T]{
 			next: func(before store.Message) (state[T], error) {
 				if before.Live() {
 					return state[T]{}, fmt.Errorf("%w; Save or Upsert changes it", s.describe(ErrExists, after.keys.ID.Text()))
 				}
 				return after, nil
 			},
-			done: s.give(v),
+			done: s.fillIn(v),
 		}))
 		if !auto || !errors.Is(err, ErrExists) {
 			return err
@@ -70,7 +73,7 @@ func (s *session[T]) create(ctx context.Context, v *T, id value.Value, many bool
 	}
 }
 
-// giveKey gives v the automatic key id, or the next one when that is null.
+// giveKey sets v's key to id or, when id is null, to the next automatic key.
 func (s *session[T]) giveKey(ctx context.Context, v *T, id value.Value, skip uint64) (err error) {
 	if id.IsNull() {
 		if id, err = s.nextKey(ctx, skip); err != nil {
@@ -80,7 +83,8 @@ func (s *session[T]) giveKey(ctx context.Context, v *T, id value.Value, skip uin
 	return s.codec.SetKey(v, id)
 }
 
-// nextKey is an automatic key that nobody was given. Of numbers, it passes over some.
+// nextKey is an automatic key that was given to no record. skip is how many numbers it
+// passes over.
 func (s *session[T]) nextKey(ctx context.Context, skip uint64) (value.Value, error) {
 	key := s.records.Def.Key()
 	if key.Type == value.String {
@@ -93,16 +97,19 @@ func (s *session[T]) nextKey(ctx context.Context, skip uint64) (value.Value, err
 	}
 	id, err := value.Coerce(n, key.Type)
 	if err != nil {
-		return id, errs.Invalidf(s.name, key.Name, "the automatic ids are used up: %v", err)
+		return id, errs.Invalidf(s.name, key.Name, "no automatic id is left that fits: %v", err)
 	}
 	return id, nil
 }
 
-// BulkCreate creates records, in batches of some hundred; automatic keys are in the
-// order of the slice. Each is created or not by itself: when some are not, the
-// error is a *BulkError that names them, and the others are there, also when it is
-// a record of the slice that has the value. Once the context has ended no more are
-// begun. In a transaction, which fails when one of them does, it is all or none.
+// BulkCreate creates many records, some hundred at a time. Automatic keys follow the
+// order of the slice. Each record is created or fails by itself, also when it takes a
+// unique value from another record of the slice. When records fail, the error is a
+// *BulkError that names them; all others are created. When the context ends, no further
+// record is begun.
+//
+// In a transaction it is all or nothing: when one record fails, the transaction ends
+// with that error.
 func (m *Model[T]) BulkCreate(ctx context.Context, vs []*T) error {
 	return m.call(ctx, operation{name: "BulkCreate"}, func(s *session[T]) error {
 		faults := s.createMany(ctx, vs)
@@ -112,13 +119,14 @@ func (m *Model[T]) BulkCreate(ctx context.Context, vs []*T) error {
 		slices.SortFunc(faults, func(a, b BulkFault) int { return cmp.Compare(a.Index, b.Index) })
 		err := &BulkError{Total: len(vs), Faults: faults}
 		if s.tx != nil {
-			_ = s.tx.run.Fail(err) // all of them or none; it returns the first reason
+			_ = s.tx.run.Fail(err) // all or nothing; Fail returns the first error, which Transaction returns too
 		}
 		return err
 	})
 }
 
-// createMany creates records, many at a time, and returns why some were not.
+// createMany creates the records of a BulkCreate, and returns why some were not
+// created.
 func (s *session[T]) createMany(ctx context.Context, vs []*T) (faults []BulkFault) {
 	var mu sync.Mutex
 	fail := func(i int, err error) {
@@ -128,13 +136,13 @@ func (s *session[T]) createMany(ctx context.Context, vs []*T) (faults []BulkFaul
 	}
 	type job struct {
 		i  int
-		id value.Value // null when the record has its key
+		id value.Value // its automatic key; null when it has a key
 	}
 	jobs := make(chan job)
 	var wg sync.WaitGroup
 	workers := min(commit.Together, len(vs))
 	if s.tx != nil {
-		workers = min(1, workers) // in the order of the slice
+		workers = min(1, workers) // a transaction is for one goroutine
 	}
 	for range workers {
 		wg.Go(func() {
@@ -148,7 +156,7 @@ func (s *session[T]) createMany(ctx context.Context, vs []*T) (faults []BulkFaul
 	auto := s.records.Def.Key().Auto
 	for i, v := range vs {
 		j := job{i: i}
-		if auto && v != nil && s.codec.ZeroKey(v) { // here, so that keys are in order
+		if auto && v != nil && s.codec.ZeroKey(v) { // here, so that keys follow the order of the slice
 			var err error
 			if j.id, err = s.nextKey(ctx, 0); err != nil {
 				fail(i, err)

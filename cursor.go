@@ -10,24 +10,28 @@ import (
 	"github.com/natsorm/natsorm/internal/query"
 )
 
-// Cursor says which place a record has in the order of the queries: After, given with
-// the same conditions and OrderBy, begins behind it. Make it of the last record of a
-// page.
+// Cursor returns a text that marks the place of a record in the order of the queries.
+// [After] with that text, and with the same conditions and OrderBy, begins behind the
+// place. Most often the record is the last one of a page:
 //
 //	page, err := users.FindAll(ctx, adults, byAge, natsorm.Limit(20))
 //	next, err := users.Cursor(page[len(page)-1], adults, byAge)
 //	page, err = users.FindAll(ctx, adults, byAge, natsorm.Limit(20), natsorm.After(next))
 //
-// [Model.FindPage] does that by itself. A place is made of values: records that are
-// created or destroyed between two pages, even last itself, neither repeat nor hide
-// others. Limit and Offset do not matter, nor does the order of the conditions; a
-// condition that depends on the present time must be the same in every call. A cursor
-// is text for URLs, valid as long as the columns of OrderBy keep their types; whoever
-// decodes it sees their values.
+// [Model.FindPage] does this by itself.
 //
-// ErrInvalid without OrderBy, or without the primary key. A record that was read with
-// Select must have the columns of OrderBy and the primary key, and the Select is given
-// here too: fields that it left out would count as zero.
+// The place is made of values, not of a position. So records that are created or
+// destroyed between two pages do not repeat or hide others, even when last itself is
+// destroyed. Limit and Offset do not matter, nor does the order of the conditions; but
+// a condition that depends on the present time must be the same in every call. A cursor
+// can be part of a URL, and stays valid as long as the columns of OrderBy keep their
+// types. It is not secret: whoever decodes it sees the values.
+//
+// If last was read with Select, give that Select here too, and let it have the primary
+// key and the columns of OrderBy.
+//
+// Errors: ErrInvalid without OrderBy, without a primary key in last, and for a record
+// that was read with Select when that is not given.
 func (m *Model[T]) Cursor(last *T, q ...Query) (string, error) {
 	s := m.last()
 	bound, spec, err := s.bind(q, query.ForRead)
@@ -50,14 +54,16 @@ func (m *Model[T]) Cursor(last *T, q ...Query) (string, error) {
 	return query.MakeCursor(s.records.Def, bound, doc, spec.Select)
 }
 
-// FindPage is FindAll of one page, and the cursor of the next one, to be given to
-// After; it is empty on the last page. OrderBy and a Limit are needed. Every page
-// reads all records that the conditions select: what After saves is not time, but
-// repeated and missing records when others come and go.
+// FindPage reads one page of records, as FindAll does, and returns the cursor of the
+// next page, which is to be given to After. The cursor of the last page is empty.
 //
 //	page, next, err := users.FindPage(ctx, adults, byAge, natsorm.Limit(20), natsorm.After(cursor))
 //
-// Errors are FindAll's, ErrCursor, and ErrInvalid without OrderBy or Limit.
+// Every page reads all records that the conditions select. So After does not save time;
+// its use is that no record repeats or is missed when others come and go.
+//
+// Errors: those of FindAll. ErrInvalid without OrderBy or Limit, and ErrCursor for a
+// cursor of another query.
 func (m *Model[T]) FindPage(ctx context.Context, q ...Query) (page []*T, next string, err error) {
 	err = m.read(ctx, "FindPage", q, query.ForRead, func(s *session[T], bound plan.Query, spec query.Spec) error {
 		found, cursor, corrupt, err := query.Page(ctx, s.records.Source(), bound, s.decoder(spec))

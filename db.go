@@ -21,7 +21,7 @@ import (
 type DB struct {
 	cfg           Config
 	nc            *nats.Conn
-	owned         bool // Open made the connection
+	owned         bool // Open made the connection, so Close closes it
 	store         *bucket.Bucket
 	transactions  txn.Runner
 	announcements *catalogue.Announcements
@@ -31,17 +31,19 @@ type DB struct {
 
 	mu      sync.Mutex
 	closed  bool
-	tasks   sync.WaitGroup // goroutines that watch; none is added after closed
+	tasks   sync.WaitGroup // the goroutines of watchers; none is added once closed is true
 	closing sync.Once
 }
 
-// connectTimeout bounds the connection to each server when the context has no
+// connectTimeout bounds how long connecting to one server takes when the context has no
 // deadline.
 const connectTimeout = 2 * time.Second
 
-// Open connects to a server and opens a bucket. It fails within ctx's
-// deadline: ErrInvalid for a wrong Config, ErrUnsupportedServer, or the error
-// of nats.go (nats.ErrNoServers, nats.ErrAuthorization…).
+// Open connects to a server and opens a bucket. It returns within ctx's deadline.
+//
+// Errors: ErrInvalid for a wrong Config. ErrUnsupportedServer for a server that is too
+// old. Otherwise the error of nats.go, such as nats.ErrNoServers or
+// nats.ErrAuthorization.
 func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if err := checkContext(ctx); err != nil {
 		return nil, err
@@ -83,8 +85,8 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	return db, nil
 }
 
-// connect connects, or gives up when ctx ends; what nats.go is still doing then
-// ends within its own timeout.
+// connect connects, or gives up when ctx ends. nats.go then goes on in the background,
+// until its own timeout.
 func connect(ctx context.Context, opts nats.Options) (*nats.Conn, error) {
 	type result struct {
 		nc  *nats.Conn
@@ -108,8 +110,8 @@ func connect(ctx context.Context, opts nats.Options) (*nats.Conn, error) {
 	}
 }
 
-// New opens a bucket on a connection that stays the caller's: Close leaves it
-// open. Its errors are Open's.
+// New opens a bucket on a connection that belongs to the caller: Close leaves it open.
+// Its errors are those of Open.
 func New(ctx context.Context, nc *nats.Conn, cfg Config) (*DB, error) {
 	if err := checkContext(ctx); err != nil {
 		return nil, err
@@ -136,9 +138,9 @@ func New(ctx context.Context, nc *nats.Conn, cfg Config) (*DB, error) {
 	return db, nil
 }
 
-// Close ends every watch and waits for it, frees everything on the server, and
-// closes the connection if Open made it. Calls under way, and later ones, fail
-// with ErrClosed. It may be called more than once.
+// Close ends every watch and waits for it, frees everything on the server, and closes
+// the connection if Open made it. Calls under way, and all later ones, return
+// ErrClosed. Close may be called more than once.
 func (db *DB) Close() error {
 	db.closing.Do(func() {
 		db.mu.Lock()
@@ -154,15 +156,15 @@ func (db *DB) Close() error {
 	return nil
 }
 
-// KV is the bucket as nats.go gives it. Reading it is always fine; what is
-// written through it bypasses the indexes: Check finds it, and Repair mends.
+// KV is the bucket as nats.go gives it. Reading through it does no harm. Writing
+// through it bypasses the indexes: Check finds what is wrong then, and Repair mends it.
 func (db *DB) KV() jetstream.KeyValue { return db.store.KV() }
 
 // Conn is the connection to the server.
 func (db *DB) Conn() *nats.Conn { return db.nc }
 
-// Model is the model of that name in the catalogue, with records as maps.
-// ErrNotFound when the catalogue has none.
+// Model opens a model of the catalogue by its name, with records as maps. It returns
+// ErrNotFound when the catalogue has no such model.
 func (db *DB) Model(ctx context.Context, name string) (m *Model[Record], err error) {
 	err = db.call(ctx, operation{name: "Model"}, func() error {
 		def, err := catalogue.Load(ctx, db.store, name)
@@ -178,7 +180,7 @@ func (db *DB) Model(ctx context.Context, name string) (m *Model[Record], err err
 	return m, err
 }
 
-// Models are the schemas in the catalogue, by name.
+// Models returns the schemas of all models in the catalogue, sorted by name.
 func (db *DB) Models(ctx context.Context) (schemas []Schema, err error) {
 	err = db.call(ctx, operation{name: "Models"}, func() error {
 		defs, err := catalogue.List(ctx, db.store)
@@ -190,7 +192,8 @@ func (db *DB) Models(ctx context.Context) (schemas []Schema, err error) {
 	return schemas, err
 }
 
-// spawn runs a task that Close waits for; it reports false after Close.
+// spawn runs a task in a goroutine that Close waits for. It reports false, and runs
+// nothing, after Close.
 func (db *DB) spawn(task func()) bool {
 	db.mu.Lock()
 	defer db.mu.Unlock()

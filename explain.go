@@ -15,62 +15,66 @@ import (
 	"github.com/natsorm/natsorm/internal/wire"
 )
 
-// Plan is how FindAll answers a query, and what that takes. String prints it
-// as a tree.
+// Plan is how FindAll answers a query, and what that costs. String prints it as a tree.
 type Plan struct {
 	Model     string   `json:"model"`
-	Filter    string   `json:"filter,omitempty"`  // what is checked on the records that are read
-	OrderBy   []string `json:"orderBy,omitempty"` // the primary key at the end
+	Filter    string   `json:"filter,omitempty"`  // the condition that is checked on each record read
+	OrderBy   []string `json:"orderBy,omitempty"` // the columns, with the primary key added at the end
 	Limit     *int     `json:"limit,omitempty"`
 	Offset    int      `json:"offset,omitempty"`
-	After     bool     `json:"after,omitempty"` // results begin behind a cursor
+	After     bool     `json:"after,omitempty"` // the results begin behind a cursor
 	Access    Access   `json:"access"`
-	Writes    string   `json:"writes"` // how a change of one of the records would be written: WritesAtomic or WritesPhased
+	Writes    string   `json:"writes"` // how a change of one record is written: WritesAtomic or WritesPhased
 	Estimated Cost     `json:"estimated"`
 	Actual    *Cost    `json:"actual,omitempty"`  // with Analyze
-	Results   *int     `json:"results,omitempty"` // with Analyze: the records that were returned
+	Results   *int     `json:"results,omitempty"` // with Analyze: how many records were returned
 }
 
-// Ways to write a record together with its index entries and unique claims: what
-// Plan.Writes says. The bucket's configuration decides when it is opened.
+// The values of Plan.Writes: how a record is written together with its index entries
+// and unique claims. The configuration of the bucket decides it when the bucket is
+// opened.
 const (
-	// WritesAtomic: one atomic batch in one round trip. Buckets in memory, or with
-	// replicas.
+	// WritesAtomic: in one atomic batch, which takes one round trip. This is for
+	// buckets in memory, or with replicas.
 	WritesAtomic = "atomic"
-	// WritesPhased: index entries and claims first, then the record, in two round
-	// trips. Buckets in files without replicas, where the server takes longer for a
-	// batch than for many messages; there, concurrent writes of one DB share batches
-	// while the server syncs every message. And buckets whose atomic publish is off.
+	// WritesPhased: first the index entries and claims, then the record, in two round
+	// trips. This is for buckets in files without replicas, where the server takes
+	// longer for a batch than for several messages. (When it syncs every message to the
+	// disk, concurrent writes of one DB share batches all the same.) It is also for
+	// buckets whose atomic publish is off.
 	WritesPhased = "phased"
 )
 
-// Access is one way to the records of a model.
+// Access is one way to find the records of a model.
 type Access struct {
-	// Path is "primary key", "unique index", "index", "intersection" or "union"
-	// of Inputs, "scan", or "nothing": the condition cannot be true, or Limit is 0.
+	// Path is "primary key", "unique index", "index", "scan", or "intersection" or
+	// "union" of Inputs. It is "nothing" when no record needs to be read: the condition
+	// cannot be true, or the Limit is 0.
 	Path    string   `json:"path"`
-	Columns []string `json:"columns,omitempty"` // those looked up: of the index, its first ones
-	Lookups []string `json:"lookups,omitempty"` // the values, at most a few of them
-	More    int      `json:"more,omitempty"`    // lookups left out of Lookups
-	Entries int      `json:"entries"`           // index entries and claims that are read, as far as can be told
-	Records int      `json:"records"`           // records that are read
+	Columns []string `json:"columns,omitempty"` // the columns that are looked up: the first ones of the index, or all
+	Lookups []string `json:"lookups,omitempty"` // the values that are looked up, at most 8 of them
+	More    int      `json:"more,omitempty"`    // how many more there are
+	Entries int      `json:"entries"`           // index entries and claims to read, an estimate
+	Records int      `json:"records"`           // records to read, an estimate
 	Inputs  []Access `json:"inputs,omitempty"`
 }
 
-// Cost is what answering a query takes.
+// Cost is what it takes to answer a query.
 type Cost struct {
-	Keys     int           `json:"keys"`     // index entries and records received, deleted ones too
-	Requests int           `json:"requests"` // to the server, those that are under way together counted each
-	Bytes    int64         `json:"bytes"`    // received
-	Time     time.Duration `json:"time"`     // in JSON nanoseconds; estimates are for a server in the same machine
+	Keys     int           `json:"keys"`     // index entries and records that are received, deleted ones included
+	Requests int           `json:"requests"` // to the server; requests under way together count separately
+	Bytes    int64         `json:"bytes"`    // that are received
+	Time     time.Duration `json:"time"`     // nanoseconds in JSON; an estimate is for a server on the same machine
 }
 
-// Explain is the plan of FindAll with these queries. The estimates come from
-// the index entries themselves, which it reads, and from what this process has
-// seen of the model. With a Limit and no order they are guesses: how soon enough
-// records are found is not known before. With Analyze it runs the query too, for
-// the actual cost; ErrCorrupt then comes beside the plan, as it does beside
-// FindAll's records. Other errors are FindAll's.
+// Explain returns the plan by which FindAll answers these queries. To estimate the
+// costs, it reads the index entries, and uses what this process has seen of the model.
+// With a Limit and without an order the estimate is a guess, because nobody knows how
+// soon enough records are found.
+//
+// With Analyze it also runs the query, and the plan has the actual cost. ErrCorrupt
+// then comes together with the plan, as FindAll returns it together with records. The
+// other errors are those of FindAll.
 func (m *Model[T]) Explain(ctx context.Context, q ...Query) (Plan, error) {
 	out, analyze, err := m.explain(ctx, q)
 	if err != nil || !analyze {
@@ -88,7 +92,7 @@ func (m *Model[T]) Explain(ctx context.Context, q ...Query) (Plan, error) {
 	return out, err
 }
 
-// explain is the plan, and whether it is to be carried out too.
+// explain returns the plan, and whether the query is to be run too.
 func (m *Model[T]) explain(ctx context.Context, q []Query) (p Plan, analyze bool, err error) {
 	err = m.read(ctx, "Explain", q, query.ForExplain, func(s *session[T], bound plan.Query, spec query.Spec) error {
 		made, err := s.records.Source().Explain(ctx, bound)
@@ -105,13 +109,13 @@ func (m *Model[T]) explain(ctx context.Context, q []Query) (p Plan, analyze bool
 	return p, analyze, err
 }
 
-// Analyze lets Explain run the query, and report what it took.
+// Analyze makes Explain run the query and report what it took.
 func Analyze() Query { return queryFunc(func(s *query.Spec) { s.Analyze = true }) }
 
 var withoutAnalyze = queryFunc(func(s *query.Spec) { s.Analyze = false })
 
-// shownLookups is how many lookups of an access, and how many values of a list,
-// a plan shows.
+// shownLookups is how many lookups of an access, and how many values of a list, a plan
+// shows.
 const shownLookups = 8
 
 func describePlan(def *schema.Definition, p plan.Plan) Plan {
@@ -163,8 +167,7 @@ func describeAccess(def *schema.Definition, a plan.Access) Access {
 	return out
 }
 
-// String is the plan as a tree, the way to the records below what is done with
-// them:
+// String prints the plan as a tree. Each line works on what the lines below it give:
 //
 //	users: order by -age, id, limit 10
 //	└─ filter city = "Oslo" and age >= 30
@@ -218,7 +221,7 @@ func (a Access) write(b *strings.Builder, indent string, last bool) {
 	}
 }
 
-// String is the access in one line, without its inputs.
+// String prints the access on one line, without its inputs.
 func (a Access) String() string {
 	var b strings.Builder
 	b.WriteString(a.Path)
@@ -246,7 +249,7 @@ func (a Access) String() string {
 	return b.String()
 }
 
-// String is the cost in one line.
+// String prints the cost on one line.
 func (c Cost) String() string {
 	return fmt.Sprintf("%s, %s, %s, %s", plural(c.Keys, "key", "keys"), plural(c.Requests, "request", "requests"), byteText(c.Bytes), timeText(c.Time))
 }

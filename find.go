@@ -16,8 +16,9 @@ import (
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-// FindByPK reads the record with this primary key, in one round trip.
-// ErrNotFound when there is none, ErrInvalid when id does not fit the key.
+// FindByPK reads the record with this primary key, in one round trip. It returns
+// ErrNotFound when there is none, ErrInvalid when id does not fit the key's type, and
+// ErrCorrupt when the record cannot be read.
 func (m *Model[T]) FindByPK(ctx context.Context, id any) (v *T, err error) {
 	err = m.call(ctx, operation{name: "FindByPK", reads: true}, func(s *session[T]) error {
 		key, err := s.key(id)
@@ -37,9 +38,9 @@ func (m *Model[T]) FindByPK(ctx context.Context, id any) (v *T, err error) {
 	return v, err
 }
 
-// FindOne reads the first record that the queries select; without OrderBy,
-// whichever is found first. ErrNotFound when there is none, ErrCorrupt when there
-// is none but one that cannot be read.
+// FindOne reads the first record that the queries select. Without OrderBy that is
+// whichever is found first. It returns ErrNotFound when no record is selected, and
+// ErrCorrupt when the only ones cannot be read.
 func (m *Model[T]) FindOne(ctx context.Context, q ...Query) (*T, error) {
 	var corrupt error
 	for v, err := range m.each(ctx, "FindOne", append(slices.Clip(q), atMostOne), false) {
@@ -52,24 +53,26 @@ func (m *Model[T]) FindOne(ctx context.Context, q ...Query) (*T, error) {
 		corrupt = err
 	}
 	if corrupt != nil {
-		return nil, corrupt // it may have been the one
+		return nil, corrupt // it may have been the record that was looked for
 	}
 	return nil, m.describe(ErrNotFound, "with these conditions")
 }
 
-// atMostOne limits a query to one record, unless its Limit is less.
+// atMostOne limits a query to one record, or to none if its Limit is 0.
 var atMostOne = queryFunc(func(s *query.Spec) {
 	if s.Limit != 0 {
 		s.Limit = 1
 	}
 })
 
-// FindAll reads every record that the queries select, in the order of OrderBy,
-// or without it in no particular order; none is an empty slice and no error.
-// Records that cannot be read are left out, and named by the error, a
-// *CorruptError or several of them joined; the others are returned beside it. With
-// OrderBy and a Limit, such a record still counts among the Limit when at least the
-// columns of OrderBy can be read: what is returned is then one record less.
+// FindAll reads every record that the queries select, in the order of OrderBy. Without
+// OrderBy the order is undefined. When nothing is selected, the slice is empty and
+// there is no error.
+//
+// Records that cannot be read are left out. The error then names them, as a
+// *CorruptError or several of them joined, and comes together with the other records.
+// With OrderBy and a Limit, such a record still takes a place among the first ones when
+// the columns of OrderBy can be read; the slice is then one record shorter.
 func (m *Model[T]) FindAll(ctx context.Context, q ...Query) ([]*T, error) {
 	out := []*T{}
 	var corrupt []error
@@ -86,9 +89,9 @@ func (m *Model[T]) FindAll(ctx context.Context, q ...Query) ([]*T, error) {
 	return out, errors.Join(corrupt...)
 }
 
-// FindAndCountAll is FindAll, and how many records there are in all: without
-// Limit, Offset and After, and counted as Count does. It reads them once. The
-// error may be as FindAll's.
+// FindAndCountAll is FindAll, and also counts how many records there are in all,
+// without regard to Limit, Offset and After. The records are read once for both. Its
+// errors are those of FindAll.
 func (m *Model[T]) FindAndCountAll(ctx context.Context, q ...Query) (page []*T, total int, err error) {
 	err = m.read(ctx, "FindAndCountAll", q, query.ForRead, func(s *session[T], bound plan.Query, spec query.Spec) error {
 		found, n, corrupt, err := query.SelectAndCount(ctx, s.records.Source(), bound, s.decoder(spec))
@@ -101,21 +104,26 @@ func (m *Model[T]) FindAndCountAll(ctx context.Context, q ...Query) (page []*T, 
 	return page, total, err
 }
 
-// Each streams the records that the queries select, in the order of OrderBy, or
-// without it in no particular order and as they are read: then only a few records are
-// in memory at a time, and 8 bytes for each that was seen (its key, where an index
-// leads to many, or the bucket is replicated). A record that is there all the while is
-// seen exactly once, one that is written meanwhile at most once. An error comes with a nil record; after ErrCorrupt, which names
-// one record, the stream goes on. Breaking out frees everything.
+// Each streams the records that the queries select, in the order of OrderBy. Without
+// OrderBy the order is undefined, and records come as they are read. Then only a few of
+// them are in memory at a time, plus 8 bytes for each that has come, or its key where
+// an index leads to many or the bucket is replicated.
+//
+// A record that is selected all the while comes exactly once, any other at most once.
+//
+// An error comes with a nil record. After ErrCorrupt, which names one record, the
+// stream goes on; every other error ends it. Breaking out of the loop frees everything.
 func (m *Model[T]) Each(ctx context.Context, q ...Query) iter.Seq2[*T, error] {
 	return m.each(ctx, "Each", q, false)
 }
 
-// Count counts the records that the queries select, at most as many as a Limit says.
-// It reads the columns of the conditions; a record in which they cannot be read is
-// ErrCorrupt. Without conditions no record is read: the first count of a model takes
-// about the time of a scan, unless there has been one, and later counts less than a
-// tenth of that. On a bucket with replicas or history, every count takes a scan.
+// Count counts the records that the queries select, up to the Limit if there is one. It
+// reads the columns of the conditions, and returns ErrCorrupt when they cannot be read
+// in a record.
+//
+// Without conditions it reads no record. The first such count of a model takes about as
+// long as a scan, unless the process has scanned the model; later ones take less than a
+// tenth of that. On a bucket with replicas or history, each takes a scan.
 func (m *Model[T]) Count(ctx context.Context, q ...Query) (n int, err error) {
 	err = m.read(ctx, "Count", q, query.ForTotal, func(s *session[T], bound plan.Query, _ query.Spec) (err error) {
 		n, err = query.Count(ctx, s.records.Source(), bound)
@@ -124,7 +132,8 @@ func (m *Model[T]) Count(ctx context.Context, q ...Query) (n int, err error) {
 	return n, err
 }
 
-// read makes a call that reads what queries select.
+// read makes a call that reads what queries select: it binds them to the model, and
+// lets work do the rest.
 func (m *Model[T]) read(ctx context.Context, call string, q []Query, use query.Use, work func(*session[T], plan.Query, query.Spec) error) error {
 	return m.call(ctx, operation{name: call, reads: true}, func(s *session[T]) error {
 		bound, spec, err := s.bind(q, use)
@@ -135,9 +144,9 @@ func (m *Model[T]) read(ctx context.Context, call string, q []Query, use query.U
 	})
 }
 
-// each streams what the queries select; with all, the caller reads every record. Inside
-// a transaction it reads all of them first: the caller may make other calls in it for
-// each record.
+// each streams what the queries select. all says that the caller will read every
+// record. Inside a transaction, each first reads all records and then delivers them,
+// because the caller may make other calls of the transaction for each record.
 func (m *Model[T]) each(ctx context.Context, call string, q []Query, all bool) iter.Seq2[*T, error] {
 	return func(yield func(*T, error) bool) {
 		var gathered iter.Seq2[*T, error]
@@ -168,7 +177,7 @@ func (m *Model[T]) each(ctx context.Context, call string, q []Query, all bool) i
 	}
 }
 
-// decoder makes values of records, whole or with the columns of Select.
+// decoder is what makes values of records: of whole ones, or of the columns of Select.
 func (s *session[T]) decoder(spec query.Spec) func(store.Message) (*T, error) {
 	if spec.Select == nil {
 		return s.decode
@@ -193,12 +202,12 @@ func (s *session[T]) decode(m store.Message) (*T, error) {
 		return nil, err
 	}
 	if s.tx != nil && txn.Provisional(m.Revision) {
-		s.stamp(v, codec.Partial, m.Key, m.Revision) // without a commit, there is no such record
+		s.replaceProvisional(v, codec.Partial, m.Key, m.Revision) // v is read from the transaction; without a commit, there is no such version
 	}
 	return v, nil
 }
 
-// key is id as the model's primary key.
+// key is id as a value of the model's primary key.
 func (s *session[T]) key(id any) (value.Value, error) {
 	col := s.records.Def.Key()
 	key, err := value.Coerce(id, col.Type)

@@ -8,13 +8,14 @@ import (
 	"github.com/natsorm/natsorm/internal/schema"
 )
 
-// Layout is how the keys and index entries of a model are laid out in the bucket.
+// Layout says which keys a model has in the bucket for its records and index entries.
 type Layout string
 
 const (
-	// Native is natsorm's own layout: a key for each index entry.
+	// Native is natsorm's own layout. Each index entry has a key of its own.
 	Native = Layout(schema.Native)
-	// Sequelize is the layout of the Node library sequelize-natskv; see SequelizeLayout.
+	// Sequelize is the layout of the Node library sequelize-natskv. See
+	// SequelizeLayout.
 	Sequelize = Layout(schema.Sequelize)
 )
 
@@ -30,39 +31,44 @@ type LayoutStep string
 
 // The steps of ChangeLayout, in their order.
 const (
-	LayoutCopying  = LayoutStep(maintenance.Copying)  // the new layout's entries are made; others work on
-	LayoutWaiting  = LayoutStep(maintenance.Waiting)  // until all handles know, two seconds each time
+	LayoutCopying  = LayoutStep(maintenance.Copying)  // the entries of the new layout are made; calls go on
+	LayoutWaiting  = LayoutStep(maintenance.Waiting)  // two seconds, until every program has heard of the change; it comes twice
 	LayoutCarrying = LayoutStep(maintenance.Carrying) // what was written meanwhile is carried over; calls wait
-	LayoutCleaning = LayoutStep(maintenance.Cleaning) // the old entries are deleted; others work on
-	LayoutChecking = LayoutStep(maintenance.Checking) // as Check with Repair
+	LayoutCleaning = LayoutStep(maintenance.Cleaning) // the entries of the old layout are deleted; calls go on
+	LayoutChecking = LayoutStep(maintenance.Checking) // the model is checked and repaired, as by Check with Repair
 )
 
-// LayoutProgress calls f as the change goes on: with its step, and how many records of
-// how many are done, as far as that is known. Calls come one at a time, and the change
-// waits for them.
+// LayoutProgress makes ChangeLayout call f as it goes on, with the step, how many
+// records are done, and how many there are, as far as that is known. It calls f from
+// one goroutine at a time, and waits for it.
 func LayoutProgress(f func(step LayoutStep, done, total int)) ChangeLayoutOption {
 	return func(o *changeLayoutOptions) { o.progress = f }
 }
 
-// ChangeLayout moves a model to another layout while programs use it. Programs in this
-// process and in others read and write on. They wait while what they wrote meanwhile is
-// carried over, which takes a scan of the model. Records whose key differs between the
-// layouts, such as those with negative or text ids, are moved in that time, each in one
-// batch; a watch sees them deleted and created. At the end the model is checked. The
-// shard count stays: Node services have 16 unless they set another.
+// ChangeLayout moves a model to another layout while programs use it. Programs of this
+// process and of others go on reading and writing. Only while what they wrote meanwhile
+// is carried over do their calls wait, which takes a scan of the model and two seconds.
+// In that time, records whose key differs between the layouts (those with negative or
+// text ids) are moved, each in one batch; a watch sees them deleted and created. At the
+// end the model is checked. Its number of shards stays, while Node services have 16
+// unless they set another number.
 //
-// When it is broken off, by an error, a crash or ctx, call it again: it goes on, or, with
-// the layout that the model had before, goes back. While it is broken off between its two
-// waits, calls to the model wait. Programs that start afterwards have to declare the
-// layout that the model then has. Stop Node services before a model leaves their layout,
-// and also programs that hear nothing of the catalogue: older ones, and those whose
-// account may not subscribe to $KV.<bucket>._schema.*.
+// If ChangeLayout is cut short by an error, a crash or ctx, call it again. With the
+// same layout it goes on; with the layout that the model had before, it goes back. If
+// it was cut short in the first LayoutWaiting or in LayoutCarrying, calls to the model
+// wait until then. A program that starts later has to declare the layout that the model
+// has then.
+//
+// Before a model leaves their layout, stop the Node services. Stop also Go programs
+// that do not hear of changes in the catalogue: those with an older natsorm, and those
+// whose account may not subscribe to $KV.<bucket>._schema.*.
 //
 // Errors: ErrNotFound when the catalogue has no such model. ErrSchema when the layout
-// cannot keep it, as the Sequelize layout cannot keep unique values. ErrInvalid for an
-// unknown layout, and when the layout cannot keep a record, which is named; then
-// everything is as it was. ErrConflict when another program changes the model's layout.
-// ErrCorrupt when the check finds what it cannot repair.
+// cannot keep the model, as the Sequelize layout cannot keep unique values. ErrInvalid
+// for an unknown layout, and when the layout cannot keep one of the records, which the
+// error names; then everything is as it was. ErrConflict when another program changes
+// the model's layout or declaration. ErrCorrupt when the check finds something that it
+// cannot repair.
 func (db *DB) ChangeLayout(ctx context.Context, model string, to Layout, opts ...ChangeLayoutOption) error {
 	return db.call(ctx, operation{name: "ChangeLayout", outside: true}, func() error {
 		if to != Native && to != Sequelize {

@@ -176,7 +176,7 @@ func TestChangeLayoutBrokenOff(t *testing.T) {
 	}
 }
 
-// What the other layout can not keep stays as it is.
+// What the other layout cannot keep stays as it is.
 func TestChangeLayoutRefuses(t *testing.T) {
 	t.Parallel()
 	ctx := within(t)

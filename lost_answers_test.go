@@ -149,7 +149,7 @@ func TestNobodyAnswers(t *testing.T) {
 	}
 	short, cancel = context.WithTimeout(ctx, 300*time.Millisecond)
 	defer cancel()
-	_, err = counters.Update(short, natsorm.Set{"n": 5}, natsorm.Eq("id", 1)) // can not even read the record
+	_, err = counters.Update(short, natsorm.Set{"n": 5}, natsorm.Eq("id", 1)) // cannot even read the record
 	if errors.Is(err, natsorm.ErrUnknownOutcome) || !natsorm.SafeToRetry(err) {
 		t.Errorf("an update without its record: %v", err)
 	}

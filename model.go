@@ -13,8 +13,8 @@ import (
 	"github.com/natsorm/natsorm/internal/schema"
 )
 
-// Model is a kind of record in a DB, and every way to read and write its
-// records. It is safe for concurrent use.
+// Model is a kind of record in a DB, with all the ways to read and write its records.
+// It is safe for concurrent use.
 type Model[T any] struct {
 	name   string
 	db     *DB
@@ -24,11 +24,11 @@ type Model[T any] struct {
 	latest bool // made by Latest
 }
 
-// Latest is the same model, whose reads are linearizable on a bucket with replicas:
-// they see everything that anyone was told is written before the call. For that each
-// read asks a majority of the servers first, with a small write, which calls at the
-// same time share. Without Latest, reads see at least what this DB has written and
-// seen. With one replica, and inside a transaction, there is no difference.
+// Latest returns the same model with linearizable reads: on a bucket with replicas,
+// they see every write that was acknowledged to anyone before the call. For that, each
+// read first asks a majority of the servers with a small write; calls at the same time
+// share one. Without Latest, reads see at least what this DB has written and seen. On a
+// bucket with one replica, and inside a transaction, there is no difference.
 func (m *Model[T]) Latest() *Model[T] {
 	n := *m
 	n.latest = true
@@ -45,62 +45,67 @@ type modelOptions struct {
 	indexes []IndexSchema
 }
 
-// Name sets the model's name, which its keys begin with: at most 64 letters,
-// digits, "_" and "-", the first of them no "_". Defaults to T's type name.
+// Name sets the name of the model, with which its keys begin: at most 64 letters,
+// digits, "_" and "-", and not "_" at the beginning. Defaults to the name of the type
+// T.
 func Name(name string) ModelOption { return func(o *modelOptions) { o.name = name } }
 
-// Shards sets the number of shards, at most 4096. Defaults to the catalogue's,
-// and at first use to the Config's. It never changes after first use.
+// Shards sets the number of shards of the model, at most 4096. Defaults to the number
+// that the catalogue has; for a new model, to that of the Config. It never changes
+// after the first Define.
 func Shards(n int) ModelOption { return func(o *modelOptions) { o.shards = n } }
 
-// Index declares an index of these columns: records are found by the values of
-// all of them. It does the same as orm:"index" on one field, or orm:"index:x"
-// on several.
+// Index declares an index of these columns. Records are then found, without a scan, by
+// the values of all of them, or of the first ones. The tag orm:"index" on one field
+// does the same, and orm:"index:x" on several.
 func Index(columns ...string) ModelOption {
 	return func(o *modelOptions) { o.indexes = append(o.indexes, IndexSchema{Columns: columns}) }
 }
 
-// Unique declares that no two records have the same values in these columns.
-// Records with a null among them are not compared. It does the same as
-// orm:"unique" on one field, or orm:"unique:x" on several.
+// Unique declares that no two records have the same values in these columns. Records
+// with a null in one of them are not compared. The tag orm:"unique" on one field does
+// the same, and orm:"unique:x" on several.
 func Unique(columns ...string) ModelOption {
 	return func(o *modelOptions) { o.indexes = append(o.indexes, IndexSchema{Columns: columns, Unique: true}) }
 }
 
-// SequelizeLayout makes the model read and write the keys and index entries of the
-// Node library sequelize-natskv, so that Node services and Go programs share one
-// bucket: a value's records are one entry, a list of ids, written with
-// compare-and-set. docs/sequelize.md says what follows from that. It is for models
-// whose primary key is called id, without unique and compound indexes; any other is
-// ErrSchema. Shards defaults to that library's 16. Migrate moves a model from one
-// layout to the other.
+// SequelizeLayout makes the model read and write the keys and index entries of the Node
+// library sequelize-natskv, so that Node services and Go programs can share a bucket.
+// In this layout an index entry is a list of the ids of all records with a value, and
+// each change of it is checked against concurrent ones. docs/sequelize.md says what
+// follows from that.
+//
+// The primary key of the model must be called id, and it can have no unique or compound
+// index; otherwise Define returns ErrSchema. Shards defaults to 16, as in that library.
+// DB.ChangeLayout moves a model from one layout to the other.
 func SequelizeLayout() ModelOption { return func(o *modelOptions) { o.layout = schema.Sequelize } }
 
-// Define declares the model of struct type T, as its tags say, and registers
-// it in the bucket's catalogue. Fields are columns under their JSON names.
+// Define declares the model of the struct type T, and registers it in the bucket's
+// catalogue. Fields are columns under their JSON names. Tags say the rest:
 //
-//	orm:"primaryKey"       the record's key: any integer type, or a string
-//	orm:"primaryKey,auto"  a zero key is filled in by Create: numbers in sequence,
-//	                       with gaps (a program takes 100 at a time); UUIDv7
+//	orm:"primaryKey"       the key of the record: any integer type, or a string
+//	orm:"primaryKey,auto"  Create fills a zero key: a number, counted upwards with
+//	                       gaps (a program takes 100 at a time), or a UUIDv7
 //	orm:"index"            records are found by this column without a scan
-//	orm:"index:name"       fields that share a name form one compound index
-//	orm:"unique"           no two records have the same value, nulls aside
-//	orm:"unique:name"      the same, of the fields that share a name
-//	orm:"version"          a uint64 with json:"-": the record's revision
-//	orm:"createdAt"        a time.Time, set by Create when zero
-//	orm:"updatedAt"        a time.Time, set by every write
+//	orm:"index:name"       fields with the same name form one compound index
+//	orm:"unique"           no two records have the same value; nulls are not compared
+//	orm:"unique:name"      the same for the values of all fields with this name
+//	orm:"version"          a uint64 with json:"-": the revision of the record
+//	orm:"createdAt"        a time.Time that Create sets when it is zero
+//	orm:"updatedAt"        a time.Time that every write sets
 //
-// A zero that omitempty leaves out of the document is null to a unique index,
-// and compared with nothing.
+// A zero that omitempty leaves out of the document is null to a unique index, so it is
+// not compared.
 //
-// The catalogue's columns and indexes that T does not have stay, and writes
-// through this model keep them. An index that the catalogue does not have is
-// built from the records that are there, before Define returns; programs that
-// still run with an older declaration do not maintain it, so update them first
-// or run Check with Repair afterwards.
+// Columns and indexes that the catalogue has and T does not have stay, and writes
+// through this model maintain them. An index that the catalogue does not have is built
+// from the existing records before Define returns. Programs that still run with an
+// older declaration do not maintain it: update them first, or run Check with Repair
+// afterwards.
 //
-// Errors: ErrSchema when the declaration is wrong or contradicts the
-// catalogue, or when records violate a new unique index.
+// Errors: ErrSchema when the declaration is wrong, when it contradicts the catalogue,
+// and when existing records violate a new unique index. ErrInvalid inside a
+// transaction.
 func Define[T any](ctx context.Context, db *DB, opts ...ModelOption) (m *Model[T], err error) {
 	err = db.call(ctx, operation{name: "Define", outside: true}, func() error {
 		o := optionsOf(opts)
@@ -121,8 +126,8 @@ func Define[T any](ctx context.Context, db *DB, opts ...ModelOption) (m *Model[T
 	return m, err
 }
 
-// DefineRecord is Define for a model that has no Go type. A Record carries no
-// version, so the last Save of one wins. Its errors are Define's.
+// DefineRecord is Define for a model without a Go type. A Record has no version, so of
+// several Saves the last one wins. Its errors are those of Define.
 func DefineRecord(ctx context.Context, db *DB, s Schema, opts ...ModelOption) (m *Model[Record], err error) {
 	err = db.call(ctx, operation{name: "DefineRecord", outside: true}, func() error {
 		o := optionsOf(opts)
@@ -151,7 +156,8 @@ func optionsOf(opts []ModelOption) (o modelOptions) {
 	return o
 }
 
-// define registers a declaration with these options, and returns the version that holds.
+// define registers a declaration with these options, and returns the version of the
+// model that holds.
 func (o modelOptions) define(ctx context.Context, db *DB, def schema.Definition) (*records.Model, error) {
 	if o.shards != 0 {
 		def.Shards = o.shards
@@ -178,15 +184,15 @@ func newModel[T any](db *DB, first *records.Model, c codec.Codec[T]) *Model[T] {
 	return &Model[T]{name: first.Def.Name, db: db, handle: h, codec: c, seq: catalogue.NewSequence(db.store, first.Def.Name)}
 }
 
-// Schema describes the model as the catalogue has it.
+// Schema describes the model as the catalogue had it when this handle last looked.
 func (m *Model[T]) Schema() Schema { return schemaOf(m.handle.Last().Def) }
 
-// describe names one of the model's records in errors.
+// describe adds the name of one of the model's records to an error.
 func (m *Model[T]) describe(err error, id string) error {
 	return fmt.Errorf("%w: %s %s", err, m.name, id)
 }
 
-// nilRecord is the error for a nil *T.
+// nilRecord is the error of a call that got a nil *T.
 func (m *Model[T]) nilRecord() error {
 	return errs.Invalidf(m.name, "", "nil record; pass a pointer to one")
 }

@@ -8,28 +8,31 @@ import (
 	"github.com/natsorm/natsorm/internal/query"
 )
 
-// Query shapes a call that reads or selects records: a Condition, or an option
-// such as OrderBy, Limit or All. Queries are immutable values; building one does
-// no I/O and cannot fail, and the first mistake in it is returned by the call
-// that runs it. Several are combined: conditions with AND, the columns of
-// OrderBy and Select one after another; of other options the last one counts.
+// Query says which records a call is about, and in which shape they are returned: a
+// Condition, or an option such as OrderBy, Limit or All. A query is an immutable value.
+// Building one does no I/O and cannot fail; a mistake in it is returned by the call
+// that runs it.
+//
+// A call combines its queries: conditions with AND, the columns of OrderBy and of
+// Select one after another. Of any other option, the last one counts.
 type Query interface {
 	shape(*query.Spec)
 }
 
-// specOf adds up a call's queries.
+// specOf adds up the queries of a call.
 func specOf(q []Query) (query.Spec, error) {
 	spec := query.NewSpec()
 	for _, part := range q {
 		if part == nil {
-			return spec, fmt.Errorf("%w: a nil Query", ErrInvalid)
+			return spec, fmt.Errorf("%w: a nil Query; leave it out", ErrInvalid)
 		}
 		part.shape(&spec)
 	}
 	return spec, spec.Err
 }
 
-// bind holds a call's queries against the model.
+// bind adds up the queries of a call, and resolves their columns and values by the
+// model.
 func (s *session[T]) bind(q []Query, use query.Use) (plan.Query, query.Spec, error) {
 	spec, err := specOf(q)
 	if err != nil {
@@ -43,29 +46,29 @@ type queryFunc func(*query.Spec)
 
 func (f queryFunc) shape(s *query.Spec) { f(s) }
 
-// All says aloud that every record is meant, to Update, Increment and Destroy.
+// All says to Update, Increment and Destroy that every record is meant.
 func All() Query { return queryFunc(func(s *query.Spec) { s.All = true }) }
 
-// OrderBy sorts by columns, the first one first; "-age" descends. Null comes
-// before every value, and after them where the column descends. Text is in the
-// order of its bytes. Records that agree in all these columns are in the order
-// of their primary keys, so that no two have the same place.
+// OrderBy sorts by these columns, the first one first. "-age" sorts by age in
+// descending order. Null is smaller than every value. Text is compared by its bytes.
+// Records that agree in all these columns are sorted by their primary keys, so the
+// order is always complete.
 //
-// With a Limit no more records than that and the Offset are kept in memory on
-// the way; without one all that are selected are.
+// With a Limit, only as many records as Limit and Offset together are in memory at a
+// time; without a Limit, all that are selected.
 func OrderBy(columns ...string) Query {
 	columns = slices.Clone(columns)
 	return queryFunc(func(s *query.Spec) {
 		if len(columns) == 0 {
-			s.Fail(fmt.Errorf("%w: OrderBy without columns", ErrInvalid))
+			s.Fail(fmt.Errorf("%w: OrderBy without columns; name at least one, or leave it out", ErrInvalid))
 		}
 		s.Order = append(s.Order, columns...)
 	})
 }
 
-// Limit takes the first n records, or as many as there are. Without OrderBy
-// these are whichever are found first, and few more are read than it takes to
-// find them. Limit(0) takes none.
+// Limit takes the first n records, or all if there are fewer. Without OrderBy they are
+// whichever are found first, and few more are read. Limit(0) takes none; a negative n
+// is ErrInvalid.
 func Limit(n int) Query {
 	return queryFunc(func(s *query.Spec) {
 		if n < 0 {
@@ -75,33 +78,35 @@ func Limit(n int) Query {
 	})
 }
 
-// Offset passes over the first n records. They are read all the same; After too
-// reads all that the conditions select, but stays right when records come and go
-// between two pages.
+// Offset skips the first n records; a negative n is ErrInvalid. The records that it
+// skips are read all the same. To page through records, use After: it reads as much,
+// but stays right when records come and go between two pages.
 func Offset(n int) Query {
 	return queryFunc(func(s *query.Spec) {
 		if n < 0 {
-			s.Fail(fmt.Errorf("%w: Offset(%d) is negative", ErrInvalid, n))
+			s.Fail(fmt.Errorf("%w: Offset(%d) is negative; leave it out to begin with the first record", ErrInvalid, n))
 		}
 		s.Offset = n
 	})
 }
 
-// After takes the records that follow the one that a cursor was made of, with
-// the same conditions and OrderBy, by [Model.FindPage] or [Model.Cursor]. An empty
-// cursor is the beginning; ErrCursor for one of another query, or none at all.
+// After takes the records behind the one that a cursor marks. The cursor is from
+// [Model.FindPage] or [Model.Cursor], called with the same conditions and OrderBy. An
+// empty cursor is the beginning. The call returns ErrCursor for a cursor of another
+// query, or for other text.
 func After(cursor string) Query { return queryFunc(func(s *query.Spec) { s.After = cursor }) }
 
-// Select decodes only these columns; other fields stay zero, and other members of
-// a Record are left out. The server sends whole documents all the same. Such a
-// record is not whole: change it with Update, not with Save, which would write
-// the zeros too. (Where T has an orm:"version" field, Save, Upsert and Create
-// refuse it.)
+// Select decodes only these columns. Other fields stay zero, and a Record has no other
+// members. The server sends whole documents all the same.
+//
+// A record that was read with Select is not whole. Change it with Update, not with
+// Save, which would write the zeros too. Where T has an orm:"version" field, Save,
+// Upsert and Create refuse such a record.
 func Select(columns ...string) Query {
 	columns = slices.Clone(columns)
 	return queryFunc(func(s *query.Spec) {
 		if len(columns) == 0 {
-			s.Fail(fmt.Errorf("%w: Select without columns", ErrInvalid))
+			s.Fail(fmt.Errorf("%w: Select without columns; name at least one, or leave it out", ErrInvalid))
 		}
 		s.Select = append(s.Select, columns...)
 	})

@@ -373,7 +373,7 @@ func TestQueryOptionsThatDoNotFit(t *testing.T) {
 		t.Errorf("conditions in another order: %v", err)
 	}
 
-	// A partial record can not be saved over the whole one.
+	// A partial record cannot be saved over the whole one.
 	part := must[*rec](t)(recs.FindOne(ctx, natsorm.Select("id")))
 	if err := recs.Save(ctx, part); !errors.Is(err, natsorm.ErrConflict) || !strings.Contains(err.Error(), "Select") {
 		t.Errorf("Save of a partial record: %v", err)

@@ -13,11 +13,13 @@ import (
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-// Save writes the whole of a record that is there. With an orm:"version" field
-// that a read or write has filled, it is ErrConflict when the record has been
-// changed or destroyed since; without, the last Save wins. ErrNotFound when
-// there is no such record; otherwise its errors are Create's. Members of the
-// stored document that T has no column for stay as they are.
+// Save writes all columns of a record that exists. With an orm:"version" field that a
+// read or a write has filled, Save returns ErrConflict when the record was changed or
+// destroyed since then; without one, the last Save wins. Members of the stored document
+// for which T has no column stay as they are. After an error, v is as it was.
+//
+// Errors: ErrNotFound when there is no such record, ErrConflict as above, and those of
+// Create except ErrExists.
 func (m *Model[T]) Save(ctx context.Context, v *T) error {
 	return m.call(ctx, operation{name: "Save"}, func(s *session[T]) error {
 		_, err := s.save(ctx, v, false)
@@ -25,10 +27,10 @@ func (m *Model[T]) Save(ctx context.Context, v *T) error {
 	})
 }
 
-// Upsert creates the record, or writes the whole of it over the one with the
-// same primary key, whatever its version, but for the creation time, which
-// stays when v's is zero. created says which. Its errors are Create's, but
-// never ErrExists.
+// Upsert creates the record or, when its primary key is taken, replaces the record that
+// has it, whatever its version. created says which of the two it did. If v's createdAt
+// is zero, a replaced record keeps the time that it has. Its errors are those of Create
+// except ErrExists.
 func (m *Model[T]) Upsert(ctx context.Context, v *T) (created bool, err error) {
 	err = m.call(ctx, operation{name: "Upsert"}, func(s *session[T]) (err error) {
 		created, err = s.save(ctx, v, true)
@@ -37,7 +39,8 @@ func (m *Model[T]) Upsert(ctx context.Context, v *T) (created bool, err error) {
 	return created, err
 }
 
-// save writes the whole of v over the record that is there, or, to upsert, where none is.
+// save writes all of v over the record that exists. With upsert, it creates the record
+// where none exists.
 func (s *session[T]) save(ctx context.Context, v *T, upsert bool) (created bool, err error) {
 	if v == nil {
 		return false, s.nilRecord()
@@ -46,7 +49,7 @@ func (s *session[T]) save(ctx context.Context, v *T, upsert bool) (created bool,
 		return true, s.create(ctx, v, value.Null, false)
 	}
 	w, at := s.codec.Clone(v), now()
-	undated := s.codec.NeedsCreated(w) // its creation time is the stored record's
+	undated := s.codec.NeedsCreated(w) // then the stored record's creation time stays
 	s.codec.Stamp(w, time.Time{}, at)
 	whole, err := s.encode(w)
 	if err != nil {
@@ -56,7 +59,7 @@ func (s *session[T]) save(ctx context.Context, v *T, upsert bool) (created bool,
 	if version == codec.Partial {
 		return false, fmt.Errorf("%w was read with Select and is not whole; read all of it, or use Update", s.describe(ErrConflict, id.Text()))
 	}
-	_, err = s.records.Write(ctx, records.Target{ID: id}, s.pass(change[T]{
+	_, err = s.records.Write(ctx, records.Target{ID: id}, s.recordChange(change[T]{
 		next: func(before store.Message) (state[T], error) {
 			created = !before.Live()
 			switch {
@@ -79,13 +82,13 @@ func (s *session[T]) save(ctx context.Context, v *T, upsert bool) (created bool,
 			}
 			return s.adopt(after, before)
 		},
-		done: s.give(v),
+		done: s.fillIn(v),
 	}))
 	return created && err == nil, err
 }
 
-// dated is the state of w with the creation time of the record before, or with the time
-// of now where there is none.
+// dated is the state of w with the creation time of the record before, or with now when
+// there is no such record.
 func (s *session[T]) dated(w *T, before store.Message, now time.Time) (state[T], error) {
 	created := now
 	if before.Live() {
@@ -96,13 +99,13 @@ func (s *session[T]) dated(w *T, before store.Message, now time.Time) (state[T],
 	return s.encode(x)
 }
 
-// adopt keeps the members of the stored document that T has no column for.
+// adopt adds the members of the stored document for which T has no column.
 func (s *session[T]) adopt(after state[T], before store.Message) (state[T], error) {
 	doc, err := document.Adopt(after.doc, before.Value, s.codec.Writes)
 	if err != nil {
 		return after, &errs.CorruptError{Model: s.name, Key: before.Key, Err: err}
 	}
-	if len(doc) != len(after.doc) { // it adopted some, which may be indexed
+	if len(doc) != len(after.doc) { // it added some, which may be indexed
 		keys, err := s.records.Layout.Of(doc)
 		if err != nil {
 			return after, document.Invalid(s.name, err)

@@ -11,7 +11,7 @@ import (
 // Type is the type of a column.
 type Type string
 
-// The types of columns. What JSON holds of each is in docs/format.md.
+// The types of columns. docs/format.md says how JSON represents each of them.
 const (
 	Bool    = Type(value.Bool)
 	Int     = Type(value.Int)     // 64 bits, signed; an int64 in a Record
@@ -20,17 +20,17 @@ const (
 	Decimal = Type(value.Decimal) // any JSON number, compared exactly; a json.Number
 	String  = Type(value.String)  // valid UTF-8, compared by bytes
 	Bytes   = Type(value.Bytes)   // a []byte
-	Time    = Type(value.Time)    // an instant; a time.Time in UTC
-	JSON    = Type(value.JSON)    // any other JSON value; can not be indexed
+	Time    = Type(value.Time)    // a moment; a time.Time in UTC
+	JSON    = Type(value.JSON)    // any other JSON value; it cannot be indexed
 )
 
-// Schema describes a model: for DefineRecord, and as Models finds it in the
-// catalogue.
+// Schema describes a model. DefineRecord takes one, and Model.Schema and DB.Models
+// return what the catalogue has.
 type Schema struct {
 	Name    string
 	Columns []ColumnSchema
-	Indexes []IndexSchema // every index; to declare one of a single column, its ColumnSchema can say so too
-	Shards  int           // 0 means the Config's
+	Indexes []IndexSchema // every index; DefineRecord also makes those that Columns declare
+	Shards  int           // at most 4096; 0 means the Config's
 	Layout  Layout        // defaults to Native
 }
 
@@ -39,11 +39,11 @@ type ColumnSchema struct {
 	Name       string
 	Type       Type
 	PrimaryKey bool
-	Auto       bool // fills a zero primary key: integers in sequence, with gaps; strings with a UUIDv7
-	Index      bool // an index of this column alone
-	Unique     bool // a unique index of this column alone
-	CreatedAt  bool // set by Create when zero
-	UpdatedAt  bool // set by every write
+	Auto       bool // Create fills a zero primary key: a number, counted upwards with gaps, or a UUIDv7
+	Index      bool // it has an index of its own
+	Unique     bool // it has a unique index of its own
+	CreatedAt  bool // Create sets it when it is zero
+	UpdatedAt  bool // every write sets it
 }
 
 // IndexSchema is an index of a Schema.
@@ -51,23 +51,23 @@ type IndexSchema struct {
 	Columns []string
 	Unique  bool
 
-	// State says, in a Schema from the catalogue, whether queries use the index. To
-	// DefineRecord it means nothing: the state is the catalogue's to say.
+	// State says whether queries use the index, in a Schema that comes from the
+	// catalogue. DefineRecord ignores it.
 	State IndexState
 }
 
-// IndexState is whether queries use an index.
+// IndexState says whether queries use an index.
 type IndexState string
 
 const (
-	// IndexBuilding: every write maintains the index, and its entries are being made
-	// for the records that were there before. Queries do not use it yet.
+	// IndexBuilding: every write maintains the index, while its entries are made for
+	// the records that existed before. Queries do not use it yet.
 	IndexBuilding = IndexState(schema.Building)
 	// IndexReady: queries use the index.
 	IndexReady = IndexState(schema.Ready)
 )
 
-// definition is the schema as the layers below know it.
+// definition is the schema in the form that the packages below use.
 func (s Schema) definition() (schema.Definition, error) {
 	def := schema.Definition{Format: schema.Format, Name: s.Name, Layout: cmp.Or(string(s.Layout), schema.Native), Shards: s.Shards}
 	for _, f := range s.Columns {

@@ -254,7 +254,7 @@ func TestSequelizeBesideNode(t *testing.T) {
 	if got := have["User.index.name.Bo"]; got != `[1]` {
 		t.Errorf("the list is %s", got)
 	}
-	// A list that can not be read names itself, and is made anew.
+	// A list that cannot be read names itself, and is made anew.
 	put("User.index.name.Ann", `[2,`)
 	users = defineNode[nodeUser](t, db, natsorm.Name("User"))
 	if _, err := users.FindAll(ctx, natsorm.Eq("name", "Ann")); !errors.Is(err, natsorm.ErrCorrupt) || !strings.Contains(err.Error(), "User.index.name.Ann") {
@@ -270,7 +270,7 @@ func TestSequelizeBesideNode(t *testing.T) {
 	find(1, natsorm.Eq("name", "Ann"))
 }
 
-// What the layout can not keep is refused with the reason.
+// What the layout cannot keep is refused with the reason.
 func TestSequelizeRefuses(t *testing.T) {
 	t.Parallel()
 	ctx := within(t)

@@ -11,20 +11,21 @@ import (
 	"github.com/natsorm/natsorm/internal/txn"
 )
 
-// tx is one run of a transaction's function. The context that the function gets
-// carries it to every call.
+// tx is one run of a transaction's function. The context that the function gets carries
+// it to every call.
 type tx struct {
 	db   *DB
 	run  *txn.Tx
 	busy atomic.Bool // a call is under way
 
 	mu       sync.Mutex
-	versions map[any]uint64 // of values that were written, before that; by pointer
+	versions map[any]uint64 // by pointer to a written value: the version that it had before
 
 	models map[*handle]txModel
 }
 
-// handle knows which version of a model holds, for everything that was made of one.
+// handle knows which version of a model holds now. Every Model made from one Define
+// shares its handle.
 type handle = catalogue.Handle[*records.Model]
 
 // txModel is a version of a model that the transaction uses.
@@ -33,7 +34,7 @@ type txModel struct {
 	inside  *records.Model
 }
 
-// txKey is the key of a context's *tx; a nil one is Outside's.
+// txKey is the key under which a context has its *tx; Outside puts a nil *tx there.
 type txKey struct{}
 
 func txOf(ctx context.Context) *tx {
@@ -41,8 +42,8 @@ func txOf(ctx context.Context) *tx {
 	return t
 }
 
-// Transaction runs fn, and writes what its calls have changed: all of it together,
-// or nothing when fn returns an error, which Transaction then returns.
+// Transaction runs fn, and then writes all that its calls have changed, in one step.
+// When fn returns an error, nothing is written, and Transaction returns that error.
 //
 //	err := db.Transaction(ctx, func(ctx context.Context) error {
 //		from, err := accounts.FindByPK(ctx, 1)
@@ -51,46 +52,46 @@ func txOf(ctx context.Context) *tx {
 //		return accounts.Save(ctx, from)
 //	})
 //
-// Every call that is made with the context that fn gets is inside: any call, of any
-// model of this DB. A Transaction inside fn is part of this one, and an error of its
-// function ends all of it. Calls with another context are not inside: they do not
-// see what fn has written, and what they write stands at once, each time that fn
-// runs. Use [Outside] where that is meant.
+// Every call made with the context that fn gets is inside: any call, of any model of
+// this DB. A Transaction inside fn joins this one: it commits with it, and an error of
+// its function ends all of it. A call with another context is not inside. It does not
+// see what fn has written, and what it writes stands at once, each time that fn runs.
+// Use [Outside] where that is meant.
 //
-// Transactions are serializable: the result is as if each had run alone. One commits
-// only if everything that fn has read is unchanged, and what it looked for and did
-// not find is still not there. fn sees its own writes, and otherwise one state of
-// the bucket, even in a run that does not commit.
+// Transactions are serializable: the result is the same as if each had run alone. A
+// transaction commits only if everything that fn has read is still unchanged, and if
+// what it looked for and did not find is still not there. fn sees its own writes, and
+// otherwise one state of the bucket, even in a run that does not commit.
 //
-// When other writes were in its way fn runs again, after a short random pause, until
-// it commits or ctx ends; give ctx a deadline. So fn has no effects but by calls with
-// its context, and keeps nothing that it read for a later run. Records that it saves
-// or creates have their new versions after the commit, and otherwise the versions
-// that they had before.
+// When other writes changed what fn has read, fn runs again after a short random pause,
+// until the transaction commits or ctx ends. So give ctx a deadline, let fn have no
+// other effects than its calls, and let it keep nothing that it read for a later run.
+// Records that fn creates or saves have their new versions after the commit; without a
+// commit, they get back the versions that they had.
 //
-// fn is for one goroutine: calls of two at the same time end the transaction with
-// ErrInvalid. (Goroutines whose calls never meet are not noticed.) Scans inside it
-// are held in memory. On a bucket with replicas, a transaction that scans, or reads
-// more than a batch has messages, runs again whenever anything else was written.
-// Automatic ids are taken from the sequence at once and not given back. Watch,
-// Truncate, Define and the calls that concern the whole bucket (Check, Backup,
-// Restore, ChangeLayout) are refused inside.
+// Only one goroutine at a time may use a transaction: two calls at the same moment end
+// it with ErrInvalid. Scans inside it are held in memory. On a bucket with replicas, a
+// transaction that scans, or that reads more keys than a batch has messages, runs again
+// whenever anything in the bucket was written. Automatic ids are taken at once and are
+// not given back. Watch, Truncate, Define and the calls about the whole bucket (Check,
+// Backup, Restore, ChangeLayout) are refused inside with ErrInvalid.
 //
-// Errors: fn's own. ErrUnique when another record has a value as the transaction
-// commits (so two records can exchange theirs). ErrTxTooLarge when its writes take
-// more messages than a batch; nothing was sent. ErrConflict with the context's error
-// when others were in its way until ctx ended; and ErrConflict when it lost again and
-// again while this DB wrote outside of it, as a function does that calls with the
-// wrong context. ErrUnknownOutcome. ErrUnsupportedServer when the bucket's atomic
-// publish is off and this account may not switch it on. ErrTxDone for calls with fn's
-// context after the transaction has ended, and ErrInvalid for calls of another DB.
+// Errors: what fn returned. ErrUnique when another record has a unique value at the
+// commit; two records of one transaction can exchange theirs. ErrTxTooLarge when the
+// writes need more messages than a batch has; nothing was written. ErrConflict together
+// with the context's error, when the transaction lost to other writes until ctx ended.
+// ErrConflict also when it lost 32 times in a row while this DB wrote outside it, as a
+// function does that calls with the wrong context. ErrUnknownOutcome when the answer to
+// the commit was lost. ErrUnsupportedServer when the bucket's atomic publish is off and
+// this account may not switch it on. A call with fn's context after the transaction has
+// ended returns ErrTxDone; a call of another DB with that context returns ErrInvalid.
 func (db *DB) Transaction(ctx context.Context, fn func(ctx context.Context) error) error {
 	op := operation{name: "Transaction"}
 	outer, err := db.begin(ctx, op)
 	if err != nil {
 		return err
 	}
-	outer.release() // for the calls of fn
+	outer.release() // fn's own calls reserve it
 	switch {
 	case fn == nil:
 		return fmt.Errorf("%w: Transaction got a nil function", ErrInvalid)
@@ -108,8 +109,8 @@ func (db *DB) transact(ctx context.Context, fn func(ctx context.Context) error) 
 	return db.transactions.Run(ctx, db.store, func(run *txn.Tx) error {
 		t := &tx{db: db, run: run, models: map[*handle]txModel{}}
 		err := fn(context.WithValue(ctx, txKey{}, t))
-		if !t.busy.CompareAndSwap(false, true) { // for good: the commit is under way
-			return run.Fail(fmt.Errorf("%w: a goroutine still used the transaction when its function returned; wait for it in the function", ErrInvalid))
+		if !t.busy.CompareAndSwap(false, true) { // never released: the commit begins
+			return run.Fail(fmt.Errorf("%w: a goroutine still used the transaction when its function returned; wait for it before the function returns", ErrInvalid))
 		}
 		for h, m := range t.models {
 			if e := t.unchanged(ctx, h, m.outside); err == nil {
@@ -120,27 +121,27 @@ func (db *DB) transact(ctx context.Context, fn func(ctx context.Context) error) 
 	})
 }
 
-// Outside is ctx without its transaction: calls with it do not see the transaction's
-// writes, and what they write stands at once, whatever becomes of the transaction and
-// as often as its function runs.
+// Outside returns ctx without its transaction. Calls with it do not see the
+// transaction's writes. What they write stands at once, whatever becomes of the
+// transaction, and as often as its function runs.
 func Outside(ctx context.Context) context.Context {
 	return context.WithValue(ctx, txKey{}, (*tx)(nil))
 }
 
-// join runs the function of a transaction inside t. Its error ends t: some of its calls
-// may be in t already, and they are all or none.
+// join runs the function of a Transaction that was called inside t. Its error ends t:
+// some of its calls may have changed t already, and a Transaction is all or nothing.
 func (t *tx) join(ctx context.Context, fn func(ctx context.Context) error) error {
 	err := fn(ctx)
 	if err != nil {
-		_ = t.run.Fail(err) // it returns the first reason, which Transaction returns too
+		_ = t.run.Fail(err) // Fail returns the first error, which the outer Transaction returns too
 	}
 	return err
 }
 
-// hold reserves the transaction for one call; release ends that.
-func (t *tx) hold() error {
+// reserve takes the transaction for one call, until release.
+func (t *tx) reserve() error {
 	if !t.busy.CompareAndSwap(false, true) {
-		return t.run.Fail(fmt.Errorf("%w: two goroutines used one transaction at the same time; a transaction is for one", ErrInvalid))
+		return t.run.Fail(fmt.Errorf("%w: two goroutines used one transaction at the same time; make its calls from one goroutine", ErrInvalid))
 	}
 	return nil
 }
@@ -151,7 +152,7 @@ func (t *tx) release() {
 	}
 }
 
-// model is a model inside the transaction.
+// model is a model as the transaction sees it.
 func (t *tx) model(ctx context.Context, h *handle) (*records.Model, error) {
 	if m, ok := t.models[h]; ok {
 		return m.inside, t.unchanged(ctx, h, m.outside)
@@ -165,8 +166,8 @@ func (t *tx) model(ctx context.Context, h *handle) (*records.Model, error) {
 	return m.inside, nil
 }
 
-// unchanged ends the transaction's run when another version of one of its models holds
-// now, at other keys; the next run begins with that one.
+// unchanged ends this run when the model has got another version, which may have its
+// records at other keys. The next run begins with that version.
 func (t *tx) unchanged(ctx context.Context, h *handle, outside *records.Model) error {
 	now, err := h.Current(ctx)
 	if err == nil && now != outside {
@@ -175,8 +176,8 @@ func (t *tx) unchanged(ctx context.Context, h *handle, outside *records.Model) e
 	return err
 }
 
-// firstVersion is the version that a value had before the transaction wrote it; it is
-// noted as was when this is the first write.
+// firstVersion is the version that a value had before the transaction first wrote it.
+// was is its version before the present write, which counts if that is the first.
 func (t *tx) firstVersion(v any, was uint64) uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()

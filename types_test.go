@@ -112,7 +112,7 @@ func TestWhatCannotBeReadBack(t *testing.T) {
 	}
 }
 
-// Null is not for a field that can not hold it.
+// Null is not for a field that cannot hold it.
 func TestNullForAPlainField(t *testing.T) {
 	t.Parallel()
 	db := natsormtest.New(t)

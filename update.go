@@ -14,17 +14,23 @@ import (
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-// Set is column names to values: new ones for Update, amounts for Increment.
+// Set gives values to columns by their names: new values for Update, amounts for
+// Increment.
 type Set map[string]any
 
-// Update sets columns of every record that the queries select, and returns how
-// many. Each record is changed atomically, and only if it still is selected
-// at that moment; all of them together are not, but in a transaction, which fails
-// when this stops half way. OrderBy, Limit and Offset choose
-// among them first, so fewer than Limit are changed when one is not selected any
-// more at its turn. ErrMissingWhere without a
-// condition or All; ErrInvalid for a column or value that does not fit, or the
-// primary key; ErrUnique. After an error, those counted are changed.
+// Update sets columns of every record that the queries select, and returns how many
+// records. Each record is changed atomically, and only if it is still selected at that
+// moment. The records together are not changed atomically; in a transaction they are.
+// OrderBy, Limit and Offset choose among the records first, so fewer than the Limit are
+// changed when one of them is no longer selected at its turn.
+//
+// After an error, the records that were counted are changed; in a transaction, none,
+// because the transaction ends with the error.
+//
+// Errors: ErrMissingWhere without a condition or All. ErrInvalid for a column or a
+// value that does not fit, and for the primary key, which never changes. ErrUnique when
+// another record has a unique value. A *PartialError, which wraps one of these, when
+// some records were changed before it.
 func (m *Model[T]) Update(ctx context.Context, set Set, q ...Query) (int, error) {
 	return m.change(ctx, "Update", q, func(s *session[T]) (change[T], error) {
 		assign, err := s.assignments(set)
@@ -32,7 +38,7 @@ func (m *Model[T]) Update(ctx context.Context, set Set, q ...Query) (int, error)
 		for i, a := range assign {
 			columns[i] = a.Name
 		}
-		return s.patch(columns, func(doc []byte) ([]byte, error) { return document.Patch(doc, s.touch(assign)) }), err
+		return s.patch(columns, func(doc []byte) ([]byte, error) { return document.Patch(doc, s.withUpdateTime(assign)) }), err
 	})
 }
 
@@ -48,7 +54,7 @@ func (m *Model[T]) change(ctx context.Context, call string, q []Query, made func
 	return n, err
 }
 
-// assignments holds an Update's Set against the model.
+// assignments are the members that an Update writes into documents.
 func (s *session[T]) assignments(set Set) ([]document.Member, error) {
 	out := make([]document.Member, 0, len(set)+1)
 	for _, name := range slices.Sorted(maps.Keys(set)) {
@@ -58,7 +64,7 @@ func (s *session[T]) assignments(set Set) ([]document.Member, error) {
 		}
 		raw, err := value.ToJSON(set[name], col.Type)
 		if err == nil && col.ZeroNull && string(raw) == "null" {
-			err = errors.New("can not be set to null: the Go field is not a pointer")
+			err = errors.New("cannot be set to null: the Go field is not a pointer")
 		}
 		if err != nil {
 			return nil, errs.Invalidf(s.name, col.Name, "%v", err)
@@ -66,7 +72,7 @@ func (s *session[T]) assignments(set Set) ([]document.Member, error) {
 		out = append(out, document.Member{Name: col.Name, Raw: raw})
 	}
 	if len(out) == 0 {
-		return nil, errs.Invalidf(s.name, "", "nothing to set")
+		return nil, errs.Invalidf(s.name, "", "nothing to set; give Update at least one column")
 	}
 	return out, nil
 }
@@ -78,13 +84,14 @@ func (s *session[T]) settable(name string) (schema.Column, error) {
 	}
 	col := s.records.Def.Columns[at]
 	if col.PrimaryKey {
-		return col, errs.Invalidf(s.name, col.Name, "is the primary key and can not change; create a record with the new key and destroy the old one")
+		return col, errs.Invalidf(s.name, col.Name, "is the primary key and cannot change; create a record with the new key and destroy the old one")
 	}
 	return col, nil
 }
 
-// touch adds the time of the update to what is set, unless it is set itself.
-func (s *session[T]) touch(set []document.Member) []document.Member {
+// withUpdateTime adds the model's updatedAt time to the members that are set, unless it
+// is among them.
+func (s *session[T]) withUpdateTime(set []document.Member) []document.Member {
 	for _, col := range s.records.Def.Columns {
 		if col.Role == schema.UpdatedAt && !slices.ContainsFunc(set, func(s document.Member) bool { return s.Name == col.Name }) {
 			set = append(slices.Clip(set), document.Member{Name: col.Name, Raw: value.OfTime(now()).AppendJSON(nil)})
@@ -93,9 +100,9 @@ func (s *session[T]) touch(set []document.Member) []document.Member {
 	return set
 }
 
-// Increment adds amounts to number columns of every record that the queries
-// select, and returns how many; a negative amount subtracts, and null counts
-// as zero. Otherwise it is as Update; a sum that does not fit is ErrInvalid.
+// Increment adds amounts to number columns of every record that the queries select, and
+// returns how many records. A negative amount subtracts, and null counts as zero. A sum
+// that does not fit the column is ErrInvalid. Otherwise it is like Update.
 func (m *Model[T]) Increment(ctx context.Context, by Set, q ...Query) (int, error) {
 	return m.change(ctx, "Increment", q, func(s *session[T]) (change[T], error) {
 		sums, err := s.increments(by)
@@ -120,7 +127,7 @@ func (m *Model[T]) Increment(ctx context.Context, by Set, q ...Query) (int, erro
 				}
 				set = append(set, document.Member{Name: by.column, Raw: sum.AppendJSON(nil)})
 			}
-			return document.Patch(doc, s.touch(set))
+			return document.Patch(doc, s.withUpdateTime(set))
 		}), nil
 	})
 }
@@ -145,23 +152,26 @@ func (s *session[T]) increments(by Set) ([]increment, error) {
 		out = append(out, increment{column: col.Name, position: s.records.Def.Position(col.Name), amount: amount})
 	}
 	if len(out) == 0 {
-		return nil, errs.Invalidf(s.name, "", "nothing to increment")
+		return nil, errs.Invalidf(s.name, "", "nothing to increment; give Increment at least one column")
 	}
 	return out, nil
 }
 
-// Destroy deletes every record that the queries select, and returns how many.
-// ErrMissingWhere without a condition or All. A record that can not be read is
-// destroyed by its primary key. After an error, those counted are gone.
+// Destroy deletes every record that the queries select, and returns how many. A record
+// that cannot be read can be destroyed by its primary key. After an error, the records
+// that were counted are gone; in a transaction, none.
+//
+// Errors: ErrMissingWhere without a condition or All. A *PartialError when some records
+// were deleted before the error.
 func (m *Model[T]) Destroy(ctx context.Context, q ...Query) (int, error) {
 	return m.change(ctx, "Destroy", q, func(*session[T]) (change[T], error) {
 		return change[T]{next: func(store.Message) (state[T], error) { return state[T]{}, nil }}, nil
 	})
 }
 
-// Truncate destroys every record, also those that can not be read, and clears
-// what crashed writers left in the indexes. Records created meanwhile may
-// stay. Automatic ids go on from where they were.
+// Truncate deletes every record of the model, including those that cannot be read, and
+// removes what crashed writers left in the indexes. Records that are created meanwhile
+// may stay. Automatic ids go on counting. Inside a transaction it is ErrInvalid.
 func (m *Model[T]) Truncate(ctx context.Context) error {
 	return m.call(ctx, operation{name: "Truncate", outside: true}, func(s *session[T]) error {
 		return maintenance.Truncate(ctx, m.db.store, s.records.Def)

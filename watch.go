@@ -13,7 +13,7 @@ import (
 	"github.com/natsorm/natsorm/internal/store"
 )
 
-// Op is what happened to a record.
+// Op says what happened to a record.
 type Op int
 
 // The kinds of Change.
@@ -22,8 +22,8 @@ const (
 	Updated            // Before and After are set
 	Deleted            // Before is set
 	Expired            // Before is set; the record's time to live ran out
-	CaughtUp           // neither: with WithCurrent, all that was there has been delivered
-	Resynced           // neither: the connection was lost for so long that single changes were missed; what they add up to has been delivered
+	CaughtUp           // neither is set; all records that WithCurrent asked for have been delivered
+	Resynced           // neither is set; changes were missed while the connection was lost, and their combined effect has been delivered
 )
 
 func (o Op) String() string {
@@ -45,20 +45,20 @@ func (o Op) String() string {
 	}
 }
 
-// Change is one change of a record. Several quick updates of one record may
-// arrive as one, from the first Before to the last After: the bucket keeps
-// only Config.History revisions.
+// Change is one change of a record. Several quick updates of one record may arrive as
+// one change, from the first Before to the last After, because the bucket keeps only
+// Config.History revisions.
 type Change[T any] struct {
 	Op            Op
 	Before, After *T
-	Columns       []string  // of an update: the document's members that differ
-	Revision      uint64    // that the change made; 0 when it went unseen during an outage
-	Time          time.Time // when the server stored it
-	Err           error     // a document that cannot be read, in place of Before or After
+	Columns       []string  // after an update: the members of the document that differ
+	Revision      uint64    // the record's new revision; 0 when the change was missed during an outage
+	Time          time.Time // when the server stored the change
+	Err           error     // set when Before or After cannot be read, and is therefore nil
 }
 
-// Watcher delivers changes until it is stopped. Stop it: it holds a consumer on
-// the server.
+// Watcher delivers changes until it is stopped. It holds a consumer on the server, so
+// do stop it.
 type Watcher[T any] struct {
 	changes chan Change[T]
 	cancel  context.CancelFunc
@@ -68,35 +68,36 @@ type Watcher[T any] struct {
 	err error
 }
 
-// Columns lets a Watch deliver an update only when one of these columns
-// differs. Creations and deletions are always delivered.
+// Columns makes a Watch deliver an update only when one of these columns differs.
+// Creations and deletions are delivered in any case.
 func Columns(columns ...string) Query {
 	columns = slices.Clone(columns)
 	return queryFunc(func(s *query.Spec) {
 		if len(columns) == 0 {
-			s.Fail(fmt.Errorf("%w: Columns without columns", ErrInvalid))
+			s.Fail(fmt.Errorf("%w: Columns without columns; name at least one, or leave it out", ErrInvalid))
 		}
 		s.Columns = append(s.Columns, columns...)
 	})
 }
 
-// WithCurrent lets a Watch begin with the records that are there, as Created
-// changes, followed by one CaughtUp.
+// WithCurrent makes a Watch begin with the records that exist, as Created changes,
+// followed by one CaughtUp.
 func WithCurrent() Query { return queryFunc(func(s *query.Spec) { s.Current = true }) }
 
-// watchBuffer is how many changes wait for a slow reader before the watch stops
-// reading the bucket, where later ones may overwrite each other.
+// watchBuffer is how many changes wait for a slow reader. Beyond that the watch stops
+// reading the bucket, where a later change may then overwrite an earlier one.
 const watchBuffer = 256
 
-// Watch follows the records that the queries select: it delivers a change when
-// the record fulfilled the condition before it or does so after it. Columns
-// and WithCurrent narrow and widen that.
+// Watch follows the records that the queries select. It delivers a change when the
+// record fulfilled the condition before the change, or fulfils it after. Columns makes
+// it deliver fewer updates; WithCurrent makes it begin with the records that exist.
 //
-// Watch returns once it is in place: every change acknowledged after that is
-// seen, with Before as it was. For that it holds every document of the model
-// in memory, or of one record when the condition is its primary key.
+// Once Watch has returned, no change that is acknowledged later is missed, and each has
+// Before as it was. For that, the Watcher holds every document of the model in memory,
+// or a single one when the condition is on the primary key.
 //
-// The watch ends with ctx, Stop, or the DB. It survives reconnects.
+// A watch ends with ctx, by Stop, or when the DB is closed. It survives reconnects.
+// Inside a transaction, Watch is ErrInvalid.
 func (m *Model[T]) Watch(ctx context.Context, q ...Query) (w *Watcher[T], err error) {
 	err = m.call(ctx, operation{name: "Watch", reads: true, outside: true}, func(s *session[T]) (err error) {
 		w, err = s.watch(ctx, q)
@@ -141,7 +142,7 @@ func (s *session[T]) watch(ctx context.Context, q []Query) (*Watcher[T], error) 
 	return w, nil
 }
 
-// deliver passes changes on until ctx ends.
+// deliver sends changes to out until ctx ends.
 func (s *session[T]) deliver(ctx context.Context, feed *records.Watch, out chan<- Change[T]) error {
 	for {
 		c, err := feed.Next(ctx)
@@ -158,8 +159,8 @@ func (s *session[T]) deliver(ctx context.Context, feed *records.Watch, out chan<
 
 func (s *session[T]) changeOf(c records.WatchChange) Change[T] {
 	out := Change[T]{Op: ops[c.Kind], Columns: c.Columns, Revision: c.Revision, Time: c.Time}
-	out.Before = s.changed(c.Before, &out.Err)
-	out.After = s.changed(c.After, &out.Err)
+	out.Before = s.decodeState(c.Before, &out.Err)
+	out.After = s.decodeState(c.After, &out.Err)
 	return out
 }
 
@@ -168,9 +169,9 @@ var ops = map[records.WatchKind]Op{
 	records.Expired: Expired, records.CaughtUp: CaughtUp, records.Resynced: Resynced,
 }
 
-// changed is a change's record; nil when there is none, or it cannot be read, which
-// problem then says.
-func (s *session[T]) changed(e store.Message, problem *error) *T {
+// decodeState is a record before or after a change. It is nil when there is none, and
+// when it cannot be read, which is then added to problem.
+func (s *session[T]) decodeState(e store.Message, problem *error) *T {
 	if !e.Live() {
 		return nil
 	}
@@ -182,7 +183,7 @@ func (s *session[T]) changed(e store.Message, problem *error) *T {
 	return v
 }
 
-// fail keeps why the watch ended, unless it was told to.
+// fail keeps the error that ended the watch, unless the watch was stopped.
 func (w *Watcher[T]) fail(err error) {
 	if errors.Is(err, context.Canceled) || errors.Is(err, ErrClosed) {
 		return
@@ -192,24 +193,24 @@ func (w *Watcher[T]) fail(err error) {
 	w.err = err
 }
 
-// Changes delivers the changes, in the order in which the server stored them.
-// It is closed when the watch ends. Read it steadily: it buffers 256 changes,
-// and of those beyond that, several of one record may arrive as one.
+// Changes delivers the changes in the order in which the server stored them, and is
+// closed when the watch ends. Read it steadily: 256 changes wait for the reader, and of
+// later ones, several of one record may arrive as one.
 func (w *Watcher[T]) Changes() <-chan Change[T] { return w.changes }
 
-// Err is why the watch ended by itself: nil while it goes on, and when it was
-// stopped.
+// Err says why the watch ended by itself. It is nil while the watch goes on, and after
+// Stop.
 func (w *Watcher[T]) Err() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.err
 }
 
-// Stop ends the watch, and returns when nothing of it is left, here or on the
-// server. It may be called more than once.
+// Stop ends the watch. When it returns, nothing of the watch is left, in the process or
+// on the server. It may be called more than once.
 func (w *Watcher[T]) Stop() {
 	w.cancel()
 	<-w.done
-	for range w.changes { // what nobody has read
+	for range w.changes { // drops the changes that nobody has read
 	}
 }

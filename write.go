@@ -18,31 +18,30 @@ import (
 	"github.com/natsorm/natsorm/internal/txn"
 )
 
-// Every write of a record, whichever call makes it, is a change: the record as it is
-// comes in, the record as it is to be goes out, to be committed. A document is encoded
-// once and its keys are taken once, and both go along in a state.
+// Every write of a record, whichever call makes it, is a change: a function from the
+// record as it is to the record as it will be, which is then committed. A document is
+// encoded once, and its keys are computed once; a state carries both.
 
 // state is a record before or after a change.
 type state[T any] struct {
-	doc  []byte            // nil where there is no record
-	keys *layout.Footprint // of doc; nil where it was not taken yet
+	doc  []byte            // nil when there is no record
+	keys *layout.Footprint // the keys of doc; nil when they are not computed yet
 	same bool              // doc has the keys that the record had before
-	v    *T                // what doc says; nil where it was not decoded
+	v    *T                // the value of doc; nil when it is not decoded
 }
 
 // change is what a call does to one record.
 type change[T any] struct {
-	// next is the record after the change. It may be asked several times, with what
-	// others have written meanwhile; an error ends the change.
+	// next makes the record after the change from the record before. It may be called
+	// several times, with what others have written meanwhile. An error ends the change.
 	next func(before store.Message) (after state[T], err error)
 
-	// done is told of a record that was written; nil when the call does not need to
-	// know.
+	// done gets a record that was written, and its revision. It may be nil.
 	done func(after state[T], revision uint64)
 }
 
-// pass makes of a change what is committed: the one way of every write.
-func (s *session[T]) pass(c change[T]) records.Change {
+// recordChange is the form of a change that package records carries out.
+func (s *session[T]) recordChange(c change[T]) records.Change {
 	var after state[T]
 	return records.Change{
 		Next: func(before store.Message) (_ commit.Draft, err error) {
@@ -57,7 +56,7 @@ func (s *session[T]) pass(c change[T]) records.Change {
 	}
 }
 
-// encode is the state of a record that v is.
+// encode is the state of a record whose value is v.
 func (s *session[T]) encode(v *T) (state[T], error) {
 	doc, err := s.codec.Encode(v)
 	if err != nil {
@@ -73,28 +72,28 @@ func (s *session[T]) encode(v *T) (state[T], error) {
 	return state[T]{doc: doc, keys: &keys, v: v}, nil
 }
 
-// give returns a change's done that gives v the content and the version with which it
-// was written. In a transaction the version is provisional: the commit gives v the real
-// one, and without a commit v gets back the one that it had.
-func (s *session[T]) give(v *T) func(after state[T], revision uint64) {
+// fillIn is a change's done that gives v the content and the version that were written.
+// In a transaction the version is provisional. The commit gives v the real one; without
+// a commit, v gets back the version that it had.
+func (s *session[T]) fillIn(v *T) func(after state[T], revision uint64) {
 	return func(after state[T], revision uint64) {
 		was := s.codec.Version(v)
 		s.codec.SetVersion(after.v, revision)
 		*v = *after.v
-		s.stamp(v, was, after.keys.Record, revision)
+		s.replaceProvisional(v, was, after.keys.Record, revision)
 	}
 }
 
-// stamp sees to it that v, which has a provisional version, gets a real one with the
-// commit, or else the one that it had before the transaction.
-func (s *session[T]) stamp(v *T, was uint64, record string, revision uint64) {
+// replaceProvisional makes sure that v, if it has a provisional version, gets the real
+// one with the commit, or else the version that it had before the transaction.
+func (s *session[T]) replaceProvisional(v *T, was uint64, record string, revision uint64) {
 	if s.tx == nil || !txn.Provisional(revision) || s.codec.Version(v) != revision {
 		return
 	}
 	was = s.tx.firstVersion(v, was)
 	s.tx.run.Stamp(record, revision, func(committed uint64, ok bool) {
 		if s.codec.Version(v) != revision {
-			return // it was written again
+			return // a later write has changed it
 		}
 		if !ok {
 			committed = was
@@ -109,15 +108,15 @@ func (s *session[T]) modify(ctx context.Context, q []Query, c change[T]) (int, e
 	if err != nil {
 		return 0, err
 	}
-	n, err := s.records.Modify(ctx, selected, func() records.Change { return s.pass(c) })
+	n, err := s.records.Modify(ctx, selected, func() records.Change { return s.recordChange(c) })
 	if err != nil && n > 0 && s.tx != nil {
-		return n, s.tx.run.Fail(err) // all of them or none
+		return n, s.tx.run.Fail(err) // all or nothing
 	}
 	return n, err
 }
 
-// patch is a change of documents in place. Members other than those of columns, and of
-// the time of the update, stay as they are.
+// patch is a change that edits a document in place. Members other than those of
+// columns, and of the time of the update, stay as they are.
 func (s *session[T]) patch(columns []string, patched func(doc []byte) ([]byte, error)) change[T] {
 	same := !slices.ContainsFunc(s.records.Def.Columns, func(c schema.Column) bool {
 		return (c.Role == schema.UpdatedAt || slices.Contains(columns, c.Name)) && s.records.Def.Indexed(c.Name)
@@ -130,11 +129,11 @@ func (s *session[T]) patch(columns []string, patched func(doc []byte) ([]byte, e
 			}
 			return state[T]{}, err
 		}
-		// What was set fits the column; it must fit the Go field too.
+		// What was set fits the column. It has to fit the Go field too.
 		v := new(T)
 		if err := s.codec.Decode(store.Message{Key: before.Key, Value: doc}, v); err != nil {
 			if e := s.codec.Decode(before, new(T)); e != nil {
-				return state[T]{}, e // it did not before either
+				return state[T]{}, e // the record could not be read before either
 			}
 			field, problem := codec.Misfit(errors.Unwrap(err))
 			return state[T]{}, errs.Invalidf(s.name, field, "the changed record at %s would not fit %T: %v", before.Key, *v, problem)
@@ -143,7 +142,8 @@ func (s *session[T]) patch(columns []string, patched func(doc []byte) ([]byte, e
 	}}
 }
 
-// createdAt is the creation time of a stored record; zero when it has none.
+// createdAt is the creation time of a stored record. It is zero when the record has
+// none.
 func (s *session[T]) createdAt(m store.Message) time.Time {
 	def := s.records.Def
 	at := slices.IndexFunc(def.Columns, func(c schema.Column) bool { return c.Role == schema.CreatedAt })
@@ -157,5 +157,5 @@ func (s *session[T]) createdAt(m store.Message) time.Time {
 	return vals.At(at).Time()
 }
 
-// now is the time as it is stored: in UTC, to the microsecond.
+// now is the present time as it is stored: in UTC, to the microsecond.
 func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }

@@ -129,7 +129,7 @@ func (h *Handle[M]) Current(ctx context.Context) (M, error) {
 			continue
 		}
 		if err := workers.Sleep(ctx, pausedPoll); err != nil {
-			return none, fmt.Errorf("natsorm: %s is being moved to another layout, and this call waited for it until its context ended; if nobody is at it any more, run Migrate again: %w: %w", h.last.Load().def.Name, errs.ErrUnwritten, err)
+			return none, fmt.Errorf("natsorm: %s is being moved to another layout, and this call waited for it until its context ended; if no program is moving it any more, call ChangeLayout again: %w: %w", h.last.Load().def.Name, errs.ErrUnwritten, err)
 		}
 	}
 }

@@ -121,5 +121,5 @@ func (c *listChanges) tooLong(key string, ch *listChange, list []byte, limit int
 		text = text[:most] + "…"
 	}
 	return errs.Invalidf(c.model, column, "the value %q would be shared by %d records, whose ids take %d bytes in one entry, %s",
-		text, bytes.Count(list, []byte{','})+1, len(list), store.PayloadLimit(limit, "use the native layout, whose entries are one record's each (Migrate moves a model there), another value, or "))
+		text, bytes.Count(list, []byte{','})+1, len(list), store.PayloadLimit(limit, "use the native layout, whose entries are one record's each (ChangeLayout moves a model there), another value, or "))
 }

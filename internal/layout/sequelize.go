@@ -25,7 +25,7 @@ type sequelize struct {
 func newSequelize(def *schema.Definition) (Layout, error) {
 	key := def.Key()
 	l := &sequelize{claims: claims{def}, primary: key.Type, members: []string{key.Name}, types: []value.Type{key.Type}}
-	const instead = "; leave it out, or use the native layout (Migrate moves a model)"
+	const instead = "; leave it out, or use the native layout (ChangeLayout moves a model)"
 	if key.Name != "id" {
 		return nil, def.Errorf("primary key %s: the Sequelize layout's is always id; rename the member, or use the native layout", key.Name)
 	}

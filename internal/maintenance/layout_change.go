@@ -97,7 +97,7 @@ func (c *LayoutChange) save(ctx context.Context, change func(*schema.Definition)
 	change(&next)
 	revision, err := catalogue.Write(ctx, c.Store, &next, c.revision)
 	if errors.Is(err, store.ErrWrongRevision) {
-		return fmt.Errorf("%w: somebody else has declared or migrated %s meanwhile; run it again", errs.ErrConflict, c.Model)
+		return fmt.Errorf("%w: another program has declared %s meanwhile, or changes its layout too; run it again", errs.ErrConflict, c.Model)
 	}
 	if err != nil {
 		return err

@@ -142,7 +142,7 @@ func agrees(ctx context.Context, s store.Store, m store.Message, cleared bool) e
 	have, _, err := catalogue.Read(ctx, s, def.Name)
 	switch {
 	case err == nil && have != nil && have.Moving != nil:
-		return def.Errorf("it is being moved to another layout; let Migrate come to its end first")
+		return def.Errorf("it is being moved to another layout; let ChangeLayout finish first")
 	case cleared: // also what cannot be read
 		return nil
 	case err != nil || have == nil:

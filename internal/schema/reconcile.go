@@ -23,7 +23,7 @@ func Reconcile(stored, code Definition) (merged Definition, changed bool, err er
 		return merged, false, stored.Errorf("the catalogue has format %d, written by a newer natsorm; this one knows up to %d: upgrade this program", stored.Format, Format)
 	}
 	if stored.Layout != code.Layout {
-		return merged, false, code.Errorf("the catalogue has layout %q, the code %q; declare the catalogue's, or move the model with Migrate", stored.Layout, code.Layout)
+		return merged, false, code.Errorf("the catalogue has layout %q, the code %q; declare the catalogue's, or move the model with ChangeLayout", stored.Layout, code.Layout)
 	}
 	if code.Shards != 0 && stored.Shards != code.Shards {
 		return merged, false, code.Errorf("the catalogue has %d shards, the code %d; the number is fixed when a model is first defined: use %d", stored.Shards, code.Shards, stored.Shards)
