@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -228,6 +229,31 @@ func TestSequelizeFile(t *testing.T) {
 		t.Errorf("of nothing: %q", got)
 	}
 	ok(t, empty.Restore(ctx, strings.NewReader("{}")))
+}
+
+// What a file says is judged when all of it was read: one that was cut off is no backup,
+// whatever its beginning says.
+func TestRestoreJudgesWholeFiles(t *testing.T) {
+	t.Parallel()
+	ctx := within(t)
+	db := natsormtest.New(t)
+	for name, first := range map[string]backup.Entry{
+		"a catalogue of a newer natsorm": {Key: "_schema.User", Value: []byte(`{"format":99,"name":"User"}`)},
+		"a value that is too large":      {Key: "User.shard_1.1", Value: make([]byte, 2<<20)},
+	} {
+		var file bytes.Buffer
+		w := must[*backup.Writer](t)(backup.NewWriter(&file, backup.Header{Bucket: "x"}))
+		first.Revision = 1
+		ok(t, w.Write(first))
+		noise := make([]byte, 100_000)
+		for i := range 20 { // so much that the first line is in the file
+			_, _ = rand.Read(noise) // it never fails
+			ok(t, w.Write(backup.Entry{Key: fmt.Sprint("k.", i), Value: noise, Revision: uint64(i) + 2}))
+		}
+		if err := db.Restore(ctx, &file); !errors.Is(err, natsorm.ErrBackup) || errors.Is(err, natsorm.ErrSchema) || errors.Is(err, natsorm.ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
 
 // Without Clear, what is there stays, and the indexes are right in the end.

@@ -1,6 +1,7 @@
 package maintenance
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,9 +29,9 @@ const (
 	Checking Step = "checking"
 )
 
-// grace is how long a handle may take to hear of a change of the catalogue, and a call
-// that has begun before to end.
-const grace = 2 * time.Second
+// defaultGrace is how long a handle may take to hear of a change of the catalogue, and a
+// call that has begun before to end.
+const defaultGrace = 2 * time.Second
 
 // LayoutChange moves a model from one layout to another, while others use it:
 //
@@ -50,6 +51,7 @@ type LayoutChange struct {
 	Model    string
 	To       string                           // a layout
 	Progress func(step Step, done, total int) // nil, or called by one goroutine at a time
+	Grace    time.Duration                    // how long each wait is; defaults to two seconds
 
 	def      *schema.Definition
 	revision uint64 // of the catalogue's document
@@ -185,7 +187,7 @@ func (c *LayoutChange) giveUp(ctx context.Context, cause error) error {
 
 func (c *LayoutChange) wait(ctx context.Context) error {
 	c.tell(Waiting, 0, 0)
-	return workers.Sleep(ctx, grace)
+	return workers.Sleep(ctx, cmp.Or(c.Grace, defaultGrace))
 }
 
 func (c *LayoutChange) tell(step Step, done, total int) {

@@ -79,17 +79,20 @@ func (c *contents) has(key string) bool {
 	return ok
 }
 
-// survey reads a backup file. ErrFile when it was cut off or altered, ErrInvalid for a
-// value that is too large for the bucket, and the errors of agrees.
+// survey reads a backup file. ErrFile when it was cut off or altered; then what it says
+// is not judged. ErrInvalid for a value that is too large for the bucket, and the errors
+// of agrees.
 func survey(ctx context.Context, s store.Store, file io.Reader, cleared bool) (*contents, error) {
 	limit := s.Traits().MaxValue
 	c := &contents{deleted: map[string]bool{}, seed: maphash.MakeSeed(), keys: map[uint64]struct{}{}}
+	var tooLarge error // the first value that is
+	var models []store.Message
 	_, err := backup.Read(file, func(e backup.Entry) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if len(e.Value) > limit {
-			return fmt.Errorf("%w: key %s takes %d bytes, and the server's payload limit leaves %d; raise max_payload", errs.ErrInvalid, e.Key, len(e.Value), limit)
+		if len(e.Value) > limit && tooLarge == nil {
+			tooLarge = fmt.Errorf("%w: key %s takes %d bytes, %s", errs.ErrInvalid, e.Key, len(e.Value), store.PayloadLimit(limit, ""))
 		}
 		if e.Deleted {
 			c.deleted[e.Key] = true
@@ -101,11 +104,19 @@ func survey(ctx context.Context, s store.Store, file io.Reader, cleared bool) (*
 			c.keys[maphash.String(c.seed, e.Key)] = struct{}{}
 		}
 		if keys.IsSchema(e.Key) {
-			c.catalogue = true
-			return agrees(ctx, s, store.Message{Key: e.Key, Value: e.Value}, cleared)
+			models = append(models, store.Message{Key: e.Key, Value: e.Value})
 		}
 		return nil
 	})
+	if err == nil {
+		err = tooLarge
+	}
+	for _, m := range models {
+		if err == nil {
+			err = agrees(ctx, s, m, cleared)
+		}
+	}
+	c.catalogue = len(models) > 0
 	return c, err
 }
 
@@ -149,7 +160,7 @@ func agrees(ctx context.Context, s store.Store, m store.Message, cleared bool) e
 		return err
 	}
 	if _, _, err := schema.Reconcile(*def, *have); err != nil {
-		return fmt.Errorf("%w (the catalogue here is the backup's, the code the bucket's); use Clear, or another bucket", err)
+		return fmt.Errorf("%w (the catalogue here is the backup's, the code the bucket's); use DeleteOthers, or another bucket", err)
 	}
 	return nil
 }
