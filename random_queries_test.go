@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -369,34 +370,53 @@ func deref(records []*natsorm.Record) []natsorm.Record {
 // with a filter, a sort and sums in Go. NATSORM_SEED repeats a run.
 func TestRandomQueries(t *testing.T) {
 	t.Parallel()
-	cases, perWorld := testsize.Pick(2000, 4000, 100_000), testsize.Pick(500, 500, 2000)
+	worlds, perWorld := testsize.Pick(4, 8, 50), testsize.Pick(500, 500, 2000) // long: 100,000 cases
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("NATSORM_SEED"); s != "" {
 		seed = must[uint64](t)(strconv.ParseUint(s, 10, 64))
 	}
 	t.Logf("seed %d", seed)
-	paths := map[string]int{}
+	paths := pathCounts{}
 	db := natsormtest.New(t)
-	for n, done := 0, 0; done < cases; n++ {
-		w := newWorld(t, db, rand.New(rand.NewPCG(seed, uint64(n))), n)
-		for range perWorld / len(w.models) {
-			w.check(t, paths)
-			done += len(w.models)
-			if t.Failed() {
-				t.Fatalf("NATSORM_SEED=%d, world %d", seed, n)
-			}
+	t.Run("world", func(t *testing.T) { // ends when all of them have
+		for n := range worlds {
+			t.Run(strconv.Itoa(n), func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, db, rand.New(rand.NewPCG(seed, uint64(n))), n)
+				for done := 0; done < perWorld; done += len(w.models) {
+					w.check(t, &paths)
+					if t.Failed() {
+						t.Fatalf("NATSORM_SEED=%d, world %d", seed, n)
+					}
+				}
+			})
 		}
-	}
-	t.Logf("%d cases; of a sample, paths %v", cases, paths)
+	})
+	t.Logf("%d cases; of a sample, paths %v", worlds*perWorld, paths.n)
 	for _, path := range []string{"scan", "primary key", "unique index", "index", "union", "nothing"} {
-		if paths[path] == 0 {
+		if paths.n[path] == 0 {
 			t.Errorf("no query took the path %s", path)
 		}
 	}
 }
 
+// pathCounts is how often each access path was taken.
+type pathCounts struct {
+	mu sync.Mutex
+	n  map[string]int
+}
+
+func (c *pathCounts) add(path string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n == nil {
+		c.n = map[string]int{}
+	}
+	c.n[path]++
+}
+
 // check asks one random query of every model.
-func (w *world) check(t *testing.T, paths map[string]int) {
+func (w *world) check(t *testing.T, paths *pathCounts) {
 	cond, matches := w.condition(3)
 	equality := func() (natsorm.Condition, judge) {
 		for {
@@ -481,9 +501,9 @@ func (w *world) check(t *testing.T, paths map[string]int) {
 			}
 		case 5:
 			w.checkGroups(t, m, cond, want, fail)
-		case 6, 7, 8:
+		case 6, 7, 8, 9:
 			p := must[natsorm.Plan](t)(m.Explain(ctx, cond, natsorm.Analyze()))
-			paths[p.Access.Path]++
+			paths.add(p.Access.Path)
 			if p.Access.Path != "scan" && p.Estimated.Requests != p.Actual.Requests {
 				fail("requests by "+p.String(), p.Actual.Requests, p.Estimated.Requests)
 			}
