@@ -11,10 +11,15 @@ import (
 	"github.com/natsorm/natsorm/internal/store"
 )
 
-// scanBatch is how many records of a scan a worker takes at a time.
+// scanBatch is how many records of a scan a worker decodes at a time.
 const scanBatch = 256
 
-// batches divides the records on a plan's path.
+// batches yields the candidates of a plan in batches. f is what its lookups have found.
+//
+// For a scan they are records, or keys on a replicated bucket. For every other path they
+// are keys: first those that the lookups have found, then those that are found later,
+// while the engine reads the records of the first ones. The sequence may be ranged over
+// once. Breaking out of it ends the lookups and the scan behind it.
 func (s *Source) batches(ctx context.Context, p plan.Plan, f found, all bool) iter.Seq2[query.Batch, error] {
 	if p.Path == plan.Scan {
 		return s.scanned(ctx, p, all)
@@ -27,6 +32,8 @@ func (s *Source) batches(ctx context.Context, p plan.Plan, f found, all bool) it
 		}
 		pace := query.NewPace(p.Needs(), all, s.snapshot().FetchChunk())
 		keys := f.keys
+		// When no more keys follow, the last batch may be smaller. Otherwise the rest waits
+		// for more keys, to fill a batch with them.
 		for f.later == nil && len(keys) > 0 || len(keys) >= pace.Size {
 			n := min(pace.Size, len(keys))
 			if !yield(query.Batch{Keys: keys[:n], Inline: pace.Inline || f.later == nil && n == len(f.keys)}, nil) {
@@ -38,7 +45,9 @@ func (s *Source) batches(ctx context.Context, p plan.Plan, f found, all bool) it
 		if f.later == nil {
 			return
 		}
-		if pace.Inline && len(keys) > 0 { // they may be enough
+		// The caller may stop early: the records of these keys may be enough, and then the
+		// lookups that follow are not made.
+		if pace.Inline && len(keys) > 0 {
 			if !yield(query.Batch{Keys: keys, Inline: true}, nil) {
 				return
 			}
@@ -46,7 +55,7 @@ func (s *Source) batches(ctx context.Context, p plan.Plan, f found, all bool) it
 		}
 		chunk := append(make([]string, 0, pace.Size), keys...)
 		for key, err := range f.later {
-			if err != nil {
+			if err != nil { // f.later goes on after a corrupt entry, and ends after other errors
 				if !yield(query.Batch{}, err) {
 					return
 				}
@@ -66,8 +75,9 @@ func (s *Source) batches(ctx context.Context, p plan.Plan, f found, all bool) it
 	}
 }
 
-// scanned divides the records of a scan. Few are read with one request, which
-// sees the model at one instant.
+// scanned yields the records of a scan. A model that the planner takes for small is read
+// with one request, which also sees the whole model at one instant. If it turns out to
+// be too large for that, or the planner knew it, a consumer reads it.
 func (s *Source) scanned(ctx context.Context, p plan.Plan, all bool) iter.Seq2[query.Batch, error] {
 	return func(yield func(query.Batch, error) bool) {
 		if p.OneRequest() {
@@ -84,7 +94,8 @@ func (s *Source) scanned(ctx context.Context, p plan.Plan, all bool) iter.Seq2[q
 			}
 			s.stats.sawCrowd()
 		}
-		if s.store.Traits().Replicated { // the values that a replica scans may be old
+		// The replica that serves the scan may hold older values than the session has seen.
+		if s.store.Traits().Replicated {
 			s.scannedKeys(ctx, p, all, yield)
 			return
 		}
@@ -96,7 +107,7 @@ func (s *Source) scanned(ctx context.Context, p plan.Plan, all bool) iter.Seq2[q
 			return yield(query.Batch{Records: chunk, Inline: inline}, nil)
 		}
 		for m, err := range s.store.Scan(ctx, keys.Records(s.def.Name), store.ScanOptions{Want: most(p.Needs()), Counted: true}) {
-			if err != nil {
+			if err != nil { // what was read before the error is delivered before it
 				if len(chunk) == 0 || give(false) {
 					yield(query.Batch{}, err)
 				}
@@ -118,8 +129,10 @@ func (s *Source) scanned(ctx context.Context, p plan.Plan, all bool) iter.Seq2[q
 	}
 }
 
-// scannedKeys divides the records that a scan finds, to be read by key: by servers
-// that are not behind what the session has seen, which the one that scans may be.
+// scannedKeys yields the keys that a scan finds. The engine then reads the records by
+// key, which no replica answers that is behind what the session has seen. The replica
+// that serves the scan may be behind. Its keys are good enough: the store makes a scan
+// complete (store.Scan), and a record that is gone by now is dropped.
 func (s *Source) scannedKeys(ctx context.Context, p plan.Plan, all bool, yield func(query.Batch, error) bool) {
 	pace := query.NewPace(p.Needs(), all, s.snapshot().FetchChunk())
 	chunk := make([]string, 0, pace.Size)

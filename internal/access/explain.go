@@ -9,12 +9,12 @@ import (
 	"github.com/natsorm/natsorm/internal/store"
 )
 
-// sample is how many records are read to learn how large they are.
+// sample is how many records are read to learn how large records are.
 const sample = 16
 
-// Explain is the plan that a query has now, with what it will read and ask: for
-// that it does the lookups, and counts what would be scanned. What that teaches may
-// change the plan; then it is explained again.
+// Explain returns the plan that a query would have now, with the numbers of what it
+// would read and request. To know them it makes the lookups, and counts what would be
+// scanned. What it learns may change the plan; then that one is explained.
 func (s *Source) Explain(ctx context.Context, q plan.Query) (plan.Plan, error) {
 	for try := 1; ; try++ {
 		p, stands, err := s.explain(ctx, q)
@@ -24,7 +24,8 @@ func (s *Source) Explain(ctx context.Context, q plan.Query) (plan.Plan, error) {
 	}
 }
 
-// explain is Explain once; stands is false when the plan has changed meanwhile.
+// explain is one try of Explain. stands is false when the plan has changed because of
+// what was learnt: the numbers in it are then estimates.
 func (s *Source) explain(ctx context.Context, q plan.Query) (_ plan.Plan, stands bool, err error) {
 	p, f, err := s.resolve(ctx, q)
 	if err != nil {
@@ -36,6 +37,8 @@ func (s *Source) explain(ctx context.Context, q plan.Query) (_ plan.Plan, stands
 	single := len(p.Lookups) == 1 && p.Path != plan.Intersect
 	records, counted := len(f.keys), f.later == nil
 	large := single && p.Lookups[0].Large
+	// The keys that come later are read to be counted, except where a consumer would read
+	// them: their number is asked for below.
 	if f.later != nil && !large && q.Needs() == 0 {
 		for _, err := range f.later {
 			if err != nil {
@@ -55,6 +58,8 @@ func (s *Source) explain(ctx context.Context, q plan.Query) (_ plan.Plan, stands
 	if err := s.sample(ctx, f.keys); err != nil {
 		return p, false, err
 	}
+	// Now the statistics are those of a query that has just run. The plan that they give is
+	// the answer when it is the same one; counted numbers replace its estimates.
 	stats := s.snapshot()
 	planned := plan.Make(s.def, q, stats)
 	same := planned.Path == p.Path && planned.Index.Name == p.Index.Name && len(planned.Lookups) == len(p.Lookups)
@@ -85,7 +90,8 @@ func (s *Source) explain(ctx context.Context, q plan.Query) (_ plan.Plan, stands
 	return planned, true, nil
 }
 
-// sample reads some records when it is not known how large they are.
+// sample reads a few records when nothing is known of their size. at are keys of records
+// that the lookups have found.
 func (s *Source) sample(ctx context.Context, at []string) error {
 	if s.snapshot().RecordBytes > 0 {
 		return nil

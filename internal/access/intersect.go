@@ -10,8 +10,13 @@ import (
 	"github.com/natsorm/natsorm/internal/store"
 )
 
-// intersect looks up both inputs at the same time, and keeps the records to which
-// both lead.
+// intersect looks up both inputs of an intersection at the same time, and keeps the
+// records to which both lead. When it is careful, surprise says that one input has many
+// more entries than was expected, so that another plan may be better.
+//
+// The two inputs are read at different instants. A record that fulfils the whole
+// condition all the time has its entry in both indexes all the time, so both find it. For
+// values that go from one record to another, asOf is a revision from before both.
 func (s *Source) intersect(ctx context.Context, p plan.Plan, careful bool) (f found, surprise bool, err error) {
 	f.asOf = new(atomic.Uint64)
 	start, err := s.store.Revision(ctx, store.Acknowledged)
@@ -36,7 +41,7 @@ func (s *Source) intersect(ctx context.Context, p plan.Plan, careful bool) (f fo
 			return f, false, err
 		}
 	}
-	f.entries = len(sides[0]) + len(sides[1])
+	f.entries = len(sides[0]) + len(sides[1]) // record keys: entries that are lists count once for each record
 	f.records = f.entries
 	small, large := sides[0], sides[1]
 	if len(small) > len(large) {
@@ -50,8 +55,12 @@ func (s *Source) intersect(ctx context.Context, p plan.Plan, careful bool) (f fo
 	return f, false, nil
 }
 
-// collect is the record keys that one input of an intersection leads to. When it is
-// careful, ErrTooMany says that there are many more than was expected.
+// collect returns the keys of the records to which one input of an intersection leads.
+//
+// The entries are read with one request if that gives them all. Otherwise, when collect
+// is careful and the input is a single lookup, ErrTooMany says that there are more than
+// was expected, and their number is noted in the statistics for the next plan. In all
+// other cases they are read with as many requests as it takes.
 func (s *Source) collect(ctx context.Context, in plan.Access, careful bool) (map[string]bool, error) {
 	out := make(map[string]bool, in.Entries)
 	groups := plan.Groups(in.Lookups)
@@ -67,7 +76,7 @@ func (s *Source) collect(ctx context.Context, in plan.Access, careful bool) (map
 		}
 		return out, s.lead(in.Lookups, entries.Messages, out)
 	}
-	if len(groups) == 1 && !in.Lookups[0].Large { // one request, if it is enough
+	if len(groups) == 1 && !in.Lookups[0].Large {
 		entries, err := s.store.Read(ctx, store.Lookup{Patterns: s.patterns(in.Lookups)})
 		if err == nil {
 			return out, s.lead(in.Lookups, entries.Messages, out)
@@ -85,7 +94,8 @@ func (s *Source) collect(ctx context.Context, in plan.Access, careful bool) (map
 	return out, nil
 }
 
-// lead adds the keys of the records that entries of lookups lead to.
+// lead adds the keys of the records to which entries lead. lookups are those that gave
+// the entries; how many each gave goes into the statistics.
 func (s *Source) lead(lookups []plan.Lookup, entries []store.Message, to map[string]bool) error {
 	s.attribute(lookups, entries)
 	for _, e := range entries {

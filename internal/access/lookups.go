@@ -14,6 +14,8 @@ import (
 	"github.com/natsorm/natsorm/internal/store"
 )
 
+// patternBytes is the size of a request's patterns; store.MaxPatternBytes is how much
+// fits into one.
 func patternBytes(patterns []string) (n int) {
 	for _, p := range patterns {
 		n += len(p)
@@ -21,7 +23,7 @@ func patternBytes(patterns []string) (n int) {
 	return n
 }
 
-// patterns are the keys and patterns that lookups ask for.
+// patterns returns the key or the pattern that each lookup asks for.
 func (s *Source) patterns(lookups []plan.Lookup) []string {
 	out := make([]string, len(lookups))
 	for i, l := range lookups {
@@ -30,21 +32,26 @@ func (s *Source) patterns(lookups []plan.Lookup) []string {
 	return out
 }
 
-// pointers appends the keys of the records that an index entry or a claim leads to.
+// pointers appends the keys of the records to which an entry or a claim leads. A
+// *CorruptError when it cannot be read.
 func (s *Source) pointers(to []string, e store.Message) ([]string, error) {
 	to, err := s.layout.Pointers(to, e.Key, e.Value)
 	return to, s.corrupt(e, err)
 }
 
-// follow streams the record keys that groups of lookups lead to.
+// follow streams the keys of the records to which groups of lookups lead, each group with
+// its own requests. needs is how many records the caller needs, 0 for all. A key may come
+// more than once.
 //
-// Several lookups may take several requests, and meanwhile a value may go from a
-// record that is still to be found to one that would have been found by then. So in
-// the end it looks at what was written since the beginning, with one isolated answer:
-// a record that fulfils one of the lookups then has an entry that was there all the
-// while, and has been read, or one that was written since.
+// Several lookups may take several requests. Between two of them, a value can go from a
+// record whose entry is still to be read, to a record whose entry would have been in a
+// part that was read already. Then neither is found. So in the end follow looks at
+// everything that was written since the beginning, with one answer at one instant. A
+// record that fulfils one of the lookups at that instant has an entry which was there
+// since the beginning, and was read; or an entry that was written since, and is read now.
 //
-// asOf is set to the revision of the beginning, before the first key is delivered.
+// asOf is set to a revision that the bucket had at the beginning, before the first key is
+// delivered.
 func (s *Source) follow(ctx context.Context, groups [][]plan.Lookup, needs int, asOf *atomic.Uint64) iter.Seq2[string, error] {
 	several := len(groups) > 1 || len(groups[0]) > 1
 	return func(yield func(string, error) bool) {
@@ -55,6 +62,9 @@ func (s *Source) follow(ctx context.Context, groups [][]plan.Lookup, needs int, 
 		}
 		asOf.Store(start)
 		var buf []string
+		// deliver passes the keys of one entry on, or an error. It returns false when the
+		// stream has to end: the caller wants no more, or the error is not that of a corrupt
+		// entry.
 		deliver := func(e store.Message, err error) bool {
 			var to []string
 			if err == nil {
@@ -79,7 +89,7 @@ func (s *Source) follow(ctx context.Context, groups [][]plan.Lookup, needs int, 
 			}
 		}
 		if !several {
-			return
+			return // a single lookup has no gap between two
 		}
 		written, err := store.Since(ctx, s.store, keys.All(s.def.Name), start)
 		if err != nil {
@@ -96,9 +106,14 @@ func (s *Source) follow(ctx context.Context, groups [][]plan.Lookup, needs int, 
 }
 
 // entries streams the entries and claims of lookups, however many they are.
+//
+// It tries one request for all of them. When that is too large to send, or the server
+// does not answer for so many keys (ErrTooMany), it divides the lookups into two halves
+// and does the same with each. A single lookup that one request does not answer is read
+// by a consumer.
 func (s *Source) entries(ctx context.Context, lookups []plan.Lookup, needs int) iter.Seq2[store.Message, error] {
 	return func(yield func(store.Message, error) bool) {
-		half := len(lookups) / 2
+		half := len(lookups) / 2 // 0 for a single lookup
 		if half > 0 && patternBytes(s.patterns(lookups)) <= store.MaxPatternBytes || half == 0 && !lookups[0].Large {
 			entries, err := s.store.Read(ctx, store.Lookup{Patterns: s.patterns(lookups)})
 			if err == nil {
@@ -130,24 +145,26 @@ func (s *Source) entries(ctx context.Context, lookups []plan.Lookup, needs int) 
 			if !yield(e, err) || err != nil {
 				return
 			}
-			n++ // lists are not read so: each is one key
+			n++ // one record for each entry: an entry that is a list is a single key, which one request reads
 		}
 		s.stats.sawMatches(s.def.Name, lookups[0], n)
 	}
 }
 
-// lookups are how the candidates of a plan were found; see query.Lookups.
+// lookups are the lookups of one query, which found its candidates; see query.Lookups.
 type lookups struct {
 	source *Source
 	plan   plan.Plan
-	all    bool
-	asOf   *atomic.Uint64
+	all    bool           // as for Candidates
+	asOf   *atomic.Uint64 // set by the goroutine that makes the lookups, read by the engine
 }
 
-// AsOf is a revision that the bucket had when the lookups were made, or earlier.
+// AsOf is a revision that the bucket had when the lookups were made, or before; 0 while
+// nothing was looked up.
 func (l *lookups) AsOf() uint64 { return l.asOf.Load() }
 
-// Since is the records that entries written after AsOf lead to.
+// Since finds the records to which entries lead that were written after AsOf; see
+// query.Lookups.
 func (l *lookups) Since(ctx context.Context, seen func(key string) bool) (iter.Seq2[query.Batch, error], error) {
 	to, asOf, err := l.source.since(ctx, l.plan, l.asOf.Load())
 	if err != nil {
@@ -160,8 +177,9 @@ func (l *lookups) Since(ctx context.Context, seen func(key string) bool) (iter.S
 	return l.source.batches(ctx, l.plan, found{keys: to}, l.all), nil
 }
 
-// since is the keys of the records to which what was written under a plan's lookups
-// after a revision leads, and a revision that the bucket had before it was read.
+// since returns the keys of the records to which entries lead that were written under a
+// plan's lookups after a revision. asOf is a revision that the bucket had before they
+// were read: the next call of since begins there, and may find some of them again.
 func (s *Source) since(ctx context.Context, p plan.Plan, revision uint64) (to []string, asOf uint64, err error) {
 	if asOf, err = s.store.Revision(ctx, store.Acknowledged); err != nil {
 		return nil, 0, err
@@ -190,7 +208,8 @@ func (s *Source) since(ctx context.Context, p plan.Plan, revision uint64) (to []
 	return to, asOf, nil
 }
 
-// belongs tells the entries and claims that lookups ask for from other keys.
+// belongs returns a function that reports whether a key is an entry or a claim that one
+// of the lookups asks for.
 func (s *Source) belongs(lookups []plan.Lookup) func(key string) bool {
 	return keys.NewMatcher(s.patterns(lookups)).Has
 }

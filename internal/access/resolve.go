@@ -13,33 +13,36 @@ import (
 )
 
 const (
-	// replans bounds how often a query is planned again because of what its
-	// lookups found.
+	// replans is how many times a query is planned again because of what its lookups
+	// have found.
 	replans = 3
 
-	// A lookup that finds this many entries, and this many times more than was
-	// expected, makes the planner think again.
+	// A query is planned again when a lookup leads to at least surprising records, and to
+	// surprisingRate times as many as was expected. Below that no other plan saves much.
 	surprising     = 256
 	surprisingRate = 4
 )
 
-// found is what a plan's first lookups have found.
+// found is what the first lookups of a plan have found.
 type found struct {
-	keys    []string                 // of records, each once
-	later   iter.Seq2[string, error] // more of them; nil when these are all
-	corrupt []error                  // entries and claims that cannot be read
-	entries int                      // read so far
-	records int                      // that those entries lead to, counted for each entry
+	keys    []string                 // the keys of records, each once
+	later   iter.Seq2[string, error] // finds more keys when it is ranged over; nil when keys are all
+	corrupt []error                  // one for each entry or claim that cannot be read
+	entries int                      // how many entries and claims were read
+	records int                      // how many records they lead to; a record counts for each entry that leads to it
 
-	// asOf is nil when no record was looked up: its key is in the query. Otherwise
-	// it is a revision that the bucket had when the lookups were made, or earlier; 0
-	// while that is not known, because nothing was looked up.
+	// asOf is a revision that the bucket had when the lookups were made, or before. It
+	// is 0 while nothing was looked up: later sets it. It is nil when the plan has no
+	// lookups, because the keys of the records are in the query.
 	asOf *atomic.Uint64
 }
 
-// resolve plans a query and does the lookups that its plan begins with. When they
-// find many more entries than the planner expected, it plans again with what is then
-// known; nothing has been delivered yet.
+// resolve plans a query and makes the lookups that its plan begins with. When they find
+// many more entries than the planner expected, it plans again with what is known by
+// then. That is possible because nothing has been delivered yet.
+//
+// The first plans are careful: their lookups may end in a surprise. The last one is
+// carried out whatever it finds, so the loop ends.
 func (s *Source) resolve(ctx context.Context, q plan.Query) (plan.Plan, found, error) {
 	for try := 0; ; try++ {
 		p := plan.Make(s.def, q, s.snapshot())
@@ -50,7 +53,9 @@ func (s *Source) resolve(ctx context.Context, q plan.Query) (plan.Plan, found, e
 		if err := s.countRecords(ctx); err != nil {
 			return p, f, err
 		}
-		// What was read already is paid for; if the plan is still the best one, it goes on.
+		// The new plan is compared with what is left to do of the old one: its entries have
+		// been read, only their records are still to be. If that is no more expensive, the
+		// old plan goes on.
 		again := plan.Make(s.def, q, s.snapshot())
 		left := p
 		left.Entries, left.Lookups, left.Inputs = 0, nil, nil
@@ -61,8 +66,18 @@ func (s *Source) resolve(ctx context.Context, q plan.Query) (plan.Plan, found, e
 	}
 }
 
-// begin does a plan's first lookups. When it is careful, surprise says that they found
-// so many entries that another plan may be better.
+// begin makes the first lookups of a plan. When it is careful, surprise says that they
+// have found so many entries that another plan may be better; how many it was is in the
+// statistics then.
+//
+// What it reads now, and what it leaves for later:
+//
+//   - A scan, or a plan that reads nothing, has no lookups.
+//   - Records whose primary keys are in the query have no lookups either.
+//   - Lookups that fit into one request are made now. With a limit the request asks for
+//     about as many entries as are needed; the others are left for later.
+//   - Lookups that take several requests, or a consumer, are all left for later, so that
+//     records can be read meanwhile.
 func (s *Source) begin(ctx context.Context, p plan.Plan, careful bool) (f found, surprise bool, err error) {
 	switch p.Path {
 	case plan.Scan, plan.Nothing:
@@ -94,6 +109,10 @@ func (s *Source) begin(ctx context.Context, p plan.Plan, careful bool) (f found,
 	}
 	answer, err := s.store.Read(ctx, store.Lookup{Patterns: patterns, Limit: most(needs)})
 	if errors.Is(err, store.ErrTooMany) {
+		// The server answers one request for at most 1024 keys (store.MaxMatches). For a
+		// single lookup that is more than the planner expected, or it would have planned a
+		// consumer: a surprise, or else the consumer now. Several lookups are divided into
+		// two requests, which divide again if they must.
 		half := len(lookups) / 2
 		if careful && half == 0 {
 			return found{}, true, s.size(ctx, lookups[0])
@@ -115,7 +134,7 @@ func (s *Source) begin(ctx context.Context, p plan.Plan, careful bool) (f found,
 	f.keys = slices.Grow(f.keys, len(answer.Messages))
 	for _, e := range answer.Messages {
 		before := len(f.keys)
-		if f.keys, err = s.pointers(f.keys, e); err != nil {
+		if f.keys, err = s.pointers(f.keys, e); err != nil { // a corrupt entry does not end the query
 			f.corrupt = append(f.corrupt, err)
 		}
 		f.records += len(f.keys) - before
@@ -125,28 +144,34 @@ func (s *Source) begin(ctx context.Context, p plan.Plan, careful bool) (f found,
 	} else if answer.Left == 0 {
 		s.attribute(lookups, answer.Messages)
 	}
-	if answer.Left > 0 { // there is a limit; if these are not enough, all are looked up
+	// The request stopped at the limit. If the records of these entries are not enough, all
+	// entries are looked up, these again: distinct drops their keys. f.asOf stays at the
+	// first lookup, which is the earlier one, so follow gets another.
+	if answer.Left > 0 {
 		f.later = s.follow(ctx, groups, 0, new(atomic.Uint64))
 		return f.distinct(), false, nil
 	}
 	surprise = careful && p.Path == plan.Index && needs == 0 && f.records >= surprising && f.records > surprisingRate*p.Entries
-	if len(lookups) > 1 || p.Path == plan.Union { // two lookups may lead to one record
+	if len(lookups) > 1 || p.Path == plan.Union { // two entries may lead to the same record
 		f = f.distinct()
 	}
 	return f, surprise, nil
 }
 
-// size notes how many entries a lookup has that has too many for one request.
+// size asks how many entries a lookup has that one request does not answer, and notes it
+// in the statistics.
 func (s *Source) size(ctx context.Context, l plan.Lookup) error {
 	n, err := s.store.Count(ctx, s.patterns([]plan.Lookup{l})[0], store.About)
 	if err == nil {
-		s.stats.sawMatches(s.def.Name, l, max(n, store.MaxMatches+1)) // it may be fewer by now
+		// There were more than one request answers. Even if there are fewer by now, the next
+		// plan must not try the same request again.
+		s.stats.sawMatches(s.def.Name, l, max(n, store.MaxMatches+1))
 	}
 	return err
 }
 
-// most is how many entries a lookup asks for when this many records are needed: some
-// may not fulfil the rest of the condition. 0 is all.
+// most is how many entries a lookup asks for when needs records are needed: twice as
+// many, because some may not fulfil the rest of the condition. 0 stands for all, in both.
 func most(needs int) int {
 	if needs == 0 {
 		return 0
@@ -154,7 +179,8 @@ func most(needs int) int {
 	return max(query.FirstBatch, 2*needs)
 }
 
-// distinct is f with each key once, those that come later too.
+// distinct is f with each key once, also among those that come later. later must be
+// ranged over once.
 func (f found) distinct() found {
 	seen := make(map[string]bool, len(f.keys))
 	unique := make([]string, 0, len(f.keys))

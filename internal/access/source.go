@@ -22,13 +22,13 @@ type Source struct {
 
 var _ query.Source = (*Source)(nil)
 
-// New is the Source of a model that nothing is known of yet.
+// New makes the Source of a model. Its statistics are empty.
 func New(s store.Store, l layout.Layout) *Source {
 	return &Source{def: l.Model(), layout: l, store: s, stats: &statistics{}}
 }
 
-// On is the same model in another store on the same bucket: what is known of it is
-// known of both.
+// On is the Source of the same model in another store on the same bucket. Both share
+// their statistics.
 func (s *Source) On(other store.Store) *Source {
 	out := *s
 	out.store = other
@@ -38,7 +38,7 @@ func (s *Source) On(other store.Store) *Source {
 // Model describes the records.
 func (s *Source) Model() *schema.Definition { return s.def }
 
-// Get reads records by their keys; see query.Source.
+// Get reads records by their keys, and notes how large they are; see query.Source.
 func (s *Source) Get(ctx context.Context, keys []string, each func(i int, m store.Message)) error {
 	var size, n int
 	err := s.store.GetEach(ctx, keys, func(i int, m store.Message) {
@@ -52,7 +52,7 @@ func (s *Source) Get(ctx context.Context, keys []string, each func(i int, m stor
 	return err
 }
 
-// Count is how many records there are.
+// Count is the number of records of the model.
 func (s *Source) Count(ctx context.Context) (int, error) {
 	n, err := s.store.Count(ctx, keys.Records(s.def.Name), store.Exactly)
 	if err == nil {
@@ -61,13 +61,14 @@ func (s *Source) Count(ctx context.Context) (int, error) {
 	return n, err
 }
 
-// fetchers is how many requests for records are under way.
+// fetchers is how many requests for records by key are under way at the same time, even
+// with fewer cores.
 const fetchers = 4
 
-// Candidates plans a query, makes the lookups that its plan begins with, and divides
-// the records that they lead to; see query.Source. They come in no order.
+// Candidates plans a query, makes the lookups that its plan begins with, and yields the
+// records to which they lead, in no order; see query.Source.
 func (s *Source) Candidates(ctx context.Context, q plan.Query, all bool) (query.Candidates, error) {
-	all = all || len(q.Order) > 0 // they have to be sorted
+	all = all || len(q.Order) > 0 // the first record of an order is known when all were read
 	p, f, err := s.resolve(ctx, q)
 	if err != nil {
 		return query.Candidates{}, err
@@ -82,7 +83,7 @@ func (s *Source) Candidates(ctx context.Context, q plan.Query, all bool) (query.
 	return c, nil
 }
 
-// corrupt marks an error as that of reading what a key holds.
+// corrupt makes a *CorruptError of the error of reading what a key holds; nil of nil.
 func (s *Source) corrupt(m store.Message, err error) error {
 	if err == nil {
 		return nil

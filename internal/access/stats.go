@@ -14,46 +14,47 @@ import (
 )
 
 const (
-	// A value with this many entries is remembered by itself; others go into
-	// their index's average.
+	// A value with at least this many entries is remembered by itself. Every value goes
+	// into the average of its index.
 	notable = 256
 
-	// maxNotable bounds how many values are remembered; with more, all are
-	// forgotten.
+	// maxNotable bounds how many values are remembered by themselves. When there are
+	// more, all are forgotten.
 	maxNotable = 4096
 
-	// knownFor is how long the number of entries of a value is remembered, and
-	// how old the number of records may be where a plan depends on it.
+	// knownFor is how long the number of entries of a value is remembered, and how old the
+	// number of records may be where a plan depends on it.
 	knownFor = time.Minute
 
-	// In an average each new observation counts for one of this many, so that the last
+	// In an average, a new observation counts for one part in this many, so that the last
 	// ones weigh most.
 	averageOver = 32
 )
 
-// statistics is what a model's queries have seen of its records and indexes, for
-// the plans of later ones. Plans that it misleads are slow, not wrong.
+// statistics is what the queries of a model have seen of its records and indexes. Later
+// queries are planned with it. When it is wrong, a plan is slow, but its answer is right.
 type statistics struct {
 	mu        sync.Mutex
-	records   int
-	recordsAt time.Time
-	crowdAt   time.Time          // when there were too many keys for one request, with delete markers
-	bytes     float64            // of a record, on average; 0: not known
-	matches   map[string]float64 // entries of a value, on average, by the lookup's kind
-	notable   map[string]count   // entries of values with many, by lookup
+	records   int                // how many records there are; 0: not known
+	recordsAt time.Time          // when records was seen
+	crowdAt   time.Time          // when one request did not answer for all records, with delete markers; see sawCrowd
+	bytes     float64            // the average size of a record in bytes, with key and headers; 0: not known
+	matches   map[string]float64 // the average number of entries of a value, by the kind of lookup
+	notable   map[string]count   // the number of entries of values that have many, by lookup
 }
 
+// count is a number, and when it was seen.
 type count struct {
 	n  int
 	at time.Time
 }
 
-// kind is what lookups of one index and number of columns have in common.
+// kind names the lookups of one index by one number of columns: they share an average.
 func kind(x schema.Index, columns int) string {
 	return x.Name + "." + strconv.Itoa(columns)
 }
 
-// snapshot is what is known, for the planner.
+// snapshot returns what is known by now, for the planner.
 func (s *Source) snapshot() plan.Stats {
 	st := s.stats
 	st.mu.Lock()
@@ -68,8 +69,8 @@ func (s *Source) snapshot() plan.Stats {
 	}
 }
 
-// matches is about how many entries an index has for these values of its first
-// columns; 0 when that is not known.
+// matches estimates how many records the entries of an index lead to, for these values of
+// its first columns; 0 when that is not known.
 func (s *Source) matches(x schema.Index, vals []value.Value) int {
 	st := s.stats
 	st.mu.Lock()
@@ -85,7 +86,8 @@ func (s *Source) matches(x schema.Index, vals []value.Value) int {
 	return 0
 }
 
-// sawMatches notes how many entries a lookup has.
+// sawMatches notes to how many records a lookup leads. A unique value is not noted: it
+// leads to one.
 func (st *statistics) sawMatches(model string, l plan.Lookup, n int) {
 	if l.Index.Unique {
 		return
@@ -119,7 +121,7 @@ func (st *statistics) sawRecords(n int) {
 	st.records, st.recordsAt = max(1, n), time.Now()
 }
 
-// sawMessages notes the size of records that were read.
+// sawMessages notes how large records are that were read.
 func (st *statistics) sawMessages(records []store.Message) {
 	total := 0
 	for _, m := range records {
@@ -128,19 +130,21 @@ func (st *statistics) sawMessages(records []store.Message) {
 	st.sawBytes(total, len(records))
 }
 
-// sawCrowd notes that one request does not read all records.
+// sawCrowd notes that one request does not answer for all records of the model, because
+// they and their delete markers are too many.
 func (st *statistics) sawCrowd() {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.crowdAt = time.Now()
 }
 
-// sawBytes notes the size of keys and values of n records.
+// sawBytes notes how large n records are that were read; size is the sum of their keys
+// and values, in bytes.
 func (st *statistics) sawBytes(size, n int) {
 	if n == 0 {
 		return
 	}
-	const headers = 200 // about
+	const headers = 200 // bytes, about: what the server sends with each record
 	mean := float64(size)/float64(n) + headers
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -150,8 +154,9 @@ func (st *statistics) sawBytes(size, n int) {
 	st.bytes += (mean - st.bytes) * min(1, float64(n)/averageOver)
 }
 
-// countRecords sees to it that the number of records is known, about: it asks
-// for one shard's when that was not done lately, and for all when they are few.
+// countRecords makes sure that the number of records is about known. When it was not
+// seen within the last minute (knownFor), it counts one shard and multiplies; when that
+// shard has few records, it counts all.
 func (s *Source) countRecords(ctx context.Context) error {
 	s.stats.mu.Lock()
 	fresh := s.stats.records > 0 && time.Since(s.stats.recordsAt) < knownFor
@@ -159,8 +164,8 @@ func (s *Source) countRecords(ctx context.Context) error {
 	if fresh {
 		return nil
 	}
-	const few = 1000                // in a shard: others may have a different number
-	shard := min(1, s.def.Shards-1) // the first one has the ids that are multiples
+	const few = 1000                // records in a shard: below that, shards may differ much
+	shard := min(1, s.def.Shards-1) // not shard 0: it has all ids that are multiples of the shard count
 	n, err := s.store.Count(ctx, keys.InShard(s.def.Name, shard), store.About)
 	if err != nil {
 		return err
@@ -176,7 +181,8 @@ func (s *Source) countRecords(ctx context.Context) error {
 	return nil
 }
 
-// attribute counts, of entries that several lookups gave, how many each has.
+// attribute notes, for each of several lookups that were made together, to how many
+// records its entries lead.
 func (s *Source) attribute(lookups []plan.Lookup, entries []store.Message) {
 	find := keys.NewMatcher(s.patterns(lookups))
 	counts := make([]int, len(lookups))

@@ -1,6 +1,9 @@
-// Package catalogue is the models of a bucket: one document for each, at
-// _schema.<model>. It reads and writes them, registers what code declares, tells
-// handles which version of a model holds now, and gives out automatic ids.
+// Package catalogue keeps the models of a bucket, one JSON document for each, at
+// _schema.<model>.
+//
+// It reads and writes the documents (documents.go), registers what programs declare
+// (register.go), and tells handles which version of a model is in force (handle.go). It
+// also gives out automatic ids from sequences (sequence.go).
 package catalogue
 
 import (
@@ -17,20 +20,27 @@ import (
 	"github.com/natsorm/natsorm/internal/store"
 )
 
-// Load reads a model from the catalogue; ErrNotFound when it has none.
+// Load reads a model from the catalogue. ErrNotFound when the catalogue does not have it,
+// ErrSchema when the name cannot be a model's or its document cannot be read.
 func Load(ctx context.Context, s store.Store, name string) (*schema.Definition, error) {
 	if err := keys.CheckName(name); err != nil {
 		return nil, fmt.Errorf("%w: model: %w", errs.ErrSchema, err)
 	}
 	def, _, err := Read(ctx, s, name)
 	if err == nil && def == nil {
-		err = fmt.Errorf("%w: no model %q in the catalogue; define it first", errs.ErrNotFound, name)
+		err = Missing(name)
 	}
 	return def, err
 }
 
-// Read reads a model from the catalogue, and the revision of its document, or of the
-// delete marker that stands there. The definition is nil when there is none.
+// Missing is the error for a model that the catalogue does not have; it is ErrNotFound.
+func Missing(name string) error {
+	return fmt.Errorf("%w: no model %q in the catalogue; define it first", errs.ErrNotFound, name)
+}
+
+// Read reads a model from the catalogue, with the revision at which Write can replace its
+// document. The definition is nil when there is none; the revision is then that of a
+// delete marker, or 0. ErrSchema when the document cannot be read.
 func Read(ctx context.Context, s store.Store, name string) (*schema.Definition, uint64, error) {
 	m, err := s.GetLatest(ctx, keys.Schema(name))
 	if err != nil || !m.Live() {
@@ -40,8 +50,8 @@ func Read(ctx context.Context, s store.Store, name string) (*schema.Definition, 
 	return def, m.Revision, err
 }
 
-// Write writes a model's document; store.ErrWrongRevision when the one that is there
-// does not have this revision.
+// Write writes a model's document, and returns its revision. store.ErrWrongRevision when
+// the document is not at the revision expect: another program has changed it.
 func Write(ctx context.Context, s store.Store, def *schema.Definition, expect uint64) (revision uint64, err error) {
 	raw, err := json.Marshal(def)
 	if err != nil {
@@ -54,8 +64,8 @@ func Write(ctx context.Context, s store.Store, def *schema.Definition, expect ui
 	return res.Revision, nil
 }
 
-// Decode reads a document of the catalogue. ErrSchema when it is none, or is of a
-// format that this natsorm does not know.
+// Decode reads a document of the catalogue. ErrSchema when it is not one, describes a
+// model that is not valid, or has a format that this natsorm does not know.
 func Decode(m store.Message) (*schema.Definition, error) {
 	def := &schema.Definition{}
 	if err := json.Unmarshal(m.Value, def); err != nil {
@@ -67,12 +77,13 @@ func Decode(m store.Message) (*schema.Definition, error) {
 	return def, def.Validate()
 }
 
-// List reads the whole catalogue, by name.
+// List reads the whole catalogue, sorted by the models' names. ErrSchema when a document
+// cannot be read, or its layout is not known.
 func List(ctx context.Context, s store.Store) ([]*schema.Definition, error) {
 	return list(ctx, s, false)
 }
 
-// ListReadable is List without the documents that cannot be read.
+// ListReadable is List without the documents that would be an error.
 func ListReadable(ctx context.Context, s store.Store) ([]*schema.Definition, error) {
 	return list(ctx, s, true)
 }
@@ -99,8 +110,8 @@ func list(ctx context.Context, s store.Store, readable bool) ([]*schema.Definiti
 	return out, nil
 }
 
-// keepZeroNull gives def what only this process knows of its columns, from a
-// definition that has it.
+// keepZeroNull copies into def what the catalogue does not keep of its columns and only
+// this process knows: which Go fields have their zero value for null.
 func keepZeroNull(def, from *schema.Definition) {
 	for i := range def.Columns {
 		if at := from.Position(def.Columns[i].Name); at >= 0 {

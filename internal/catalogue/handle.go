@@ -14,36 +14,38 @@ import (
 	"github.com/natsorm/natsorm/internal/workers"
 )
 
-// A model can be moved to another layout while its handles are used. Each call asks
-// its handle which version of the model holds. That costs two comparisons as long as
-// nothing was announced of the model and the connection was not lost, in which
-// announcements could be missed; otherwise the handle reads the catalogue, waits while
-// records are being moved, and goes on with the layout that the model has then.
+// A model can be moved to another layout while programs use it through handles. So each
+// call asks its handle which version of the model is in force. That costs two
+// comparisons, as long as no change of the model was announced and the connection was not
+// lost, in which case an announcement could have been missed. Otherwise the handle reads
+// the catalogue, waits while records are being moved, and continues with the layout that
+// the model has then.
 
-// Announcements is what this process hears of the changes of a bucket's catalogue. It
-// is safe for concurrent use.
+// Announcements collects what this process hears about changes of a bucket's catalogue.
+// It is safe for concurrent use.
 type Announcements struct {
 	store store.Store
 	epoch func() uint64
 
 	mu     sync.Mutex
-	models map[string]*announced // that have handles
+	models map[string]*announced // by name, those that have handles
 }
 
-// announced is what was heard of a model.
+// announced is what was heard about one model.
 type announced struct {
-	changes   atomic.Uint64 // how often it may have changed its layout
-	placement string        // as it was heard last
+	changes   atomic.Uint64 // counts the times that its layout may have changed
+	placement string        // the placement that was heard last
 }
 
-// Listen makes Announcements that have heard nothing. epoch is the number of the
-// connection, which changes when it is lost. Hear has to be called with every document
-// that is written to the catalogue, as far as the connection allows.
+// Listen makes Announcements that have heard nothing yet. epoch counts the connections:
+// its result changes when the connection is lost. The caller subscribes to the documents
+// that are written to the catalogue, and calls Hear with each.
 func Listen(s store.Store, epoch func() uint64) *Announcements {
 	return &Announcements{store: s, epoch: epoch, models: map[string]*announced{}}
 }
 
-// Hear takes in a document that was written to the catalogue.
+// Hear takes a document that was written to the catalogue. A text that is not a document
+// is ignored.
 func (a *Announcements) Hear(raw []byte) {
 	var def schema.Definition
 	if json.Unmarshal(raw, &def) != nil {
@@ -58,7 +60,7 @@ func (a *Announcements) Hear(raw []byte) {
 	}
 }
 
-// of is what was heard of a model, which is def until something else is heard.
+// of returns what was heard about a model. If nothing was, that is its placement in def.
 func (a *Announcements) of(def *schema.Definition) *announced {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -70,50 +72,53 @@ func (a *Announcements) of(def *schema.Definition) *announced {
 	return m
 }
 
-// placement says at which keys a model's records are.
+// placement says where a model's keys are: its layout and its shard count. Two
+// definitions with the same placement find the same records at the same keys.
 func placement(def *schema.Definition) string { return fmt.Sprint(def.Layout, " in ", def.Shards) }
 
-// Handle knows which version of a model holds now. M is what the caller makes of a
+// Handle knows which version of a model is in force. M is what the caller builds from a
 // version. It is safe for concurrent use.
 type Handle[M any] struct {
 	from      *Announcements
 	announced *announced
 	build     func(*schema.Definition) (M, error)
 
-	mu    sync.Mutex // held to change what follows
+	mu    sync.Mutex // held to change the fields below; they are read without it
 	last  atomic.Pointer[version[M]]
-	seen  atomic.Uint64 // of announced.changes, when last was made
-	epoch atomic.Uint64 // of the connection, when last was made
+	seen  atomic.Uint64 // announced.changes when last was in force
+	epoch atomic.Uint64 // the connection's epoch when last was in force
 }
 
-// version is a definition, and what was built of it.
+// version is a definition, with what was built from it.
 type version[M any] struct {
 	def   *schema.Definition
 	model M
 }
 
-// NewHandle is the handle of a model that was just read from the catalogue. build
-// makes what is to be used of a version of the model; first is what it makes of def.
+// NewHandle makes the handle of a model that was just read from the catalogue. build makes
+// an M of a version of the model; first is what it makes of def.
 func NewHandle[M any](a *Announcements, def *schema.Definition, first M, build func(*schema.Definition) (M, error)) *Handle[M] {
 	h := &Handle[M]{from: a, announced: a.of(def), build: build}
 	h.last.Store(&version[M]{def, first})
 	h.epoch.Store(a.epoch())
 	if def.Moving == nil {
 		h.seen.Store(h.announced.changes.Load())
-	} else { // it may have changed already
+	} else { // being moved: it may have changed since it was read, so the first call reads it again
 		h.seen.Store(h.announced.changes.Add(1) - 1)
 	}
 	return h
 }
 
-// Last is the version that held when that was last asked.
+// Last is the version that was in force when Current was last called. It does not wait
+// and makes no request.
 func (h *Handle[M]) Last() M { return h.last.Load().model }
 
-// pausedPoll is how often the catalogue is read while records are being moved.
+// pausedPoll is the pause between two reads of the catalogue while records are being
+// moved.
 const pausedPoll = 20 * time.Millisecond
 
-// Current is the version that holds now. While the model's records are being moved, it
-// waits; ErrUnwritten when the context ends meanwhile.
+// Current is the version that is in force now. While the model's records are being moved,
+// it waits. ErrUnwritten when the context ends meanwhile: the call has changed nothing.
 func (h *Handle[M]) Current(ctx context.Context) (M, error) {
 	var none M
 	for {
@@ -134,7 +139,9 @@ func (h *Handle[M]) Current(ctx context.Context) (M, error) {
 	}
 }
 
-// refresh reads the catalogue, unless another call has done so.
+// refresh reads the catalogue, unless another call has done so in the meantime. changes
+// and epoch were read before the catalogue is: what is announced later makes the next call
+// read it again. paused reports that records are being moved.
 func (h *Handle[M]) refresh(ctx context.Context, changes, epoch uint64) (paused bool, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -146,7 +153,7 @@ func (h *Handle[M]) refresh(ctx context.Context, changes, epoch uint64) (paused 
 	switch {
 	case err != nil:
 		return false, err
-	case def == nil: // a bucket that is being restored: what held still does
+	case def == nil: // the bucket is being restored: the last version stays in force
 	case def.Paused():
 		return true, nil
 	case placement(def) != placement(last.def):

@@ -12,10 +12,11 @@ import (
 	"github.com/natsorm/natsorm/internal/store"
 )
 
-// Register writes a declaration to the catalogue, merged with what that has of the
-// model already. It returns what holds, and which of the declaration's indexes are
-// not built yet; others are their declarers' to build. ErrSchema when the
-// declaration is wrong, or contradicts the catalogue.
+// Register writes a declaration to the catalogue, merged with what the catalogue has of
+// the model. It returns the merged definition, and those indexes of the declaration that
+// are not built yet. An index that only another program has declared is that program's to
+// build. ErrSchema when the declaration is wrong or contradicts the catalogue.
+// defaultShards is the shard count of a new model that does not give one.
 func Register(ctx context.Context, s store.Store, code schema.Definition, defaultShards int) (def *schema.Definition, unbuilt []schema.Index, err error) {
 	fresh := code
 	if fresh.Shards == 0 {
@@ -38,7 +39,9 @@ func Register(ctx context.Context, s store.Store, code schema.Definition, defaul
 	return def, unbuilt, nil
 }
 
-// register writes the merger of code and catalogue, fresh when there is none.
+// register writes the declaration code merged with the catalogue's document, or fresh when
+// there is none. It begins again when another program has changed the document since it
+// was read.
 func register(ctx context.Context, s store.Store, code, fresh schema.Definition) (*schema.Definition, error) {
 	for {
 		stored, revision, err := Read(ctx, s, code.Name)
@@ -50,7 +53,7 @@ func register(ctx context.Context, s store.Store, code, fresh schema.Definition)
 		if stored == nil {
 			def = fresh
 			def.Indexes = append([]schema.Index(nil), fresh.Indexes...)
-			for i := range def.Indexes { // there may be records that another program wrote
+			for i := range def.Indexes { // another program may have written records already, which have no entries
 				def.Indexes[i].State = schema.Building
 			}
 		} else if def, changed, err = schema.Reconcile(*stored, code); err != nil {
@@ -67,9 +70,9 @@ func register(ctx context.Context, s store.Store, code, fresh schema.Definition)
 	}
 }
 
-// FinishBuilding says that indexes are ready, and returns what holds then. complete is
-// false when one of them is not there any more: another process found that the records
-// do not allow it.
+// FinishBuilding writes into the catalogue that indexes are ready, and returns the model
+// as it is then. complete is false when one of them is no longer in the catalogue, because
+// another process has found that the records do not allow it.
 func FinishBuilding(ctx context.Context, s store.Store, def *schema.Definition, built []schema.Index) (now *schema.Definition, complete bool, err error) {
 	now, err = change(ctx, s, def, func(stored *schema.Definition) {
 		for i, x := range stored.Indexes {
@@ -84,9 +87,9 @@ func FinishBuilding(ctx context.Context, s store.Store, def *schema.Definition, 
 	return now, !slices.ContainsFunc(built, func(x schema.Index) bool { return !among(now.Indexes, x) }), nil
 }
 
-// GiveUpBuilding takes indexes that are not ready out of the catalogue. Their entries
-// and claims stay: another process may be building the same index, and count on them.
-// They are as harmless as a crashed writer's.
+// GiveUpBuilding takes indexes that are not ready out of the catalogue. Their entries and
+// claims stay, because another process may be building the same index and count on them.
+// They are as harmless as those of a crashed writer.
 func GiveUpBuilding(ctx context.Context, s store.Store, def *schema.Definition, begun []schema.Index) error {
 	_, err := change(ctx, s, def, func(stored *schema.Definition) {
 		stored.Indexes = slices.DeleteFunc(stored.Indexes, func(x schema.Index) bool {
@@ -96,7 +99,9 @@ func GiveUpBuilding(ctx context.Context, s store.Store, def *schema.Definition, 
 	return err
 }
 
-// change changes the document of a model that was registered as def.
+// change applies a change to the document of a model that was registered as def, again
+// when another program has changed the document in between. ErrSchema when the document
+// is gone.
 func change(ctx context.Context, s store.Store, def *schema.Definition, apply func(stored *schema.Definition)) (*schema.Definition, error) {
 	for {
 		stored, revision, err := Read(ctx, s, def.Name)

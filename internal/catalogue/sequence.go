@@ -15,29 +15,31 @@ import (
 	"github.com/natsorm/natsorm/internal/workers"
 )
 
-// sequenceBlock is how many ids are taken from a sequence at a time. What a
-// process does not use of its block is lost: automatic ids have gaps.
+// sequenceBlock is how many ids are taken from a sequence with one write. Those that a
+// process has not used when it ends are lost: automatic ids have gaps.
 const sequenceBlock = 100
 
-// Sequence gives out a model's automatic integer ids, in blocks that it takes
-// from _sequence.<model>. The key holds the next id that nobody has, in JSON.
+// Sequence gives out a model's automatic integer ids, in blocks that it takes from
+// _sequence.<model>. That key holds the first id that no process has taken, as a JSON
+// number. It is safe for concurrent use.
 type Sequence struct {
 	store store.Store
 	key   string
 
-	turn      chan struct{} // holds one token; who has it may use next and end
-	next, end uint64        // this process's block
+	turn      chan struct{} // a lock that a context can end the wait for: it holds one token, and next and end belong to the goroutine that has it
+	next, end uint64        // the ids that are left of this process's block, without end
 }
 
-// NewSequence is the sequence of a model.
+// NewSequence makes the sequence of a model. It takes no ids yet.
 func NewSequence(s store.Store, model string) *Sequence {
 	q := &Sequence{store: s, key: keys.Sequence(model), turn: make(chan struct{}, 1)}
 	q.turn <- struct{}{}
 	return q
 }
 
-// Next is an id that nobody else gets. With skip, as many ids are passed over
-// first: records with ids of their own may have taken them.
+// Next returns an id that no other caller gets. It skips this many ids first, because
+// records whose ids were given by a program may have them. ErrCorrupt when the sequence's
+// key holds no number.
 func (q *Sequence) Next(ctx context.Context, skip uint64) (uint64, error) {
 	select {
 	case <-q.turn:
@@ -60,7 +62,8 @@ func (q *Sequence) Next(ctx context.Context, skip uint64) (uint64, error) {
 	return q.next - 1, nil
 }
 
-// take gets a new block, passing over some ids.
+// take takes a new block, after skipping this many ids. The write is checked, and the
+// store settles it when its answer is lost; so no two processes have the same block.
 func (q *Sequence) take(ctx context.Context, passed uint64) error {
 	for {
 		cur, err := q.store.GetLatest(ctx, q.key)
@@ -92,8 +95,9 @@ func (q *Sequence) take(ctx context.Context, passed uint64) error {
 	}
 }
 
-// Advance lets a sequence go on from where another bucket's was, if that is further.
-// done is false when the message is no sequence of natsorm's.
+// Advance sets a sequence to where a message of another bucket has it, if that is further.
+// done is false when the message does not hold a number, so is not a sequence of
+// natsorm's.
 func Advance(ctx context.Context, s store.Store, m store.Message) (done bool, err error) {
 	next, err := strconv.ParseUint(string(m.Value), 10, 64)
 	if err != nil {

@@ -5,7 +5,7 @@
 //   - The cluster is three nats-servers with file storage, each a process of its
 //     own, so that a kill is a kill -9 and not an orderly shutdown. Between a
 //     client and the cluster stands a proxy that cuts connections, delays them,
-//     and swallows answers to requests that were carried out. Both are testbed's.
+//     and drops answers to requests that were carried out. Both are testbed's.
 //   - Nemesis injects faults, one at a time and chosen at random from a seed,
 //     and heals each of them before the next one.
 //   - History records what clients called and what they were told. An operation

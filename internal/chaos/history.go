@@ -21,7 +21,8 @@ type History struct {
 // NewHistory is an empty history that begins now.
 func NewHistory() *History { return &History{start: time.Now()} }
 
-// Now is the time in the history, to take before an operation is called.
+// Now is the time since the history began, in nanoseconds. Take it before an operation is
+// called.
 func (h *History) Now() int64 { return int64(time.Since(h.start)) }
 
 // Done records an operation that client called at call, and that has returned
@@ -33,8 +34,8 @@ func (h *History) Done(client int, call int64, input, output any) {
 	h.ops = append(h.ops, porcupine.Operation{ClientId: client, Input: input, Call: call, Output: output, Return: ret})
 }
 
-// openClient numbers the rows of operations that stay open, after those of the
-// clients: a client goes on while its operation is open.
+// openClient is the first client number for operations that stay open. Each gets a number
+// of its own, because its client goes on with other operations while it is open.
 const openClient = 1000
 
 // Open records an operation whose outcome nobody knows: it may take effect at

@@ -20,9 +20,9 @@ const healTimeout = time.Minute
 // the next. Which ones, on whom and for how long follows from Rand alone.
 type Nemesis struct {
 	Cluster *testbed.Cluster
-	Stream  string           // whose leader and replicas are meant
+	Stream  string           // the stream whose leader and followers are hit
 	Proxies []*testbed.Proxy // the clients' connections
-	Faults  []Fault          // the first one comes first
+	Faults  []Fault          // the first one comes first, the others in random order
 	Rand    *rand.Rand
 	Log     func(format string, args ...any)
 
@@ -38,15 +38,15 @@ type Fault struct {
 	inject func(ctx context.Context, n *Nemesis, draw dice) error
 }
 
-// dice is what a fault draws, whether it needs it or not: so the choices that
-// follow do not depend on what the cluster does.
+// dice holds the random choices for one fault. All are drawn for every fault, whether it
+// needs them or not, so that a seed gives the same choices whatever the cluster does.
 type dice struct {
-	lasts time.Duration
-	pick  int    // of several nodes or amounts
-	half  []bool // which of the proxies are meant
+	lasts time.Duration // how long the fault lasts
+	pick  int           // chooses one of several nodes or amounts
+	half  []bool        // which of the proxies are hit
 }
 
-// Faults are all that a database on NATS has to stand.
+// Faults are the faults that a database on NATS must survive.
 func Faults() []Fault {
 	return []Fault{KillLeader, KillFollower, RollingRestart, StepDown, SlowFollower, CutFollowerOff, CutConnections, DropAnswers, DelayConnections, Hop}
 }
@@ -55,7 +55,7 @@ func Faults() []Fault {
 // NATS itself answers reads from such a leader, so they are not among Faults.
 func DeposedFaults() []Fault { return []Fault{PauseLeader, CutLeaderOff} }
 
-// FaultsNamed are any of these.
+// FaultsNamed returns the faults with these names, of Faults and DeposedFaults.
 func FaultsNamed(names ...string) ([]Fault, error) {
 	var out []Fault
 next:
@@ -125,8 +125,8 @@ var (
 		return nil
 	}}
 
-	// DropAnswers swallows what the nodes answer to half of the clients, and then
-	// cuts their connections.
+	// DropAnswers drops what the nodes answer to half of the clients, and then cuts
+	// their connections.
 	DropAnswers = Fault{"drop-answers", func(ctx context.Context, n *Nemesis, d dice) error {
 		n.each(d, (*testbed.Proxy).Mute)
 		_ = testbed.Wait(ctx, min(d.lasts, time.Second)) // an early end heals early
@@ -148,8 +148,8 @@ var (
 		return nil
 	}}
 
-	// SlowFollower holds back what a node sends to the others and gets from them,
-	// so that what it has is old.
+	// SlowFollower delays what a follower sends to the other nodes and gets from them, so
+	// that it is behind.
 	SlowFollower = Fault{"slow-follower", func(ctx context.Context, n *Nemesis, d dice) error {
 		victim, err := n.follower(ctx, d)
 		if err != nil {
@@ -182,9 +182,8 @@ var (
 		return nil
 	}}
 
-	// PauseLeader stops the process of the stream's leader for longer than an
-	// election takes, and lets it go on: it believes for a moment that it still
-	// leads.
+	// PauseLeader stops the process of the stream's leader for longer than an election
+	// takes, and then lets it go on: for a moment it believes that it still leads.
 	PauseLeader = Fault{"pause-leader", func(ctx context.Context, n *Nemesis, d dice) error {
 		leader, err := n.Cluster.Leader(ctx, n.Stream)
 		if err != nil {
@@ -199,8 +198,8 @@ var (
 	}}
 )
 
-// Run injects faults until ctx ends. Then everything is healed: all nodes are
-// up, and each replica has everything. Its error is that of a fault that could
+// Run injects faults until ctx ends. When it returns, everything is healed: all nodes are
+// up, and each replica has all that the leader has. Its error is that of a fault that could
 // not be injected or healed, never ctx's.
 func (n *Nemesis) Run(ctx context.Context) error {
 	var deck []Fault

@@ -17,8 +17,8 @@ const (
 	Destroy Verb = "destroy" // it
 )
 
-// RegisterInput is an operation on one record. Every written value is another
-// one, so that a value says which write a read has seen.
+// RegisterInput is an operation on one record. No two writes have the same value, so a
+// value says which write a read has seen.
 type RegisterInput struct {
 	Verb  Verb
 	Key   int64
@@ -26,8 +26,8 @@ type RegisterInput struct {
 	Want  int64 // what Save has read
 }
 
-// RegisterOutput is the answer to a RegisterInput. A write that was refused,
-// because there was a record or none or one that had changed, has not Done.
+// RegisterOutput is the answer to a RegisterInput. Done is false for a write that was
+// refused, because the record was there, or was not, or had changed.
 type RegisterOutput struct {
 	Done    bool
 	Value   int64  // what Read found
@@ -76,8 +76,9 @@ func RegisterModel() porcupine.Model {
 	}
 }
 
-// step says whether the operation may have this answer in this state, and what
-// the state is then. A nil answer is any: the operation does what it would do.
+// step reports whether the operation can have this answer in this state, and returns the
+// state after it. A nil answer is an unknown one, and any is possible: the operation does
+// what it can do in this state.
 func (r register) step(in RegisterInput, output any) (bool, register) {
 	possible := r.Live
 	switch in.Verb {
@@ -111,8 +112,8 @@ func (r register) step(in RegisterInput, output any) (bool, register) {
 	return true, next
 }
 
-// byKey splits a history into one for each key: it is right when each of these
-// is.
+// byKey splits a history into one for each key. The keys are independent, so the history
+// is correct when each of its parts is.
 func byKey(key func(input any) any) func([]porcupine.Operation) [][]porcupine.Operation {
 	return func(history []porcupine.Operation) [][]porcupine.Operation {
 		var out [][]porcupine.Operation

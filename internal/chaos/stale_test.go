@@ -45,7 +45,7 @@ var readers = []struct {
 func TestStaleReads(t *testing.T) {
 	a := newArena(t)
 	rounds := pick(500, 2000)
-	ctx, cancel := context.WithTimeout(context.Background(), pick(2, 10)*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), pick(2*time.Minute, 10*time.Minute))
 	defer cancel()
 	var dbs []*natsorm.DB
 	var models []*natsorm.Model[reading]

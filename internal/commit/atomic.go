@@ -8,17 +8,25 @@ import (
 	"github.com/natsorm/natsorm/internal/store"
 )
 
-// atomic executes each plan of a change as one batch: a phased write with no gap
-// in it, so that the two can be at work on the same records. Entries that the
-// record no longer needs go in the same step without having been observed: another writer
-// that needs them must have read the record after that, or loses its commit. A
-// claim may be another record's while its index is being built, when this one can
-// have the value without it; so claims are looked at, and go only as they were.
+// atomic executes each plan of a change as one batch. That is a phased write with no
+// gap between its steps, so writers of both kinds can work on the same record.
+//
+// The batch removes the entries that the record no longer needs, without having read
+// their revisions. Another writer that needs one of them has either read the record
+// after the batch, and then puts the entry again; or it read the record before, and
+// its commit is refused.
+//
+// Claims are not removed like that. While a unique index is being built, a record can
+// hold a value whose claim belongs to another record. So the claims are read first,
+// and only those that name this record are removed, at the revisions that were read.
+//
+// A crash leaves nothing, because the server does all of a batch or none. A stall
+// before the batch is sent costs a try: its conditions are those of the read.
 type atomic struct {
 	w      *Writer
-	shared bool // with the changes of others, each for itself all the same
+	shared bool // the batch may carry other changes too; each of them succeeds or fails by itself
 	traces
-	expect map[string]uint64 // revisions of free claims, where not 0
+	expect map[string]uint64 // claims that are free at a revision other than 0: they have a delete marker
 }
 
 func (x *atomic) execute(ctx context.Context, p *Plan) (uint64, error) {
@@ -29,6 +37,8 @@ func (x *atomic) execute(ctx context.Context, p *Plan) (uint64, error) {
 	revision, err := x.send(ctx, p.Ops(x.claimed, own))
 	switch {
 	case errors.Is(err, store.ErrWrongRevision):
+		// The server does not say which condition failed. If a claim was the reason, the
+		// next try must know more about it, or it fails in the same way.
 		if e := x.contest(ctx, p); e != nil {
 			return 0, Untouched(e)
 		}
@@ -36,6 +46,8 @@ func (x *atomic) execute(ctx context.Context, p *Plan) (uint64, error) {
 	case err != nil:
 		return 0, outcome(p, err)
 	}
+	// contest takes claims outside of the batch. Those that this plan did not need, but
+	// a refused one before it did, are this change's to remove.
 	if len(x.placed) > 0 {
 		left := map[string]uint64{}
 		x.leftover(p, left)
@@ -46,7 +58,7 @@ func (x *atomic) execute(ctx context.Context, p *Plan) (uint64, error) {
 
 func (x *atomic) oneByOne() executor { return &phased{w: x.w, traces: x.traces} }
 
-// send does ops in one step, and returns the last one's revision.
+// send writes ops in one step, and returns the revision of the last one: the record.
 func (x *atomic) send(ctx context.Context, ops []store.Op) (uint64, error) {
 	if x.shared {
 		first, err := x.w.store.Batch(ctx, store.Batch{Ops: ops, Shared: true})
@@ -60,8 +72,8 @@ func (x *atomic) send(ctx context.Context, ops []store.Op) (uint64, error) {
 	return first + uint64(len(ops)-1), err
 }
 
-// ownClaims are the claims that the plan releases and that are the record's, with
-// their revisions.
+// ownClaims returns those claims among what the plan releases that name the record as
+// their owner, with their revisions.
 func (w *Writer) ownClaims(ctx context.Context, p *Plan) (map[string]uint64, error) {
 	claims := p.Claimed()
 	if len(claims) == 0 {
@@ -80,7 +92,9 @@ func (w *Writer) ownClaims(ctx context.Context, p *Plan) (map[string]uint64, err
 	return own, nil
 }
 
-// claimed is the revision at which a claim can be taken, as far as is known.
+// claimed is the revision that a claim must have for the batch to take it: the one at
+// which this change took it before, the one at which it was last seen free, or 0, which
+// says that the key was never written.
 func (x *atomic) claimed(key string) uint64 {
 	if revision, ok := x.placed[key]; ok {
 		return revision
@@ -88,9 +102,21 @@ func (x *atomic) claimed(key string) uint64 {
 	return x.expect[key]
 }
 
-// contest finds out why a batch was refused. When the record is as it was, it
-// must be a claim: one that nobody has is taken at its revision the next time,
-// and for one that somebody has it is judged whether they need it.
+// contest prepares the next try after a batch was refused.
+//
+// If the record has changed, there is nothing to prepare: the change begins with the
+// new record. Otherwise a claim has another revision than the batch expected:
+//
+//   - A claim that is free, or this record's already, is expected at the revision that
+//     it has now.
+//   - A claim of another record is fought for (Writer.claim). The answer is that the
+//     other record holds the value, a *UniqueError; or that it does not, and the claim
+//     has been taken. The claim then stands in the bucket before the record does, as in
+//     step 2 of a phased write, so it is noted in placed: whatever ends this change
+//     removes it. A crash here leaves a claim without its record.
+//
+// If neither is the case, a claim that the record gives up has changed; the next try
+// reads those again.
 func (x *atomic) contest(ctx context.Context, p *Plan) error {
 	if len(p.Claims) == 0 {
 		return nil

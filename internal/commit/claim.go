@@ -15,16 +15,28 @@ import (
 )
 
 const (
-	// patience is how long a claim may be without its record before the owner
-	// is fenced: most such owners are about to commit, and a fence would only
-	// make them start again.
+	// patience is how long a claim may stand without its record before the owner is
+	// fenced. Most such owners are about to commit, and a fence only makes them start
+	// again: with 200 creates of one value, writers that fence at once fence each other
+	// in turn (docs/design.md).
 	patience     = 60 * time.Millisecond
-	patienceStep = 500 * time.Microsecond // the first look again; the next ones later
+	patienceStep = 500 * time.Microsecond // about the pause before the first look again; each later one is twice as long
 )
 
-// claim takes a unique value for owner, from whoever has it without needing
-// it. It returns the claim's revision, or a *UniqueError when another record
-// holds the value.
+// claim takes the claim of a unique value for owner, and returns the claim's revision.
+// It returns a *UniqueError when another record holds the value.
+//
+// A claim whose record does not hold the value has one of two origins. Its writer
+// crashed, or the record gave the value up and the claim was not removed: then the
+// claim stays as it is. Or its writer is between steps 2 and 3 of the protocol: then
+// it commits soon, or its commit is refused. The two cannot be told apart, so claim
+// waits for a while (patience), and then fences the named record. After the fence no
+// writer that took the claim earlier can commit, so the claim may be taken, checked to
+// be at the revision that was read before the fence.
+//
+// A stall of this writer between the fence and the taking is harmless. Another writer
+// of the fenced record that wants the value rewrites the claim first, which changes
+// its revision, and the taking is refused.
 func (w *Writer) claim(ctx context.Context, c layout.Claim, owner []byte) (uint64, error) {
 	var since time.Time // when this owner was first seen without the value
 	var suspect uint64  // the revision of its claim
@@ -42,6 +54,7 @@ func (w *Writer) claim(ctx context.Context, c layout.Claim, owner []byte) (uint6
 			if holds {
 				return 0, &errs.UniqueError{Model: w.layout.Model().Name, Columns: c.Columns, Value: c.Text, Owner: holder.id}
 			}
+			// Another writer has taken the claim since the last look: it gets its own time.
 			if suspect != have.Revision {
 				suspect, since, step = have.Revision, time.Now(), patienceStep
 			}
@@ -53,7 +66,9 @@ func (w *Writer) claim(ctx context.Context, c layout.Claim, owner []byte) (uint6
 				continue
 			}
 			err = w.fence(ctx, holder.record)
-			if errors.Is(err, store.ErrWrongRevision) { // its writer is at work
+			// A refused fence says that a writer of that record has just committed. It may
+			// hold the value now, so all is read again.
+			if errors.Is(err, store.ErrWrongRevision) {
 				err = workers.Backoff(ctx, try)
 				if err == nil {
 					continue
@@ -63,6 +78,9 @@ func (w *Writer) claim(ctx context.Context, c layout.Claim, owner []byte) (uint6
 				return 0, err
 			}
 		}
+		// The claim is free, already this owner's, or its record cannot commit any more.
+		// have.Revision was read before the fence, so a refusal means that another writer
+		// has taken the claim, and the judgement is void.
 		res := w.store.Write(ctx, claimOp(c.Key, owner, have.Revision))[0]
 		if !errors.Is(res.Err, store.ErrWrongRevision) {
 			return res.Revision, res.Err
@@ -73,24 +91,26 @@ func (w *Writer) claim(ctx context.Context, c layout.Claim, owner []byte) (uint6
 	}
 }
 
-// claimOp takes a claim that is at a revision.
+// claimOp is the write that takes a claim, checked to be at a revision. The store
+// settles it: a lost answer is followed by a look at what became of the write.
 func claimOp(key string, owner []byte, revision uint64) store.Op {
 	return store.Op{Key: key, Value: owner, Conditional: true, Expect: revision, Settle: true}
 }
 
-// CorruptClaim is the error of a claim whose owner cannot be read.
+// CorruptClaim is the error for a claim whose owner cannot be read; it is ErrCorrupt.
 func CorruptClaim(key string, err error) error {
 	return fmt.Errorf("%w: claim %s: %w; delete that key", errs.ErrCorrupt, key, err)
 }
 
-// holder is the record that a claim names, as the leader has it now.
+// holder is the record that a claim names, as the stream's leader has it.
 type holder struct {
 	id     string
 	record store.Message
 }
 
-// holder reads the claim's owner, and whether it holds the value. An owner
-// whose document cannot be read is taken to hold it.
+// holder reads the record that a claim names, and reports whether it holds the value. A
+// record whose document cannot be read is taken to hold it: a wrong refusal can be
+// corrected, two records with one unique value cannot.
 func (w *Writer) holder(ctx context.Context, c layout.Claim, claim store.Message) (holder, bool, error) {
 	id, err := w.layout.ReadOwner(claim.Value)
 	if err != nil {

@@ -1,92 +1,124 @@
 // Package commit is the write protocol: it changes a record together with its
-// index entries and unique claims, so that no lookup ever misses a record and no
-// two records ever share a unique value, whoever crashes and whenever. It can do
-// that one key at a time, or in batches, both on the same records at once.
+// index entries and unique claims. Whatever crashes, and whenever, no lookup misses a
+// record and no two records share a unique value. The writes go one key at a time or
+// in batches, and writers of both kinds can work on the same record at the same time.
 //
 // # Invariants
 //
 // They hold at every instant:
 //
-//   - I1: a live record has its entry in every index. (Entries without a record
-//     may exist; readers check the record and drop them.)
+//   - I1: a live record has its entry in every index. (An entry may exist without
+//     its record: readers check the record and drop the entry.)
 //   - I2: a live record owns the claim of each of its unique values.
-//
-// # Executors
-//
-// Writer.Apply reads a record, asks for its new document, and makes a Plan. The
-// plan is carried out by
-//
-//   - phased: one write after the other, steps 2 to 4 below;
-//   - atomic: all of them in one batch, by itself or shared with other changes,
-//     which is phased without a gap;
-//   - listed: for layouts whose entries are lists, see below;
-//   - staged: into a transaction, see package txn.
-//
-// Which one is the store's choice (store.BeginChange), and that of the layout: entries
-// (entries.go) is what differs between keyed entries, of one record each, and lists.
-// Repairs and the building of an index go by it too.
 //
 // # Steps
 //
 // A write of record X:
 //
-//  1. Read X at revision r. A create assumes that there is none and reads only
-//     when it loses.
-//  2. Together: put the entries that X will need and did not, unconditionally,
-//     and take the claims, checked; and observe the revisions of the entries
-//     and claims that X will no longer need. Observe before the commit, never
-//     after: what is observed later may already be another writer's.
-//  3. Commit: write X, checked to be at r. When that is lost, start again.
-//  4. Remove what X no longer needs, each checked to be at the revision
-//     observed in 2. Losing here is harmless: someone else needs it.
+//  1. Read X at revision r. A create assumes that there is no X, and reads it only
+//     when its commit is refused.
+//  2. At the same time: put the entries that X will need and did not need before,
+//     without a condition; take the claims that it will need, each checked to be free;
+//     and note the revisions of the entries and claims that X will no longer need.
+//     These revisions are read before the commit, never after it: an entry that is
+//     read later may already be another writer's.
+//  3. Commit: write X, checked to be at r. When that is refused, start again.
+//  4. Remove what X no longer needs, each key checked to be at the revision noted in
+//     step 2. A removal that is refused is harmless: another writer needs that key.
 //
-// In a batch, entries are removed without having been observed: another writer that needs one
-// must have read X after the batch, or loses its commit. Claims are observed all
-// the same: while a unique index is being built, X can have a value whose claim is
-// another record's.
+// # Executors
 //
-// On a bucket with replicas every new entry comes with its head, which guards the
-// lookups of transactions. A head comes after its entry and before the commit: in a
-// batch behind the entries, otherwise when they are acknowledged (newEntries).
+// Writer.Apply reads a record, asks for its new document, and makes a Plan: all keys
+// that the write touches. An executor carries the plan out. There are four:
+//
+//   - phased (phased.go): one write after the other, steps 2 to 4 above.
+//   - atomic (atomic.go): all writes in one batch, which may carry other changes
+//     too. It is phased without a gap between the steps.
+//   - listed (listed.go): for layouts whose entries are lists, with or without
+//     batches; see Lists below.
+//   - staged (staged.go): into a transaction, see package txn.
+//
+// The store says whether the bucket takes batches (store.BeginChange). The layout
+// says whether its entries are keyed, one key for each record, or lists. The
+// interface entries (entries.go) holds the difference between the two; repairs and
+// the building of an index use it as well.
+//
+// A batch removes entries without having read their revisions. That is safe: a writer
+// that needs such an entry either read X after the batch and then puts the entry
+// again, or it read X before the batch and its commit is refused. Claims are read all
+// the same, because a claim that X gives up may be another record's: while a unique
+// index is being built, X can hold a value whose claim it does not own.
+//
+// # Heads
+//
+// On a bucket with replicas every new entry comes with the write of its head, a key
+// that guards the lookups of transactions (package txn). A transaction that finds a
+// head unchanged concludes that no entry has come since it looked. So the head is
+// written after the entry, and before the commit: in a batch the heads stand right
+// behind their entries, otherwise they are sent when the entries are acknowledged
+// (newEntries in entries.go).
 //
 // # Lists
 //
-// In some layouts an entry is a list of all the records with a value. A list is
-// written as it was read and changed, checked to be at that revision, so no writer
-// drops another's record. In a batch the lists that X joins and leaves are written
-// with X. One after the other, X joins before its commit, by a write even when it is
-// in the list already; after the commit it leaves a list that is as it was observed in
-// step 2, and any other only behind a fence, because a writer that read X meanwhile
-// may count on it. Changes of one Writer that have a list in common take turns.
+// In some layouts an entry is a list of all the records with a value (lists.go). A
+// list is read, changed, and written on the condition that it is still at the revision
+// that was read. So no writer drops another writer's record from it. What several
+// plans do to one list is gathered in listChanges (listchanges.go).
 //
-// The models of all this are in spec/.
+// With batches, the lists that X joins and leaves are written together with X. Without
+// batches:
+//
+//   - X joins its new lists before its commit. A list is written even when X is in it
+//     already: that changes the list's revision, so a writer that is about to take X
+//     out is refused.
+//   - After the commit, X leaves a list that is still at the revision noted in step 2.
+//     It leaves any other list only behind a fence, because another writer of X may
+//     have joined it meanwhile and be about to commit.
+//
+// Only one of two changes to the same list can succeed, so the changes of one Writer
+// that share a list wait for each other (keylocks.go).
 //
 // # Fences
 //
-// An entry or a claim whose record does not hold its value may belong to a
-// writer between steps 2 and 3. To judge it, its record is rewritten unchanged,
-// or its delete marker is, checked (Writer.fence). Every writer that read the
-// record earlier now loses its commit. Only after that may the claim be taken
-// or the entry removed, checked to be at the revision seen before the fence.
-// Fences carry the revision that they repeat, so that they do not look like
-// changes to watchers and to optimistic locks.
+// An entry or a claim whose record does not hold its value may belong to a writer
+// between steps 2 and 3. Before such a key may be removed or taken, that writer has to
+// be stopped: the record is rewritten unchanged, or its delete marker is, checked to
+// be at the revision that was read (Writer.fence). Every writer that read the record
+// earlier now has its commit refused. Then the claim may be taken or the entry
+// removed, checked to be at the revision that it had before the fence.
+//
+// A fence carries the revision that it repeats, so that watchers and optimistic locks
+// do not take it for a change.
+//
+// # Repair
+//
+// repair.go serves checks, the building of indexes and layout changes. Writer.Ensure
+// writes all entries and claims of records that are there. Writer.Sweep takes records
+// that do not hold an entry's or a claim's value out of it, behind a fence each.
+// Writer.Discard deletes a record even when its document cannot be read, and leaves
+// the rest to a check.
 //
 // # What a crash leaves
 //
-//   - of a batch: nothing.
-//   - in step 2: entries and claims without a record. Readers drop the entries;
+//   - In a batch: nothing.
+//   - In step 2: entries and claims without their record. Readers drop the entries;
 //     the next writer that wants a claim fences its owner and takes it.
-//   - after step 3: entries and claims that the record no longer needs; the
-//     same holds for them.
+//   - After step 3: entries and claims that the record no longer needs. The same
+//     holds for them.
 //
-// Check with Repair removes both.
+// A writer that stalls leaves the same, and when it goes on, its conditions decide: its
+// commit is refused if the record has changed or was fenced, and its removals are
+// refused where another writer has put the key again.
+//
+// Check with Repair removes all of it. The models of the protocol are in spec/.
 //
 // # Rejected
 //
-//   - One key per value with an array of ids: a hot key under compare-and-set,
-//     bounded by the payload limit.
-//   - Removing old entries before the commit: a crash in between leaves a
-//     record that lookups miss.
-//   - Locks: a crashed holder blocks others until a timeout, and a slow one
-//     writes after it.
+//   - One key for each value with an array of ids, as the native layout: every writer
+//     of a frequent value waits for that key, and the payload limit bounds how many
+//     records may share the value.
+//   - Removing old entries before the commit: a crash in between leaves a record that
+//     lookups miss.
+//   - Locks in the bucket: a crashed holder blocks others until a timeout, and a slow
+//     one still writes after it.
 package commit

@@ -8,27 +8,30 @@ import (
 	"github.com/natsorm/natsorm/internal/store"
 )
 
-// entries is how the index entries of a layout are written: keyed, where each has a
-// key of its own, or lists.
+// entries is how the index entries of a layout are written. There are two kinds: keyed,
+// where each record has a key of its own in the index, and lists, where one key lists
+// all records with a value.
 type entries interface {
-	// executor is for one change, which is written in this way.
+	// executor makes the executor for one change, which the store says is best written
+	// in this way.
 	executor(way store.Way) executor
 
-	// ops are the writes of several plans in one batch. claimed and own are as for
+	// ops returns the writes of several plans for one batch. claimed and own are as for
 	// Plan.Ops.
 	ops(ctx context.Context, plans []*Plan, claimed func(key string) uint64, own map[string]uint64) ([]store.Op, error)
 
-	// ensure writes the entries of records, whether they are there or not.
+	// ensure writes all entries of records, whether they are there or not.
 	ensure(ctx context.Context, records []*layout.Footprint) error
 
-	// without is the write that takes records out of an entry as it was read.
+	// without is the write that takes records, given by their keys, out of an entry. It
+	// is checked to be at the revision at which the entry was read.
 	without(entry store.Message, records []string) (store.Op, error)
 
-	// shared reports whether an entry can be several records'.
+	// shared reports whether several records can be in one entry.
 	shared() bool
 }
 
-// entriesOf is how w writes the entries of its layout.
+// entriesOf returns the kind of entries that w's layout has.
 func entriesOf(w *Writer) entries {
 	if of := w.layout.Lists(); of != nil {
 		return &lists{w: w, of: of}
@@ -36,7 +39,8 @@ func entriesOf(w *Writer) entries {
 	return &keyed{w: w}
 }
 
-// keyed is entries that have a key each.
+// keyed writes entries of which each record has its own: the key says everything, and
+// the value is empty.
 type keyed struct{ w *Writer }
 
 func (k *keyed) executor(way store.Way) executor {
@@ -69,12 +73,21 @@ func (k *keyed) without(entry store.Message, _ []string) (store.Op, error) {
 
 func (k *keyed) shared() bool { return false }
 
-// newEntries are entries that are to be written, with their heads. A transaction that
-// finds a head as it was takes it that no entry has come since. So heads come after
-// the entries: behind them in one batch, or when they are acknowledged.
+// newEntries are entries that are to be written, with their heads.
+//
+// A transaction that has looked under an index notes the head's revision. When the head
+// is unchanged at its commit, it concludes that no entry has come since it looked. So an
+// entry must be in the bucket before its head is written: otherwise a transaction could
+// read the new head, look before the entry is there, and commit without having seen it.
+// And both must be there before the record is committed. In a batch the heads stand
+// behind the entries; otherwise they are sent when all entries are acknowledged.
+//
+// A crash between the two leaves entries whose heads were not written. Their record was
+// not committed either, so no transaction misses anything.
 type newEntries struct{ keys, heads []string }
 
-// heads are the heads of new entries, each once. Only a replicated bucket has any.
+// heads returns the heads of new entries, each once. It is empty unless the bucket is
+// replicated: one server guards a lookup by its pattern.
 func (w *Writer) heads(entries []string) (heads []string) {
 	if !w.store.Traits().Replicated {
 		return nil
@@ -89,7 +102,8 @@ func (w *Writer) heads(entries []string) (heads []string) {
 	return heads
 }
 
-// appendTo appends the writes for one batch.
+// appendTo appends the writes for one batch. They have no conditions: a put entry that
+// is there already gets a new revision, which keeps others from removing it.
 func (n newEntries) appendTo(ops []store.Op) []store.Op {
 	for _, key := range n.keys {
 		ops = append(ops, store.Op{Key: key})
@@ -100,9 +114,10 @@ func (n newEntries) appendTo(ops []store.Op) []store.Op {
 	return ops
 }
 
-// write writes the entries and, at the same time, others; then the heads. It returns
-// the results of the entries, and behind them those of the others. The error is that
-// of an entry or a head.
+// write writes the entries and, at the same time, others (the claims of a plan). When
+// all entries are acknowledged, it writes the heads. It returns the results of the
+// entries, and behind them those of the others. The error is the first one of an entry
+// or a head; errors of the others are only in their results.
 func (n newEntries) write(ctx context.Context, s store.Store, others ...store.Op) ([]store.Result, error) {
 	ops := newEntries{keys: n.keys}.appendTo(make([]store.Op, 0, len(n.keys)+len(others)))
 	results := s.Write(ctx, append(ops, others...)...)

@@ -9,31 +9,39 @@ import (
 	"github.com/natsorm/natsorm/internal/store"
 )
 
-// executor carries out the plans of one change, one after the other until one
-// commits. It is for one goroutine.
+// executor carries out the plans of one change. A plan that is refused because the
+// record has changed is followed by another one, until one commits or the change gives
+// up. An executor remembers what the refused plans have left in the bucket. It is for one
+// goroutine.
 type executor interface {
-	// execute returns the record's new revision, ErrWrongRevision when the record
-	// is no longer as the plan expects, or a *UniqueError.
+	// execute carries a plan out and returns the record's new revision.
+	// ErrWrongRevision says that the record is no longer as the plan expects; a
+	// *UniqueError, that another record holds a value; ErrUnknownOutcome, that the
+	// answer to the commit was lost. store.ErrNoBatches and store.ErrBatchTooLarge say
+	// that oneByOne has to take over.
 	execute(ctx context.Context, p *Plan) (uint64, error)
 
-	// abandon cleans up after a change that will not commit. cur is the record as
-	// it was last seen.
+	// abandon removes what refused plans have left, after a change that will not commit.
+	// cur is the record as it was last read. What cannot be removed stays: readers drop
+	// it, and Check with Repair removes it.
 	abandon(ctx context.Context, w *Writer, cur store.Message)
 
-	// oneByOne is what takes over where the server takes no batch; nil where that
-	// changes nothing.
+	// oneByOne returns the executor that does without batches, for a server that refuses
+	// them. It knows what this one has left. It is nil when this one uses no batches.
 	oneByOne() executor
 }
 
-// traces is what the plans of a change leave in the bucket before one of them
-// commits.
+// traces is what the plans of a change have left in the bucket, although none of them
+// has committed yet.
 type traces struct {
-	// placed are the entries and claims that were put, with the revisions that
-	// this gave them: observed, so to speak, by making them.
+	// placed holds the entries and claims that were put, with the revisions that the
+	// puts gave them. A removal checked to be at that revision is refused when another
+	// writer has put the key since.
 	placed map[string]uint64
 }
 
-// leftover adds to remove what plans before p placed, and p does not need.
+// leftover adds what earlier plans placed, and p does not need, to what is to be removed
+// after p has committed. A key that is in remove already keeps its revision there.
 func (t *traces) leftover(p *Plan, remove map[string]uint64) {
 	for key, revision := range t.placed {
 		if _, ok := remove[key]; !ok && !p.after.Holds(key) {
@@ -42,8 +50,13 @@ func (t *traces) leftover(p *Plan, remove map[string]uint64) {
 	}
 }
 
-// abandon removes what was placed and the record does not hold, behind a fence,
-// because another writer of the same record may count on it.
+// abandon removes what was placed and the record does not hold.
+//
+// After a commit no fence is needed for that, because the commit refused every other
+// writer that had read the record before. Here nothing was committed. Another writer of
+// the record may have read it when it held one of these values, and so count on the
+// entry without having put it. So the record is fenced first. When the fence is refused,
+// another writer has just committed, and everything stays.
 func (t *traces) abandon(ctx context.Context, w *Writer, cur store.Message) {
 	if len(t.placed) == 0 {
 		return
@@ -68,7 +81,7 @@ func (t *traces) abandon(ctx context.Context, w *Writer, cur store.Message) {
 	}
 }
 
-// outcome is the error of a commit whose write failed.
+// outcome is the error of a plan whose last write, that of the record, failed.
 func outcome(p *Plan, err error) error {
 	if errors.Is(err, store.ErrUnknown) {
 		return fmt.Errorf("%w: the commit of key %s was sent, and no answer came before the call ended, also not to the question whether it was done, so it was, or was not, or will be; doing the same again is safe where it looks first: %w", errs.ErrUnknownOutcome, p.Record, err)
@@ -76,8 +89,9 @@ func outcome(p *Plan, err error) error {
 	return Untouched(err)
 }
 
-// Untouched marks an error after which the record is as it was, when another try
-// may succeed.
+// Untouched marks an error before the commit as ErrUnwritten, when it is transient:
+// the record is as it was, and the same call may succeed later. It returns other errors,
+// and nil, as they are.
 func Untouched(err error) error {
 	if store.Transient(err) && !errors.Is(err, errs.ErrUnwritten) {
 		return fmt.Errorf("%w: %w", errs.ErrUnwritten, err)

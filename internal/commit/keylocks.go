@@ -6,16 +6,17 @@ import (
 	"sync"
 )
 
-// keyLocks is a lock for each key. Several are asked for in one order, so that no two
-// callers wait for each other.
+// keyLocks is a lock for each key, within this process. Callers lock several keys in
+// sorted order, so no two of them wait for each other.
 type keyLocks struct {
 	mu   sync.Mutex
-	held map[string]chan struct{} // full while somebody has the key
-	wait map[string]int           // how many have it, or wait for it
+	held map[string]chan struct{} // by key; the channel is full while the key is locked
+	wait map[string]int           // by key: how many callers hold the lock or wait for it
 }
 
-// take waits until all keys are free, which must be sorted, and has them until
-// release is called.
+// take locks keys, which must be sorted and different, and waits until all are free.
+// They stay locked until release is called. When ctx ends first, none is locked and the
+// error is ctx's.
 func (t *keyLocks) take(ctx context.Context, keys []string) (release func(), err error) {
 	for i, key := range keys {
 		if err := t.one(ctx, key); err != nil {
@@ -58,7 +59,7 @@ func (t *keyLocks) release(keys []string) {
 	}
 }
 
-// forget drops a key that nobody has or waits for.
+// forget counts a caller off, and drops the lock of a key after its last one.
 func (t *keyLocks) forget(key string) {
 	if t.wait[key]--; t.wait[key] == 0 {
 		delete(t.wait, key)

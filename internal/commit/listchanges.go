@@ -12,26 +12,27 @@ import (
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-// listChanges is what plans do to lists: every list is written once, checked to be as
-// it was read.
+// listChanges gathers what several plans do to lists, so that each list is written
+// once, checked to be at the revision that was read.
 type listChanges struct {
 	model string
 	lists layout.Lists
 	of    map[string]*listChange // by the list's key
 }
 
+// listChange is the records that join one list, and those that leave it.
 type listChange struct {
-	join  []value.Value
-	leave []string // record keys
-	doc   []byte   // of one that joins, for messages
+	join  []value.Value // primary keys
+	leave []string      // record keys
+	doc   []byte        // the document of one that joins, for error texts
 }
 
-// newListChanges is no changes yet, of a model's lists.
+// newListChanges is empty: nothing changes yet.
 func newListChanges(model string, lists layout.Lists) *listChanges {
 	return &listChanges{model: model, lists: lists, of: map[string]*listChange{}}
 }
 
-// add adds what a plan does.
+// add adds what a plan does to lists.
 func (c *listChanges) add(p *Plan) {
 	for _, key := range p.Entries {
 		c.join(key, p.Doc, p.after.ID)
@@ -42,7 +43,8 @@ func (c *listChanges) add(p *Plan) {
 	}
 }
 
-// join lets records join a list. doc is one of theirs, for messages.
+// join lets records join the list at key. doc is the document of one of them, for error
+// texts, or nil.
 func (c *listChanges) join(key string, doc []byte, ids ...value.Value) {
 	ch := c.at(key)
 	ch.join, ch.doc = append(ch.join, ids...), doc
@@ -55,7 +57,7 @@ func (c *listChanges) at(key string) *listChange {
 	return c.of[key]
 }
 
-// keys are the keys of the lists that change, in order.
+// keys returns the keys of the lists that change, sorted, as keyLocks wants them.
 func (c *listChanges) keys() []string {
 	out := make([]string, 0, len(c.of))
 	for key := range c.of {
@@ -65,9 +67,14 @@ func (c *listChanges) keys() []string {
 	return out
 }
 
-// ops are the writes of lists, as they were read. A list that a record joins is
-// written even when the record is in it already: then a writer that read it before,
-// and is about to take the record out, cannot.
+// ops returns the writes of the lists in held, as they were just read. limit is the
+// largest value that the bucket takes, in bytes.
+//
+// A list that a record joins is written even when the record is in it already. The
+// write changes the list's revision, so a writer that has read the list and is about to
+// take the record out is refused. A list that records only leave is written when that
+// changes it. ErrInvalid when a list that is joined grows beyond limit, ErrCorrupt when
+// one cannot be read.
 func (c *listChanges) ops(held []store.Message, limit int) ([]store.Op, error) {
 	ops := make([]store.Op, 0, len(held))
 	for _, have := range held {
@@ -101,7 +108,8 @@ func (ch *listChange) apply(l layout.Lists, have store.Message) (list []byte, er
 	return list, err
 }
 
-// listOp writes a list that was read; nil deletes it, with a plain marker.
+// listOp writes a list, checked to be at the revision at which have was read. A nil list
+// deletes the key, with a plain delete marker and no purge.
 func listOp(have store.Message, list []byte) store.Op {
 	return store.Op{Key: have.Key, Value: list, Delete: list == nil, Conditional: true, Expect: have.Revision}
 }
@@ -116,7 +124,7 @@ func (c *listChanges) tooLong(key string, ch *listChange, list []byte, limit int
 		column, _ = keys.IndexOf(c.model, key, false)
 		text = key
 	}
-	const most = 100 // of a value in a message
+	const most = 100 // bytes of a value in an error text
 	if len(text) > most {
 		text = text[:most] + "…"
 	}

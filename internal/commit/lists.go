@@ -12,18 +12,22 @@ import (
 	"github.com/natsorm/natsorm/internal/workers"
 )
 
-// lists is entries that are lists of records.
+// lists writes entries that are lists of all the records with a value.
+//
+// The rule for each write of a list: it was read, and the write is checked to be at the
+// revision that was read. A refused write means that another writer was faster; the list
+// is read again. So no writer can drop a record that another one has added.
 type lists struct {
 	w     *Writer
 	of    layout.Lists
-	locks keyLocks // of the lists that changes of this writer are at work on
+	locks keyLocks // one for each list that changes of this Writer work on
 }
 
 func (l *lists) executor(way store.Way) executor {
 	return &listed{lists: l, batches: way != store.Phased, shared: way == store.Shared}
 }
 
-// changes are what plans do to the lists.
+// changes gathers what plans do to lists.
 func (l *lists) changes(plans ...*Plan) *listChanges {
 	c := newListChanges(l.w.layout.Model().Name, l.of)
 	for _, p := range plans {
@@ -32,7 +36,8 @@ func (l *lists) changes(plans ...*Plan) *listChanges {
 	return c
 }
 
-// ops are the lists first, and then the records.
+// ops returns the writes of the lists first and then those of the records. Several plans
+// that touch one list are one write of it.
 func (l *lists) ops(ctx context.Context, plans []*Plan, _ func(string) uint64, _ map[string]uint64) ([]store.Op, error) {
 	changes := l.changes(plans...)
 	held, err := store.GetMany(ctx, l.w.store, changes.keys())
@@ -56,7 +61,10 @@ func (l *lists) without(entry store.Message, records []string) (store.Op, error)
 
 func (l *lists) shared() bool { return true }
 
-// ensure writes each list once for all the records in it.
+// ensure adds records to their lists, and writes each list once for all of them. It
+// repeats the writes that were refused until none is left: the records are committed
+// already, so no condition but the list's own revision matters. A crash leaves some
+// lists complete and others not; ensuring again completes them.
 func (l *lists) ensure(ctx context.Context, records []*layout.Footprint) error {
 	changes := l.changes()
 	for _, f := range records {
@@ -89,6 +97,7 @@ func (l *lists) ensure(ctx context.Context, records []*layout.Footprint) error {
 		if err := workers.Backoff(ctx, try); err != nil {
 			return keptChanging(todo[0], err)
 		}
+		// A replica that is behind would give the list that was refused again.
 		if err := store.CatchUp(ctx, l.w.store); err != nil {
 			return err
 		}
@@ -99,7 +108,10 @@ func keptChanging(list string, err error) error {
 	return fmt.Errorf("others kept changing the list at key %s: %w", list, err)
 }
 
-// join puts a record into a list, which is written even when the record is in it.
+// join puts one record into a list, before the record is committed. The list is written
+// even when the record is in it already, so that a writer that has read it and is about
+// to take the record out is refused. From then on the record stays in the list until a
+// writer fences it: that is invariant I1 for the commit that follows.
 func (l *lists) join(ctx context.Context, key string, doc []byte, id value.Value) error {
 	changes := l.changes()
 	changes.join(key, doc, id)
@@ -121,12 +133,21 @@ func (l *lists) join(ctx context.Context, key string, doc []byte, id value.Value
 	}
 }
 
-// leaveTries bounds the tries to leave a list that others keep changing. To stay in it
-// is harmless: readers look at the record.
+// leaveTries is how often leaving a list is tried while other writers keep changing it.
+// After that the record stays in the list, which is harmless: readers check the record.
 const leaveTries = 16
 
-// leave takes a record out of a list, if the record does not hold its value. A writer
-// that is about to give it the value is fenced off first.
+// leave takes a record out of a list, unless the record holds the list's value. record
+// is its key.
+//
+// The order of the three reads and writes matters. The list is read first. Then the
+// record is read, and fenced at what was read: a writer that read it earlier, and may
+// have joined the list for it, cannot commit any more. A writer that reads the record
+// after the fence joins by a write, which gives the list another revision than the one
+// read at first. So if the last write, checked to be at that revision, succeeds, no
+// writer counts on the record's being in the list, however long this one has stalled.
+//
+// Errors are not returned: staying in the list is harmless.
 func (l *lists) leave(ctx context.Context, key, record string) {
 	for try := 1; try <= leaveTries; try++ {
 		have, err := l.w.store.GetLatest(ctx, key)

@@ -7,28 +7,29 @@ import (
 	"github.com/natsorm/natsorm/internal/store"
 )
 
-// Plan is everything that one write of one record does to the bucket. It says
-// nothing of how: see phased and atomic.
+// Plan is everything that one write of one record does to the bucket. It does not say
+// in which order, or in how many requests: that is the executor's choice.
 type Plan struct {
-	Record  string // the record's key
-	Expect  uint64 // its revision when it was read, 0 for none
-	Doc     []byte // the new document; nil deletes the record
-	Entries []string
-	Heads   []string // of the entries; only on a replicated bucket
-	Claims  []layout.Claim
-	Owner   []byte // what the claims hold
-	Release []string
+	Record  string         // the record's key
+	Expect  uint64         // its revision when it was read, 0 for none
+	Doc     []byte         // the new document; nil deletes the record
+	Entries []string       // entries to put: the record needs them and did not before
+	Heads   []string       // the heads of Entries; only on a replicated bucket
+	Claims  []layout.Claim // claims to take
+	Owner   []byte         // what the claims hold
+	Release []string       // entries and claims that the record no longer needs
 
-	after  *layout.Footprint // of Doc
+	after  *layout.Footprint // of Doc; empty when the record is deleted
 	claims map[string]bool   // which of Release are claims
 }
 
-// NewPlan plans the change from a record with footprint old, nil when there is
-// none, to doc with footprint new, nil to delete it.
+// NewPlan plans the change of cur, a record with footprint old, or nil when there is
+// none, to doc with footprint new, or nil to delete the record. owner is what the
+// record's claims hold.
 //
-// Entries and claims that both have are left alone: whoever put them did so
-// before the revision that this plan expects, and nobody who might remove them
-// can commit without this commit failing.
+// Entries and claims that both footprints have are left alone. They were put before the
+// revision that this plan expects; and a writer that removes one commits or fences the
+// record before, so that the commit of this plan is refused.
 func NewPlan(cur store.Message, old, new *layout.Footprint, doc, owner []byte) *Plan {
 	if new == nil {
 		new = &layout.Footprint{}
@@ -64,10 +65,10 @@ func NewPlan(cur store.Message, old, new *layout.Footprint, doc, owner []byte) *
 	return p
 }
 
-// isClaim tells claims from entries among what the plan releases.
+// isClaim reports whether a key in Release is a claim's.
 func (p *Plan) isClaim(key string) bool { return p.claims[key] }
 
-// Claimed are the claims among what the plan releases.
+// Claimed returns the keys of the claims in Release.
 func (p *Plan) Claimed() (out []string) {
 	for _, key := range p.Release {
 		if p.isClaim(key) {
@@ -80,12 +81,12 @@ func (p *Plan) Claimed() (out []string) {
 // After is the footprint of the new document.
 func (p *Plan) After() *layout.Footprint { return p.after }
 
-// newEntries are the entries that the plan adds.
+// newEntries returns the entries that the plan puts, with their heads.
 func (p *Plan) newEntries() newEntries { return newEntries{keys: p.Entries, heads: p.Heads} }
 
-// Ops are the plan's writes in one step, that of the record last. claimed is the
-// revision at which a claim is taken, and own are the claims among what it
-// releases that are the record's, with their revisions.
+// Ops returns the plan's writes for one batch, that of the record last. claimed returns
+// the revision that a claim must have to be taken. own holds those claims in Release that
+// name the record, with their revisions; claims that are not in it stay.
 func (p *Plan) Ops(claimed func(key string) uint64, own map[string]uint64) []store.Op {
 	ops := make([]store.Op, 0, len(p.Entries)+len(p.Heads)+len(p.Claims)+len(p.Release)+1)
 	ops = p.newEntries().appendTo(ops)
@@ -102,7 +103,8 @@ func (p *Plan) Ops(claimed func(key string) uint64, own map[string]uint64) []sto
 	return append(ops, p.Commit())
 }
 
-// Commit is the write of the record.
+// Commit is the write of the record, checked to be at Expect. The store settles it when
+// its answer is lost.
 func (p *Plan) Commit() store.Op {
 	return store.Op{Key: p.Record, Value: p.Doc, Delete: p.Doc == nil, Conditional: true, Expect: p.Expect, Settle: true}
 }

@@ -13,16 +13,20 @@ import (
 	"github.com/natsorm/natsorm/internal/workers"
 )
 
-// Refused is a record that could not have a unique value.
+// Refused is a record that Ensure could not give a claim.
 type Refused struct {
 	Record *layout.Footprint
-	Err    error // a *UniqueError, or ErrCorrupt
+	Err    error // a *UniqueError when another record holds the value; ErrCorrupt when the claim cannot be read
 }
 
-// Ensure gives committed records what their footprints say, whether they have it or
-// not: entries are put, claims are taken. It returns the records of claims that it
-// could not take, with the first reason of each; everything else is there all the
-// same. ErrInvalid when an entry cannot hold all its records.
+// Ensure writes the index keys of records that are committed already: it puts all
+// entries of their footprints and takes all their claims, whether they are there or not.
+// It does not write the records.
+//
+// It returns the records whose claims it could not take, with the first reason of each;
+// everything else is there all the same. ErrInvalid when a list would be too long for the
+// bucket. A record that changes meanwhile may be left with entries that it no longer
+// needs, which readers drop.
 func (w *Writer) Ensure(ctx context.Context, records ...*layout.Footprint) ([]Refused, error) {
 	if err := w.entries.ensure(ctx, records); err != nil {
 		return nil, err
@@ -30,14 +34,17 @@ func (w *Writer) Ensure(ctx context.Context, records ...*layout.Footprint) ([]Re
 	return w.takeAll(ctx, records)
 }
 
-// contenders is how many claims that others have are contended for at the same time.
+// contenders is how many claims of other records are contended for at the same time.
+// Each of them takes several requests, and up to 60 ms of waiting (patience).
 const contenders = 64
 
-// takeAll takes the claims of records.
+// takeAll takes the claims of records. It reads all of them with one call and takes the
+// free ones with another. Those of other records, and those that another writer takes
+// in between, are contended for one by one.
 func (w *Writer) takeAll(ctx context.Context, records []*layout.Footprint) ([]Refused, error) {
 	var names []string
 	var claims []layout.Claim
-	var of []int // of the claims: which record's
+	var of []int // for each claim the position of its record
 	for i, f := range records {
 		for _, c := range f.Claims {
 			names, claims, of = append(names, c.Key), append(claims, c), append(of, i)
@@ -51,7 +58,7 @@ func (w *Writer) takeAll(ctx context.Context, records []*layout.Footprint) ([]Re
 		return nil, err
 	}
 	var ops []store.Op
-	var at, contested []int // positions of claims: those of ops, and those to contend for
+	var at, contested []int // positions in claims: those of ops, and those to contend for
 	for i, have := range found {
 		owner := w.layout.Owner(records[of[i]].ID)
 		if have.Live() && !bytes.Equal(have.Value, owner) {
@@ -69,7 +76,7 @@ func (w *Writer) takeAll(ctx context.Context, records []*layout.Footprint) ([]Re
 		}
 	}
 	var mu sync.Mutex
-	reasons := map[int]error{} // by record
+	reasons := map[int]error{} // by the record's position
 	pool := workers.NewPool(ctx, contenders)
 	for _, i := range contested {
 		pool.Do(func(ctx context.Context) (int, error) {
@@ -97,8 +104,12 @@ func (w *Writer) takeAll(ctx context.Context, records []*layout.Footprint) ([]Re
 	return refused, nil
 }
 
-// Move moves a record as it was read to another key, where there is none. One that was
-// moved before is only deleted at the old key.
+// Move writes a record, as it was read, to another key and deletes it at the old one.
+// Both writes are checked. ErrExists when another record is at the new key;
+// store.ErrWrongRevision when the record has changed since it was read.
+//
+// Without batches the new key is written first. A crash in between leaves the same
+// document at both keys; moving it again deletes it at the old one.
 func (w *Writer) Move(ctx context.Context, rec store.Message, to string) error {
 	there, err := w.store.GetLatest(ctx, to)
 	if err != nil {
@@ -121,11 +132,20 @@ func (w *Writer) Move(ctx context.Context, rec store.Message, to string) error {
 	return w.store.Write(ctx, gone)[0].Err
 }
 
-// Sweep takes records, as they were read, out of an entry or a claim whose value they
-// do not hold. It returns those that are out of it. A record that somebody is changing
-// stays in. When the entry has changed since it was read, nobody is taken out; then
-// again says whether it is worth while to read both once more: not if whoever has
-// changed it needs all of it.
+// Sweep takes records out of an entry or a claim whose value they do not hold. Both the
+// entry and the records are given as they were read, the entry first. It returns the
+// records that were taken out.
+//
+// Each record is fenced: a writer that read it earlier, and may have put the entry for
+// it, cannot commit any more. A record whose fence is refused is being changed and stays
+// in the entry. Then the entry is written, checked to be at the revision that was read
+// before the fences; a writer that puts the entry after a fence gives it another
+// revision. A crash in between leaves fenced records, which look unchanged to everyone.
+//
+// When the entry has changed since it was read, no record is taken out. Then again
+// reports whether reading both once more may help. That is so for a list, which other
+// records may have changed. It is not for an entry of one record: a writer has put it
+// because it needs it.
 func (w *Writer) Sweep(ctx context.Context, entry store.Message, records ...store.Message) (swept []store.Message, again bool, err error) {
 	fences := make([]store.Op, len(records))
 	for i, rec := range records {
@@ -157,10 +177,11 @@ func (w *Writer) Sweep(ctx context.Context, entry store.Message, records ...stor
 	return swept, false, nil
 }
 
-// Discard deletes a record as it was read, whatever it holds, as one of all that are to
-// go. What that leaves in the index a Check with Repair takes away: the entries of a
-// record that cannot be read, and all that records share, each of which is then written
-// once. It reports whether the record was there.
+// Discard deletes a record, given as it was read, whatever its document holds. It is
+// for emptying a model, and a Check with Repair has to follow, which removes what
+// Discard leaves in the index: the entries and claims of a record that cannot be read,
+// and every list. A list is left to the check because that writes it once, and not once
+// for each record. Discard reports whether the record was there.
 func (w *Writer) Discard(ctx context.Context, rec store.Message) (bool, error) {
 	f, err := layout.At(w.layout, rec.Key, rec.Value)
 	if err != nil || w.entries.shared() && w.stage == nil {
@@ -175,7 +196,8 @@ func (w *Writer) Discard(ctx context.Context, rec store.Message) (bool, error) {
 	return out.Written, err
 }
 
-// erase deletes a record and leaves the index alone.
+// erase deletes a record at whatever revision it has by then, and leaves its index
+// entries and claims.
 func (w *Writer) erase(ctx context.Context, rec store.Message) error {
 	for rec.Live() {
 		err := w.store.Write(ctx, store.Op{Key: rec.Key, Delete: true, Conditional: true, Expect: rec.Revision, Settle: true})[0].Err

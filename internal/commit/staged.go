@@ -7,7 +7,8 @@ import (
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-// staged executes plans by putting them into a transaction.
+// staged executes a plan by putting it into a transaction. Nothing is written before the
+// transaction commits, so there is nothing to clean up.
 type staged struct {
 	stage Stage
 	id    value.Value

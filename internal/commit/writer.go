@@ -13,34 +13,36 @@ import (
 	"github.com/natsorm/natsorm/internal/workers"
 )
 
-// Writer applies changes to the records of one model.
+// Writer applies changes to the records of one model. It is safe for concurrent use.
 type Writer struct {
 	store   store.Store
 	layout  layout.Layout
 	entries entries
-	stage   Stage // nil when changes are committed one by one
+	stage   Stage // of a transaction; nil when each change is committed by itself
 }
 
-// Together is how many changes a call that makes many has under way: what fits into a
-// batch, with an entry or two each.
+// Together is how many changes a call that makes many of them has under way at the same
+// time. A batch takes 1000 messages (store.MaxBatch): 256 records with two or three
+// entries each.
 const Together = 256
 
-// Stage takes a plan into a transaction, and returns a revision for the record
-// that stands until the transaction commits.
+// Stage puts a plan into a transaction. It returns a revision for the record that
+// holds until the transaction commits.
 type Stage func(ctx context.Context, id value.Value, p *Plan) (uint64, error)
 
-// NewWriter is a Writer for a model.
+// NewWriter makes a Writer for the model of a layout. Each change is committed by itself.
 func NewWriter(s store.Store, l layout.Layout) *Writer { return NewStagingWriter(s, l, nil) }
 
-// NewStagingWriter is a Writer whose changes go into a transaction; s is the
-// bucket as the transaction sees it.
+// NewStagingWriter makes a Writer whose changes go into a transaction. s is the bucket as
+// the transaction sees it. With a nil stage it is NewWriter.
 func NewStagingWriter(s store.Store, l layout.Layout, stage Stage) *Writer {
 	w := &Writer{store: s, layout: l, stage: stage}
 	w.entries = entriesOf(w)
 	return w
 }
 
-// begin is the executor for a change; end ends it.
+// begin chooses the executor for a change. end must be called when the change is over:
+// the store counts the changes that are under way, to know when sharing batches pays.
 func (w *Writer) begin(ch *Change) (x executor, end func()) {
 	if w.stage != nil {
 		return &staged{stage: w.stage, id: ch.ID}, func() {}
@@ -53,25 +55,27 @@ func (w *Writer) begin(ch *Change) (x executor, end func()) {
 type Change struct {
 	ID value.Value // its primary key
 
-	// Assume is what the caller believes the record to be, when it has a reason
-	// to; a wrong belief costs a try. Otherwise the record is read. Held is the
-	// footprint of Assume, where the caller has taken it.
+	// Assume is the record as the caller believes it to be, for example as a query has
+	// found it. It saves reading the record; when it is wrong, the commit is refused and
+	// the record is read. Nil: the record is read first. A Writer of a transaction
+	// ignores it. Held is the footprint of Assume, or nil when the caller has not
+	// computed it.
 	Assume *store.Message
 	Held   *layout.Footprint
 
-	// Next makes the record's new document from its present message. It may be
-	// called several times, with what others have written meanwhile. An error ends
-	// the change, and ErrLeave does so without being one.
+	// Next makes the record's new document from cur, the record as it is. It may be
+	// called several times, each time with what others have written meanwhile. An error
+	// ends the change. ErrLeave ends it too, without being an error of the call.
 	Next func(cur store.Message) (Draft, error)
 
-	// Many says that the change is one of many that come together.
+	// Many says that the change is one of many that come at the same time.
 	Many bool
 }
 
-// Draft is what a change makes of a record.
+// Draft is the new state of a record.
 type Draft struct {
-	Doc  []byte            // nil deletes the record
-	Keys *layout.Footprint // of Doc, where the caller has taken it
+	Doc  []byte            // the new document; nil deletes the record
+	Keys *layout.Footprint // the footprint of Doc; nil when the caller has not computed it
 
 	// SameKeys says that Doc has the same footprint as the record now: its primary key
 	// and all indexed columns are unchanged.
@@ -83,15 +87,20 @@ var ErrLeave = errors.New("leave the record")
 
 // Outcome is what a change did.
 type Outcome struct {
-	Written  bool   // false when Next said ErrLeave
-	Revision uint64 // the record's new revision
-	Before   store.Message
-	After    []byte // the new document; nil when the record was deleted, or left
+	Written  bool          // false when Next said ErrLeave
+	Revision uint64        // the record's new revision
+	Before   store.Message // the record before the change
+	After    []byte        // the new document; nil when the record was deleted, or left as it is
 }
 
-// Apply carries a change out. It returns what Change.Next returned, a
-// *UniqueError, or the store's error; ErrUnknownOutcome when the answer to the
-// commit was lost.
+// Apply carries a change out: it reads the record, asks Next for its new document, and
+// executes the plan, again and again while other writers change the record in between.
+//
+// It returns the error of Next, a *UniqueError, ErrInvalid for a document that does not
+// fit the bucket or changes the primary key, ErrCorrupt when the present document cannot
+// be read, or the store's error. ErrUnknownOutcome says that the answer to the commit
+// was lost; ErrUnwritten, that surely nothing was changed and that the same call may
+// succeed.
 func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 	key := w.layout.RecordKey(ch.ID)
 	owner := w.layout.Owner(ch.ID)
@@ -106,12 +115,17 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 	exec, end := w.begin(&ch)
 	defer end()
 	replicated := w.stage == nil && w.store.Traits().Replicated
-	looked := guessed
+	looked := guessed // how sure it is that cur is the record's last message
 	for try := 1; ; try++ {
+		// At this point cur is the record as it was read, or as the caller believes it to
+		// be. No invariant depends on its being right: the commit is checked to be at
+		// cur's revision.
 		draft, err := ch.Next(cur)
 		if err == nil {
 			err = w.fits(key, draft.Doc)
 		}
+		// No commit will check an error of Next. So before such an error ends the change,
+		// the record is read with more certainty, and Next is asked again.
 		if need := certainty(err); replicated && looked < need {
 			if cur, err = w.look(ctx, key, need); err != nil {
 				return Outcome{}, w.failed(ch.ID, Untouched(err))
@@ -135,6 +149,8 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 		switch {
 		case err == nil:
 			return Outcome{Written: true, Revision: revision, Before: cur, After: draft.Doc}, nil
+		// The refusal rests on reads of a leader that may have been replaced. It is only
+		// believed after a barrier.
 		case errors.Is(err, errs.ErrUnique) && replicated && looked < agreed:
 			if cur, err = w.look(ctx, key, agreed); err != nil {
 				return Outcome{}, w.failed(ch.ID, Untouched(err))
@@ -151,9 +167,12 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 			}
 			exec = next
 			continue
+		// After other errors of the store nothing is cleaned up: the way to the server is
+		// broken, or the commit may have been done. What was placed is harmless.
 		case !errors.Is(err, store.ErrWrongRevision):
 			return Outcome{}, w.failed(ch.ID, err)
 		}
+		// Another writer was faster, or has fenced the record, or Assume was wrong.
 		if err := workers.Backoff(ctx, try); err != nil {
 			return Outcome{}, w.failed(ch.ID, Untouched(fmt.Errorf("others kept changing it: %w", err)))
 		}
@@ -164,18 +183,20 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 	}
 }
 
-// How sure it is that a record is as it was read. A leader that others have replaced,
-// or that has just become it, may say for a moment what was. A change that commits
-// needs to know no better, for the leader cannot commit it alone; one that ends
-// because of what was read does.
+// How sure it is that what was read of a record is its last message. A leader that has
+// been replaced and does not know it, or that has just been elected, may answer for a
+// moment with an older one. For a change that commits that is enough: such a leader
+// cannot commit alone, and the commit is checked. A change that ends because of what was
+// read needs more.
 const (
-	guessed = iota // the leader said so
-	seen           // it has all that this store has seen
-	agreed         // and all that anybody was told is written
+	guessed = iota // the leader, or the caller, said so
+	seen           // it is at least as new as everything that this store has seen
+	agreed         // it is at least as new as every write that any client was told is done
 )
 
-// certainty is how sure it must be for an error of Change.Next to end the change: to
-// leave a record needs less than to say that it is there, or not, or another one.
+// certainty says how sure it must be what the record is, for an error of Change.Next to
+// end the change. Leaving the record as it is needs less than telling the caller that
+// the record exists, is missing, or has changed.
 func certainty(err error) int {
 	switch {
 	case err == nil:
@@ -188,7 +209,7 @@ func certainty(err error) int {
 	return guessed
 }
 
-// look reads a record to be so sure.
+// look reads a record with at least the certainty sure.
 func (w *Writer) look(ctx context.Context, key string, sure int) (store.Message, error) {
 	if sure == agreed {
 		if _, err := w.store.Revision(ctx, store.Agreed); err != nil {
@@ -198,16 +219,20 @@ func (w *Writer) look(ctx context.Context, key string, sure int) (store.Message,
 	return w.store.Get(ctx, key)
 }
 
-// failed names the record in an error of the store.
+// failed adds the record's name to an error of the store.
 func (w *Writer) failed(id value.Value, err error) error {
 	return fmt.Errorf("natsorm: write %s %s: %w", w.layout.Model().Name, id.Text(), err)
 }
 
+// plan makes the plan from cur to draft. ErrInvalid when the new document does not fit
+// the model or has another primary key; ErrCorrupt when cur cannot be read and is to be
+// replaced.
 func (w *Writer) plan(ch *Change, cur store.Message, draft Draft, owner []byte) (*Plan, error) {
 	before, err := w.held(ch, cur)
 	if err != nil && draft.Doc != nil {
-		// What an unreadable document has in the indexes is unknown, so it cannot
-		// be replaced. Deleting it leaves stray entries at worst.
+		// Which entries and claims an unreadable document has is unknown, so the plan
+		// cannot say what to release, and it is not replaced. Deleting the record is
+		// allowed: it leaves stray entries and claims at worst.
 		return nil, err
 	}
 	after := draft.Keys
@@ -227,8 +252,8 @@ func (w *Writer) plan(ch *Change, cur store.Message, draft Draft, owner []byte) 
 	return w.MakePlan(cur, before, after, draft.Doc, owner), nil
 }
 
-// held is the footprint of a record as it is; nil when there is none. ErrCorrupt when
-// it cannot be told.
+// held is the footprint of the record as it was read, nil when there is none. ErrCorrupt
+// when its document cannot be read.
 func (w *Writer) held(ch *Change, cur store.Message) (*layout.Footprint, error) {
 	if !cur.Live() {
 		return nil, nil
@@ -243,20 +268,22 @@ func (w *Writer) held(ch *Change, cur store.Message) (*layout.Footprint, error) 
 	return &f, nil
 }
 
-// MakePlan is NewPlan with the heads of the entries.
+// MakePlan is NewPlan, with the heads of the new entries.
 func (w *Writer) MakePlan(cur store.Message, old, new *layout.Footprint, doc, owner []byte) *Plan {
 	p := NewPlan(cur, old, new, doc, owner)
 	p.Heads = w.heads(p.Entries)
 	return p
 }
 
-// Ops are the writes of several plans in one batch, with the lists that they change as
-// the writer's store has them; claimed and own are as for Plan.Ops.
+// Ops returns the writes of several plans for one batch, with those of the lists that
+// they change, which are read from the Writer's store. claimed and own are as for
+// Plan.Ops.
 func (w *Writer) Ops(ctx context.Context, plans []*Plan, claimed func(key string) uint64, own map[string]uint64) ([]store.Op, error) {
 	return w.entries.ops(ctx, plans, claimed, own)
 }
 
-// fits refuses a document over the payload limit before anything is written.
+// fits refuses a document that is larger than the bucket takes, before anything is
+// written: ErrInvalid.
 func (w *Writer) fits(key string, doc []byte) error {
 	if limit := w.store.Traits().MaxValue; len(doc) > limit {
 		return errs.Invalidf(w.layout.Model().Name, "", "the record at key %s takes %d bytes, %s", key, len(doc), store.PayloadLimit(limit, "make it smaller, or "))
@@ -264,13 +291,16 @@ func (w *Writer) fits(key string, doc []byte) error {
 	return nil
 }
 
-// fence makes every writer of the record that read it before cur lose its
-// commit. It fails with ErrWrongRevision when the record is no longer at cur.
+// fence rewrites a record as it was read. After that every writer that read cur, or an
+// earlier message of the record, has its commit refused. ErrWrongRevision when the
+// record is no longer at cur's revision: then a writer has committed, and is the fence.
 func (w *Writer) fence(ctx context.Context, cur store.Message) error {
 	return w.store.Write(ctx, FenceOp(cur))[0].Err
 }
 
-// FenceOp rewrites a record unchanged, or its delete marker.
+// FenceOp is the write of a fence: it repeats a record, or its delete marker, checked to
+// be at the revision that was read. A live record carries the revision that it repeats,
+// so that watchers and optimistic locks see no change.
 func FenceOp(cur store.Message) store.Op {
 	op := store.Op{Key: cur.Key, Conditional: true, Expect: cur.Revision, Settle: true}
 	if cur.Live() {

@@ -1,5 +1,6 @@
-// Package errs holds the errors that cross layers. The root package exports
-// every one of them; their documentation for users is there.
+// Package errs holds the errors that more than one layer makes or tests for. The root
+// package exports them, and documents there what a user can do about each. An error that
+// carries data is a type of its own, and errors.Is matches it with its sentinel.
 package errs
 
 import (
@@ -23,17 +24,18 @@ var (
 	ErrTxTooLarge        = errors.New("natsorm: transaction too large")
 	ErrTxDone            = errors.New("natsorm: transaction has ended")
 
-	// ErrUnwritten marks the error of a call that surely has changed nothing, and
-	// that may succeed another time. It is not exported: see SafeToRetry.
+	// ErrUnwritten marks the error of a call that surely has changed nothing and that
+	// may succeed when it is made again. The root package does not export it: its
+	// SafeToRetry tests for it.
 	ErrUnwritten = errors.New("nothing was changed")
 )
 
-// UniqueError says which unique value was taken, and by whom.
+// UniqueError says that another record holds a unique value. It is ErrUnique.
 type UniqueError struct {
 	Model   string   // the model's name
-	Columns []string // the unique index's: one, or several
-	Value   string   // the value asked for, as text; several are joined by ", "
-	Owner   string   // the primary key of the record that has it, as text
+	Columns []string // the columns of the unique index
+	Value   string   // the value that was asked for, as text; those of several columns are joined by ", "
+	Owner   string   // the primary key of the record that holds it, as text
 }
 
 func (e *UniqueError) Error() string {
@@ -43,13 +45,14 @@ func (e *UniqueError) Error() string {
 
 func (e *UniqueError) Is(target error) bool { return target == ErrUnique }
 
-// FieldFault is one thing wrong with one field.
+// FieldFault is one thing that is wrong with one field.
 type FieldFault struct {
-	Field   string
-	Problem string
+	Field   string // the column's name; empty when the fault is not of one field
+	Problem string // what is wrong, and what to do
 }
 
-// ValidationError lists everything that was wrong with one record or query.
+// ValidationError lists everything that is wrong with one record or query. It is
+// ErrInvalid.
 type ValidationError struct {
 	Model  string
 	Faults []FieldFault
@@ -80,10 +83,11 @@ func Invalidf(model, field, format string, args ...any) error {
 	return &ValidationError{Model: model, Faults: []FieldFault{{Field: field, Problem: fmt.Sprintf(format, args...)}}}
 }
 
-// PartialError says that a call stopped after it had changed some records.
+// PartialError says that a call stopped after it had changed some records. It wraps the
+// error that stopped it.
 type PartialError struct {
 	Model   string
-	Changed int // records changed for sure
+	Changed int // how many records were surely changed
 	Err     error
 }
 
@@ -93,10 +97,11 @@ func (e *PartialError) Error() string {
 
 func (e *PartialError) Unwrap() error { return e.Err }
 
-// CorruptError names a record whose stored document cannot be read.
+// CorruptError names a key whose stored text cannot be read: a record's document, an
+// entry or a claim. It is ErrCorrupt.
 type CorruptError struct {
 	Model string
-	Key   string // its key in the bucket
+	Key   string // the key in the bucket
 	Err   error  // what is wrong with it
 }
 

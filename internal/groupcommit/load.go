@@ -7,42 +7,45 @@ import (
 )
 
 const (
-	// sharers is how many changes at the same time make sharing worth while.
+	// sharers is how many changes must be under way at the same time for sharing to be
+	// worth while.
 	sharers = 4
 
-	// syncCost is the time of a message above which a disk is waited for: without
-	// syncing, a message takes 5 to 30 µs, with it 100 and more.
+	// syncCost is a time for each message. When writes take longer, the server waits for a
+	// disk: without syncing a message takes 5 to 30 µs, with syncing 100 µs and more.
 	syncCost = 60 * time.Microsecond
 
-	// The cost of a message is judged by what was done in this time while there were
-	// sharers; what is much older counts less. A pause of the server, as when it
-	// begins a new file, is not longer than a fraction of it.
+	// judgedOver is the busy time that a judgement needs. Twice as much is kept at the
+	// most; older time counts less. The time is long beside a pause of the server, for
+	// example when it begins a new file.
 	judgedOver = 50 * time.Millisecond
 
-	// costFor is how long a judgement holds: while batches are shared, there are no
-	// single writes to judge by.
+	// costFor is how long a judgement holds. While batches are shared, there are no single
+	// writes by which to judge again.
 	costFor = 5 * time.Second
 )
 
-// Load measures what single writes cost while many are under way, to find out
-// whether they should share batches. The zero value is ready.
+// Load measures how long single writes take while many are under way, to find out
+// whether they should share batches. The zero value is ready. It is safe for concurrent
+// use.
 type Load struct {
-	changes atomic.Int64 // of records, under way
+	changes atomic.Int64 // how many changes of records are under way
 
 	mu       sync.Mutex
-	busy     time.Duration // while there were sharers
-	messages int64         // that were done in it
-	last     time.Time     // until when that is
+	busy     time.Duration // time during which at least sharers changes were under way
+	messages int64         // how many messages were written in that time
+	last     time.Time     // the end of that time
 }
 
-// Begin notes that a change begins, and reports whether enough are under way to
-// share batches. End ends it.
+// Begin notes that a change begins. It reports whether enough are under way to share
+// batches. End must be called when the change has ended.
 func (l *Load) Begin() (enough bool) { return l.changes.Add(1) >= sharers }
 
 // End notes that a change has ended.
 func (l *Load) End() { l.changes.Add(-1) }
 
-// Note notes that single writes were done.
+// Note notes that this many messages were written by single writes. It is called when
+// they are done.
 func (l *Load) Note(messages int) {
 	if l.changes.Load() < sharers {
 		return
@@ -51,9 +54,9 @@ func (l *Load) Note(messages int) {
 	defer l.mu.Unlock()
 	now := time.Now()
 	switch idle := now.Sub(l.last); {
-	case idle > costFor:
+	case idle > costFor: // what was measured before is too old
 		l.busy, l.messages = 0, 0
-	case idle < judgedOver:
+	case idle < judgedOver: // after a longer pause the changes were waiting for something else
 		l.busy += idle
 		l.messages += int64(messages)
 	}
@@ -64,7 +67,7 @@ func (l *Load) Note(messages int) {
 	}
 }
 
-// Slow reports whether a message takes as long as a disk does.
+// Slow reports whether writes have lately taken as long as with a disk that is synced.
 func (l *Load) Slow() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -1,7 +1,16 @@
-// Package keys is the key format: every key that natsorm writes to a bucket is
-// made here, and read here, and so is every pattern that it reads keys by. Nothing
-// here touches the network. docs/format.md says the
-// same in prose; golden tests hold both to it.
+// Package keys is the key format. Every key that natsorm writes to a bucket, and every
+// pattern that it reads keys by, is made and parsed here. The package is pure.
+// docs/format.md describes the same format; golden tests check it.
+//
+// A key is tokens with dots between them. The keys of a model begin with its name:
+//
+//	User.shard_11.123                  a record: shard, id token
+//	User.index.email.<value>.<id>      an index entry: index, a token for each value, id token
+//	User.unique.email.<value>          the claim of a unique value
+//	User.head.email.17                 a head: see HeadOf
+//
+// Names that begin with _ are natsorm's own: the catalogue, sequences, and keys without
+// data.
 package keys
 
 import (
@@ -15,7 +24,7 @@ import (
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-// What a key is made of, between its dots.
+// The fixed parts of keys.
 const (
 	shardPrefix  = "shard_"
 	indexToken   = "index"
@@ -27,15 +36,16 @@ const (
 	columnJoiner = "-" // between the columns of a compound index
 )
 
+// These are part of the format: another number makes other keys.
 const (
-	maxName        = 64  // bytes of a model or column name
+	maxName        = 64  // bytes of a model's or column's name
 	maxValuePrefix = 64  // readable bytes of a value token
-	maxID          = 128 // bytes of an id token, before it becomes a hash
-	headSlots      = 256 // heads of an index
+	maxID          = 128 // bytes of an id token; a longer one becomes a hash
+	headSlots      = 256 // heads of each index
 )
 
-// CheckName reports why name cannot be a model's or an indexed column's
-// token in a key.
+// CheckName returns why name cannot be a model's or an indexed column's token in a key,
+// or nil.
 func CheckName(name string) error {
 	switch {
 	case name == "":
@@ -50,13 +60,14 @@ func CheckName(name string) error {
 	return nil
 }
 
-// Record is the key of a record: User.shard_11.123.
+// Record is the key of the record with an id token: User.shard_11.123.
 func Record(model string, shards int, id string) string {
 	b := appendShard(make([]byte, 0, len(model)+len(shardPrefix)+len(id)+6), model, Shard(id, shards))
 	return string(append(b, id...))
 }
 
-// RecordOf is Record of the id token of a primary key.
+// RecordOf is Record for a primary key. It makes the key of an integer without making
+// the token first.
 func RecordOf(model string, shards int, id value.Value) string {
 	if id.Type() != value.Int || id.Int() < 0 {
 		return Record(model, shards, ID(id))
@@ -65,7 +76,7 @@ func RecordOf(model string, shards int, id value.Value) string {
 	return string(strconv.AppendInt(b, id.Int(), 10))
 }
 
-// appendShard appends what the keys of a shard's records begin with.
+// appendShard appends the part that the keys of all records of a shard begin with.
 func appendShard(b []byte, model string, shard int) []byte {
 	b = append(append(append(b, model...), '.'), shardPrefix...)
 	return append(strconv.AppendInt(b, int64(shard), 10), '.')
@@ -82,9 +93,9 @@ func InShard(model string, shard int) string {
 // RecordID is the id token of a record's key.
 func RecordID(key string) string { return key[strings.LastIndexByte(key, '.')+1:] }
 
-// Shard is the shard of the record with this id token. Ids that are integers
-// in canonical form go by remainder, so that neighbours spread evenly; all
-// others by 64-bit FNV-1a.
+// Shard is the shard of the record with an id token, from 0 to shards-1. An id that is
+// an integer in canonical form goes by its remainder, so that consecutive ids spread
+// evenly. Any other goes by its 64-bit FNV-1a hash.
 func Shard(id string, shards int) int {
 	n := uint64(shards)
 	if i, err := strconv.ParseInt(id, 10, 64); err == nil && strconv.FormatInt(i, 10) == id {
@@ -101,9 +112,10 @@ func Shard(id string, shards int) int {
 	return int(h.Sum64() % n)
 }
 
-// ID is the token of a primary key. Integers and text of [A-Za-z0-9_-] stand
-// as they are; every other byte becomes =XX in hexadecimal, and empty text "=".
-// What would be longer than 128 bytes becomes "==" and a hash of the text.
+// ID is the token of a primary key. Integers, and text of [A-Za-z0-9_-], stand as they
+// are. In other text every byte outside of that becomes =XX in hexadecimal. Empty text
+// is "=". A token that would be longer than 128 bytes becomes "==" and a hash of the
+// text.
 func ID(v value.Value) string {
 	text := v.Text()
 	if plain(text, false) && len(text) <= maxID && text != "" {
@@ -129,10 +141,10 @@ func ID(v value.Value) string {
 	return b.String()
 }
 
-// Value is the token of an indexed value: its text with every character
-// outside [A-Za-z0-9/_-] replaced by "_" and cut to 64 bytes; when that lost
-// anything, or is empty, "=" and a hash of the whole text follow. Null is
-// "=null", which no text gives.
+// Value is the token of an indexed value: its text, with every character outside
+// [A-Za-z0-9/_-] replaced by "_", cut to 64 bytes. When that changed the text, or the
+// text is empty, "=" and a hash of the whole text follow, so different values have
+// different tokens. Null is "=null", which is no text's token.
 func Value(v value.Value) string {
 	if v.IsNull() {
 		return nullToken
@@ -157,7 +169,7 @@ func Value(v value.Value) string {
 	return b.String()
 }
 
-// IndexName names an index by its columns, as its keys do.
+// IndexName is the name of the index on columns, as it stands in keys.
 func IndexName(columns []string) string { return strings.Join(columns, columnJoiner) }
 
 // Entry is the key of an index entry: User.index.email.<value>.<id>. A
@@ -166,27 +178,29 @@ func Entry(model, index string, values []value.Value, id string) string {
 	return Lookup(model, index, values) + id
 }
 
-// Lookup is what every entry of one index for the same values begins with.
+// Lookup is the part that all entries of an index for the same values begin with.
 func Lookup(model, index string, values []value.Value) string {
 	return under(model, indexToken, index, values) + "."
 }
 
-// LookupPattern matches the entries of one index for the same values of its first
-// columns; open is how many columns follow them.
+// LookupPattern matches the entries of an index for these values of its first columns.
+// open is the number of columns that follow them, whose values may be any.
 func LookupPattern(model, index string, values []value.Value, open int) string {
 	return Lookup(model, index, values) + strings.Repeat(anyToken+".", open) + anyToken
 }
 
-// IsLookup tells the pattern of a lookup, which has a value in it, from a scan's.
+// IsLookup reports whether a pattern is that of a lookup, which has a value in it. That
+// of a scan of all entries has none.
 func IsLookup(pattern string) bool {
 	_, rest, _ := strings.Cut(pattern, ".")
 	return strings.HasPrefix(rest, indexToken+".") && strings.Count(rest, ".") > 2 && IsPattern(rest)
 }
 
-// HeadOf is the head of an index entry, or of a lookup's pattern: the key that is
-// written with every new entry, where replicas keep a pattern from being
-// guarded. It goes by the first value alone, which every lookup knows, in one of
-// 256 slots: User.head.email.17.
+// HeadOf is the head of an index entry, or of a lookup's pattern: User.head.email.17.
+//
+// A head is a key that is written with every new entry on a replicated bucket, where
+// the server cannot guard a pattern (package txn). It depends only on the first value,
+// which every lookup knows: FNV-1a of that value's token, modulo 256 slots.
 func HeadOf(model, entry string) string {
 	rest := entry[len(model)+1+len(indexToken)+1:]
 	index, rest, _ := strings.Cut(rest, ".")
@@ -228,18 +242,19 @@ func Claims(model string) string { return model + "." + uniqueToken + "." + anyT
 // Heads matches every head of a model.
 func Heads(model string) string { return model + "." + headToken + "." + anyTokens }
 
-// IsHead tells a head of a model from its other keys.
+// IsHead reports whether a key is a head of the model.
 func IsHead(model, key string) bool {
 	return strings.HasPrefix(key, model+"."+headToken+".")
 }
 
-// IsClaim tells a claim of a model from its index entries.
+// IsClaim reports whether an index key of the model is a claim, and not an entry.
 func IsClaim(model, key string) bool {
 	return strings.HasPrefix(key[min(len(key), len(model)+1):], uniqueToken+".")
 }
 
-// IndexOf is the index that a key of a model is an entry or a claim of, and how many
-// tokens follow its name; "" where it is neither.
+// IndexOf parses a key as an entry of the model, or with unique as a claim. It returns
+// the index's name, and how many tokens follow the name in the key; "" when the key is
+// neither.
 func IndexOf(model, key string, unique bool) (index string, tokens int) {
 	kind := indexToken
 	if unique {
@@ -256,7 +271,7 @@ func IndexOf(model, key string, unique bool) (index string, tokens int) {
 	return index, strings.Count(rest, ".") + 1
 }
 
-// Schema is the key of a model's entry in the catalogue.
+// Schema is the key of a model's document in the catalogue.
 func Schema(model string) string { return catalogue + "." + model }
 
 // Schemas matches the whole catalogue.
@@ -265,28 +280,29 @@ func Schemas() string { return catalogue + "." + anyToken }
 // Sequence is the key of a model's sequence of automatic ids.
 func Sequence(model string) string { return sequence + "." + model }
 
-// IsSchema tells the catalogue's keys from others.
+// IsSchema reports whether a key is in the catalogue.
 func IsSchema(key string) bool { return strings.HasPrefix(key, catalogue+".") }
 
-// IsSequence tells the keys of sequences from others.
+// IsSequence reports whether a key is that of a sequence.
 func IsSequence(key string) bool { return strings.HasPrefix(key, sequence+".") }
 
 // Everything matches every key.
 const Everything = anyTokens
 
-// Passing tells keys that mean nothing outside of the moment: the anchor, the guard
-// and probes.
+// Passing reports whether a key holds no data: the anchor, the guard, or a probe. Such a
+// key is left out of backups and may be lost.
 func Passing(key string) bool {
 	return key == Anchor || key == Guard || strings.HasPrefix(key, Probe)
 }
 
-// Keys without data; see package store.
+// Keys without data, which package bucket writes only for their revisions.
 const (
 	Anchor = "_anchor"
 	Guard  = "_guard"
-	Probe  = "_settle." // and a message id
+	Probe  = "_settle." // followed by a message id
 )
 
+// plain reports whether a text can stand in a key as it is; with slash, also "/" can.
 func plain(s string, slash bool) bool {
 	for i := 0; i < len(s); i++ {
 		if !isPlain(s[i]) && (!slash || s[i] != '/') {
@@ -300,7 +316,7 @@ func isPlain(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '-'
 }
 
-// hash is 128 bits of SHA-256, in 22 characters of URL-safe base64.
+// hash is the first 128 bits of the text's SHA-256, in 22 characters of URL-safe base64.
 func hash(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return base64.RawURLEncoding.EncodeToString(sum[:16])

@@ -5,17 +5,18 @@ import (
 	"unicode/utf8"
 )
 
-// The tokens of a pattern that stand for others.
+// The tokens of a pattern that stand for other tokens.
 const (
-	anyToken  = "*" // for one token
-	anyTokens = ">" // at the end, for one token or more
+	anyToken  = "*" // stands for one token
+	anyTokens = ">" // at the end; stands for one token or more
 )
 
-// MaxLength is how many bytes a key has at most: the server takes no line of more than
-// 4096 bytes.
+// MaxLength is the largest length of a key, in bytes. The server takes no protocol line
+// of more than 4096 bytes, and the line has more in it than the key.
 const MaxLength = 3 << 10
 
-// Valid reports whether a text can be a key: it can be published to, and is no pattern.
+// Valid reports whether a text can be a key: the server takes it as a subject, and it is
+// not a pattern.
 func Valid(key string) bool {
 	if key == "" || key[0] == '.' || key[len(key)-1] == '.' || strings.Contains(key, "..") || !utf8.ValidString(key) || len(key) > MaxLength {
 		return false
@@ -28,11 +29,11 @@ func Valid(key string) bool {
 	return !IsPattern(key)
 }
 
-// IsPattern tells patterns from keys, which have none of those characters.
+// IsPattern reports whether s is a pattern: a key has neither * nor > in it.
 func IsPattern(s string) bool { return strings.ContainsAny(s, anyToken+anyTokens) }
 
-// Matches reports whether a key matches a pattern, or is the same key. For many
-// patterns there is Matcher.
+// Matches reports whether a key matches a pattern, or is that key. Use a Matcher for many
+// patterns.
 func Matches(pattern, key string) bool {
 	for {
 		p, pRest, pMore := strings.Cut(pattern, ".")
@@ -49,19 +50,20 @@ func Matches(pattern, key string) bool {
 	}
 }
 
-// Matcher finds those of many keys and patterns that a key matches. The time that
-// takes does not grow with their number, but with the number of their forms; the
-// lookups of a model have a few.
+// Matcher finds, among many keys and patterns, those that a key matches. Patterns with
+// literal tokens at the same places have one form, and one map by their literal tokens.
+// So a match takes time by the number of forms, not of patterns; the lookups of a model
+// have only a few forms.
 type Matcher struct {
 	forms []*form
-	equal []int // by position: an earlier pattern with the same text, plus one; 0 for none
+	equal []int // for each position the position of an earlier pattern with the same text, plus 1; 0 when there is none
 }
 
-// form is the patterns that have literal tokens at the same places.
+// form holds the patterns that have literal tokens at the same places.
 type form struct {
 	tokens string         // literal, anyOne or anyMany for each token
-	fixed  int            // the number of literal ones where they all come first; otherwise -1
-	at     map[string]int // the position of a pattern, by the text of its literal tokens
+	fixed  int            // how many tokens are literal, when all of them come first; otherwise -1
+	at     map[string]int // the position of the last pattern, by the text of its literal tokens
 }
 
 const (
@@ -70,8 +72,8 @@ const (
 	anyMany = '>'
 )
 
-// NewMatcher makes a Matcher for keys and patterns. It refers to them by their
-// positions.
+// NewMatcher makes a Matcher for keys and patterns. Each refers to them by their
+// positions in the slice.
 func NewMatcher(patterns []string) *Matcher {
 	m := &Matcher{equal: make([]int, len(patterns))}
 	var buf [32]byte
@@ -86,7 +88,7 @@ func NewMatcher(patterns []string) *Matcher {
 	return m
 }
 
-// formOf appends what each token of a pattern is.
+// formOf appends, for each token of a pattern, what it is: literal, anyOne or anyMany.
 func formOf(pattern string, to []byte) []byte {
 	for more := true; more; {
 		var token string
@@ -103,8 +105,8 @@ func formOf(pattern string, to []byte) []byte {
 	return to
 }
 
-// form is the one of these tokens; most of the patterns that are to come, at most room,
-// have the first one.
+// form returns the form with these tokens, and makes it if it is new. The first form
+// gets a map with room for that many patterns, because most patterns share one form.
 func (m *Matcher) form(tokens []byte, room int) *form {
 	for _, f := range m.forms {
 		if f.tokens == string(tokens) {
@@ -122,7 +124,8 @@ func (m *Matcher) form(tokens []byte, room int) *form {
 	return f
 }
 
-// text is the tokens of a key or a pattern where the form has literal ones.
+// text returns those tokens of a key or a pattern that stand where the form has literal
+// ones: what a key and a pattern that it matches have in common.
 func (f *form) text(s string) string {
 	if f.fixed >= 0 {
 		return firstTokens(s, f.fixed)
@@ -138,7 +141,7 @@ func (f *form) text(s string) string {
 	return b.String()
 }
 
-// fits reports whether keys with this number of tokens can match.
+// fits reports whether a key with this number of tokens can match the form.
 func (f *form) fits(tokens int) bool {
 	if f.tokens[len(f.tokens)-1] == anyMany {
 		return tokens >= len(f.tokens)
@@ -146,7 +149,7 @@ func (f *form) fits(tokens int) bool {
 	return tokens == len(f.tokens)
 }
 
-// firstTokens is the first n tokens of s, with the dot behind them if there is one.
+// firstTokens returns the first n tokens of s, with the dot behind them if there is one.
 func firstTokens(s string, n int) string {
 	at := 0
 	for range n {
@@ -159,7 +162,7 @@ func firstTokens(s string, n int) string {
 	return s[:at]
 }
 
-// Has reports whether a key matches a pattern, or is among the keys.
+// Has reports whether a key matches one of the patterns, or is one of the keys.
 func (m *Matcher) Has(key string) bool {
 	tokens := strings.Count(key, ".") + 1
 	for _, f := range m.forms {
@@ -172,8 +175,8 @@ func (m *Matcher) Has(key string) bool {
 	return false
 }
 
-// Each calls found with the position of every pattern that a key matches, and of
-// every key that it is, in no particular order.
+// Each calls found with the position of every pattern that a key matches, and of every
+// key in the slice that is the same, in no particular order.
 func (m *Matcher) Each(key string, found func(i int)) {
 	tokens := strings.Count(key, ".") + 1
 	for _, f := range m.forms {

@@ -8,21 +8,21 @@ import (
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-// The keys of the Node library sequelize-natskv, whose records and index entries
-// natsorm reads and writes where a model says so. They are made of the text that
-// JavaScript makes of a value.
+// The keys of the Node library sequelize-natskv. natsorm reads and writes them for models
+// with the Sequelize layout. They are made of the text that JavaScript makes of a value.
 
-// SequelizeShards is that library's shard count, unless a service sets
+// SequelizeShards is the shard count of that library, unless a service sets
 // Model.SHARD_COUNT.
 const SequelizeShards = 16
 
-// maxSequelizeToken bounds what such a key is made of, which the library does not: the
-// server closes a connection that sends a longer line than MaxLength allows for.
+// maxSequelizeToken is the largest length of an id or a value in such a key, in bytes.
+// The library has no limit; but the server closes a connection that sends a longer line
+// than it takes (MaxLength).
 const maxSequelizeToken = 1024
 
 // SequelizeRecord is the key of a record: User.shard_11.123. The shard is id % shards as
-// JavaScript has it, and the id stands as it is. why says why there can be no such
-// key; then key is one that no record has.
+// JavaScript computes it, and the id stands as it is. When there can be no such key, why
+// says the reason, and key is one that no record has.
 func SequelizeRecord(model string, shards int, id value.Value) (key, why string) {
 	text, number := id.Text(), 0.0
 	switch id.Type() {
@@ -43,7 +43,7 @@ func SequelizeRecord(model string, shards int, id value.Value) (key, why string)
 	switch {
 	case why != "":
 	case text == "":
-		why = "it is empty, and a key can not end with a dot"
+		why = "it is empty, and a key cannot end with a dot"
 	case len(text) > maxSequelizeToken:
 		why = "it is longer than 1024 bytes"
 	case strings.Contains(text, ".") || strings.Contains(shard, "."):
@@ -56,7 +56,8 @@ func SequelizeRecord(model string, shards int, id value.Value) (key, why string)
 	return model + "." + noRecordToken + "." + hash(text), why
 }
 
-// noRecordToken stands where a shard does, in the key of a record that can not be.
+// noRecordToken stands in place of the shard, in the key for an id that no record can
+// have.
 const noRecordToken = "none"
 
 func plainSequelize(s string) bool {
@@ -68,11 +69,10 @@ func plainSequelize(s string) bool {
 	return true
 }
 
-// SequelizeEntry is the key of the entry of a value in an index:
-// User.index.email.alice_example_com. text is the value's in JavaScript; each UTF-16
-// unit of it outside [A-Za-z0-9/_-] becomes "_". ok is false where there is no entry:
-// for empty text, with which the key would end with a dot, and for more than 1024
-// bytes.
+// SequelizeEntry is the key of an index entry: User.index.email.alice_example_com. text
+// is the value's text in JavaScript; each UTF-16 unit outside [A-Za-z0-9/_-] becomes
+// "_", so several values can have one key. ok is false when there is no entry: for empty
+// text, because a key cannot end with a dot, and for more than 1024 bytes.
 func SequelizeEntry(model, field, text string) (key string, ok bool) {
 	var b strings.Builder
 	b.WriteString(model)

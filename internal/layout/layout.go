@@ -1,10 +1,12 @@
-// Package layout says which keys a record has: its own, its index entries and
-// its unique claims. It is pure; package commit writes those keys, and whoever runs
-// queries reads them.
+// Package layout says which keys a record has: its own key, its index entries and its
+// unique claims. It is pure: package commit writes those keys, and package access reads
+// them.
 //
-// An entry is one record's, or a list of all the records with a value. Only this
-// package and the part of commit that writes lists know which: everyone else asks
-// what follows from it.
+// An index entry belongs to one record, or it is a list of all records with a value.
+// Only this package, and the part of commit that writes lists, know which of the two a
+// model has. Other packages ask a Layout what follows from it: which records an entry
+// leads to (Pointers), how many keys a value's entries take (EntryKeys), what a
+// transaction changes at a key (Overlay). So a new kind of index changes few places.
 package layout
 
 import (
@@ -20,81 +22,87 @@ import (
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-// Layout is where the records of one model stand in the bucket, and their index
-// entries. It is immutable. Records are under keys.Records(model), whatever the
-// layout; entries under keys.Entries(model).
+// Layout says at which keys the records of one model are, and their index entries and
+// claims. In every layout the records are under keys.Records(model) and the entries
+// under keys.Entries(model). A Layout is immutable and safe for concurrent use.
 type Layout interface {
 	// Model is the model's definition.
 	Model() *schema.Definition
 
-	// RecordKey is the key of the record with this primary key, or one that no record
-	// has, where Of refuses such records.
+	// RecordKey is the key of the record with this primary key. For a primary key that
+	// Of refuses, it is a key that no record has.
 	RecordKey(id value.Value) string
 
-	// Of is the footprint of a document.
+	// Of is the footprint of a document. The error says what in the document does not
+	// fit the model.
 	Of(doc []byte) (Footprint, error)
 
-	// Finds reports whether every record with these values of an index's first
-	// columns can be found by Lookup.
+	// Finds reports whether Lookup finds every record with these values of an index's
+	// first columns. Where it does not, a query has to take another way.
 	Finds(x schema.Index, vals []value.Value) bool
 
-	// Lookup is the key, or the pattern, of the index's entries for these values of
-	// its first columns; of a unique index the claim's.
+	// Lookup is the key, or the pattern, of an index's entries for these values of its
+	// first columns. For a unique index it is the key of the claim.
 	Lookup(x schema.Index, vals []value.Value) string
 
-	// EntryKeys is how many keys the entries are that a value has when this many
-	// records have it.
+	// EntryKeys is how many keys hold the entries of a value that this many records
+	// have.
 	EntryKeys(records int) int
 
 	// Pointers appends the keys of the records that an entry or a claim leads to, each
-	// once.
+	// once. held is what the entry's or claim's key holds.
 	Pointers(to []string, key string, held []byte) ([]string, error)
 
-	// CountPointers is how many records Pointers gives; none of what cannot be read.
+	// CountPointers is how many records Pointers gives; 0 when held cannot be read.
 	CountPointers(key string, held []byte) int
 
-	// Overlay is what the key of an entry or a claim holds when some records are
-	// changed: those that gone is true of no longer have the value, unless their primary
-	// keys are among now. held is what it holds without the changes, nil when that is
-	// nothing. Most often the answer is nothing or one text; a claim has several when
-	// records are about to contend for it.
+	// Overlay returns what the key of an entry or a claim holds after a transaction's
+	// changes. held is what it holds without them; nil when the key is not there. The
+	// records that gone reports lose the value; then those with the primary keys in now
+	// have it.
+	//
+	// The answer is empty when the key is gone, and most often one text. A claim has
+	// several while records of the transaction contend for it.
 	Overlay(key string, held *[]byte, gone func(record string) bool, now []value.Value) ([][]byte, error)
 
-	// HeadOf is the key that is written with every new entry on a replicated bucket,
-	// for patterns to be guarded by: of an entry or of Lookup's pattern. "" where
-	// Lookup gives no patterns.
+	// HeadOf is the head of an entry, or of a pattern that Lookup gives: the key that is
+	// written with every new entry on a replicated bucket, and guards lookups there. It
+	// is "" in a layout whose Lookup gives no patterns.
 	HeadOf(entry string) string
 
-	// IsEntry and IsClaim tell the entries and claims of the model's indexes from
-	// what other programs keep beside them. Owns is true of those, and of the keys that
-	// HeadOf gives.
+	// IsEntry and IsClaim report whether a key is an entry, or a claim, of one of the
+	// model's indexes, and not something that another program keeps beside them. Owns
+	// reports whether a key is either of them, or a head.
 	IsEntry(key string) bool
 	IsClaim(key string) bool
 	Owns(key string) bool
 
-	// Owner is what a claim holds, and ReadOwner reads it.
+	// Owner is what the claim of a record with this primary key holds. ReadOwner reads
+	// that back.
 	Owner(id value.Value) []byte
 	ReadOwner(held []byte) (value.Value, error)
 
-	// Lists is not nil when an entry is a list, of all the records with a value. It is
-	// for package commit, which writes them.
+	// Lists writes the entries of a layout in which an entry is a list of all records
+	// with a value. It is nil in other layouts. Only package commit uses it.
 	Lists() Lists
 }
 
-// Lists are index entries of several records each.
+// Lists computes lists. In each method held is what the list's key holds, and a nil
+// result is an empty list, whose key is to be deleted. The error is that of a held that
+// is not a list.
 type Lists interface {
-	// Join is a list with these primary keys in it, at its end if they are new; Leave
-	// is one without those of these records. An empty list is nil.
+	// Join returns the list with these primary keys in it; new ones come at its end.
+	// Leave returns it without those of the records at these keys.
 	Join(held []byte, ids ...value.Value) ([]byte, error)
 	Leave(held []byte, records ...string) ([]byte, error)
 
-	// Value is the column, and the value's text, by which a document is in the list
-	// at key.
+	// Value is the column, and the value as text, for which a document is in the list
+	// at key; both are empty when it is not in it.
 	Value(doc []byte, key string) (column, text string)
 }
 
-// New is the layout of a model. ErrSchema when the model has what the layout cannot
-// keep, or the layout is not known.
+// New makes the layout of a model. ErrSchema when the model has something that the
+// layout cannot keep, or when this natsorm does not know the layout.
 func New(def *schema.Definition) (Layout, error) {
 	makes, ok := layouts[def.Layout]
 	if !ok {
@@ -108,11 +116,12 @@ var layouts = map[string]func(*schema.Definition) (Layout, error){
 	schema.Sequelize: newSequelize,
 }
 
-// ErrMisplaced says that a record is at another key than its document says.
+// ErrMisplaced says that a record's key and the primary key in its document do not
+// agree.
 var ErrMisplaced = errors.New("its primary key is not the one in its key")
 
-// At is the footprint of the document at a record's key; ErrMisplaced when it belongs
-// at another one.
+// At is the footprint of a document that was read at a record's key. ErrMisplaced when
+// the document belongs at another key.
 func At(l Layout, key string, doc []byte) (Footprint, error) {
 	f, err := l.Of(doc)
 	if err == nil && f.Record != key {
@@ -121,7 +130,8 @@ func At(l Layout, key string, doc []byte) (Footprint, error) {
 	return f, err
 }
 
-// DefaultShards is the shard count of a model that does not say one.
+// DefaultShards is the shard count of a model that does not give one: fallback, or what
+// the layout prescribes.
 func DefaultShards(layout string, fallback int) int {
 	if layout == schema.Sequelize {
 		return keys.SequelizeShards
@@ -129,11 +139,11 @@ func DefaultShards(layout string, fallback int) int {
 	return fallback
 }
 
-// Footprint is the keys that go with one document.
+// Footprint is all keys that a record with one document has.
 type Footprint struct {
 	ID      value.Value // the primary key; null when the document has none
-	Record  string      // the record's key, unless ID is null
-	Entries []string
+	Record  string      // the record's key; empty when ID is null
+	Entries []string    // the keys of its index entries
 	Claims  []Claim
 }
 
@@ -149,7 +159,7 @@ func (f *Footprint) Holds(key string) bool {
 	return slices.Contains(f.Entries, key) || slices.ContainsFunc(f.Claims, func(c Claim) bool { return c.Key == key })
 }
 
-// IndexKeys are the keys of the footprint's entries and claims.
+// IndexKeys yields the keys of the footprint's entries and claims.
 func (f *Footprint) IndexKeys() iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, e := range f.Entries {
@@ -165,7 +175,7 @@ func (f *Footprint) IndexKeys() iter.Seq[string] {
 	}
 }
 
-// Only is the footprint with just this entry or claim.
+// Only is the footprint without all entries and claims but the one at key.
 func (f *Footprint) Only(key string) *Footprint {
 	out := &Footprint{ID: f.ID, Record: f.Record}
 	for _, e := range f.Entries {
@@ -186,7 +196,7 @@ func (f *Footprint) Equal(g *Footprint) bool {
 	return slices.Equal(f.Entries, g.Entries) && slices.EqualFunc(f.Claims, g.Claims, func(c, d Claim) bool { return c.Key == d.Key })
 }
 
-// claims is what layouts have in common: unique values.
+// claims is the part that all layouts share: the model, and what a claim holds.
 type claims struct{ def *schema.Definition }
 
 func (c claims) Model() *schema.Definition { return c.def }
@@ -207,7 +217,8 @@ func (c claims) ReadOwner(held []byte) (value.Value, error) {
 	return id, err
 }
 
-// isOf tells a key of an index of one kind, with a token for each column and some
+// isOf reports whether a key belongs to one of the model's indexes, unique ones or
+// others. After the index's name it must have a token for each column, and this many
 // others.
 func isOf(def *schema.Definition, key string, unique bool, others int) bool {
 	name, columns := keys.IndexOf(def.Name, key, unique)

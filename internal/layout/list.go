@@ -13,8 +13,8 @@ import (
 
 var errNoList = errors.New("no JSON array of ids")
 
-// readList reads what a list's key holds, as the Node library does: white space is
-// an empty list.
+// readList reads what a list's key holds: a JSON array of primary keys. As in the Node
+// library, white space is an empty list.
 func readList(held []byte) ([]jsontext.Value, error) {
 	if len(bytes.TrimSpace(held)) == 0 {
 		return nil, nil
@@ -43,7 +43,7 @@ func readList(held []byte) ([]jsontext.Value, error) {
 	return ids, nil
 }
 
-// writeList is JSON.stringify's text.
+// writeList writes a list as JSON.stringify does; nil when it is empty.
 func writeList(ids []jsontext.Value) []byte {
 	if len(ids) == 0 {
 		return nil
@@ -84,7 +84,8 @@ func (l *sequelize) Leave(held []byte, records ...string) ([]byte, error) {
 	return l.without(held, func(record string) bool { return gone[record] })
 }
 
-// without is a list without the records that gone is true of.
+// without returns a list without the records that gone reports. gone is given their
+// keys.
 func (l *sequelize) without(held []byte, gone func(record string) bool) ([]byte, error) {
 	list, err := readList(held)
 	if err != nil {
@@ -96,8 +97,8 @@ func (l *sequelize) without(held []byte, gone func(record string) bool) ([]byte,
 	})), nil
 }
 
-// pointer is the key of the record that an id in a list leads to. Ids of another kind
-// are no ids of this model's records.
+// pointer is the key of the record that an element of a list leads to. ok is false for an
+// element of another type than the primary key: it leads to no record of this model.
 func (l *sequelize) pointer(raw jsontext.Value) (key string, ok bool) {
 	id, err := value.FromJSON(raw, l.primary)
 	if err != nil || id.IsNull() {

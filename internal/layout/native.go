@@ -9,17 +9,18 @@ import (
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-// native has a key for each entry, so that no two records share one.
+// native is natsorm's own layout. Each record has keys of its own in every index, so no
+// two records write the same entry.
 type native struct {
 	claims
-	primary int
-	fields  *document.Fields // the primary key and every indexed column
+	primary int              // the position of the primary key's column
+	fields  *document.Fields // reads the primary key and every indexed column
 	indexes []index
 }
 
 type index struct {
 	schema.Index
-	at []int // its columns' positions
+	at []int // the positions of its columns in the definition
 }
 
 func newNative(def *schema.Definition) (Layout, error) {
@@ -30,7 +31,7 @@ func newNative(def *schema.Definition) (Layout, error) {
 		for _, name := range x.Columns {
 			at := def.Position(name)
 			if t := def.Columns[at].Type; !t.Indexable() {
-				return nil, def.Errorf("column %s has type %s, as slices, maps and structs have, and can not be indexed", name, t)
+				return nil, def.Errorf("column %s has type %s, as slices, maps and structs have, and cannot be indexed", name, t)
 			}
 			ix.at = append(ix.at, at)
 		}
@@ -41,7 +42,8 @@ func newNative(def *schema.Definition) (Layout, error) {
 	return l, nil
 }
 
-// Of: a null in a unique index claims nothing.
+// Of gives a record no claim in a unique index in which one of its values is null: any
+// number of records may have null there.
 func (l *native) Of(doc []byte) (Footprint, error) {
 	vals, err := l.fields.Read(doc)
 	if err != nil {
@@ -79,8 +81,8 @@ func (l *native) record(token string) string {
 	return keys.Record(l.def.Name, l.def.Shards, token)
 }
 
-// Finds: null has an entry, and claims nothing; and claims of which some columns are
-// open are not looked for.
+// Finds is true for every index that is not unique: null has entries too. A claim is only
+// found by all its columns, and null has no claim.
 func (l *native) Finds(x schema.Index, vals []value.Value) bool {
 	if !x.Unique {
 		return true
@@ -100,7 +102,7 @@ func (l *native) Lookup(x schema.Index, vals []value.Value) string {
 	return keys.LookupPattern(l.def.Name, x.Name, vals, len(x.Columns)-len(vals))
 }
 
-// EntryKeys: each record has its own.
+// EntryKeys is one key for each record.
 func (l *native) EntryKeys(records int) int { return records }
 
 func (l *native) HeadOf(entry string) string { return keys.HeadOf(l.def.Name, entry) }
@@ -121,7 +123,7 @@ func (l *native) CountPointers(string, []byte) int { return 1 }
 func (l *native) Overlay(key string, held *[]byte, gone func(record string) bool, now []value.Value) (texts [][]byte, err error) {
 	if held != nil {
 		to, err := l.Pointers(nil, key, *held)
-		if err != nil || !gone(to[0]) { // what cannot be read is no changed record's
+		if err != nil || !gone(to[0]) { // a claim that cannot be read belongs to no changed record
 			texts = append(texts, *held)
 		}
 	}
@@ -139,7 +141,7 @@ func (l *native) IsEntry(key string) bool { return isOf(l.def, key, false, 1) }
 
 func (l *native) IsClaim(key string) bool { return isOf(l.def, key, true, 0) }
 
-// Owns: heads of an index that is gone are the layout's all the same.
+// Owns is also true for the heads of an index that the model no longer has.
 func (l *native) Owns(key string) bool {
 	return l.IsEntry(key) || l.IsClaim(key) || keys.IsHead(l.def.Name, key)
 }

@@ -11,17 +11,18 @@ import (
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-// sequelize is the layout of the Node library sequelize-natskv. The records with a
-// value are one list of ids, at a key that other values can have too; and values that
-// a document does not have are in no list.
+// sequelize is the layout of the Node library sequelize-natskv. One list of ids holds all
+// records with a value. Several values can share a list, because their keys are the same
+// (keys.SequelizeEntry). A record without a value for a column is in no list for it.
 type sequelize struct {
 	claims
-	primary value.Type
-	members []string // the names of the primary key and of every indexed column
-	types   []value.Type
+	primary value.Type   // the type of the primary key
+	members []string     // the names of the primary key and of every indexed column
+	types   []value.Type // their types
 }
 
-// newSequelize refuses what the library does not have, and would break.
+// newSequelize makes the layout. ErrSchema for a model with something that the library
+// does not have and would break.
 func newSequelize(def *schema.Definition) (Layout, error) {
 	key := def.Key()
 	l := &sequelize{claims: claims{def}, primary: key.Type, members: []string{key.Name}, types: []value.Type{key.Type}}
@@ -42,8 +43,9 @@ func newSequelize(def *schema.Definition) (Layout, error) {
 	return l, nil
 }
 
-// Of: members that are absent are in no list; null is in one. A document that does
-// not fit the model has no footprint, as in the native layout.
+// Of gives a record no entry for a member that the document does not have. A null member
+// has an entry: the text null. A document that does not fit the model is an error, as in
+// the native layout.
 func (l *sequelize) Of(doc []byte) (Footprint, error) {
 	raws, err := document.Raw(doc, l.members)
 	if err != nil {
@@ -83,8 +85,9 @@ func (l *sequelize) RecordKey(id value.Value) string {
 	return key
 }
 
-// Finds: absent members are null to a condition, and in no list. Of times and bytes
-// a document can have several texts, and of other JSON too.
+// Finds is false for null, because a condition takes an absent member for null, and that
+// is in no list. It is false for times, bytes and other JSON too: the Node library may
+// have written the same value in several ways, each with a list of its own.
 func (l *sequelize) Finds(_ schema.Index, vals []value.Value) bool {
 	_, ok := l.list(vals)
 	return ok
@@ -109,7 +112,7 @@ func (l *sequelize) Lookup(x schema.Index, vals []value.Value) string {
 	return key
 }
 
-// EntryKeys: all of them are in one list.
+// EntryKeys is one key, the list's, however many records there are.
 func (l *sequelize) EntryKeys(int) int { return 1 }
 
 func (l *sequelize) HeadOf(string) string { return "" }

@@ -13,7 +13,9 @@ import (
 	"github.com/natsorm/natsorm/internal/store"
 )
 
-// Backup writes the whole bucket, as it is at one instant, to a backup file.
+// Backup writes the whole bucket, as it is at one instant, to a backup file. bucket is the
+// bucket's name, which the file's header has. A file whose writing was interrupted has no
+// end, and Restore refuses it.
 func Backup(ctx context.Context, s store.Store, bucket string, w io.Writer) error {
 	out, err := backup.NewWriter(w, backup.Header{Bucket: bucket, Created: time.Now().UTC()})
 	if err != nil {
@@ -28,8 +30,8 @@ func Backup(ctx context.Context, s store.Store, bucket string, w io.Writer) erro
 	return out.Close()
 }
 
-// BackupSequelize writes the whole bucket, as it is at one instant, to the JSON file
-// of sequelize-natskv, which is made in memory.
+// BackupSequelize writes the whole bucket, as it is at one instant, to a JSON file as
+// sequelize-natskv has it. It holds the whole bucket in memory.
 func BackupSequelize(ctx context.Context, s store.Store, w io.Writer) error {
 	entries := map[string]backup.Entry{}
 	err := dump(ctx, s, func(m store.Message) error {
@@ -48,9 +50,9 @@ func BackupSequelize(ctx context.Context, s store.Store, w io.Writer) error {
 	return backup.WriteSequelize(w, sorted)
 }
 
-// dump delivers the whole bucket as it is at one instant, in memory that does not
-// grow with it. A key that changes meanwhile comes again, or as a delete marker: the
-// last one holds. Keys without data are left out.
+// dump delivers the whole bucket as it is at one instant: the end of the dump. A key that
+// changes while dump reads is delivered again, or as a delete marker; its last message
+// counts. So nothing has to be kept in memory. Keys without data are left out.
 func dump(ctx context.Context, s store.Store, each func(store.Message) error) error {
 	if err := store.CatchUp(ctx, s); err != nil {
 		return err
@@ -73,7 +75,9 @@ func dump(ctx context.Context, s store.Store, each func(store.Message) error) er
 			return nil
 		case ev.Kind == store.Resync:
 			return errors.New("the bucket was made again, or its server was away for long; begin again")
-		case keys.Passing(ev.Message.Key), ev.Message.Deleted && ev.Message.Revision <= start: // it was not delivered
+		// A key that was deleted before the dump began has not been delivered live, so its
+		// marker is not needed.
+		case keys.Passing(ev.Message.Key), ev.Message.Deleted && ev.Message.Revision <= start:
 			continue
 		}
 		if err := each(ev.Message); err != nil {

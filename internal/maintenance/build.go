@@ -15,24 +15,34 @@ import (
 	"github.com/natsorm/natsorm/internal/workers"
 )
 
-// together is how many records get their entries together: a list is then written
-// once for all of them.
+// together is how many records get their entries in one call of Writer.Ensure. An entry
+// that is a list is written once for all of them.
 const together = 4096
 
-// builders is how many of those are under way at the same time.
+// builders is how many of these calls are under way at the same time.
 const builders = 4
 
-// maxViolations bounds how many duplicates a failed build names.
+// maxViolations is how many duplicates the error of a failed build names.
 const maxViolations = 10
 
-// build gives every record the entries and claims of the indexes that are not
-// ready. From before it begins, every writer of this definition maintains
-// them; so each record found here either still holds what was read of it, or
-// its writer has seen to it. An entry that no record needs is harmless.
+// build gives every record of the model its entries and claims, those of the indexes that
+// are not ready among them.
+//
+// The catalogue has the new indexes before the building begins, so every writer that has
+// read this definition maintains them for the records that it writes. For each record
+// that the scan finds there are two cases. It is still as it was read: then it gets what
+// it needs here. Or it was written since: then its writer has seen to it, and what is put
+// here may be an entry that no record needs, which is harmless.
+//
+// A stall is harmless for the same reason: an entry that is put late is one too many at
+// worst, and a claim is only taken when no record that holds the value owns it. A crash
+// leaves some records without entries. The index is not ready then, so no reader uses it,
+// and the next building begins from the start.
 func (m *model) build(ctx context.Context) error {
 	pool := workers.NewPool(ctx, builders)
 	var mu sync.Mutex
 	var violations []string
+	// The scan must see every record that a writer without the new indexes has committed.
 	if err := store.CatchUp(ctx, m.store); err != nil {
 		return err
 	}
@@ -55,6 +65,7 @@ func (m *model) build(ctx context.Context) error {
 			return len(records), nil
 		})
 	}
+	// Again: a record that a replica delivered in an older state comes once more, as it is.
 	for e, err := range m.store.Scan(pool.Ctx(), keys.Records(m.def.Name), store.ScanOptions{Again: true}) {
 		if err != nil {
 			pool.Fail(err)
@@ -65,7 +76,7 @@ func (m *model) build(ctx context.Context) error {
 		}
 		f, err := layout.At(m.layout, e.Key, e.Value)
 		if err != nil {
-			continue // no query can find it by this index; Check names it
+			continue // it cannot be read, so it has no entries; Check names it
 		}
 		if chunk = append(chunk, &f); len(chunk) == together {
 			ensure()
@@ -85,8 +96,9 @@ func (m *model) build(ctx context.Context) error {
 	return nil
 }
 
-// violations say which unique values records share with others. Those that have been
-// changed since are left out.
+// violations returns a text for each record that shares a unique value with another one.
+// A record that has been changed since it was read is left out: its writer has taken its
+// claims, or was refused.
 func (m *model) violations(ctx context.Context, refused []commit.Refused) (texts []string, err error) {
 	if len(refused) == 0 {
 		return nil, nil
@@ -121,7 +133,7 @@ func (m *model) violations(ctx context.Context, refused []commit.Refused) (texts
 	return texts, nil
 }
 
-// footprint is what the record at key holds now; empty when it is gone.
+// footprint is the footprint of the record that is at key now; empty when there is none.
 func (m *model) footprint(ctx context.Context, key string) (layout.Footprint, error) {
 	e, err := m.store.GetLatest(ctx, key)
 	if err != nil || !e.Live() {

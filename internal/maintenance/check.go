@@ -24,35 +24,42 @@ const (
 	DuplicateValue ProblemKind = "duplicate value" // another record has the unique value
 	CorruptRecord  ProblemKind = "corrupt record"  // its document cannot be read
 	MisplacedKey   ProblemKind = "misplaced key"   // its primary key belongs at another key
-	CorruptClaim   ProblemKind = "corrupt claim"   // it names no owner: nobody can take the unique value
-	CorruptEntry   ProblemKind = "corrupt entry"   // it cannot be read: lookups fail, and writes of its records
-	StrayEntry     ProblemKind = "stray entry"     // harmless: readers drop it
-	StrayClaim     ProblemKind = "stray claim"     // harmless: the next writer takes it
+	CorruptClaim   ProblemKind = "corrupt claim"   // it names no owner: no record can take the unique value
+	CorruptEntry   ProblemKind = "corrupt entry"   // it cannot be read: lookups of it fail, and so do writes of its records
+	StrayEntry     ProblemKind = "stray entry"     // no record needs it; harmless: readers drop it
+	StrayClaim     ProblemKind = "stray claim"     // no record needs it; harmless: the next writer takes it
 )
 
-// Harmless reports whether no answer can be wrong because of this problem.
+// Harmless reports whether a problem of this kind makes no answer wrong.
 func (k ProblemKind) Harmless() bool { return k == StrayEntry || k == StrayClaim }
 
 // Problem is one thing that Check found.
 type Problem struct {
 	Kind     ProblemKind
-	Key      string // the entry, claim or record
-	Record   string // the record's key
-	Detail   string
-	Repaired bool
+	Key      string // the key of the entry, the claim or the record that is wrong
+	Record   string // the record's key; empty when it is not known
+	Detail   string // more about it, for people; may be empty
+	Repaired bool   // Check has repaired it
 }
 
-// Report is what Check found of one model.
+// Report is what Check found in one model.
 type Report struct {
 	Model                    string
-	Records, Entries, Claims int
+	Records, Entries, Claims int // how many there are; an entry that is a list counts once for each of its records
 	Problems                 []Problem
 }
 
-// Check compares every record of a model with its index entries and unique claims. It
-// takes three scans, and looks at what does not agree once more, one index key at a time, so that
-// writes meanwhile do not look like problems. It holds the key of every entry in
-// memory.
+// Check compares every record of a model with its index entries and unique claims. With
+// repair it repairs what can be repaired without a decision of the user's.
+//
+// It reads the model in three scans: records, entries, claims. While they run, others
+// write, so the three do not agree even in a bucket that is right. So what does not agree
+// is a suspicion only: Check looks at each such index key once more, together with the
+// records concerned, in an order in which a write in between can only clear the
+// suspicion (judgeMissing, judgeStray).
+//
+// It holds the keys of all entries and claims of the model in memory. A crash leaves what
+// was repaired until then.
 func Check(ctx context.Context, s store.Store, def *schema.Definition, repair bool) (Report, error) {
 	m, err := open(s, def)
 	if err != nil {
@@ -61,7 +68,7 @@ func Check(ctx context.Context, s store.Store, def *schema.Definition, repair bo
 	return m.check(ctx, repair)
 }
 
-// CheckAll checks every model of the catalogue.
+// CheckAll checks every model of the catalogue, one after the other.
 func CheckAll(ctx context.Context, s store.Store, repair bool) ([]Report, error) {
 	defs, err := catalogue.List(ctx, s)
 	if err != nil {
@@ -88,24 +95,25 @@ func (m *model) check(ctx context.Context, repair bool) (Report, error) {
 	return c.report, nil
 }
 
+// checker is one run of Check.
 type checker struct {
 	m      *model
 	repair bool
 	report Report
 
-	expected map[pointer]struct{} // where records must be, and have not been found yet
+	expected map[pointer]struct{} // pointers that records need and that the scans have not found yet
 	disputes map[string]*dispute  // by the index key
 }
 
-// pointer is what leads from an entry or a claim to a record.
+// pointer says that an entry or a claim, at key, leads to a record.
 type pointer struct{ key, record string }
 
 // dispute is an index key that does not agree with records, as far as the scans have
-// shown. An entry may be of all records, so a key is judged for all of them at once.
+// shown. A list may be that of many records, so a key is judged for all of them at once.
 type dispute struct {
-	missing  []string // the keys of records that it does not lead to, and should
-	stray    []string // and of those that it leads to, and should not
-	revision uint64   // the key's, when it was found to have strays
+	missing  []string // the keys of records to which it should lead, and does not
+	stray    []string // the keys of records to which it leads, and should not
+	revision uint64   // the key's revision when the scan found it to lead to them
 }
 
 func (c *checker) dispute(key string) *dispute {
@@ -120,6 +128,9 @@ func (c *checker) dispute(key string) *dispute {
 // catchUp lets the check see what the leader has.
 func (c *checker) catchUp(ctx context.Context) error { return store.CatchUp(ctx, c.m.store) }
 
+// readRecords notes which pointers the records need. The records come first, so that the
+// scans of the index find what was written for them: an entry is written before its
+// record.
 func (c *checker) readRecords(ctx context.Context) error {
 	for e, err := range c.m.store.Scan(ctx, keys.Records(c.m.def.Name), store.ScanOptions{}) {
 		if err != nil {
@@ -154,7 +165,9 @@ func (c *checker) readClaims(ctx context.Context) error {
 	return err
 }
 
-// readIndex compares the index keys under a pattern with the pointers that records need. It returns how many records they lead to.
+// readIndex compares the index keys under a pattern with the pointers that records need,
+// and notes a dispute for each pointer that none needs. It returns how many pointers there
+// are. ours tells the model's index keys from those of other programs.
 func (c *checker) readIndex(ctx context.Context, pattern string, ours func(key string) bool, corrupt ProblemKind) (n int, err error) {
 	for e, err := range c.m.store.Scan(ctx, pattern, store.ScanOptions{}) {
 		if err != nil {
@@ -181,8 +194,9 @@ func (c *checker) readIndex(ctx context.Context, pattern string, ours func(key s
 	return n, nil
 }
 
-// corrupt reports an entry or a claim that cannot be read. Repaired, it is deleted:
-// a record that holds the value gets a new one, as it misses its own.
+// corrupt reports an entry or a claim that cannot be read. To repair it, it is deleted:
+// a record that holds the value then misses its entry or claim, and gets a new one from
+// judgeMissing. It is deleted only at the revision that was read.
 func (c *checker) corrupt(ctx context.Context, problem Problem, e store.Message) {
 	if c.repair {
 		res := c.m.store.Write(ctx, store.Op{Key: e.Key, Delete: true, Purge: true, Conditional: true, Expect: e.Revision})[0]
@@ -191,8 +205,8 @@ func (c *checker) corrupt(ctx context.Context, problem Problem, e store.Message)
 	c.report.Problems = append(c.report.Problems, problem)
 }
 
-// judge looks at every disagreement once more, in an order that lets a write
-// in between only clear it.
+// judge looks at every dispute once more. The expected pointers that are left were found
+// by no scan: they are missing.
 func (c *checker) judge(ctx context.Context) error {
 	for p := range c.expected {
 		d := c.dispute(p.key)
@@ -209,7 +223,7 @@ func (c *checker) judge(ctx context.Context) error {
 				return err
 			}
 			if c.m.layout.IsClaim(key) {
-				continue // that it is another record's is why it is missing
+				continue // a claim has one owner: judgeMissing has judged the other record too
 			}
 		}
 		if err := c.judgeStray(ctx, key, d); err != nil {
@@ -219,7 +233,7 @@ func (c *checker) judge(ctx context.Context) error {
 	return nil
 }
 
-// leads is which records an entry or a claim leads to.
+// leads returns the keys of the records to which an entry or a claim leads.
 func (c *checker) leads(e store.Message) (map[string]bool, error) {
 	if !e.Live() {
 		return nil, nil
@@ -232,9 +246,14 @@ func (c *checker) leads(e store.Message) (map[string]bool, error) {
 	return to, err
 }
 
-// judgeMissing confirms that records lack an entry or a claim: they hold the value, the
-// key does not lead to them, and they did not change meanwhile. Each read is at least
-// as new as the one before, because the store never sees less than it has seen.
+// judgeMissing finds out which records really lack an entry or a claim at key, reports
+// them, and repairs them if it is asked to.
+//
+// It reads the records, then the key, then the records again. A record that has the same
+// revision both times did not change in between, because each read is at least as new as
+// the one before (store.Store). So it held the value at the instant at which the key was
+// read, and invariant I1 or I2 says that the key had to lead to it. A record that has
+// changed is left alone: its writer has seen to its entries.
 func (c *checker) judgeMissing(ctx context.Context, key string, records []string) error {
 	before, err := store.GetMany(ctx, c.m.store, records)
 	if err != nil {
@@ -253,8 +272,8 @@ func (c *checker) judgeMissing(ctx context.Context, key string, records []string
 		return err
 	}
 	var problems []*Problem
-	var lacking []*layout.Footprint // without problems that only the user can resolve
-	var repairable []*Problem       // those of lacking
+	var lacking []*layout.Footprint // of the records that can be repaired; a duplicate value needs the user
+	var repairable []*Problem       // the problem of each in lacking
 	for i, record := range records {
 		if !before[i].Live() || to[record] || after[i].Revision != before[i].Revision {
 			continue
@@ -278,7 +297,8 @@ func (c *checker) judgeMissing(ctx context.Context, key string, records []string
 	return err
 }
 
-// missing is the problem of a record that an index key does not lead to.
+// missing is the problem of a record to which an index key, as it was read, does not lead.
+// It is a duplicate value when the key is a claim and its owner holds the value too.
 func (c *checker) missing(ctx context.Context, record string, have store.Message) *Problem {
 	problem := &Problem{Kind: MissingEntry, Key: have.Key, Record: record}
 	if !c.m.layout.IsClaim(have.Key) {
@@ -298,7 +318,8 @@ func (c *checker) missing(ctx context.Context, record string, have store.Message
 	return problem
 }
 
-// repairMissing gives records what they lack at one index key.
+// repairMissing gives records the entry or the claim that they lack at one index key, and
+// notes in their problems which were repaired.
 func (c *checker) repairMissing(ctx context.Context, lacking []*layout.Footprint, problems []*Problem) error {
 	refused, err := c.m.writer.Ensure(ctx, lacking...)
 	if errors.Is(err, errs.ErrInvalid) { // the entry would be too long
@@ -316,11 +337,16 @@ func (c *checker) repairMissing(ctx context.Context, lacking []*layout.Footprint
 	return nil
 }
 
-// sweepTries bounds the tries to repair an entry that others keep changing.
+// sweepTries is how often the repair of one list is tried while others keep changing it.
 const sweepTries = 8
 
-// judgeStray confirms that records which an entry or a claim leads to do not hold its
-// value.
+// judgeStray finds out to which records an entry or a claim leads that do not hold its
+// value, reports them, and takes them out if it is asked to.
+//
+// It reads the key first and the records after it. A record that does not hold the value
+// then may have a writer that has put the entry and is about to commit. For a report that
+// does not matter, because strays are harmless. A repair fences the record before it takes
+// it out (commit.Writer.Sweep): such a writer begins again and puts the entry again.
 func (c *checker) judgeStray(ctx context.Context, key string, d *dispute) error {
 	records := d.stray
 	for try := 1; len(records) > 0; try++ {
@@ -333,7 +359,7 @@ func (c *checker) judgeStray(ctx context.Context, key string, d *dispute) error 
 			return nil // reported already
 		}
 		if try == 1 && have.Revision != d.revision && len(to) == 1 {
-			return nil // it was written since the scan: by a writer that is about to need it
+			return nil // it was written since the scan, by a writer that is about to commit the record
 		}
 		records = slices.DeleteFunc(records, func(r string) bool { return !to[r] })
 		found, err := store.GetMany(ctx, c.m.store, records)

@@ -1,7 +1,3 @@
-// Package maintenance is what is done to a model as a whole: it is defined, and its
-// indexes built; it is checked and repaired, moved to another layout, and emptied; and
-// the bucket is backed up and restored. All of it may run while others read and write,
-// but for a restore.
 package maintenance
 
 import (
@@ -24,7 +20,8 @@ type model struct {
 	writer *commit.Writer
 }
 
-// open is a model in a store. ErrSchema when the definition's layout cannot keep it.
+// open makes a model for its definition. ErrSchema when the definition's layout cannot
+// keep it.
 func open(s store.Store, def *schema.Definition) (*model, error) {
 	l, err := layout.New(def)
 	if err != nil {
@@ -33,7 +30,7 @@ func open(s store.Store, def *schema.Definition) (*model, error) {
 	return &model{def: def, layout: l, store: s, writer: commit.NewWriter(s, l)}, nil
 }
 
-// corrupt marks an error as that of reading a record.
+// corrupt makes a *CorruptError of the error of reading a record; nil of nil.
 func corrupt(def *schema.Definition, r store.Message, err error) error {
 	if err == nil {
 		return nil
@@ -41,8 +38,15 @@ func corrupt(def *schema.Definition, r store.Message, err error) error {
 	return &errs.CorruptError{Model: def.Name, Key: r.Key, Err: err}
 }
 
-// Define registers a declaration in the catalogue, or holds it against the one
-// that is there, and builds the indexes that are new. It returns what holds.
+// Define registers a declaration in the catalogue, merged with what the catalogue has of
+// the model, and builds the indexes that are not built yet. It returns the model as the
+// catalogue has it then. ErrSchema when the declaration is wrong or contradicts the
+// catalogue, or when the records do not allow a unique index; that index is taken out of
+// the catalogue again.
+//
+// The catalogue says that an index is being built before the building begins, and that it
+// is ready after it has ended. Readers use it only when it is ready. A crash in between
+// leaves an index that is being built; the next Define of it builds it again.
 func Define(ctx context.Context, s store.Store, code schema.Definition, defaultShards int) (*schema.Definition, error) {
 	for {
 		def, unbuilt, err := catalogue.Register(ctx, s, code, defaultShards)

@@ -29,39 +29,52 @@ const (
 	Checking Step = "checking"
 )
 
-// defaultGrace is how long a handle may take to hear of a change of the catalogue, and a
-// call that has begun before to end.
+// defaultGrace is how long a layout change waits after it has changed the catalogue: within this
+// time every handle hears of the change, and calls that had begun before it end.
 const defaultGrace = 2 * time.Second
 
 // LayoutChange moves a model from one layout to another, while others use it:
 //
-//  1. It says so in the catalogue, and makes the entries of the new layout beside those
-//     of the old one, which every call still uses.
-//  2. It says in the catalogue that calls have to wait, and lets those end that have
-//     begun before.
-//  3. It gives what was written since 1 its entries, and moves records whose key is
-//     another one in the new layout, each in one batch.
-//  4. It says in the catalogue that the model has the new layout, which calls then use.
-//  5. It waits again, deletes the entries of the old layout, and checks the model.
+//  1. It writes into the catalogue that the model is being moved. Then it makes the
+//     entries of the new layout for every record. Calls go on with the old layout; its
+//     entries stay.
+//  2. It writes into the catalogue that calls have to wait, and waits for those that have
+//     begun before (Grace).
+//  3. It gives the records that were written since step 1 their entries in the new layout.
+//     It moves the records that have another key there, each in one batch.
+//  4. It writes into the catalogue that the model has the new layout. Calls go on with
+//     that one.
+//  5. It waits again, for calls that still read by the old layout. Then it deletes the
+//     entries of the old layout and checks the model.
 //
-// The catalogue says how far it is, so where it was broken off, another one goes on, or
-// back when it is given the other layout.
+// The catalogue's document says how far the change has come: schema.Moving. A change that
+// was interrupted is completed by another one to the same layout, or undone by one to the
+// layout that the model had. What an interruption leaves:
+//
+//   - In step 1: entries of the new layout that no call reads. The next run copies all
+//     records again.
+//   - In steps 2 and 3: a model whose calls wait until a Migrate has run. When the
+//     copying began is not known any more, so the next run carries every record over.
+//   - In step 5: entries of the old layout, which no call reads. The next run deletes them.
 type LayoutChange struct {
 	Store    store.Store
 	Model    string
-	To       string                           // a layout
-	Progress func(step Step, done, total int) // nil, or called by one goroutine at a time
+	To       string                           // the layout that the model is to have
+	Progress func(step Step, done, total int) // nil, or called by one goroutine at a time; counts records, or keys while cleaning up
 	Grace    time.Duration                    // how long each wait is; defaults to two seconds
 
 	def      *schema.Definition
-	revision uint64 // of the catalogue's document
-	old, new *model
+	revision uint64 // the revision of the catalogue's document def
+	old, new *model // the model in the layout that it leaves, and in the one that it gets
 	started  uint64 // a revision that the bucket had before the copying; 0 when it is not known
-	records  int    // that were seen in the last scan
+	records  int    // how many records the last scan has seen
 }
 
-// Run changes the layout. ErrSchema when the new layout cannot keep the model, and ErrInvalid
-// when it cannot keep one of its records; then the model is as it was.
+// Run changes the layout. ErrNotFound when the catalogue does not have the model,
+// ErrSchema when the new layout cannot keep it. ErrInvalid when the new layout cannot keep
+// one of its records, and ErrExists when two records would have one key there; then the
+// model is as it was. ErrConflict when another program has changed the catalogue's
+// document meanwhile. ErrCorrupt when the check at the end finds records that are wrong.
 func (c *LayoutChange) Run(ctx context.Context) error {
 	if err := c.load(ctx); err != nil {
 		return err
@@ -83,23 +96,26 @@ func (c *LayoutChange) Run(ctx context.Context) error {
 	return c.check(ctx)
 }
 
+// load reads the model from the catalogue.
 func (c *LayoutChange) load(ctx context.Context) error {
 	def, revision, err := catalogue.Read(ctx, c.Store, c.Model)
 	if err == nil && def == nil {
-		err = fmt.Errorf("%w: no model %q in the catalogue; define it first", errs.ErrNotFound, c.Model)
+		err = catalogue.Missing(c.Model)
 	}
 	c.def, c.revision = def, revision
 	return err
 }
 
-// save changes the catalogue; ErrConflict when somebody else has.
+// save changes the catalogue's document, checked to be at the revision that was read, so
+// that two layout changes of one model cannot both go on. ErrConflict when another
+// program has changed it. change begins with a definition that is not being moved.
 func (c *LayoutChange) save(ctx context.Context, change func(*schema.Definition)) error {
 	next := *c.def
 	next.Moving = nil
 	change(&next)
 	revision, err := catalogue.Write(ctx, c.Store, &next, c.revision)
 	if errors.Is(err, store.ErrWrongRevision) {
-		return fmt.Errorf("%w: another program has declared %s meanwhile, or changes its layout too; run it again", errs.ErrConflict, c.Model)
+		return fmt.Errorf("%w: another program has declared or migrated %s meanwhile; run it again", errs.ErrConflict, c.Model)
 	}
 	if err != nil {
 		return err
@@ -115,8 +131,12 @@ func (c *LayoutChange) in(name string) (*model, error) {
 	return open(c.Store, &def)
 }
 
-// turnBack undoes a migration to another layout that was broken off: the model has
-// not left the one that it is to have.
+// turnBack undoes an interrupted change to another layout, if there is one: the model
+// still has the layout that it is to have now.
+//
+// While calls waited, records may have been moved to their keys in the other layout.
+// Those are carried back before calls go on. In the end the catalogue says that the model
+// comes from the other layout, so that cleanUp deletes its entries.
 func (c *LayoutChange) turnBack(ctx context.Context) (err error) {
 	m := c.def.Moving
 	if m == nil || m.To == c.To || c.def.Layout != c.To {
@@ -136,7 +156,7 @@ func (c *LayoutChange) turnBack(ctx context.Context) (err error) {
 	return c.save(ctx, func(d *schema.Definition) { d.Moving = &schema.Moving{To: c.To, From: m.To} })
 }
 
-// forward takes the model to the new layout.
+// forward takes the model to the new layout: steps 1 to 4.
 func (c *LayoutChange) forward(ctx context.Context) (err error) {
 	from := c.def.Layout
 	if c.new, err = c.in(c.To); err != nil {
@@ -145,9 +165,12 @@ func (c *LayoutChange) forward(ctx context.Context) (err error) {
 	if c.old, err = c.in(from); err != nil {
 		return err
 	}
-	// One that was broken off while calls waited did its copying at a revision that
-	// nobody knows: then all records are carried over.
+	// If calls are waiting already, an earlier change was interrupted after its copying.
+	// The revision at which that began is not known, so c.started stays 0, and carry takes
+	// all records.
 	if !c.def.Paused() {
+		// Taken before the catalogue is changed and before the scan: a record at a lower
+		// revision is one that the copying has seen.
 		if c.started, err = c.Store.Revision(ctx, store.Acknowledged); err != nil {
 			return err
 		}
@@ -162,18 +185,23 @@ func (c *LayoutChange) forward(ctx context.Context) (err error) {
 	if err := c.save(ctx, func(d *schema.Definition) { d.Moving = &schema.Moving{To: c.To, Paused: true} }); err != nil {
 		return err
 	}
+	// After the wait no call writes with the old layout any more, so what carry reads stays
+	// as it is.
 	if err := c.wait(ctx); err != nil {
 		return err
 	}
 	if err := c.carry(ctx); err != nil {
 		return c.giveUp(ctx, err)
 	}
+	// Every record now has its key and its entries in the new layout: calls may go on.
 	return c.save(ctx, func(d *schema.Definition) {
 		d.Layout, d.Moving = c.To, &schema.Moving{To: c.To, From: from}
 	})
 }
 
-// giveUp lets the model be as it was, because the new layout cannot keep a record.
+// giveUp returns the model to the layout that it had, because the new one cannot keep one
+// of its records: cause is ErrInvalid or ErrExists. After any other error the change stays
+// where it is, and can be run again.
 func (c *LayoutChange) giveUp(ctx context.Context, cause error) error {
 	if !errors.Is(cause, errs.ErrInvalid) && !errors.Is(cause, errs.ErrExists) {
 		return cause
@@ -185,11 +213,13 @@ func (c *LayoutChange) giveUp(ctx context.Context, cause error) error {
 	return errors.Join(cause, c.cleanUp(ctx))
 }
 
+// wait waits until every call has heard of the last change of the catalogue.
 func (c *LayoutChange) wait(ctx context.Context) error {
 	c.tell(Waiting, 0, 0)
 	return workers.Sleep(ctx, cmp.Or(c.Grace, defaultGrace))
 }
 
+// tell reports progress.
 func (c *LayoutChange) tell(step Step, done, total int) {
 	if c.Progress != nil {
 		c.Progress(step, done, total)
@@ -197,7 +227,12 @@ func (c *LayoutChange) tell(step Step, done, total int) {
 }
 
 // each calls f with chunks of the records, each record with its footprint in the new
-// layout: with all of them, or without those that were not written since the start.
+// layout. Without all, it leaves out records that have the right key and were not written
+// since the copying began. f is called by several goroutines at the same time.
+//
+// ErrInvalid when a record can be read in the old layout and not in the new one. A record
+// that can be read in neither, or that is at a wrong key in both, is left where it is;
+// Check names it.
 func (c *LayoutChange) each(ctx context.Context, step Step, all bool, f func(context.Context, []relocated) error) error {
 	if err := store.CatchUp(ctx, c.Store); err != nil {
 		return err
@@ -227,8 +262,9 @@ func (c *LayoutChange) each(ctx context.Context, step Step, all bool, f func(con
 				pool.Fail(fmt.Errorf("%w: %s %s cannot be moved to the %s layout: %w", errs.ErrInvalid, c.Model, was.ID.Text(), c.To, err))
 				break
 			}
-			continue // it can be read in neither layout; Check names it
+			continue
 		}
+		// A record that a change before this one has moved is at its new key already.
 		here := m.Key == footprint.Record || m.Key == c.old.layout.RecordKey(footprint.ID)
 		if footprint.ID.IsNull() || !here || !all && m.Key == footprint.Record && m.Revision <= c.started {
 			continue
@@ -249,17 +285,19 @@ func (c *LayoutChange) each(ctx context.Context, step Step, all bool, f func(con
 // copiers is how many chunks of records are copied at the same time.
 const copiers = 4
 
-// relocated is a record, and what it is in the new layout.
+// relocated is a record as it was read, with its footprint in the new layout.
 type relocated struct {
 	store.Message
 	to *layout.Footprint
 }
 
+// copy is step 1: it makes the new layout's entries of all records, while others write.
 func (c *LayoutChange) copy(ctx context.Context) error {
 	return c.each(ctx, Copying, true, c.putEntries)
 }
 
-// putEntries gives records their entries in the new layout.
+// putEntries gives records their entries and claims in the new layout. An entry of a
+// record that changes meanwhile may be one too many, which check removes.
 func (c *LayoutChange) putEntries(ctx context.Context, records []relocated) error {
 	footprints := make([]*layout.Footprint, len(records))
 	for i, r := range records {
@@ -272,8 +310,9 @@ func (c *LayoutChange) putEntries(ctx context.Context, records []relocated) erro
 	return err
 }
 
-// carry brings over what was written since the copying began, and moves records
-// whose key is another one.
+// carry is step 3, while calls wait: it gives entries to the records that were written
+// since the copying began, and moves records that have another key in the new layout. A
+// record's entries are there before the record is, as in every write.
 func (c *LayoutChange) carry(ctx context.Context) error {
 	return c.each(ctx, Carrying, false, func(ctx context.Context, records []relocated) error {
 		if err := c.putEntries(ctx, records); err != nil {
@@ -290,8 +329,9 @@ func (c *LayoutChange) carry(ctx context.Context) error {
 	})
 }
 
-// cleanUp deletes the entries of the layout that the model has left, when nobody
-// uses them any more.
+// cleanUp deletes the entries, claims and heads of the layout that the model has left. It
+// waits before that, because calls may have begun with that layout. A key that both
+// layouts own stays.
 func (c *LayoutChange) cleanUp(ctx context.Context) (err error) {
 	m := c.def.Moving
 	if m == nil || m.From == "" {
@@ -330,8 +370,8 @@ func (c *LayoutChange) cleanUp(ctx context.Context) (err error) {
 	return c.save(ctx, func(*schema.Definition) {})
 }
 
-// check verifies the result, and mends what a migration leaves: entries that records
-// have given up while they were copied.
+// check repairs what a layout change leaves, entries that records gave up while they were
+// copied, and then checks that no record is wrong.
 func (c *LayoutChange) check(ctx context.Context) (err error) {
 	c.tell(Checking, 0, c.records)
 	if c.new, err = c.in(c.def.Layout); err != nil {

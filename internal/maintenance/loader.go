@@ -7,15 +7,17 @@ import (
 	"github.com/natsorm/natsorm/internal/store"
 )
 
-// loader writes in chunks, each of which is acknowledged before the next is sent.
+// loader writes many keys in chunks. A chunk is acknowledged before the next one is sent,
+// so the later of two writes of a key wins. It is for one goroutine.
 type loader struct {
 	ctx   context.Context
 	s     store.Store
 	ops   []store.Op
-	at    map[string]int // in ops, by key: a later write of the key takes its place
-	bytes int
+	at    map[string]int // the position in ops of each key: a later write of it takes the place
+	bytes int            // the size of ops: keys and values
 }
 
+// The size of a chunk, in writes and in bytes.
 const (
 	loadOps   = 1000
 	loadBytes = 4 << 20

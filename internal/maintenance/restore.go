@@ -19,11 +19,27 @@ import (
 	"github.com/natsorm/natsorm/internal/store"
 )
 
-// Restore puts the keys of a backup file into a bucket, which is emptied before when
-// it is to be cleared. The whole file is read and held against the bucket before
-// anything is written; unless r is an io.ReadSeeker, it is kept in a temporary file
-// meanwhile. When the bucket has other keys and is not cleared, all models are checked
-// and repaired in the end: ErrUnique when two records have one unique value then.
+// Restore writes the keys of a backup file into a bucket. With cleared, the bucket is
+// emptied first. Nobody may write the bucket's models meanwhile.
+//
+// The order of the steps keeps a bad file from doing harm:
+//
+//  1. The whole file is read, and compared with the bucket (survey). A file that is cut
+//     off, altered, too large for the bucket or in contradiction to it is refused here,
+//     before anything is written. Unless r can be read twice (io.ReadSeeker), the file is
+//     kept in a temporary file.
+//  2. With cleared, the keys that the file does not have are deleted (empty).
+//  3. The file's keys are written and its models declared (load).
+//  4. When the bucket had other keys, which stayed, or the file has no catalogue, all
+//     models are checked and repaired: the index of both sets of records must be one
+//     (reconcile).
+//
+// An interrupted restore leaves the bucket with a part of the file; running it again
+// completes it.
+//
+// backup.ErrFile when the file is not a whole backup; ErrInvalid for a value that is too
+// large for the bucket; ErrSchema when models contradict; ErrUnique when two records have
+// one unique value in the end.
 func Restore(ctx context.Context, s store.Store, r io.Reader, cleared bool) error {
 	file, done, err := seekable(r)
 	if err != nil {
@@ -65,23 +81,25 @@ func Restore(ctx context.Context, s store.Store, r io.Reader, cleared bool) erro
 	return reconcile(ctx, s)
 }
 
-// contents is what a backup file has. A key may come several times: the last one holds.
+// contents is what a backup file has in it. A key may come several times in it, because a
+// backup goes on while others write; its last occurrence counts.
 type contents struct {
-	catalogue bool            // it knows of models
-	deleted   map[string]bool // the keys that it says are deleted in the end
+	catalogue bool            // the file has models
+	deleted   map[string]bool // the keys that are deleted at the end of the file
 	seed      maphash.Seed
-	keys      map[uint64]struct{} // the hashes of the others, when they are needed
+	keys      map[uint64]struct{} // hashes of the keys that the file writes; only for a bucket that is cleared
 }
 
-// has reports whether the file writes a key; sometimes it is wrongly true.
+// has reports whether the file writes a key. It compares 64-bit hashes, so that keys take
+// little memory, and may be wrongly true for one key in very many.
 func (c *contents) has(key string) bool {
 	_, ok := c.keys[maphash.String(c.seed, key)]
 	return ok
 }
 
-// survey reads a backup file. ErrFile when it was cut off or altered; then what it says
-// is not judged. ErrInvalid for a value that is too large for the bucket, and the errors
-// of agrees.
+// survey reads a whole backup file and writes nothing. backup.ErrFile when the file was
+// cut off or altered; then what it says is not judged. ErrInvalid for a value that is too large for the bucket, and the
+// errors of agrees.
 func survey(ctx context.Context, s store.Store, file io.Reader, cleared bool) (*contents, error) {
 	limit := s.Traits().MaxValue
 	c := &contents{deleted: map[string]bool{}, seed: maphash.MakeSeed(), keys: map[uint64]struct{}{}}
@@ -120,7 +138,7 @@ func survey(ctx context.Context, s store.Store, file io.Reader, cleared bool) (*
 	return c, err
 }
 
-// isVacant reports whether a bucket has no keys but passing ones.
+// isVacant reports whether a bucket has no keys with data.
 func isVacant(ctx context.Context, s store.Store) (bool, error) {
 	for m, err := range s.Scan(ctx, keys.Everything, store.ScanOptions{Want: 1, Keys: true}) {
 		if err != nil {
@@ -133,9 +151,10 @@ func isVacant(ctx context.Context, s store.Store) (bool, error) {
 	return true, nil
 }
 
-// agrees reports whether a model of a backup's catalogue can be put into a bucket:
-// ErrSchema when this natsorm does not know it, or it contradicts what the bucket has,
-// unless that is cleared.
+// agrees returns nil when a model of the backup's catalogue can be written into the
+// bucket. ErrSchema when this natsorm cannot read it, or one of the two is being moved to
+// another layout, or it contradicts the bucket's model of that name and the bucket is not
+// cleared.
 func agrees(ctx context.Context, s store.Store, m store.Message, cleared bool) error {
 	def, err := catalogue.Decode(m)
 	if err != nil {
@@ -153,8 +172,8 @@ func agrees(ctx context.Context, s store.Store, m store.Message, cleared bool) e
 	have, _, err := catalogue.Read(ctx, s, def.Name)
 	switch {
 	case err == nil && have != nil && have.Moving != nil:
-		return def.Errorf("it is being moved to another layout; let ChangeLayout finish first")
-	case cleared: // also what cannot be read
+		return def.Errorf("it is being moved to another layout; let Migrate come to its end first")
+	case cleared: // the bucket's model goes, also one that cannot be read
 		return nil
 	case err != nil || have == nil:
 		return err
@@ -165,8 +184,9 @@ func agrees(ctx context.Context, s store.Store, m store.Message, cleared bool) e
 	return nil
 }
 
-// empty deletes every key of the bucket but the anchor, what can be read of the
-// catalogue, and those to keep, which are about to be written.
+// empty deletes the keys of the bucket. These stay: keys without data; models in the
+// catalogue that can be read, because handles may use them; and the keys that keep
+// reports, which are about to be written.
 func empty(ctx context.Context, s store.Store, keep func(key string) bool) error {
 	defs, err := catalogue.ListReadable(ctx, s)
 	if err != nil {
@@ -191,13 +211,13 @@ func empty(ctx context.Context, s store.Store, keep func(key string) bool) error
 	return l.flush()
 }
 
-// load writes what a backup has. Sequences do not go back. The catalogue's models are
-// declared in the end, those that were there and those that come: an index that only
-// one of both knows is built. With cleared, those that come are what holds where they
-// contradict.
+// load writes the keys that each yields. A sequence only goes forward, so that no id is
+// given out twice. Then all models are declared, those that the bucket had and those that
+// come, so that an index that only one of the two has is built. With cleared, a model
+// that comes wins where the two contradict.
 func load(ctx context.Context, s store.Store, cleared bool, each func(yield func(store.Message) error) error) error {
 	list := catalogue.List
-	if cleared { // what cannot be read there is written over, or goes
+	if cleared { // a document that cannot be read has been deleted, or is about to be replaced
 		list = catalogue.ListReadable
 	}
 	before, err := list(ctx, s)
@@ -240,8 +260,9 @@ func load(ctx context.Context, s store.Store, cleared bool, each func(yield func
 	return nil
 }
 
-// merged is the catalogue's document of a model that comes into a bucket, with what the
-// bucket says of the model already; raw, when they contradict.
+// merged returns the document to write for a model that comes into the bucket: it is
+// merged with the one that the bucket has. ErrSchema when they contradict; then the
+// document is raw, the backup's own.
 func merged(before []*schema.Definition, def *schema.Definition, raw []byte) ([]byte, error) {
 	i := slices.IndexFunc(before, func(have *schema.Definition) bool { return have.Name == def.Name })
 	if i < 0 {
@@ -254,7 +275,9 @@ func merged(before []*schema.Definition, def *schema.Definition, raw []byte) ([]
 	return json.Marshal(&both)
 }
 
-// reconcile repairs what two buckets in one disagree about.
+// reconcile checks and repairs all models, after the records of a file were added to those
+// of a bucket. ErrUnique when two records have one unique value; ErrSchema when the
+// bucket's model has its records at other keys than the file.
 func reconcile(ctx context.Context, s store.Store) error {
 	reports, err := CheckAll(ctx, s, true)
 	if err != nil {
@@ -273,7 +296,8 @@ func reconcile(ctx context.Context, s store.Store) error {
 	return nil
 }
 
-// seekable is r, or a temporary file with what r has, that done removes.
+// seekable returns r if it can be read twice, or otherwise a temporary file with what r
+// has. done closes and removes that.
 func seekable(r io.Reader) (file io.ReadSeeker, done func(), err error) {
 	if s, ok := r.(io.ReadSeeker); ok {
 		if _, err := s.Seek(0, io.SeekCurrent); err == nil { // not a pipe

@@ -11,8 +11,10 @@ import (
 	"github.com/natsorm/natsorm/internal/workers"
 )
 
-// Truncate deletes every record of a model, also one that cannot be read, and what is
-// then left in its indexes. The error is a *PartialError when some are deleted.
+// Truncate deletes every record of a model, also those that cannot be read. Then it checks
+// and repairs the model, which removes the entries and claims that are left. A crash in
+// between leaves strays, which are harmless. The error is a *PartialError when some
+// records were deleted before it.
 func Truncate(ctx context.Context, s store.Store, def *schema.Definition) error {
 	m, err := open(s, def)
 	if err != nil {

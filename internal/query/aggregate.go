@@ -9,18 +9,19 @@ import (
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-// Function is what an Aggregate makes of the values of a column, nulls aside.
+// Function is what an Aggregate computes from the values of a column. Null values do
+// not count.
 type Function string
 
 const (
-	CountRecords Function = "count" // of records
+	CountRecords Function = "count" // the number of records; it has no column
 	Sum          Function = "sum"
 	Avg          Function = "avg"
 	Min          Function = "min"
 	Max          Function = "max"
 )
 
-// Fits reports whether a function can be asked of a column of this type.
+// Fits reports whether the function can be computed for a column of this type.
 func (f Function) Fits(t value.Type) bool {
 	switch f {
 	case Sum, Avg:
@@ -31,27 +32,29 @@ func (f Function) Fits(t value.Type) bool {
 	return true
 }
 
-// Result is what an Aggregate came to.
+// Result is the result of an Aggregate. Which field holds it depends on the function.
 type Result struct {
-	Count int         // of the records, or of the values that are not null
-	Float float64     // of Sum and Avg; not a number when there is no value
-	Value value.Value // of Min and Max
+	Count int         // how many records, or how many values that are not null
+	Float float64     // of Sum, 0 when there is no value; of Avg, NaN when there is none
+	Value value.Value // of Min and Max; null when there is no value
 }
 
-// floatPrecision is enough bits for every sum of float64s to be exact: from the
-// smallest, 2^-1074, to 2^1024, and 64 for their number.
+// floatPrecision is a precision in bits at which every sum of float64s is exact. The bits
+// of a float64 are worth from 2^-1074 to less than 2^1024; 64 more hold the carries of up
+// to 2^64 terms.
 const floatPrecision = 1074 + 1024 + 64
 
-// total adds up the values of one column, exactly.
+// total adds up the values of one column. Sums are exact, so they do not depend on the
+// order in which records come.
 type total struct {
 	count    int
 	extreme  value.Value
 	integers big.Int
 	decimal  value.Value
-	float    big.Float // of floatPrecision
+	float    big.Float // with floatPrecision
 
-	term      big.Int
-	floatTerm big.Float
+	term      big.Int   // the last term of integers: reused, so that adding does not allocate
+	floatTerm big.Float // the same of float
 }
 
 func (t *total) add(f Function, v value.Value) error {

@@ -20,20 +20,22 @@ import (
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-// ErrCursor says that a text is no cursor, or one of another query.
+// ErrCursor says that a text is not a cursor, or is one of another query. It is
+// ErrInvalid.
 var ErrCursor = fmt.Errorf("%w cursor", errs.ErrInvalid)
 
-// A cursor is URL-safe base64 of a version byte, eight bytes of the SHA-256 of
-// the query it belongs to, and a JSON array: a place in the query's order, as the
-// values of the order's columns.
+// A cursor is a place in the order of one query. It is URL-safe base64 of three parts: a
+// version byte; the first eight bytes of the query's fingerprint, so that it is not used
+// for another query; and a JSON array with the values that a record has in the columns
+// of the order.
 const (
 	cursorVersion = 1
-	cursorQuery   = 8
+	cursorQuery   = 8 // bytes of the fingerprint
 )
 
-// MakeCursor is the cursor of the place that a document has in a query's order. With
-// selected, the document has only these columns. ErrInvalid when the query has no
-// order, or the document not all of its columns.
+// MakeCursor makes the cursor of a document's place in a query's order. selected are the
+// columns that the document has, nil for all. ErrInvalid when the query has no order, or
+// when the document lacks a column of it.
 func MakeCursor(def *schema.Definition, q plan.Query, doc []byte, selected []string) (string, error) {
 	if err := NeedsOrder(def, q); err != nil {
 		return "", err
@@ -65,7 +67,8 @@ func MakeCursor(def *schema.Definition, q plan.Query, doc []byte, selected []str
 	return base64.RawURLEncoding.EncodeToString(append(raw, ']')), nil
 }
 
-// NeedsOrder is the error for a query in which records have no place.
+// NeedsOrder is ErrInvalid for a query without an order, in which records have no place;
+// otherwise nil.
 func NeedsOrder(def *schema.Definition, q plan.Query) error {
 	if len(q.Order) > 0 {
 		return nil
@@ -73,9 +76,9 @@ func NeedsOrder(def *schema.Definition, q plan.Query) error {
 	return fmt.Errorf("%w: pages need OrderBy, so that records have a place; OrderBy(%q) is the least", errs.ErrInvalid, def.Key().Name)
 }
 
-// Page is Select of a page of q.Limit records at once, and the cursor of the next
-// page; it is empty on the last one. unreadable are the errors of records that cannot
-// be read. ErrInvalid without an order or a limit.
+// Page reads a page of q.Limit records at once. next is the cursor of the next page, and
+// empty on the last one. unreadable are the errors of records that cannot be read; they
+// are not in the page. ErrInvalid when the query has no order or no limit.
 func Page[V any](ctx context.Context, src Source, q plan.Query, decode func(store.Message) (V, error)) (page []V, next string, unreadable []error, err error) {
 	def := src.Model()
 	if err := NeedsOrder(def, q); err != nil {
@@ -86,7 +89,7 @@ func Page[V any](ctx context.Context, src Source, q plan.Query, decode func(stor
 	}
 	size := q.Limit
 	if size < math.MaxInt {
-		q.Limit++ // one more says that there is a next page
+		q.Limit++ // a record beyond the page says that there is a next one
 	}
 	type result struct {
 		v   V
@@ -117,7 +120,9 @@ func Page[V any](ctx context.Context, src Source, q plan.Query, decode func(stor
 	return page, next, unreadable, nil
 }
 
-// readCursor is the place that a cursor of this query says.
+// readCursor reads a cursor of this query: the values of the order's columns at its
+// place. ErrCursor when the text is not a cursor, has another version, or belongs to
+// another query.
 func readCursor(def *schema.Definition, text string, q plan.Query) ([]value.Value, error) {
 	if len(q.Order) == 0 {
 		return nil, fmt.Errorf("%w: After needs the OrderBy that its cursor was made with", errs.ErrInvalid)
@@ -147,7 +152,8 @@ func readCursor(def *schema.Definition, text string, q plan.Query) ([]value.Valu
 	return out, nil
 }
 
-// fingerprint tells queries apart in which records have different places.
+// fingerprint is a hash of what a record's place depends on: the model, the condition,
+// and the order with its types and directions. Limit and offset do not change places.
 func fingerprint(def *schema.Definition, q plan.Query) [sha256.Size]byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n", def.Name)

@@ -16,45 +16,47 @@ import (
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-// Aggregate is one result for each group of records, as a caller asks for it.
+// Aggregate is a result that a caller asks for, one for each group of records.
 type Aggregate struct {
 	Function Function
-	Column   string // not of Count
-	Name     string // of the result; Defaults to the function's and the column's
-	Named    bool   // Name is the caller's, even when it is empty
+	Column   string // the column's name; CountRecords has none
+	Name     string // the result's name. Defaults to <function>_<column>, or "count"
+	Named    bool   // the caller has given Name, even if it is empty
 }
 
-// aggregate is an Aggregate held against a model.
+// aggregate is an Aggregate whose column was resolved against a model.
 type aggregate struct {
 	function Function
-	column   int // not of Count
+	column   int // the column's position; CountRecords has none
 }
 
-// Group is the records that agree in some columns: their values, and the results of
-// the aggregates, in the order in which both were asked for.
+// Group is the records that have the same values in some columns: these values, and the
+// results of the aggregates, both in the order in which they were asked for.
 type Group struct {
 	By      []value.Value
 	Results []Result
 }
 
-// Grouping divides records by the values of columns, and aggregates each group.
+// Grouping is a division of records into groups by the values of columns, with the
+// aggregates of each group. It is bound to a model.
 type Grouping struct {
-	Names []string // of the columns, then of the results
+	Names []string // the names of the columns, then those of the results
 
-	by            []int // columns
+	by            []int // the positions of the columns
 	aggregates    []aggregate
-	order         []groupSort // none: by the values of the columns
-	limit, offset int         // of the groups; a negative limit is none
+	order         []groupSort // what groups are sorted by; empty: by the values of the columns
+	limit, offset int         // how many groups; a negative limit is none
 }
 
-// groupSort is a member of groups, as in Names, that they are sorted by.
+// groupSort is one member that groups are sorted by.
 type groupSort struct {
-	member int
+	member int // its position in Names
 	desc   bool
 }
 
-// BindGroups holds columns, aggregates, and what a query says of groups, against a
-// model. ErrInvalid for a column or a name that does not fit.
+// BindGroups resolves columns and aggregates against a model, with the order, limit and
+// offset of spec, which are those of the groups. ErrInvalid for a column that does not
+// exist or does not fit its function, and for two results with one name.
 func BindGroups(def *schema.Definition, columns []string, aggregates []Aggregate, spec Spec) (Grouping, error) {
 	g := Grouping{limit: spec.Limit, offset: spec.Offset}
 	for _, name := range columns {
@@ -91,7 +93,7 @@ func BindGroups(def *schema.Definition, columns []string, aggregates []Aggregate
 	return g, g.bindOrder(spec.Order)
 }
 
-// bind holds an Aggregate against a model.
+// bind resolves an Aggregate against a model.
 func (a Aggregate) bind(def *schema.Definition) (aggregate, error) {
 	switch a.Function {
 	case CountRecords:
@@ -109,10 +111,12 @@ func (a Aggregate) bind(def *schema.Definition) (aggregate, error) {
 	return aggregate{function: a.Function, column: at}, nil
 }
 
+// bindOrder resolves the names that groups are to be sorted by: of columns and of
+// results, with "-" before those that descend.
 func (g *Grouping) bindOrder(order []string) error {
 	for _, name := range order {
 		plain, desc := strings.CutPrefix(name, "-")
-		if slices.Contains(g.Names, name) { // one whose name begins with "-"
+		if slices.Contains(g.Names, name) { // a name that itself begins with "-"
 			plain, desc = name, false
 		}
 		at := slices.Index(g.Names, plain)
@@ -124,7 +128,7 @@ func (g *Grouping) bindOrder(order []string) error {
 	return nil
 }
 
-// compare orders groups.
+// compare says which of two groups comes first in the order.
 func (g *Grouping) compare(a, b Group) int {
 	for _, s := range g.order {
 		var c int
@@ -135,7 +139,7 @@ func (g *Grouping) compare(a, b Group) int {
 			case CountRecords:
 				c = cmp.Compare(x.Count, y.Count)
 			case Sum, Avg:
-				c = cmp.Compare(x.Float, y.Float) // NaN, which is null here, is the smallest
+				c = cmp.Compare(x.Float, y.Float) // NaN, the average of no values, is the smallest
 			default:
 				c = value.Compare(x.Value, y.Value)
 			}
@@ -163,8 +167,8 @@ func Total(ctx context.Context, src Source, q plan.Query, f Function, column str
 	return groups[0].Results[0], nil
 }
 
-// GroupBy divides the records that a query selects into groups. Without columns there
-// is one group, even of no records.
+// GroupBy divides the records that a query selects into groups. Without columns there is
+// one group, also when there are no records.
 func GroupBy(ctx context.Context, src Source, q plan.Query, g Grouping) ([]Group, error) {
 	groups, err := aggregated(ctx, src, q, g.by, g.aggregates)
 	if err != nil {
@@ -180,8 +184,8 @@ func GroupBy(ctx context.Context, src Source, q plan.Query, g Grouping) ([]Group
 	return groups, nil
 }
 
-// aggregated is the groups in the order of their values. It streams: what it keeps
-// grows with the groups, not the records.
+// aggregated returns the groups, sorted by the values of their columns. It keeps the
+// groups in memory, and not the records: those stream by.
 func aggregated(ctx context.Context, src Source, q plan.Query, columns []int, aggs []aggregate) ([]Group, error) {
 	def := src.Model()
 	needed := slices.Clone(columns)
@@ -192,7 +196,7 @@ func aggregated(ctx context.Context, src Source, q plan.Query, columns []int, ag
 	}
 	fields := document.NewFields(def, needed...)
 	if q.Limit < 0 && q.Offset == 0 && q.After == nil {
-		q.Order = nil // it does not matter
+		q.Order = nil // all records count, in any order
 	}
 	groups := map[string]*group{}
 	if len(columns) == 0 {
@@ -245,7 +249,8 @@ func aggregated(ctx context.Context, src Source, q plan.Query, columns []int, ag
 	return out, nil
 }
 
-// appendKey appends a value so that different lists of values differ.
+// appendKey appends a value to the key of a group, so that different lists of values have
+// different keys: a null is the byte 0, any other value its length plus 1 and its text.
 func appendKey(b []byte, v value.Value) []byte {
 	if v.IsNull() {
 		return append(b, 0)
@@ -254,7 +259,7 @@ func appendKey(b []byte, v value.Value) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(text))+1), text...)
 }
 
-// group is a group while records still come.
+// group is a group to which records are still added.
 type group struct {
 	by     []value.Value
 	totals []total

@@ -16,13 +16,14 @@ import (
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-// sortable is a record and its place in an order: the values of the order's columns.
+// sortable is a record with its place in an order.
 type sortable struct {
-	by     []value.Value
+	by     []value.Value // the place: the record's values in the columns of the order
 	record store.Message
 }
 
-// compareBy orders the values of an order's columns. Null is the smallest.
+// compareBy says which of two places comes first in an order. Null is the smallest value.
+// No two records have the same place, because an order ends with the primary key.
 func compareBy(order []plan.Sort, a, b []value.Value) int {
 	for i, s := range order {
 		if c := value.Compare(a[i], b[i]); c != 0 {
@@ -35,7 +36,7 @@ func compareBy(order []plan.Sort, a, b []value.Value) int {
 	return 0
 }
 
-// placeOf is a record's place in an order, with what null stands for in this process.
+// placeOf is a record's place in an order, with the values that valueAt gives.
 func placeOf(def *schema.Definition, order []plan.Sort, vals document.Values) []value.Value {
 	by := make([]value.Value, len(order))
 	for i, s := range order {
@@ -44,7 +45,8 @@ func placeOf(def *schema.Definition, order []plan.Sort, vals document.Values) []
 	return by
 }
 
-// valueAt is a column's value, with what null stands for in this process.
+// valueAt is a record's value in a column. A null is what it stands for in this program:
+// the type's zero where the Go field cannot be null (schema.Column.AbsentMeans).
 func valueAt(def *schema.Definition, vals document.Values, column int) value.Value {
 	if v := vals.At(column); !v.IsNull() {
 		return v
@@ -52,6 +54,7 @@ func valueAt(def *schema.Definition, vals document.Values, column int) value.Val
 	return def.Columns[column].AbsentMeans()
 }
 
+// sortColumns returns the positions of the columns of an order.
 func sortColumns(order []plan.Sort) []int {
 	out := make([]int, len(order))
 	for i, s := range order {
@@ -60,16 +63,17 @@ func sortColumns(order []plan.Sort) []int {
 	return out
 }
 
-// ordered streams the records that a query selects in its order. With total, it is
-// set to how many there are without limit, offset and cursor. Records that cannot be
-// read, whose place is not known, come last.
+// ordered streams the records that a query selects, in the query's order. When total is
+// not nil, it is set to the number of records without limit, offset and cursor, before
+// the first one is delivered. A record that cannot be read has no place: its error comes
+// last.
 func ordered[V any](ctx context.Context, src Source, q plan.Query, all bool, total *int, decode func(store.Message) (V, error)) iter.Seq2[V, error] {
 	return func(yield func(V, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		whole := q
 		if total != nil {
-			whole.Limit = -1 // none is left out of the count
+			whole.Limit = -1 // the source must not leave out records that count
 		}
 		c, err := src.Candidates(ctx, whole, all)
 		switch {
@@ -84,26 +88,31 @@ func ordered[V any](ctx context.Context, src Source, q plan.Query, all bool, tot
 	}
 }
 
-// inOrder reports whether candidates come sorted by an order.
+// inOrder reports whether the source promises that candidates come sorted by an order.
+// With Lookups that is no use: what Since adds would come at the end.
 func inOrder(c Candidates, order []plan.Sort) bool {
 	return c.Lookups == nil && len(c.Order) >= len(order) && slices.Equal(c.Order[:len(order)], order)
 }
 
-// sorted is ordered for candidates in any order. Only those that offset and limit
-// leave are kept on the way, in a heap, and decoded.
+// sorted is ordered for candidates that come in any order.
+//
+// All of them have to pass before the first can be delivered. On the way only the
+// columns of the order are decoded, and with a limit only the first offset+limit records
+// are kept, in a heap: memory does not grow with the model. Those are decoded for the
+// caller when all have passed.
 func sorted[V any](ctx context.Context, src Source, c Candidates, q plan.Query, total *int, decode func(store.Message) (V, error), yield func(V, error) bool) {
 	var none V
 	def, keep := src.Model(), q.Keeps()
 	top := &topmost{order: q.Order}
 	var unreadable []error
 	var failed error
-	n := 0
+	n := 0 // records that fulfil the condition, also those before the cursor
 	rowsOf(ctx, src, c, sortColumns(q.Order), func(m store.Message, vals document.Values) (sortable, error) {
 		return sortable{placeOf(def, q.Order, vals), m}, nil
 	}, func(s sortable, err error) bool {
 		switch {
 		case errors.Is(err, errs.ErrCorrupt):
-			unreadable = append(unreadable, err)
+			unreadable = append(unreadable, err) // delivered last: it has no place
 			return true
 		case err != nil:
 			failed = err
@@ -122,6 +131,7 @@ func sorted[V any](ctx context.Context, src Source, c Candidates, q plan.Query, 
 	if total != nil {
 		*total = n
 	}
+	// top has offset+limit records at the most: what is behind the offset is the page.
 	list := top.sorted()
 	list = list[min(q.Offset, len(list)):]
 	records := make([]store.Message, len(list))
@@ -140,13 +150,14 @@ func sorted[V any](ctx context.Context, src Source, c Candidates, q plan.Query, 
 	}
 }
 
-// passed is ordered for candidates that come in the order: those up to the cursor are
-// passed over, and then the offset; at the limit it breaks off.
+// passed is ordered for candidates that already come in the order. It skips those up to
+// the cursor, then the offset, and stops at the limit; the source then finds no more.
+// Nothing but the errors of unreadable records is kept.
 func passed[V any](ctx context.Context, src Source, c Candidates, q plan.Query, decode func(store.Message) (V, error), yield func(V, error) bool) {
 	type result struct {
 		v      V
-		err    error // of decoding: the place of the record is known
-		behind bool  // it is after the cursor
+		err    error // of decode: the record has a place, so the error is delivered there
+		behind bool  // the record comes after the cursor
 	}
 	var none V
 	def := src.Model()
@@ -159,7 +170,7 @@ func passed[V any](ctx context.Context, src Source, c Candidates, q plan.Query, 
 		return
 	}
 	var unreadable []error
-	ended := false
+	ended := false // the caller wants no more, or an error has ended the stream
 	rowsOf(ctx, src, c, more, func(m store.Message, vals document.Values) (r result, _ error) {
 		if q.After == nil || compareBy(q.Order, placeOf(def, q.Order, vals), q.After) > 0 {
 			r.behind = true
@@ -192,8 +203,8 @@ func passed[V any](ctx context.Context, src Source, c Candidates, q plan.Query, 
 // decodeBatch is how many records one worker decodes at a time.
 const decodeBatch = 256
 
-// decoded streams what decode makes of records, in their order, on several
-// cores when they are many.
+// decoded streams what decode makes of records that were read already, in their order.
+// More than one batch is decoded on several cores.
 func decoded[V any](ctx context.Context, src Source, records []store.Message, decode func(store.Message) (V, error)) iter.Seq2[V, error] {
 	def := src.Model()
 	s := &selection[V]{src: src, def: def, more: document.NewFields(def), build: func(m store.Message, _ document.Values) (V, error) { return decode(m) }}
@@ -209,8 +220,9 @@ func decoded[V any](ctx context.Context, src Source, records []store.Message, de
 	}
 }
 
-// topmost keeps the first records of an order: a heap whose root is the last of
-// them, so that a record that comes replaces it or is passed over.
+// topmost keeps the records that come first in an order. With a bound it is a heap whose
+// root is the last of the records that it keeps: a record that comes before the root
+// replaces it, any other is dropped.
 type topmost struct {
 	order []plan.Sort
 	list  []sortable
@@ -226,7 +238,7 @@ func (t *topmost) Pop() any {
 	return last
 }
 
-// add takes a record in; at most keep of them stay, when that is not negative.
+// add adds a record. Only the first keep of them stay; a negative keep has no bound.
 func (t *topmost) add(s sortable, keep int) {
 	switch {
 	case keep < 0:
@@ -239,6 +251,7 @@ func (t *topmost) add(s sortable, keep int) {
 	}
 }
 
+// sorted returns the records in order. The heap cannot be used after it.
 func (t *topmost) sorted() []sortable {
 	slices.SortFunc(t.list, func(a, b sortable) int { return compareBy(t.order, a.by, b.by) })
 	return t.list

@@ -1,29 +1,33 @@
 package query
 
-// How fast batches grow for a caller who may stop early, and for one who needs a
-// known number.
+// By how much a batch is larger than the one before.
 const (
-	growFast = 8
-	growSlow = 2
+	growFast = 8 // for a caller that may stop early, and has not yet
+	growSlow = 2 // for a caller that needs a known number of records
 )
 
-// FirstBatch is how many records a caller gets at first who may stop early.
+// FirstBatch is the size of the first batch, in records, for a caller that may stop
+// early.
 const FirstBatch = 16
 
-// Pace is how large a source makes its batches. A caller who may stop early gets few
-// records at first, then more at a time; one who needs all of them gets as many as a
-// batch can have.
+// Pace says how large a source makes its batches. A caller that may stop early gets a
+// small batch first and larger ones later. A caller that needs all records gets the
+// largest batches at once.
 type Pace struct {
-	Size   int  // of the next batch
-	Inline bool // whether that one is worked on before others are begun
+	Size   int  // how many records the next batch has
+	Inline bool // the next batch is worked on before another one is begun; see Batch
 
 	most, growth int
-	ahead        bool // others are begun after the first one
+	ahead        bool // after the first batch, others are begun before one is finished
 }
 
-// NewPace begins with most records for a caller who needs all, with a few for one who
-// may stop early, and with about as many as it needs for one that says so (needs is
-// not 0): for that one nothing is read ahead before much was read in vain.
+// NewPace makes the pace for one of three callers. most is the largest batch.
+//
+//   - One that needs a known number of records (needs is not 0) gets about that many, and
+//     nothing is read ahead until batches have grown to most: it rarely needs a second
+//     batch.
+//   - One that takes all records (all) gets the largest batches.
+//   - One that may stop early gets FirstBatch, and more at a time after that.
 func NewPace(needs int, all bool, most int) Pace {
 	switch {
 	case needs > 0:

@@ -16,18 +16,18 @@ import (
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-// row is a record's result: what was built of it, or its error.
+// row is a record's result: its built value, or its error.
 type row[V any] struct {
-	key string // the record's
+	key string // the record's key; empty for an error that is not of one record
 	v   V
 	err error
 }
 
 // rows streams what build makes of the records that fulfil a query's condition, in the
-// order of the source's candidates, with a worker for each core. Documents are decoded
-// as far as the filter needs them, and those that it lets pass as far as more names
-// columns. A record that cannot be read comes as a *CorruptError, after which the
-// stream goes on; every other error ends it.
+// order of the source's candidates. Each document is decoded as far as the filter needs
+// it. For those that pass, the columns in more are decoded too and given to build. A
+// record that cannot be read comes as a *CorruptError, after which the stream goes on;
+// every other error ends it.
 func rows[V any](ctx context.Context, src Source, q plan.Query, all bool, more []int, build func(store.Message, document.Values) (V, error)) iter.Seq2[V, error] {
 	return func(yield func(V, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
@@ -42,14 +42,22 @@ func rows[V any](ctx context.Context, src Source, q plan.Query, all bool, more [
 	}
 }
 
-// rowsOf is rows of candidates. Its caller cancels ctx in the end.
+// rowsOf is rows for candidates that were found already. It delivers to yield until that
+// returns false, and returns when no goroutine of it is left. Its caller cancels ctx in
+// the end.
+//
+// It works in rounds. The first round works on the candidates. Each later one works on
+// what has come under the source's lookups meanwhile, and only follows when the round
+// before dropped a candidate that was written after the lookups. A record is delivered
+// once: keys that were delivered are left out of later rounds. A record that was dropped
+// may come again, because it may fulfil the condition by then.
 func rowsOf[V any](ctx context.Context, src Source, c Candidates, more []int, build func(store.Message, document.Values) (V, error), yield func(V, error) bool) {
 	def := src.Model()
 	s := selection[V]{src: src, def: def, lookups: c.Lookups, filter: c.Filter, more: document.NewFields(def, more...), build: build}
 	if s.filter != nil {
 		s.first = document.NewFields(def, s.filter.Columns(nil)...)
 	}
-	var delivered []string // the keys, when they may be found again
+	var delivered []string // the keys of the rows that were delivered; only with Lookups
 	if c.Lookups != nil {
 		delivered = make([]string, 0, FirstBatch)
 	}
@@ -60,6 +68,7 @@ func rowsOf[V any](ctx context.Context, src Source, c Candidates, more []int, bu
 		return yield(r.v, r.err)
 	}
 	workers := max(runtime.GOMAXPROCS(0), c.Workers)
+	// When work returns true, every batch was worked on, so left is complete.
 	for work(ctx, c.Batches, workers, s.run, deliver) && s.left.Swap(false) {
 		seen := make(map[string]bool, len(delivered))
 		for _, key := range delivered {
@@ -78,9 +87,15 @@ func rowsOf[V any](ctx context.Context, src Source, c Candidates, more []int, bu
 	}
 }
 
-// work runs batches on several goroutines and delivers their rows in order; it
-// reports false when that was broken off, or ended with an error. In the end it
-// cancels what is under way, and waits for it.
+// work runs batches on several goroutines and delivers their rows in the order of the
+// batches. It returns false when yield wanted no more, or an error ended it.
+//
+// inFlight is a queue of results, the oldest batch first. Each result comes on a channel
+// with room for it, so a goroutine can always finish, also when nobody reads its rows any
+// more. When there are as many results as workers, the oldest is waited for and
+// delivered before another batch is begun: that bounds the memory, and the work that is
+// in vain when the caller stops. Whatever way work ends, it cancels what is under way
+// and waits for it.
 func work[V any](ctx context.Context, batches iter.Seq2[Batch, error], workers int, run func(context.Context, Batch) []row[V], yield func(row[V]) bool) (complete bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	var inFlight []chan []row[V]
@@ -105,11 +120,11 @@ func work[V any](ctx context.Context, batches iter.Seq2[Batch, error], workers i
 	}
 	for b, err := range batches {
 		switch {
-		case err != nil:
+		case err != nil: // it takes its place in the queue, behind the rows that came before
 			c := make(chan []row[V], 1)
 			c <- []row[V]{{err: err}}
 			inFlight = append(inFlight, c)
-		case b.Inline && len(inFlight) == 0:
+		case b.Inline && len(inFlight) == 0: // without a goroutine: the next batch may not be needed
 			if !deliver(run(ctx, b)) {
 				return false
 			}
@@ -130,20 +145,22 @@ func work[V any](ctx context.Context, batches iter.Seq2[Batch, error], workers i
 	return true
 }
 
-// selection makes rows of batches: it applies a filter, and builds what passes.
+// selection makes rows of batches: it applies the filter, and builds the rows of the
+// records that pass. run may be called by several goroutines at the same time.
 type selection[V any] struct {
-	src         Source
-	def         *schema.Definition
-	filter      *cond.Bound
-	first, more *document.Fields // the filter's columns, and those that build gets
-	build       func(store.Message, document.Values) (V, error)
+	src    Source
+	def    *schema.Definition
+	filter *cond.Bound
+	first  *document.Fields // the columns that the filter needs; nil without a filter
+	more   *document.Fields // the columns that build gets
+	build  func(store.Message, document.Values) (V, error)
 
 	lookups Lookups
-	left    atomic.Bool // a candidate was dropped that was written since the lookups
+	left    atomic.Bool // a candidate was dropped that was written after the lookups
 }
 
-// run makes rows of what passes the filter in a batch. Records that are still
-// to be read are worked on as they come, while the server sends the next.
+// run makes the rows of those records of a batch that pass the filter. When the batch has
+// keys, each record is worked on as it comes, while the server sends the next.
 func (s *selection[V]) run(ctx context.Context, b Batch) []row[V] {
 	var scratch []value.Value
 	if s.first != nil {
@@ -162,6 +179,9 @@ func (s *selection[V]) run(ctx context.Context, b Batch) []row[V] {
 		s.drop(dropped)
 		return out
 	}
+	// The records come in any order, and one may come twice: the last call for a position
+	// counts. So rows keep the places of their keys, and those that were not picked are
+	// taken out in the end.
 	rows, picked := make([]row[V], len(b.Keys)), make([]bool, len(b.Keys))
 	var dropped uint64
 	err := s.src.Get(ctx, b.Keys, func(i int, m store.Message) {
@@ -182,7 +202,9 @@ func (s *selection[V]) run(ctx context.Context, b Batch) []row[V] {
 	return kept
 }
 
-// drop notes the last revision of a batch's candidates that did not pass.
+// drop notes the highest revision among the candidates of a batch that did not pass, 0
+// when all passed. A candidate that was written after the lookups may have given its
+// value to a record that they have not found.
 func (s *selection[V]) drop(last uint64) {
 	if s.lookups == nil || last == 0 {
 		return
@@ -192,7 +214,8 @@ func (s *selection[V]) drop(last uint64) {
 	}
 }
 
-// expect is room for the rows of a batch of records.
+// expect is for how many rows of a batch room is made: for all when nothing is filtered
+// out, and otherwise for none, because few may pass.
 func (s *selection[V]) expect(records int) int {
 	if s.first == nil {
 		return records
@@ -200,7 +223,9 @@ func (s *selection[V]) expect(records int) int {
 	return 0
 }
 
-// row makes a row of a record; ok is false when it does not pass the filter.
+// row makes the row of a record; ok is false when the record is gone or does not pass the
+// filter. A record that cannot be read is a row too, with its error. scratch is room for
+// the filter's values.
 func (s *selection[V]) row(m store.Message, scratch []value.Value) (r row[V], ok bool) {
 	r.key = m.Key
 	if !m.Live() {

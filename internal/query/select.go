@@ -18,19 +18,20 @@ func Records(ctx context.Context, src Source, q plan.Query) iter.Seq2[store.Mess
 	return Select(ctx, src, q, true, func(m store.Message) (store.Message, error) { return m, nil })
 }
 
-// Select streams the records that a query selects, decoded on several cores.
-// With all, the caller is known to read every one. A record that cannot be
-// read comes as a *CorruptError, after which the stream goes on; every other
+// Select streams the records that a query selects, decoded on several cores. all says
+// that the caller will read every one, so that much may be read ahead. A record that
+// cannot be read comes as a *CorruptError, after which the stream goes on; every other
 // error ends it.
 func Select[V any](ctx context.Context, src Source, q plan.Query, all bool, decode func(store.Message) (V, error)) iter.Seq2[V, error] {
-	all = all && q.Keeps() < 0
+	all = all && q.Keeps() < 0 // a limit stops early, whatever the caller does
 	if len(q.Order) > 0 {
 		return ordered(ctx, src, q, all, nil, decode)
 	}
 	return limited(q, rows(ctx, src, q, all, nil, func(m store.Message, _ document.Values) (V, error) { return decode(m) }))
 }
 
-// Gathered is a sequence, all of it taken before the first is given.
+// Gathered reads the whole sequence in, and returns it as one that does no more reading.
+// A caller that changes what the sequence reads uses it.
 func Gathered[V any](in iter.Seq2[V, error]) iter.Seq2[V, error] {
 	type item struct {
 		v   V
@@ -49,8 +50,9 @@ func Gathered[V any](in iter.Seq2[V, error]) iter.Seq2[V, error] {
 	}
 }
 
-// limited passes over a query's offset and ends at its limit. Records that cannot
-// be read count in neither.
+// limited skips a query's offset and ends at its limit. A record that cannot be read
+// counts for neither, and its error is delivered. The stream ends with the last record
+// and not at the one after it, so that nothing is read for a record nobody wants.
 func limited[V any](q plan.Query, in iter.Seq2[V, error]) iter.Seq2[V, error] {
 	if q.Limit < 0 && q.Offset == 0 {
 		return in
@@ -77,9 +79,9 @@ func limited[V any](q plan.Query, in iter.Seq2[V, error]) iter.Seq2[V, error] {
 	}
 }
 
-// SelectAndCount is Select of a whole page at once, and how many records there are
-// without limit, offset and cursor. unreadable are the errors of records that cannot
-// be read.
+// SelectAndCount reads a whole page at once, and counts the records that there are
+// without limit, offset and cursor: both from one pass, so they agree. unreadable are the
+// errors of records that cannot be read; they are not in the page.
 func SelectAndCount[V any](ctx context.Context, src Source, q plan.Query, decode func(store.Message) (V, error)) (page []V, total int, unreadable []error, err error) {
 	keep := func(v V, err error) error {
 		switch {
@@ -100,6 +102,8 @@ func SelectAndCount[V any](ctx context.Context, src Source, q plan.Query, decode
 		}
 		return page, total, unreadable, nil
 	}
+	// Without an order the page is what comes first. Every record passes to be counted, but
+	// only those of the page are decoded.
 	whole := q
 	whole.Limit, whole.Offset = -1, 0
 	var chosen []store.Message
@@ -124,8 +128,9 @@ func SelectAndCount[V any](ctx context.Context, src Source, q plan.Query, decode
 	return page, total, unreadable, nil
 }
 
-// Count counts the records that a query selects. One that cannot be read is an
-// error, unless there is no condition.
+// Count counts the records that a query selects. Without a condition the source counts
+// them and no record is read. With one, a record that cannot be read is an error: whether
+// it counts is not known.
 func Count(ctx context.Context, src Source, q plan.Query) (n int, err error) {
 	switch {
 	case q.Limit == 0:
@@ -141,7 +146,7 @@ func Count(ctx context.Context, src Source, q plan.Query) (n int, err error) {
 		return n, nil
 	}
 	if q.After == nil {
-		q.Order = nil // it does not matter which
+		q.Order = nil // the number does not depend on it
 	}
 	for _, err := range Select(ctx, src, q, true, func(store.Message) (struct{}, error) { return struct{}{}, nil }) {
 		if err != nil {
@@ -152,8 +157,9 @@ func Count(ctx context.Context, src Source, q plan.Query) (n int, err error) {
 	return n, nil
 }
 
-// Matcher asks a filter, or nil for none, of single records. A record that cannot be
-// read is a *CorruptError.
+// Matcher returns a function that reports whether a single record is live and fulfils a
+// filter; nil is no filter. The function returns a *CorruptError for a record that cannot
+// be read. It is safe for concurrent use.
 func Matcher(def *schema.Definition, filter *cond.Bound) func(store.Message) (bool, error) {
 	if filter == nil {
 		return func(m store.Message) (bool, error) { return m.Live(), nil }

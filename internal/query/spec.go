@@ -11,27 +11,28 @@ import (
 	"github.com/natsorm/natsorm/internal/schema"
 )
 
-// Spec is what the queries of a call add up to, in the caller's names.
+// Spec collects what the query options of one call say, in the caller's names. Nothing
+// in it was checked against a model.
 type Spec struct {
 	Conditions []cond.Node // all of them must be true
-	All        bool        // every record is meant
+	All        bool        // the caller said that every record is meant
 	Order      []string    // columns, with "-" before those that descend
-	Limit      int         // negative for none
-	Offset     int
-	After      string   // a cursor; empty for the beginning
-	Select     []string // columns to decode; nil for all
+	Limit      int         // how many records at the most; negative for no limit
+	Offset     int         // how many records to skip first
+	After      string      // a cursor; empty for the beginning
+	Select     []string    // columns to decode; nil for all
 
-	Columns []string // of a watch: updates of other columns are not delivered
-	Current bool     // of a watch: begins with the records that are there
-	Analyze bool     // of Explain: the query is run too
+	Columns []string // for Watch: updates of other columns are not delivered; nil for all
+	Current bool     // for Watch: it begins with the records that are there
+	Analyze bool     // for Explain: the query is run too
 
 	Err error // the first mistake
 }
 
-// NewSpec is the Spec of no queries: every record.
+// NewSpec is the Spec of a call without options: every record.
 func NewSpec() Spec { return Spec{Limit: -1} }
 
-// Fail keeps the first mistake.
+// Fail notes a mistake; the first one stays.
 func (s *Spec) Fail(err error) {
 	if s.Err == nil {
 		s.Err = err
@@ -42,16 +43,17 @@ func (s *Spec) Fail(err error) {
 type Use int
 
 const (
-	ForRead    Use = iota // records
-	ForTotal              // counts and sums
-	ForGroups             // the order is of the groups
-	ForChange             // must say which records
-	ForWatch              // changes
-	ForExplain            // as ForRead
+	ForRead    Use = iota // returns records
+	ForTotal              // counts or adds up
+	ForGroups             // groups: order, limit and offset are those of the groups
+	ForChange             // changes records: the query must say which
+	ForWatch              // follows changes
+	ForExplain            // explains what ForRead would do
 )
 
-// Check returns the first mistake of a Spec: also ErrInvalid for what its use has no
-// meaning for, and ErrMissingWhere when a change does not say which records it means.
+// Check returns the first mistake in a Spec. That is Err; or ErrInvalid for an option
+// that has no meaning for this use; or ErrMissingWhere when a change does not say which
+// records it means.
 func (s *Spec) Check(use Use) error {
 	if s.Err != nil {
 		return s.Err
@@ -79,8 +81,10 @@ func (s *Spec) Check(use Use) error {
 	return nil
 }
 
-// Bind checks a Spec and holds it against a model. It gives the columns of Select
-// their exact names.
+// Bind checks a Spec for its use, and resolves it against a model. In s it replaces the
+// columns of Select by their exact names. Its errors are those of Check, and ErrInvalid
+// for a column or a value that does not fit the model; ErrCursor for a text that is not a
+// cursor of this query.
 func Bind(def *schema.Definition, s *Spec, use Use) (plan.Query, error) {
 	if err := s.Check(use); err != nil {
 		return plan.Query{}, err
@@ -91,7 +95,7 @@ func Bind(def *schema.Definition, s *Spec, use Use) (plan.Query, error) {
 		return out, err
 	}
 	if use == ForGroups {
-		out.Limit, out.Offset = -1, 0 // they are of the groups
+		out.Limit, out.Offset = -1, 0 // those of the groups are not those of the records
 		return out, nil
 	}
 	if out.Order, err = bindOrder(def, s.Order); err != nil {
@@ -112,7 +116,7 @@ func Bind(def *schema.Definition, s *Spec, use Use) (plan.Query, error) {
 	return out, nil
 }
 
-// BindFilter holds a Spec's conditions against a model; nil for none.
+// BindFilter resolves a Spec's conditions against a model; nil when there are none.
 func BindFilter(def *schema.Definition, s *Spec) (*cond.Bound, error) {
 	if len(s.Conditions) == 0 {
 		return nil, nil
@@ -120,8 +124,9 @@ func BindFilter(def *schema.Definition, s *Spec) (*cond.Bound, error) {
 	return cond.Bind(cond.Node{Op: cond.And, Kids: s.Conditions}, def)
 }
 
-// bindOrder holds the columns of an order against a model. The primary key makes an
-// order whole, so that no two records have the same place.
+// bindOrder resolves the columns of an order against a model. A column that is named
+// twice counts once. The primary key is added at the end, so that no two records have the
+// same place.
 func bindOrder(def *schema.Definition, names []string) ([]plan.Sort, error) {
 	if len(names) == 0 {
 		return nil, nil
@@ -134,7 +139,7 @@ func bindOrder(def *schema.Definition, names []string) ([]plan.Sort, error) {
 	}
 	for _, name := range names {
 		column, desc := strings.CutPrefix(name, "-")
-		if def.Position(name) >= 0 { // a column whose name begins with "-"
+		if def.Position(name) >= 0 { // a name that itself begins with "-"
 			column, desc = name, false
 		}
 		at, err := def.Resolve(column)
@@ -150,7 +155,7 @@ func bindOrder(def *schema.Definition, names []string) ([]plan.Sort, error) {
 	return out, nil
 }
 
-// Clip bounds what an error quotes of a caller's text.
+// Clip cuts a caller's text to 40 bytes, for an error to quote.
 func Clip(text string) string {
 	const most = 40
 	if len(text) > most {

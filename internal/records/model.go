@@ -1,6 +1,6 @@
-// Package records is the records of one model: it reads them by key, changes them
-// through package commit, and watches them. Queries go to its Source. It knows
-// documents, not Go types.
+// Package records is the records of one model. It reads them by key, changes them
+// through package commit (write.go), and watches them (watch.go). Queries go to its
+// Source. Records are JSON documents here; the root package knows their Go types.
 package records
 
 import (
@@ -17,8 +17,8 @@ import (
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-// Model is the records of one model, in a bucket or in a transaction. It is immutable
-// and safe for concurrent use.
+// Model gives access to the records of one model, in a bucket or in a transaction. It is
+// immutable and safe for concurrent use.
 type Model struct {
 	Def    *schema.Definition
 	Layout layout.Layout
@@ -26,12 +26,12 @@ type Model struct {
 	store  store.Store
 	writer *commit.Writer
 	source *access.Source
-	inside bool // a transaction
+	inside bool // in a transaction
 
-	written *atomic.Uint64 // records that this process wrote outside of transactions
+	written *atomic.Uint64 // counts the records that this process has written outside of transactions
 }
 
-// New is a model in a store. ErrSchema when the definition's layout cannot keep it.
+// New makes a Model in a store. ErrSchema when the definition's layout cannot keep it.
 func New(s store.Store, def *schema.Definition) (*Model, error) {
 	l, err := layout.New(def)
 	if err != nil {
@@ -40,7 +40,8 @@ func New(s store.Store, def *schema.Definition) (*Model, error) {
 	return &Model{Def: def, Layout: l, store: s, writer: commit.NewWriter(s, l), source: access.New(s, l), written: new(atomic.Uint64)}, nil
 }
 
-// On is the model in another store on the same bucket: a test can be in its way.
+// On is the same model in another store on the same bucket, for example one that injects
+// faults.
 func (m *Model) On(s store.Store) *Model {
 	return &Model{Def: m.Def, Layout: m.Layout, store: s, writer: commit.NewWriter(s, m.Layout), source: m.source.On(s), written: m.written}
 }
@@ -55,19 +56,20 @@ func (m *Model) In(t *txn.Tx) *Model {
 // Source is where queries of the model find its records.
 func (m *Model) Source() *access.Source { return m.source }
 
-// Agree lets the reads that follow see everything that anyone was told is written before
-// the call.
+// Agree makes the reads that follow at least as new as every write that any client was
+// told is done before the call.
 func (m *Model) Agree(ctx context.Context) error {
 	_, err := m.store.Revision(ctx, store.Agreed)
 	return err
 }
 
-// Get reads a record by primary key.
+// Get reads a record by its primary key. One that is not there is a message that is not
+// live.
 func (m *Model) Get(ctx context.Context, id value.Value) (store.Message, error) {
 	return m.store.Get(ctx, m.Layout.RecordKey(id))
 }
 
-// corrupt marks an error as that of reading a record.
+// corrupt makes a *CorruptError of the error of reading a record; nil of nil.
 func (m *Model) corrupt(r store.Message, err error) error {
 	if err == nil {
 		return nil

@@ -14,43 +14,44 @@ import (
 	"github.com/natsorm/natsorm/internal/store"
 )
 
-// WatchKind is what happened to a record.
+// WatchKind is what happened to a record, or to the watch.
 type WatchKind int
 
 const (
 	Created WatchKind = iota
 	Updated
 	Deleted
-	Expired
-	CaughtUp // everything that was there has been delivered
-	Resynced // changes may have been missed; what is there now has been delivered
+	Expired  // deleted because its time to live was over
+	CaughtUp // the records that were there have been delivered; changes follow
+	Resynced // changes may have been missed; the watch has delivered the difference
 )
 
-// WatchChange is one change of a record. Before and After are not live where there
-// is none.
+// WatchChange is one change of a record. Before is not live when the record was created,
+// After is not when it was deleted.
 type WatchChange struct {
 	Kind          WatchKind
 	Before, After store.Message
-	Columns       []string // of an update: the members that differ
+	Columns       []string // of an update: the document's members that differ
 	Revision      uint64
-	Time          time.Time
+	Time          time.Time // when the server stored the change
 }
 
-// Watch follows the records that a condition selects before or after a change.
-// It keeps the last document of every record that it follows, because the bucket
-// does not keep what was before. It is for one goroutine.
+// Watch follows the records that a condition selects before or after a change. It keeps
+// the last document of every record of its pattern in memory, because the bucket does not
+// keep what was there before a change. It is for one goroutine.
 type Watch struct {
 	feed    store.Feed
 	selects func(store.Message) (bool, error)
-	columns []string                 // updates of other members are passed over; nil for none
-	last    map[string]store.Message // every record on the path, by key
-	fresh   map[string]bool          // during a resync: the keys seen
-	queue   []WatchChange
+	columns []string                 // updates of other members are not delivered; nil: all are
+	last    map[string]store.Message // the last message of every record under the pattern, by key
+	fresh   map[string]bool          // the keys seen since a resync began; nil when there is none
+	queue   []WatchChange            // changes to deliver before the feed is asked again
 }
 
-// Watch returns when the watch is in place: all that is there has been read,
-// and every later change will be delivered. With current, what is there comes
-// first, as creations, and then CaughtUp.
+// Watch begins to follow records. It returns when all that is there has been read, and
+// every later change will be delivered. With current, the records that are there come
+// first, as creations, and then CaughtUp. columns are those whose updates are delivered,
+// nil for all.
 func (m *Model) Watch(ctx context.Context, filter *cond.Bound, columns []string, current bool) (*Watch, error) {
 	pattern := keys.Records(m.Def.Name)
 	if p := plan.Make(m.Def, plan.Where(filter), plan.Stats{}); p.Path == plan.Key && len(p.Keys) == 1 {
@@ -85,7 +86,7 @@ func (m *Model) Watch(ctx context.Context, filter *cond.Bound, columns []string,
 	}
 }
 
-// Close frees the consumer on the server.
+// Close ends the watch and frees its consumer on the server.
 func (w *Watch) Close() { w.feed.Close() }
 
 func (w *Watch) deliverCurrent() {
@@ -97,7 +98,8 @@ func (w *Watch) deliverCurrent() {
 	w.queue = append(w.queue, WatchChange{Kind: CaughtUp})
 }
 
-// Next waits for the next change. After an error the watch is dead.
+// Next waits for the next change. After an error the watch delivers nothing more and has
+// to be closed.
 func (w *Watch) Next(ctx context.Context) (WatchChange, error) {
 	for {
 		if len(w.queue) > 0 {
@@ -122,7 +124,8 @@ func (w *Watch) Next(ctx context.Context) (WatchChange, error) {
 	}
 }
 
-// change takes a message in; ok is false when there is nothing to deliver.
+// change notes a message and says what it changes; ok is false when there is nothing to
+// deliver.
 func (w *Watch) change(e store.Message) (c WatchChange, ok bool) {
 	before := w.last[e.Key]
 	if e.Live() {
@@ -156,8 +159,8 @@ func (w *Watch) change(e store.Message) (c WatchChange, ok bool) {
 	return c, w.selected(before) || w.selected(e)
 }
 
-// selected reports whether a record fulfils the condition. One that cannot be read
-// does: its change is rather delivered than missed.
+// selected reports whether a record is live and fulfils the condition. For one that
+// cannot be read it is true: a change too many is better than a missed one.
 func (w *Watch) selected(e store.Message) bool {
 	if !e.Live() {
 		return false
@@ -166,7 +169,9 @@ func (w *Watch) selected(e store.Message) bool {
 	return ok || err != nil
 }
 
-// resynced delivers the deletions that happened unseen, and says so.
+// resynced ends a resync. During it, every record that is there has come as a change. So a
+// record that did not come has been deleted unseen: its deletion is delivered, without
+// revision and time, and then Resynced.
 func (w *Watch) resynced() {
 	for key, before := range w.last {
 		if !w.fresh[key] {

@@ -16,28 +16,29 @@ import (
 	"github.com/natsorm/natsorm/internal/workers"
 )
 
-// Change is what a call does to one record. Every write of a record is one.
+// Change is what a call does to one record. Every write of a record goes through one.
 type Change struct {
-	// Next makes of the record, as it is, what it is to be. It may be called several
-	// times, with what others have written meanwhile; an error ends the change.
+	// Next makes the new document from the record before the change. It may be called
+	// several times, each time with what others have written meanwhile. An error ends the
+	// change.
 	Next func(before store.Message) (commit.Draft, error)
 
-	// Done is told of a record that was written.
+	// Done is called once when the record was written; nil for nothing.
 	Done func(out commit.Outcome)
 }
 
-// Target says which record a change is of.
+// Target says which record a change is for.
 type Target struct {
 	ID   value.Value // the primary key
-	New  bool        // it is taken to be absent: Next is asked before anything is read
-	Many bool        // the change is one of many that come together
+	New  bool        // the record is believed to be absent: Next is asked before anything is read
+	Many bool        // the change is one of many that come at the same time
 
-	found *store.Message    // as a query has found it
-	keys  *layout.Footprint // of found
+	found *store.Message    // the record as a query has found it, or nil
+	keys  *layout.Footprint // the footprint of found
 }
 
-// Write makes a change, and returns what became of it. Its errors are those of Next,
-// *UniqueError, and the store's; see commit.Writer.
+// Write makes a change, and returns what it did. Its errors are those of Next, a
+// *UniqueError, ErrUnknownOutcome, and others of commit.Writer.Apply.
 func (m *Model) Write(ctx context.Context, t Target, c Change) (commit.Outcome, error) {
 	ch := commit.Change{ID: t.ID, Many: t.Many, Assume: t.found, Held: t.keys, Next: c.Next}
 	if t.New {
@@ -55,26 +56,33 @@ func (m *Model) Write(ctx context.Context, t Target, c Change) (commit.Outcome, 
 	return out, err
 }
 
-// Modify makes a change of every record that a query selects, many at a time, and
-// returns of how many: also of those that stay as they were. A record that has changed
-// since it was found is changed only if it is still selected. The first error stops it;
-// records that were changed until then stay changed, and the error says how many.
+// Modify makes a change to every record that a query selects, many at the same time. It
+// returns how many records were selected when they were changed, also those that stay as
+// they were. A record that others have changed since the query found it is changed only
+// if the query still selects it. The first error ends the call; records that were changed
+// before it stay changed, and a *PartialError says how many. In a transaction nothing
+// stays.
+//
+// The query may be asked several times: when a record that was found is no longer
+// selected, its value may have gone to one that was not found. Records that were changed
+// are remembered and not changed twice.
 func (m *Model) Modify(ctx context.Context, q plan.Query, change func() Change) (int, error) {
 	p := plan.Make(m.Def, q, plan.Stats{})
 	if p.Path == plan.Key && len(p.Keys) == 1 && q.Offset == 0 {
-		// The key alone may say it, even of a record that cannot be read.
+		// The primary key may be all of the condition: then the record can be changed, or
+		// destroyed, even if its document cannot be read.
 		return m.modify(ctx, Target{ID: p.Keys[0]}, query.Matcher(m.Def, p.Residual(m.Def)), change())
 	}
 	selects := query.Matcher(m.Def, q.Filter)
 	whole := q.Limit < 0 && q.Offset == 0
 	var mu sync.Mutex
-	done := map[string]bool{} // records that lookups found, and that were changed
+	done := map[string]bool{} // the keys of records that lookups found and that were changed
 	total := 0
 	for {
 		pool := workers.NewPool(ctx, commit.Together)
 		var lost atomic.Bool
 		found := query.Records(pool.Ctx(), m.source, q)
-		if m.inside { // where the query would see what is changed meanwhile
+		if m.inside { // in a transaction, a query that is still being read sees the changes
 			found = query.Gathered(found)
 		}
 		for r, err := range found {
@@ -107,8 +115,7 @@ func (m *Model) Modify(ctx context.Context, q plan.Query, change func() Change) 
 		}
 		n, err := pool.Wait()
 		total += n
-		// A record that was selected and is not any more may have given its value to
-		// one that was not yet: then the query is asked again.
+		// A scan finds every record, so only lookups can have missed one.
 		if err == nil && whole && lost.Load() && p.Path != plan.Scan {
 			continue
 		}
@@ -119,7 +126,7 @@ func (m *Model) Modify(ctx context.Context, q plan.Query, change func() Change) 
 	}
 }
 
-// modify changes one record if it is still selected, and returns how many that were.
+// modify changes one record if it is still selected. It returns 1 if it is, and else 0.
 func (m *Model) modify(ctx context.Context, t Target, selects func(store.Message) (bool, error), c Change) (int, error) {
 	selected := false
 	next := c.Next
@@ -141,7 +148,7 @@ func (m *Model) modify(ctx context.Context, t Target, selects func(store.Message
 	return 1, nil
 }
 
-// target is a record that a query has found.
+// target makes the Target of a record that a query has found.
 func (m *Model) target(r store.Message) (Target, error) {
 	f, err := layout.At(m.Layout, r.Key, r.Value)
 	if err != nil {

@@ -19,8 +19,8 @@ import (
 // ClusterSize is how many nodes a cluster has: one may be down.
 const ClusterSize = 3
 
-// Cluster is three nodes, a proxy for each direction between two of them, and a
-// connection to look at them. Its methods are for one goroutine.
+// Cluster is three nodes, with a proxy for each direction between two of them, and a
+// connection of its own to look at them. Its methods are for one goroutine.
 type Cluster struct {
 	Nodes []*Node
 	links [ClusterSize][ClusterSize]*Proxy // from one node to another; nil to itself
@@ -30,15 +30,15 @@ type Cluster struct {
 
 // ClusterOptions say how a cluster's servers run.
 type ClusterOptions struct {
-	Dir       string // for everything they write
-	Processes bool   // one for each node, whose package calls Main; otherwise all are in this one
+	Dir       string // the directory for everything that they write
+	Processes bool   // each node is a process of its own, for a package that calls Main; otherwise all are in this process
 
-	SlowElections  bool // as outside of tests: 4 to 9 s without a leader after a start or a kill
-	Logs           bool // server.log in each node's directory
-	VerboseServers bool // debug lines in it
+	SlowElections  bool // elections take as long as outside of tests: 4 to 9 s after a start or a kill
+	Logs           bool // each node writes server.log in its directory
+	VerboseServers bool // with debug lines
 }
 
-// StartCluster starts a cluster in this process for a test, which ends with it.
+// StartCluster starts a cluster in this process. It is closed at the end of the test.
 func StartCluster(t testing.TB) *Cluster {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), clusterTimeout)
@@ -118,20 +118,20 @@ func (c *Cluster) connect(ctx context.Context) error {
 	})
 }
 
-// dial opens a connection to any node, which moves when that goes away.
+// dial opens a connection to any node. It moves to another node when that one goes away.
 func (c *Cluster) dial() (*nats.Conn, error) {
 	opts := nats.GetDefaultOptions()
 	for _, n := range c.Nodes {
 		opts.Servers = append(opts.Servers, n.URL())
 	}
 	opts.MaxReconnect, opts.ReconnectWait, opts.ReconnectJitter = -1, Look, 0
-	opts.PingInterval, opts.MaxPingsOut = time.Second, 2 // of a node that is paused
+	opts.PingInterval, opts.MaxPingsOut = time.Second, 2 // to notice a node that is paused
 	opts.AsyncErrorCB = func(*nats.Conn, *nats.Subscription, error) {}
 	return opts.Connect()
 }
 
-// Connect is a connection to any node, which ends with the test. It moves to
-// another one when that goes away.
+// Connect opens a connection to any node, which is closed at the end of the test. It moves
+// to another node when that one goes away.
 func (c *Cluster) Connect(t testing.TB) *nats.Conn {
 	t.Helper()
 	nc, err := c.dial()
@@ -151,7 +151,7 @@ func (c *Cluster) Addrs() []string {
 	return out
 }
 
-// Leader is the node that leads the stream, as soon as there is one.
+// Leader returns the node that leads the stream. It waits until there is one.
 func (c *Cluster) Leader(ctx context.Context, stream string) (*Node, error) {
 	var leader *Node
 	err := Until(ctx, func(ctx context.Context) error {
@@ -187,8 +187,8 @@ func (c *Cluster) Links(node *Node, do func(*Proxy)) {
 	}
 }
 
-// Settled waits until every node is up, there is a leader for everything, and
-// each replica of the stream has all that the leader has.
+// Settled waits until the cluster and the stream have leaders, and each replica of the
+// stream has all that its leader has. It is an error when a node is down.
 func (c *Cluster) Settled(ctx context.Context, stream string) error {
 	for _, n := range c.Nodes {
 		if !n.Up() {
@@ -228,8 +228,8 @@ func (c *Cluster) info(ctx context.Context, stream string) (*jetstream.ClusterIn
 	return info, nil
 }
 
-// Close ends every node, whatever state it is in. Its error says which of them
-// had ended by itself before.
+// Close ends every node, whatever state it is in. Its error names the nodes that had ended
+// by themselves before.
 func (c *Cluster) Close() error {
 	if c.nc != nil {
 		c.nc.Close()
@@ -248,9 +248,9 @@ func (c *Cluster) Close() error {
 	return errors.Join(errs...)
 }
 
-// freePorts are ports that nobody listens on. A node comes back to its own, so
-// they are taken from below those that systems give to outgoing connections:
-// nobody gets one by chance while its node is down.
+// freePorts returns n ports on which no program listens. A node comes back to its port
+// after a kill. So the ports are below those that systems give to outgoing connections:
+// no other program gets one by chance while its node is down.
 func freePorts(n int) ([]int, error) {
 	const lowest, highest = 20_000, 32_000
 	given.Lock()
@@ -277,7 +277,7 @@ func freePorts(n int) ([]int, error) {
 	return ports, nil
 }
 
-// given are the ports of all clusters of this process.
+// given holds the ports of all clusters of this process.
 var given = struct {
 	sync.Mutex
 	ports map[int]bool

@@ -8,9 +8,9 @@ import (
 	"sync"
 )
 
-// losses are the messages that a lossy proxy loses: requests on their way to the
-// server, answers on their way back. It reads the NATS protocol, so that the
-// connection goes on without what was lost.
+// losses decides which messages a lossy proxy loses: requests on their way to the server,
+// and answers on their way back. It reads the NATS protocol and leaves whole messages out,
+// so that the connection goes on without them.
 type losses struct {
 	mu    sync.Mutex
 	lose  func(subject string, answer bool) bool
@@ -34,8 +34,8 @@ func (l *losses) count() int {
 	return l.n
 }
 
-// reader reads protocol lines, with the payloads that follow some of them, and
-// leaves out what is lost. It gives what has arrived at once.
+// reader returns a function that reads protocol lines, with the payloads that follow some
+// of them, and leaves out messages that are lost. Each call returns all that has arrived.
 func (l *losses) reader(from io.Reader) func() ([]byte, error) {
 	const most = 64 << 10
 	r := bufio.NewReaderSize(from, most)
@@ -74,8 +74,8 @@ func hasPayload(verb string) bool {
 	return verb == "PUB" || verb == "HPUB" || verb == "MSG" || verb == "HMSG"
 }
 
-// loses decides about a message by its line: "HPUB subject reply headers total"
-// of a client, or "MSG subject sid size" of the server.
+// loses reports whether a message is lost, by its line: "HPUB subject reply headers total"
+// from a client, or "MSG subject sid size" from the server.
 func (l *losses) loses(args [][]byte) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

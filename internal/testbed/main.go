@@ -57,8 +57,8 @@ func collectLess() {
 // leaveTime is how long goroutines may take to end after the last test.
 const leaveTime = 10 * time.Second
 
-// leftBehind waits until no goroutine but the caller's and those of the runtime and
-// of package testing is there, and returns the stacks of the others otherwise.
+// leftBehind waits until all goroutines have ended but the caller's, the runtime's and
+// those of package testing. When others are left after most, it returns their stacks.
 func leftBehind(most time.Duration) [][]byte {
 	ctx, cancel := context.WithTimeout(context.Background(), most)
 	defer cancel()
@@ -69,7 +69,8 @@ func leftBehind(most time.Duration) [][]byte {
 	}
 }
 
-// others are the stacks of all goroutines that somebody's code began.
+// others returns the stacks of all goroutines that neither the runtime nor package testing
+// has started, without the caller's.
 func others() (left [][]byte) {
 	buf := make([]byte, 16<<20)
 	stacks := bytes.Split(buf[:runtime.Stack(buf, true)], []byte("\n\n"))

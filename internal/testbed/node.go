@@ -10,16 +10,16 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// nodeSpec is what a node is, over all of its lives.
+// nodeSpec is what stays the same of a node from one start to the next.
 type nodeSpec struct {
 	Name    string
-	Dir     string   // streams, raft logs, and the log files
-	Port    int      // for clients
-	Route   int      // for the other nodes
-	Routes  []string // to the other nodes
-	Quick   bool     // short election timeouts
-	Log     bool     // write server.log
-	Verbose bool     // and log what raft does
+	Dir     string   // the directory of its streams, raft logs and log files
+	Port    int      // the port for clients
+	Route   int      // the port for the other nodes
+	Routes  []string // the URLs of the other nodes
+	Quick   bool     // elections have short timeouts
+	Log     bool     // it writes server.log
+	Verbose bool     // it logs what raft does
 }
 
 // start starts the server of a node.
@@ -62,11 +62,11 @@ func shutdown(s *server.Server) {
 // Node is one server of a Cluster. Its methods are for one goroutine.
 type Node struct {
 	spec nodeSpec
-	own  bool // each life is a process of its own
-	life life // nil while it is down
+	own  bool // it runs in a process of its own
+	life life // the running server; nil while the node is down
 }
 
-// life is a node from a start to its end.
+// life is the running server of a node, from a start to its end.
 type life interface {
 	kill() error
 	stop(ctx context.Context) error
@@ -123,9 +123,9 @@ func (n *Node) end(how func(life) error) error {
 	return nil
 }
 
-// Pause stops the node's process without ending it: its connections stay, and it
-// does not know that time passes. ErrUnsupported where the system cannot, and
-// without a process of its own.
+// Pause stops the node's process without ending it: its connections stay, and it does not
+// notice that time passes. errors.ErrUnsupported when the system cannot do that, or the
+// node has no process of its own.
 func (n *Node) Pause() error { return n.life.pause() }
 
 // Resume lets a paused node go on.

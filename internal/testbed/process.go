@@ -19,8 +19,7 @@ const nodeEnv = "NATSORM_TESTBED_NODE"
 // ready is the line that a node writes when clients can connect to it.
 const ready = "ready"
 
-// beNode turns the process into a node when it was started as one, and does not
-// return then.
+// beNode turns this process into a node if it was started as one. It does not return then.
 func beNode() {
 	text := os.Getenv(nodeEnv)
 	if text == "" {
@@ -118,7 +117,8 @@ func (p *process) stop(ctx context.Context) error {
 	return p.gone(err, true)
 }
 
-// gone waits for the process. What it says about a kill is no error.
+// gone waits for the end of the process. The exit status of a kill is not an error. A
+// process that had ended before, or that did not end in order when asked to, is one.
 func (p *process) gone(err error, orderly bool) error {
 	exit := <-p.exited
 	_ = p.stdin.Close() // most often closed already

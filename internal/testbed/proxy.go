@@ -29,10 +29,11 @@ type Proxy struct {
 	links   map[*link]struct{}
 }
 
-// link is one connection of the client, and the one to a server it stands for.
+// link is one connection of the client, with the connection to a server that belongs to
+// it.
 type link struct {
 	client, server net.Conn
-	mute           bool // answers are swallowed; guarded by Proxy.mu
+	mute           bool // answers are not passed on; guarded by Proxy.mu
 }
 
 func (l *link) cut() {
@@ -107,7 +108,7 @@ func (p *Proxy) Cut() {
 	}
 }
 
-// Route sends the client to another server: what it has is cut.
+// Route makes the proxy lead to another server, and cuts the connections that it has.
 func (p *Proxy) Route(target int) {
 	p.mu.Lock()
 	p.route = target % len(p.targets)
@@ -123,9 +124,9 @@ func (p *Proxy) Next() {
 	p.Route(next)
 }
 
-// Mute swallows, on the connections there are, what the server sends. The
-// requests of the client still arrive and are carried out. Unmute cuts these
-// connections: what was swallowed is never delivered.
+// Mute drops everything that the server sends on the connections that there are now. The
+// client's requests still arrive and are carried out. Unmute cuts these connections, so
+// that what was dropped is never delivered.
 func (p *Proxy) Mute() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -152,9 +153,9 @@ func (p *Proxy) Delay(d time.Duration) {
 	p.delay = d
 }
 
-// Lose replaces what decides which messages are lost, of a lossy proxy. It is asked
-// about each request, by its subject, and later about the answer to it, by the
-// subject of the request.
+// Lose sets the function that decides which messages a lossy proxy loses. It is asked
+// about each request, and later about the answer to it, both by the subject of the
+// request.
 func (p *Proxy) Lose(decide func(subject string, answer bool) bool) { p.losses.set(decide) }
 
 // LoseNothing ends Lose.
@@ -221,8 +222,8 @@ func (p *Proxy) dial() net.Conn {
 	return nil
 }
 
-// pump passes one direction on until either side is gone, and takes the other
-// direction with it.
+// pump passes the bytes of one direction on, until one of the two sides is gone. Then it
+// cuts the link, which ends the other direction too.
 func (p *Proxy) pump(l *link, from, to net.Conn, answers bool) {
 	defer l.cut()
 	next := p.reader(from)
@@ -245,7 +246,7 @@ func (p *Proxy) pump(l *link, from, to net.Conn, answers bool) {
 	}
 }
 
-// reader is what gives the next bytes of a connection that are to be passed on.
+// reader returns a function that reads the next bytes of a connection to pass on.
 func (p *Proxy) reader(from net.Conn) func() ([]byte, error) {
 	if p.losses != nil {
 		return p.losses.reader(from)
@@ -257,7 +258,7 @@ func (p *Proxy) reader(from net.Conn) func() ([]byte, error) {
 	}
 }
 
-// holdBack waits for d; it reports whether the proxy is still there then.
+// holdBack waits for d. It returns false when the proxy was closed meanwhile.
 func (p *Proxy) holdBack(d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

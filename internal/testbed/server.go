@@ -16,9 +16,9 @@ type Server struct {
 	ns *server.Server
 }
 
-// StartServer starts a server for a test, which ends with it. Streams in memory
-// stay there; the others are in a temporary directory, and reach the disk when the
-// operating system likes. Each change is made to the options that say so.
+// StartServer starts a server, which is stopped at the end of the test. Streams with file
+// storage are in a temporary directory, and are not synced to disk. Each change is applied
+// to the server's options.
 func StartServer(t testing.TB, change ...func(*server.Options)) *Server {
 	t.Helper()
 	opts := &server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true}
@@ -36,7 +36,7 @@ func StartServer(t testing.TB, change ...func(*server.Options)) *Server {
 // URL is where clients connect.
 func (s *Server) URL() string { return s.ns.ClientURL() }
 
-// Connect is a connection without a network, which ends with the test.
+// Connect opens a connection that uses no network. It is closed at the end of the test.
 func (s *Server) Connect(t testing.TB, opts ...nats.Option) *nats.Conn {
 	t.Helper()
 	nc, err := nats.Connect("", append([]nats.Option{nats.InProcessServer(s.ns)}, opts...)...)

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Look is how long to wait before looking at a cluster again.
+// Look is the pause between two looks at a cluster that should change.
 const Look = 20 * time.Millisecond
 
 // Wait waits for d, or for the end of ctx, whose error it then returns.
@@ -21,8 +21,8 @@ func Wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Until asks again and again, for a second at most each time, until there is no
-// error.
+// Until calls ask again and again until it returns no error. Each call gets a second at
+// the most. When ctx ends first, the error has ctx's and the last one of ask.
 func Until(ctx context.Context, ask func(ctx context.Context) error) error {
 	for {
 		short, cancel := context.WithTimeout(ctx, time.Second)

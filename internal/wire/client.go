@@ -1,13 +1,16 @@
-// Package wire is how a bucket's requests get to a NATS server and its answers
-// back, over one connection that may break at any time.
+// Package wire sends a bucket's requests to a NATS server and gets its answers back, over
+// one connection that may break at any time.
 //
-// A Client sends requests and collects their replies, on lanes (lanes.go). A
-// Stream is a client with the requests that JetStream takes for one stream. A
-// Consumer reads many messages of it in order. Usage counts what calls cost.
+//   - A Client sends requests and collects their replies (client.go, requests.go), each
+//     call on a lane of its own (lanes.go).
+//   - A Stream is a Client with the requests that JetStream takes for one stream
+//     (stream.go, multi.go).
+//   - A Consumer reads many messages of a stream, in order (consumer.go).
+//   - Usage counts what calls cost (usage.go).
 //
-// What is safe to repeat is repeated here: a request that only reads, and one that
-// no server took. Everything else is the caller's decision, who knows what a
-// write may do: a write whose answer was lost ends with store.ErrUnknown.
+// What is safe to repeat is repeated here: a request that only reads, and a request that
+// no server took. The caller decides about everything else, because it knows what its
+// write does: a write whose answer was lost ends with store.ErrUnknown.
 package wire
 
 import (
@@ -29,49 +32,50 @@ const (
 	// DefaultTimeout bounds a request whose context has no deadline.
 	DefaultTimeout = 5 * time.Second
 
-	// A request that no server takes is sent again this many times; no server has
-	// seen it, so that is safe. Replicas need more: they elect a leader first.
+	// A request that no server takes is sent this many times, with a pause in between. That
+	// is safe, because no server has seen it. A replicated bucket needs more tries, because
+	// its servers may have to elect a leader first.
 	noResponderRetries = 10
 	electionRetries    = 100
 	noResponderPause   = 100 * time.Millisecond
 
-	// BrokenPause comes before a request that broke the connection, or found it
-	// broken, is sent again.
+	// BrokenPause is the pause before a request is sent again whose sending failed because
+	// the connection broke.
 	BrokenPause = 10 * time.Millisecond
 )
 
-// ErrNoAnswer ends a request whose time is up.
+// ErrNoAnswer says that the server did not answer in time. It is store.ErrUnavailable.
 var ErrNoAnswer = store.Unavailable(errors.New("no answer from the server in time; is it running, and reachable?"))
 
-// Client sends requests over one connection, which stays its owner's. It is safe
-// for concurrent use.
+// Client sends requests over one connection. The connection belongs to the caller of
+// NewClient, and Close leaves it open. A Client is safe for concurrent use.
 type Client struct {
 	nc      *nats.Conn
-	retries int   // of a request that nobody takes
-	alive   *lane // on which nothing comes; it ends with the connection
+	retries int   // how often a request is sent that no server takes
+	alive   *lane // a subscription on which nothing comes: its closing tells that the connection was closed
 
-	// epoch counts the connection's reconnects, as far as they were noticed. What
-	// was asked before one is not answered after it.
+	// epoch counts the reconnects of the connection that were noticed. A request that
+	// was sent before a reconnect is not answered after it.
 	epoch   atomic.Uint64
-	payload atomic.Int64 // the payload limit of the server that the connection was last on
-	status  chan nats.Status
-	ended   chan struct{} // closed when the goroutine that reads status has ended
+	payload atomic.Int64     // the payload limit of the server that the connection was last on
+	status  chan nats.Status // tells of reconnects
+	ended   chan struct{}    // closed when the goroutine that reads status has ended
 
-	batching sync.Mutex // held while the messages of a batch are published
+	batching sync.Mutex // held while the messages of one batch are published
 
 	mu        sync.Mutex
 	closing   bool // no more tasks begin
 	tasks     sync.WaitGroup
-	consumers map[*Consumer]struct{} // those on the server
-	heard     []*nats.Subscription   // by Hear
-	lanes     map[*lane]struct{}
-	free      []*lane // the last one used is the next one taken
-	closed    error   // why calls are no longer possible
-	done      chan struct{}
+	consumers map[*Consumer]struct{} // the consumers that are on the server
+	heard     []*nats.Subscription   // the subscriptions that Hear has made
+	lanes     map[*lane]struct{}     // all lanes that calls may wait on
+	free      []*lane                // lanes without a call; the last one used is the next one taken
+	closed    error                  // why calls are no longer possible; nil while they are
+	done      chan struct{}          // closed when closed is set
 }
 
-// NewClient makes a client of a connection. With elections, the servers behind it
-// elect a leader, and requests that nobody takes are repeated for longer.
+// NewClient makes a client for a connection. elections says that the servers behind it
+// elect a leader: then a request that no server takes is sent again for longer.
 func NewClient(nc *nats.Conn, elections bool) (*Client, error) {
 	c := &Client{
 		nc: nc, retries: noResponderRetries,
@@ -92,7 +96,8 @@ func NewClient(nc *nats.Conn, elections bool) (*Client, error) {
 	return c, nil
 }
 
-// watch wakes the calls that wait when the connection has come back.
+// watch wakes all calls that wait for answers when the connection has come back. Each
+// looks at the epoch and finds that its request was sent before (collect).
 func (c *Client) watch() {
 	defer close(c.ended)
 	for {
@@ -117,7 +122,8 @@ func (c *Client) watch() {
 // Conn is the connection.
 func (c *Client) Conn() *nats.Conn { return c.nc }
 
-// Epoch is the number of the connection, which changes when it is lost.
+// Epoch counts the times that the connection has come back, as far as that was noticed.
+// When it has changed, messages of the server may have been missed.
 func (c *Client) Epoch() uint64 { return c.epoch.Load() }
 
 // MaxPayload is the payload limit of the server, in bytes: headers and data of a message
@@ -127,7 +133,8 @@ func (c *Client) MaxPayload() int { return int(c.payload.Load()) }
 // Done is closed when calls are no longer possible.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
-// Go runs a short task that Close waits for; it reports false after Close.
+// Go runs a short task that Close waits for. After Close it does not run the task, and
+// returns false.
 func (c *Client) Go(task func()) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -138,9 +145,10 @@ func (c *Client) Go(task func()) bool {
 	return true
 }
 
-// Hear calls f with what is published on a subject from now on, by anyone, as long
-// as the connection lasts; Epoch changes with it. It hears what is sent, whether
-// the server takes it or not, and needs no consumer.
+// Hear calls f with every message that is published on a subject from now on, by any
+// client, until Close. While the connection is lost, messages are missed: Epoch changes
+// then. A write is heard when it is sent, also one that the server refuses. It needs no
+// consumer.
 func (c *Client) Hear(subject string, f func(value []byte)) error {
 	sub, err := c.nc.Subscribe(subject, func(m *nats.Msg) { f(m.Data) })
 	if err != nil {
@@ -152,16 +160,16 @@ func (c *Client) Hear(subject string, f func(value []byte)) error {
 	return nil
 }
 
-// Close waits for tasks, frees everything on the connection and on the server, and
-// ends every call with store.ErrClosed.
+// Close waits for tasks, removes the consumers from the server and the subscriptions from
+// the connection, and ends every call with store.ErrClosed.
 func (c *Client) Close() {
 	c.mu.Lock()
 	c.closing = true
 	c.mu.Unlock()
 	if !c.nc.IsConnected() {
-		c.end() // nobody answers: calls that wait must not go on
+		c.end() // no server answers: the tasks that wait for one must end first
 	}
-	c.tasks.Wait() // consumers under way are there, or will not be
+	c.tasks.Wait() // from here on no consumer is made: consumers has all that are on the server
 	c.mu.Lock()
 	for _, sub := range c.heard {
 		_ = sub.Unsubscribe() // fails only when the connection is gone
@@ -186,11 +194,12 @@ func (c *Client) end() {
 	c.mu.Unlock()
 	<-c.ended
 	c.nc.RemoveStatusListener(c.status)
-	for _, l := range idle { // not under the lock: it calls fail
+	for _, l := range idle { // not under the lock: closing a lane can call fail, which takes it
 		l.close()
 	}
 }
 
+// fail ends all calls with an error, now and later. Only the first error counts.
 func (c *Client) fail(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -210,8 +219,8 @@ func (c *Client) err() error {
 	return c.closed
 }
 
-// Explain is an error of nats.go as a store returns it: store.ErrClosed once the
-// connection is closed, and marked as Mark does.
+// Explain makes of an error of nats.go the one that a store returns: store.ErrClosed once
+// the client or the connection is closed, otherwise what Mark makes of it.
 func (c *Client) Explain(err error) error {
 	if err == nil {
 		return nil
@@ -225,8 +234,8 @@ func (c *Client) Explain(err error) error {
 	return Mark(err)
 }
 
-// Mark marks errors of nats.go that come from the way to the server as
-// store.ErrUnavailable. Others, and nil, it returns as they are.
+// Mark marks an error of nats.go as store.ErrUnavailable when it says that the server
+// cannot be reached. It returns other errors, and nil, as they are.
 func Mark(err error) error {
 	for _, unavailable := range []error{nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrReconnectBufExceeded} {
 		if errors.Is(err, unavailable) && !errors.Is(err, store.ErrUnavailable) {
@@ -236,8 +245,8 @@ func Mark(err error) error {
 	return err
 }
 
-// unsent reports whether an error of publishing says that the message was not sent.
-// When the connection breaks meanwhile, it may have been.
+// unsent reports whether an error of publishing says that the message was surely not
+// sent. When the connection breaks while a message is being sent, it may have arrived.
 func unsent(err error) bool {
 	for _, e := range []error{store.ErrClosed, nats.ErrConnectionDraining, nats.ErrMaxPayload, nats.ErrReconnectBufExceeded, nats.ErrDisconnected, nats.ErrBadSubject, nats.ErrHeadersNotSupported} {
 		if errors.Is(err, e) {
@@ -247,8 +256,8 @@ func unsent(err error) bool {
 	return false
 }
 
-// detached is a context for work that goes on after its call; what it costs
-// counts in usage all the same.
+// detached makes a context for work that goes on when its call has ended. What the work
+// costs still counts in usage.
 func detached(usage *Usage, timeout time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(Measured(context.Background(), usage), timeout)
 }

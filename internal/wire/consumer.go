@@ -17,72 +17,84 @@ import (
 )
 
 const (
-	// followBatch is how many messages a request of a consumer that follows asks for.
+	// followBatch is how many messages each request asks for once a consumer follows.
 	followBatch = 1024
 
-	// readSilence is how long a message may stay out before a consumer that reads
-	// what is there counts as lost.
+	// readSilence is how long the next message may stay out, while a consumer reads what is
+	// there, before the consumer counts as lost.
 	readSilence = 2 * time.Second
 
-	// statuses is how many messages that are not of the stream may come.
+	// statuses is how many messages of the server's own (heartbeats, ends of requests) the
+	// channel has room for, besides messages of the stream.
 	statuses = 64
 
-	// The server removes a consumer that nobody asks for anything after this time:
-	// one that is left when this process dies. It is long because a scan asks for
-	// nothing while its reader is busy.
+	// inactiveThreshold is how long a consumer may go without a request before the server
+	// removes it by itself: so nothing stays when this process dies. It is long because a
+	// scan asks for nothing while its reader is busy.
 	inactiveThreshold = 5 * time.Minute
 
-	// removeTimeout is how long the removal of a consumer is waited for.
+	// removeTimeout is how long a caller waits for the removal of a consumer.
 	removeTimeout = time.Second
 
-	// While a consumer waits for messages, the server says this often that it is
-	// still there; after two omissions it is not.
+	// While a request waits for messages, the server sends a heartbeat this often. When two
+	// stay out, the consumer counts as lost. A request ends after pullExpires, and then
+	// another one is sent.
 	heartbeat   = 5 * time.Second
 	pullExpires = 30 * time.Second
 )
 
-// ErrLost says that a consumer is gone or out of step; a new one continues.
+// ErrLost says that a consumer is gone, or that one of its messages was lost. The reader
+// makes a new consumer that continues.
 var ErrLost = errors.New("consumer lost")
 
-// Consumer is an ephemeral pull consumer, read in order and without
-// acknowledgements. Its messages go from the connection's reader straight into a
-// channel that holds all that was asked for. It is for one goroutine.
+// Consumer is an ephemeral pull consumer of JetStream, read in order and without
+// acknowledgements. The connection's reader puts its messages straight into a channel. The
+// channel has room for everything that was asked for, because a message that finds no
+// room is dropped. It is for one goroutine.
 //
-// It reads what is there, and then Next says that there are no more, until Follow:
-// from then on Next waits for what comes.
+// A consumer begins by reading what is there: it asks for no more than the server says is
+// pending, and when that is done, Next says that there are no more. After Follow, Next
+// waits for new messages.
+//
+// Nothing is acknowledged, so a lost message is not sent again. Instead the server numbers
+// a consumer's messages, and a gap in the numbers ends the consumer with ErrLost. So do
+// silence and a reconnect. The reader knows the revision that it has come to, and
+// continues from there with a new consumer.
 type Consumer struct {
 	s       *Stream
 	name    string
 	inbox   string
 	sub     *nats.Subscription
 	msgs    chan *nats.Msg
-	usage   *Usage // of the call that it is for, or nil
-	follow  bool   // requests wait for messages, with heartbeats, rather than end when there are none
-	pending uint64 // messages to come, by the server's count at the last one
-	batch   int    // how many the last request asked for
-	most    int    // that one request asks for: two fit into the channel
-	few     bool   // the reader may need no more than were asked for
-	got     int    // messages that came
-	bytes   int    // of them
-	asked   int    // messages requested and not yet come
-	seen    uint64 // the last consumer sequence
+	usage   *Usage // counts what the call costs that the consumer is for; or nil
+	follow  bool   // requests wait for messages, with heartbeats; otherwise they end when there are none
+	pending uint64 // how many messages are to come, as the server counted with the last one
+	batch   int    // how many messages the last request asked for
+	most    int    // how many messages one request asks for at the most: two such requests fit into the channel
+	few     bool   // the reader may need no more than was asked for: ask late
+	got     int    // how many messages have come
+	bytes   int    // their size, with subjects
+	asked   int    // how many messages were asked for and have not come
+	seen    uint64 // the number of the last message, in the consumer's own sequence from 1
 	heard   time.Time
 	status  <-chan nats.Status
 }
 
-// ConsumerOptions says what a consumer reads. The zero value reads the last message
-// of each key.
+// ConsumerOptions says what a consumer reads. The zero value reads the last message of
+// each key.
 type ConsumerOptions struct {
-	From   uint64             // all messages from this revision on, instead of each key's last
-	Keys   bool               // keys and headers, without values
-	Want   int                // the reader expects to need few messages, unless it is 0
-	Follow bool               // the reader will Follow
-	Status <-chan nats.Status // tells when the connection has come back, which loses what was asked before
+	From   uint64             // read all messages from this revision on, instead of each key's last; 0: each key's last
+	Keys   bool               // leave out the values
+	Want   int                // how many messages the reader expects to need, when they are few; 0: all
+	Follow bool               // the reader will call Follow
+	Status <-chan nats.Status // tells when the connection has come back: requests from before it are lost
 }
 
-// Consume makes a consumer of the messages under a pattern. When ctx ends before
-// the server has answered, the answer is still waited for, in the background, so
-// that no consumer stays.
+// Consume makes a consumer of the messages under a pattern. The caller must Close it.
+//
+// When ctx ends before the server has answered, Consume returns at once. A task goes on
+// to wait for the answer and removes the consumer, so that none stays on the server.
+// store.ErrClosed after the client's Close.
 func (s *Stream) Consume(ctx context.Context, pattern string, opts ConsumerOptions) (*Consumer, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -92,6 +104,8 @@ func (s *Stream) Consume(ctx context.Context, pattern string, opts ConsumerOptio
 	if !s.Go(func() { made <- c.create(pattern, opts) }) {
 		return nil, store.ErrClosed
 	}
+	// The request runs as a task, with a deadline of its own: if the call ended it, nobody
+	// would know whether the server has made the consumer.
 	select {
 	case err := <-made:
 		if err != nil {
@@ -107,14 +121,17 @@ func (s *Stream) Consume(ctx context.Context, pattern string, opts ConsumerOptio
 	}
 }
 
-// discard removes a consumer that nobody waits for any more.
+// discard removes a consumer whose call has ended. err is that of its creation, which
+// cleans up by itself when it fails.
 func (c *Consumer) discard(err error) {
 	if err == nil {
 		c.Close()
 	}
 }
 
-// create asks the server for the consumer, and registers it.
+// create asks the server for the consumer, subscribes to its messages, and registers it
+// with the client. After an error no consumer stays on the server, as far as it answers;
+// otherwise it removes the consumer after inactiveThreshold.
 func (c *Consumer) create(pattern string, opts ConsumerOptions) error {
 	ctx, cancel := detached(c.usage, DefaultTimeout)
 	defer cancel()
@@ -159,6 +176,8 @@ func (c *Consumer) create(pattern string, opts ConsumerOptions) error {
 	if resp.Error != nil {
 		return resp.Error
 	}
+	// The first request is sent by Next, so nothing can come before the subscription is
+	// there. The channel has room for two requests, which is what wants allows.
 	c.pending = resp.Pending
 	c.most = followBatch
 	if !opts.Follow {
@@ -175,7 +194,8 @@ func (c *Consumer) create(pattern string, opts ConsumerOptions) error {
 	return nil
 }
 
-// Close removes the consumer, also from the server.
+// Close ends the consumer and removes it from the server. It does not wait longer than a
+// second for that.
 func (c *Consumer) Close() {
 	if c.sub != nil {
 		_ = c.sub.Unsubscribe() // fails only when the connection is gone
@@ -183,8 +203,9 @@ func (c *Consumer) Close() {
 	c.remove()
 }
 
-// remove removes the consumer from the server and waits until it is gone, even
-// when the caller's context has ended.
+// remove removes the consumer from the server, and waits until it is gone or
+// removeTimeout has passed. It has a context of its own, because the caller's may have
+// ended: that is a common reason to close a consumer.
 func (c *Consumer) remove() {
 	c.s.mu.Lock()
 	delete(c.s.consumers, c)
@@ -192,11 +213,14 @@ func (c *Consumer) remove() {
 	if !c.s.nc.IsConnected() {
 		return // the server removes it by itself after inactiveThreshold
 	}
-	if c.delete(removeTimeout) != nil { // the caller does not wait for a slow server; the client's Close does
+	// The caller does not wait longer for a slow server. A task does, and the client's Close
+	// waits for that.
+	if c.delete(removeTimeout) != nil {
 		c.s.Go(func() { _ = c.delete(DefaultTimeout) })
 	}
 }
 
+// delete asks the server to delete the consumer.
 func (c *Consumer) delete(timeout time.Duration) error {
 	ctx, cancel := detached(c.usage, timeout)
 	defer cancel()
@@ -204,22 +228,23 @@ func (c *Consumer) delete(timeout time.Duration) error {
 	return err
 }
 
-// Pending is how many messages are to come, by the server's count at the last one.
-// An overwrite takes the old message off the count before it puts the new one on,
-// so 0 does not say that there are none.
+// Pending is how many messages are to come, as the server counted with the last one. An
+// overwrite takes the old message off the count before it puts the new one on it. So 0
+// does not prove that there are none.
 func (c *Consumer) Pending() int { return int(c.pending) }
 
-// Heard is when the server was last heard of while nothing was buffered.
+// Heard is the last time at which the server sent something that Next had to wait for.
 func (c *Consumer) Heard() time.Time { return c.heard }
 
-// Follow lets Next wait for messages from now on.
+// Follow makes Next wait for messages from now on.
 func (c *Consumer) Follow() {
 	c.follow = true
 	c.asked = 0 // the server answers what was asked before with "no messages"
 }
 
-// ask requests messages before those requested run out, and not more than there
-// are.
+// ask sends requests for messages, early enough that the server always has one to work
+// on. Until Follow it asks for no more than is pending: the server would end such a
+// request early, and its rest would be lost time. The sizes follow package batch.
 func (c *Consumer) ask() error {
 	for c.wants() {
 		req := struct {
@@ -247,7 +272,10 @@ func (c *Consumer) ask() error {
 	return nil
 }
 
-// wants reports whether it is time for a request.
+// wants reports whether it is time for another request. It is so when no more than the
+// last request is still to come, or, for a reader that may need few messages, no more than
+// half of it. So two requests are under way at the most, and the channel has room for
+// both.
 func (c *Consumer) wants() bool {
 	switch {
 	case c.follow:
@@ -255,7 +283,7 @@ func (c *Consumer) wants() bool {
 	case uint64(c.asked) >= c.pending:
 		return false
 	case c.asked > 0 && c.got == 0:
-		return false // it is not known how large they are
+		return false // wait for the first message: the size of requests depends on how large messages are
 	case c.few:
 		return c.asked <= c.batch/2
 	default:
@@ -263,9 +291,10 @@ func (c *Consumer) wants() bool {
 	}
 }
 
-// Next returns the next message, and how many are pending after it. ok is false
-// without an error when the consumer does not follow and there are no more. ErrLost
-// when another consumer has to go on.
+// Next returns the next message; Pending then says how many follow. ok is false without
+// an error when the consumer does not follow and there are no more messages. ErrLost when
+// another consumer has to continue. When ctx ends, the error is ctx's; messages that were
+// received stay in the channel.
 func (c *Consumer) Next(ctx context.Context) (m store.Message, ok bool, err error) {
 	for {
 		if err := c.ask(); err != nil {
@@ -275,17 +304,20 @@ func (c *Consumer) Next(ctx context.Context) (m store.Message, ok bool, err erro
 		if err != nil {
 			return store.Message{}, false, err
 		}
+		// A message without a reply subject, with headers alone, is the server's own.
 		if m.Reply == "" && len(m.Data) == 0 && len(m.Header) > 0 {
 			done, err := c.statusMessage(m.Header)
 			if err != nil {
 				return store.Message{}, false, err
 			}
 			if done {
-				c.pending = 0 // what was pending is gone
+				c.pending = 0 // what was pending has been overwritten or removed
 				return store.Message{}, false, nil
 			}
 			continue
 		}
+		// The server numbers this consumer's messages without gaps. A gap is a message that
+		// was lost on the way, which it does not send again.
 		d, ok := parseDelivery(m.Reply)
 		if !ok || d.consumer != c.seen+1 {
 			return store.Message{}, false, fmt.Errorf("%w: message %d follows %d", ErrLost, d.consumer, c.seen)
@@ -303,8 +335,11 @@ func (c *Consumer) Next(ctx context.Context) (m store.Message, ok bool, err erro
 	}
 }
 
+// receive waits for the next message of any kind. The wait ends with a message, a
+// reconnect, silence, the client's Close, or ctx. Messages that were received before a
+// reconnect are still good: their numbers show whether one is missing.
 func (c *Consumer) receive(ctx context.Context) (*nats.Msg, error) {
-	select { // most often there is one
+	select { // most often a message is there, and no timer is needed
 	case m, ok := <-c.msgs:
 		if !ok {
 			return nil, c.gone()
@@ -325,7 +360,7 @@ func (c *Consumer) receive(ctx context.Context) (*nats.Msg, error) {
 		}
 		c.heard = time.Now()
 		return m, nil
-	case <-c.status: // the connection came back: requests from before are lost
+	case <-c.status: // the connection came back: the server has forgotten requests from before
 		return nil, ErrLost
 	case <-timer.C:
 		return nil, fmt.Errorf("%w: silent for %v", ErrLost, quiet)
@@ -336,26 +371,29 @@ func (c *Consumer) receive(ctx context.Context) (*nats.Msg, error) {
 	}
 }
 
+// gone is the error when the subscription has ended: the connection or the client was
+// closed.
 func (c *Consumer) gone() error { return c.s.Explain(nats.ErrConnectionClosed) }
 
-// statusMessage acts on a message that is not one of the stream's.
+// statusMessage acts on a message of the server's own. done says that there are no more
+// messages. ErrLost for a status that says that the consumer is gone, or that is unknown.
 func (c *Consumer) statusMessage(h nats.Header) (done bool, err error) {
 	switch status := h.Get("Status"); status {
 	case "100": // heartbeat
 		return false, nil
-	case "404": // no more messages; to one that follows, a late answer from before
+	case "404": // no more messages; when the consumer follows, a late answer to a request from before
 		return !c.follow, nil
-	case "408": // a request ended before it had all that it asked for
+	case "408": // a request has ended before it had all messages that it asked for
 		left, err := strconv.Atoi(h.Get("Nats-Pending-Messages"))
 		if err != nil {
-			// Without a count the request was not taken, because what is pending fits
-			// the request before it; that one ends with 404.
+			// Without a count the server did not take the request, because the request
+			// before it has room for all that is pending. That one ends with 404.
 			if !c.follow {
 				return false, nil
 			}
 			left = followBatch
 		}
-		c.asked = max(0, c.asked-left)
+		c.asked = max(0, c.asked-left) // these will not come: they may be asked for again
 		return false, nil
 	default:
 		return false, fmt.Errorf("%w: %s %s", ErrLost, status, h.Get("Description"))

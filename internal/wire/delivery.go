@@ -6,15 +6,17 @@ import (
 	"time"
 )
 
-// delivery is what the server says of a consumer's message beside the message.
+// delivery is what the server says about a message of a consumer, besides the message
+// itself.
 type delivery struct {
-	revision uint64
-	consumer uint64 // its number among the consumer's messages, from 1
-	at       time.Time
-	pending  uint64
+	revision uint64    // the message's sequence in the stream
+	consumer uint64    // its number among the consumer's messages, from 1
+	at       time.Time // when the server stored it
+	pending  uint64    // how many messages are to come after it
 }
 
-// parseDelivery reads the reply subject of a consumer's message:
+// parseDelivery reads the reply subject of a consumer's message, which JetStream makes of
+// these tokens:
 // $JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<delivered>.<stream
 // sequence>.<consumer sequence>.<time>.<pending>[.<random>]
 func parseDelivery(reply string) (d delivery, ok bool) {

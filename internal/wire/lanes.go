@@ -9,44 +9,45 @@ import (
 )
 
 const (
-	// MaxReplies is how many replies one call may have, besides those that say how
-	// it ended: what the server answers to a request for many keys.
+	// MaxReplies is how many replies one call may have, besides the one that ends it: the
+	// server answers a request for many keys with no more.
 	MaxReplies = 1024
 
-	laneBuffer = MaxReplies + 64
+	laneBuffer = MaxReplies + 64 // with room for wakes, and for copies of replies
 
-	// maxIdleLanes is how many lanes are kept for later calls.
+	// maxIdleLanes is how many lanes without a call are kept for later ones.
 	maxIdleLanes = 256
 )
 
-// A lane is where the replies of one call at a time arrive: a subscription that
-// stays, whose messages the connection's reader puts straight into a channel that
-// the caller reads. A subscription for each request would take another round trip.
-// One inbox for all would take a goroutine between reader and caller, which costs
-// a fifth of the time of an in-process request.
+// A lane is where the replies of one call at a time arrive. It is a subscription that
+// stays open, and the connection's reader puts its messages straight into a channel that
+// the caller reads. Rejected: a subscription for each request, which takes another round
+// trip; and one inbox for all calls, which takes a goroutine between reader and caller,
+// and a fifth of the time of an in-process request.
 //
-// Only a call that got all its replies gives its lane back. Even so a second copy
-// of one may follow: in a cluster a reply can come by two routes, or from two
-// servers that both believe to lead. So reply subjects have the number of the call.
+// Only a call that got all its replies gives its lane back. Even then a second copy of a
+// reply may follow: in a cluster a reply can come by two routes, or from two servers that
+// both believe they lead. So the reply subjects of each call have its number in them.
 type lane struct {
-	prefix string // of reply subjects
-	call   uint64
-	mine   string // prefix and the number of the call
+	prefix string // the beginning of all its reply subjects
+	call   uint64 // the number of the present call
+	mine   string // the beginning of this call's reply subjects: prefix and call
 	sub    *nats.Subscription
 	msgs   chan *nats.Msg
 
-	// alarm wakes the call when replies stay out. It is a function's timer and not a
-	// channel's, which would enter and leave the runtime's heap each time a reply is
-	// waited for.
+	// alarm wakes the call when replies stay out. It is a timer that calls a function: one
+	// with a channel would enter and leave the runtime's heap each time a reply is waited
+	// for.
 	alarm *time.Timer
 }
 
-// wake lets a call that waits look whether it should wait any longer: it is a nil
-// among its replies. One that comes too late makes a later call look.
+// wake makes the call that waits on the lane look whether it should wait any longer. It
+// sends a nil among the replies. One that comes too late makes a later call look, which
+// is harmless.
 func (l *lane) wake() {
 	select {
 	case l.msgs <- nil:
-	default: // it has replies to look at
+	default: // the channel is full: the call has replies to look at
 	}
 }
 
@@ -63,16 +64,16 @@ func (c *Client) newLane() (*lane, error) {
 	defer c.mu.Unlock()
 	c.lanes[l] = struct{}{}
 	if c.closed != nil {
-		l.wake() // whoever takes it finds out
+		l.wake() // the call that uses the lane finds out
 	}
 	return l, nil
 }
 
 func (l *lane) close() {
-	_ = l.sub.Unsubscribe() // fails only when the connection is gone, and it with it
+	_ = l.sub.Unsubscribe() // fails only when the connection is gone, and the subscription with it
 }
 
-// take is a lane for one call.
+// take returns a lane for one call, which ends with give.
 func (c *Client) take() (*lane, error) {
 	c.mu.Lock()
 	if c.closed != nil {
@@ -90,8 +91,8 @@ func (c *Client) take() (*lane, error) {
 	return c.newLane()
 }
 
-// give returns a lane whose call got all its replies. The lane of a call that gave
-// up is closed instead, because the late replies would still come to it.
+// give ends a call's use of a lane. When the call got all its replies, the lane is kept for
+// a later one. Otherwise it is closed, because replies may still come to it.
 func (c *Client) give(l *lane, complete bool) {
 	c.mu.Lock()
 	open := complete && c.closed == nil && len(c.free) < maxIdleLanes
@@ -115,8 +116,8 @@ func (l *lane) next() {
 // reply is the reply subject of a call's n-th request.
 func (l *lane) reply(n int) string { return l.mine + strconv.Itoa(n) }
 
-// answers is the number of the request that a message answers, or -1 when it is
-// not one of this call.
+// answers returns the number of the request, among those of the present call, that a
+// message answers. It is -1 for a late answer to an earlier call.
 func (l *lane) answers(m *nats.Msg) int {
 	number, ok := strings.CutPrefix(m.Subject, l.mine)
 	if !ok {

@@ -26,7 +26,7 @@ const (
 	HeaderFence         = "Natsorm-Fence" // a fence's original revision
 )
 
-// mark reads from a message's headers what it is.
+// mark sets what a message's headers say about it: a delete marker, expired, a fence.
 func mark(m *store.Message, h nats.Header) {
 	if len(h) == 0 {
 		return
@@ -35,11 +35,11 @@ func mark(m *store.Message, h nats.Header) {
 	m.Deleted = op != "" || reason != ""
 	m.Expired = reason == "MaxAge"
 	if fence := h.Get(HeaderFence); fence != "" {
-		m.Fence, _ = strconv.ParseUint(fence, 10, 64) // unreadable is not ours: no fence
+		m.Fence, _ = strconv.ParseUint(fence, 10, 64) // a header that is no number is not natsorm's: no fence
 	}
 }
 
-// direct reads a direct get's reply.
+// direct makes a message of the reply to a direct get.
 func (s *Stream) direct(m *nats.Msg) (store.Message, error) {
 	subject := m.Header.Get("Nats-Subject")
 	seq, err := strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64)
@@ -51,7 +51,7 @@ func (s *Stream) direct(m *nats.Msg) (store.Message, error) {
 	return out, nil
 }
 
-// delivered reads a consumer's message.
+// delivered makes a message of one that a consumer delivered.
 func (s *Stream) delivered(m *nats.Msg, d delivery) (store.Message, error) {
 	if !strings.HasPrefix(m.Subject, s.Prefix) {
 		return store.Message{}, fmt.Errorf("natsorm: unexpected subject %q", m.Subject)
@@ -61,13 +61,13 @@ func (s *Stream) delivered(m *nats.Msg, d delivery) (store.Message, error) {
 	return out, nil
 }
 
-// LeaderMessage is a message with what only the leader tells, and only of single
-// messages.
+// LeaderMessage is a message with what is only known when the leader was asked for this
+// one message.
 type LeaderMessage struct {
 	store.Message
-	ID         string  // the write's message id
-	Replaced   *uint64 // the revision that the write expected of its key
-	Unfinished bool    // it is of a batch that goes on behind it
+	ID         string  // the message id that its writer gave it
+	Replaced   *uint64 // the revision that the write expected its key to have; nil when it had no condition
+	Unfinished bool    // the message is in a batch, and is not the batch's last
 }
 
 // mark reads the headers of a message from the leader.

@@ -13,30 +13,32 @@ import (
 )
 
 const (
-	// multiBytes is after how many bytes the server ends a part of an answer. It
-	// drops a connection that 64 MB wait for, and several requests may be under way.
+	// multiBytes is the size in bytes after which the server ends a part of an answer. A
+	// server drops a connection on which 64 MB are waiting, and several requests may be
+	// under way.
 	multiBytes = 4 << 20
 
-	// noResults is how the server says that no key matches; another 404 is a
-	// message that it could not load.
+	// noResults is the description of the 404 that says that no key matches. Any other 404
+	// is a message that the server could not load.
 	noResults = "No Results"
 )
 
-// ErrBehind: a server answered that has not yet what was seen before.
+// ErrBehind says that a replica has answered which does not have everything yet that was
+// seen before.
 var ErrBehind = errors.New("the replica is behind")
 
-// GetMany gets the last messages of keys, or of all keys under patterns, with a
-// direct get, and gives each to found as it comes. The server may end an answer
-// early when it grows large; then it is asked for the next part. With limit it is
-// asked for about that many messages only, and rest is how many others there are.
+// GetMany gets the last messages of keys, or of all keys under patterns, with a direct
+// get, and gives each to found as it comes. The server ends an answer early when it grows
+// large; then it is asked for the next part. With a limit it is asked for about that many
+// messages only, and rest is how many others there are.
 //
-// repeated marks messages that may have come already, and may have changed since:
-// all messages come again when the request is repeated because a reply was lost,
-// and one that changes between two parts of an answer may be in both.
+// repeated says that a message may have come already, and may have changed since. All
+// messages come again when the request is sent again because a reply was lost. A message
+// that changes between two parts of an answer may be in both.
 //
-// asOf is the revision that the server had reached at the first part; 0 when nothing
-// was found. ErrBehind when another part is from a server that is behind it.
-// store.ErrTooMany when the server does not answer for so many.
+// asOf is the revision that the server had reached at the first part; 0 when nothing was
+// found. ErrBehind when a later part comes from a server that has not reached it.
+// store.ErrTooMany when more keys match than the server answers for.
 func (s *Stream) GetMany(ctx context.Context, keys []string, limit int, found func(m store.Message, repeated bool)) (rest int, asOf uint64, err error) {
 	usage, parts := usageOf(ctx), 0
 	body, after := make([]byte, 0, len(keys)*(len(s.Prefix)+len(keys[0])+8)+64), uint64(0)
@@ -112,8 +114,8 @@ func (s *Stream) GetMany(ctx context.Context, keys []string, limit int, found fu
 	}
 }
 
-// appendSubject appends a key's subject as a JSON string. Keys that natsorm makes
-// need no escapes; others in its place may.
+// appendSubject appends a key's subject as a JSON string. Keys that natsorm makes need no
+// escapes; keys of other programs may.
 func (s *Stream) appendSubject(b []byte, key string) []byte {
 	for i := 0; i < len(key); i++ {
 		if c := key[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x80 {

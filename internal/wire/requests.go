@@ -14,20 +14,26 @@ import (
 )
 
 const (
-	// A request that only reads is sent again when its next reply stays out for
-	// firstSilence, which doubles up to silence, as long as its context allows.
+	// A request that only reads is sent again when the next reply has not come for
+	// firstSilence. That time doubles with each try, up to silence, as long as the context
+	// allows.
 	firstSilence = time.Second
 	silence      = 5 * time.Second
 
-	// WriteGrace is how long a write waits for its answer after its context has
-	// ended: most often the answer is on its way, and then the outcome is known.
+	// WriteGrace is how long a write still waits for its answer after its context has
+	// ended. Most often the answer is on its way, and with it the outcome is known.
 	WriteGrace = 50 * time.Millisecond
 )
 
-// collect gives replies to got until got says that no more are to come. It gives
-// up with ErrNoAnswer when none has come for quiet, or when the connection has
-// come back since epoch, at which the request was sent; and with ctx's error when
-// that ended grace ago.
+// collect gives replies to got, until got says that no more are to come.
+//
+// ErrNoAnswer when no reply has come for quiet, or when the connection has come back since
+// the request was sent, at epoch: then its replies are lost. ctx's error when ctx ended
+// and grace has passed after that. The client's error when it was closed.
+//
+// The loop waits on the lane alone. Everything else that may end the wait (the alarm, the
+// end of ctx, a reconnect, Close) puts a nil into the lane, and then the loop looks at all
+// of them.
 func (c *Client) collect(ctx context.Context, l *lane, epoch uint64, quiet, grace time.Duration, got func(n int, m *nats.Msg) (more bool)) error {
 	l.alarm.Reset(quiet)
 	defer l.alarm.Stop()
@@ -63,6 +69,8 @@ func (c *Client) collect(ctx context.Context, l *lane, epoch uint64, quiet, grac
 		if n := l.answers(m); n >= 0 && !got(n, m) {
 			return nil
 		}
+		// The clock is only read for every 64th reply. Until then heard is older than the last
+		// reply, which makes the wait for the next one shorter by less than their time.
 		if replies++; replies%64 == 0 {
 			heard = time.Now()
 			l.alarm.Reset(quiet) // in case a wake found no room among the replies
@@ -73,7 +81,7 @@ func (c *Client) collect(ctx context.Context, l *lane, epoch uint64, quiet, grac
 	}
 }
 
-// One sends a request that has one reply. It may be sent several times.
+// One sends a request that has one reply. Like Request it may send it several times.
 func (c *Client) One(ctx context.Context, subject string, data []byte) (reply *nats.Msg, err error) {
 	err = c.Request(ctx, subject, data, func() {}, func(m *nats.Msg) bool {
 		reply = m
@@ -82,8 +90,8 @@ func (c *Client) One(ctx context.Context, subject string, data []byte) (reply *n
 	return reply, err
 }
 
-// Many sends a request that has replies until last is true of one. It may be sent
-// several times.
+// Many sends a request with several replies; last reports which one ends them. Like
+// Request it may send it several times.
 func (c *Client) Many(ctx context.Context, subject string, data []byte, last func(*nats.Msg) bool) (replies []*nats.Msg, err error) {
 	err = c.Request(ctx, subject, data, func() { replies = nil }, func(m *nats.Msg) bool {
 		replies = append(replies, m)
@@ -92,10 +100,13 @@ func (c *Client) Many(ctx context.Context, subject string, data []byte, last fun
 	return replies, err
 }
 
-// Request sends a request that only reads, or may be repeated, and gives each
-// reply to got until that says that no more are to come. It is sent again while
-// nobody takes it, and when its replies stop coming, as they do when the connection
-// breaks; then all replies come again. begin is called each time it is sent.
+// Request sends a request that only reads, or that may be repeated for another reason. It
+// gives each reply to got, until got says that no more are to come.
+//
+// The request is sent again while no server takes it. It is also sent again when its
+// replies stop coming, as they do when the connection breaks; then all replies come again
+// from the first one. begin is called each time it is sent. ErrNoAnswer when ctx has no
+// deadline and DefaultTimeout has passed without an answer.
 func (c *Client) Request(ctx context.Context, subject string, data []byte, begin func(), got func(*nats.Msg) (more bool)) error {
 	_, patient := ctx.Deadline()
 	quiet, began := firstSilence, time.Now()
@@ -123,7 +134,7 @@ func (c *Client) Request(ctx context.Context, subject string, data []byte, begin
 	}
 }
 
-// attempt sends a request once; taken is false when nobody takes it.
+// attempt sends a request once. taken is false when no server takes it.
 func (c *Client) attempt(ctx context.Context, subject string, data []byte, quiet time.Duration, begin func(), got func(*nats.Msg) (more bool)) (taken bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
@@ -147,7 +158,8 @@ func (c *Client) attempt(ctx context.Context, subject string, data []byte, quiet
 	begin()
 	taken = true
 	defer func() {
-		// Of several replies the first ones may have been lost with the connection.
+		// When there are several replies, some before the last one may have been lost with
+		// the connection.
 		if err == nil && replies > 1 && c.nc.Stats().Reconnects != epoch {
 			err = ErrNoAnswer
 		}
@@ -163,9 +175,10 @@ func (c *Client) attempt(ctx context.Context, subject string, data []byte, quiet
 	return taken, err
 }
 
-// All publishes messages, each once, and waits for a reply to each as long as none
-// stays out for longer than quiet. A nil reply has its error beside it: that of
-// publishing, if the message was surely not sent, or else store.ErrUnknown.
+// All publishes messages, each once, and waits for a reply to each of them. It gives up
+// when no reply has come for quiet. It returns a reply or an error for each message. The
+// error is that of publishing when the message was surely not sent, and store.ErrUnknown
+// otherwise.
 func (c *Client) All(ctx context.Context, msgs []*nats.Msg, quiet time.Duration) ([]*nats.Msg, []error) {
 	replies, errs := make([]*nats.Msg, len(msgs)), make([]error, len(msgs))
 	fill := func(err error) {
@@ -214,10 +227,10 @@ func (c *Client) All(ctx context.Context, msgs []*nats.Msg, quiet time.Duration)
 	return replies, errs
 }
 
-// Batch publishes the messages of one batch, and waits for the answer to the last.
-// No message of another batch comes between them, so that the server never has more
-// than one batch of this client open. Its errors are those of All; errs.ErrUnwritten
-// when the last message was not sent, without which the server does nothing.
+// Batch publishes the messages of one batch, and waits for the answer to the last one. No
+// message of another batch comes between them, so the server never has more than one
+// unfinished batch of this client. Its errors are those of All, and errs.ErrUnwritten when
+// the last message was not sent: without that the server does nothing.
 func (c *Client) Batch(ctx context.Context, msgs []*nats.Msg, quiet time.Duration) (reply *nats.Msg, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("%w: %w", errs.ErrUnwritten, err)
@@ -254,14 +267,14 @@ func (c *Client) Batch(ctx context.Context, msgs []*nats.Msg, quiet time.Duratio
 	return reply, nil
 }
 
-// NobodyTook reports whether a reply is the one that says that no server takes
-// requests on the subject.
+// NobodyTook reports whether a reply says that no server takes requests on the subject.
+// The server that has the connection sends it.
 func NobodyTook(m *nats.Msg) bool {
 	return len(m.Data) == 0 && len(m.Header) != 0 && m.Header.Get("Status") == "503"
 }
 
-// Pause waits before a request that nobody took is sent again, and gives up after
-// some tries.
+// Pause waits before a request that no server took is sent again. After the last try it
+// returns store.ErrUnavailable. try is the number of tries so far.
 func (c *Client) Pause(ctx context.Context, try int, subject string) error {
 	if try >= c.retries {
 		return fmt.Errorf("nobody answers on %q: %w; is JetStream enabled, and does the bucket exist?", subject, Mark(nats.ErrNoResponders))

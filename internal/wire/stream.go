@@ -14,18 +14,19 @@ import (
 	"github.com/natsorm/natsorm/internal/store"
 )
 
-// Stream is the stream of a bucket, with the requests that JetStream takes for it.
+// Stream sends the requests that JetStream takes for the stream of one bucket.
 //
-// A direct get is answered by any server that has the stream, also by one that is
-// behind. The other requests are answered by the leader alone.
+// A direct get is answered by any server that has the stream, also by a replica that is
+// behind. All other requests are answered by the stream's leader.
 type Stream struct {
 	*Client
-	Name   string // KV_<bucket>
-	Prefix string // of subjects: $KV.<bucket>.
+	Name   string // the stream's name: KV_<bucket>
+	Prefix string // the beginning of its subjects: $KV.<bucket>.
 }
 
-// api asks JetStream, again while it says that it is not available, as it does
-// while a leader is elected. failed is the error in resp, if there is one.
+// api sends a request to JetStream, and reads the answer into resp. It sends it again
+// while JetStream says that it is not available, as it does while a leader is elected.
+// failed returns the error in resp, or nil.
 func (s *Stream) api(ctx context.Context, subject string, body []byte, resp any, failed func() *jetstream.APIError) (*nats.Msg, error) {
 	for try := 1; ; try++ {
 		m, err := s.One(ctx, subject, body)
@@ -45,10 +46,10 @@ func (s *Stream) api(ctx context.Context, subject string, body []byte, resp any,
 	}
 }
 
-// codeUnavailable is the class of JetStream's errors that pass.
+// codeUnavailable is the code of those of JetStream's errors that go away by themselves.
 const codeUnavailable = 503
 
-// State is when the stream was made, and the last revision that it ever had.
+// State returns when the stream was made, and the last revision that it ever had.
 func (s *Stream) State(ctx context.Context) (created time.Time, last uint64, err error) {
 	var resp struct {
 		Created time.Time `json:"created"`
@@ -120,7 +121,7 @@ func (s *Stream) fromLeader(ctx context.Context, req map[string]any) (LeaderMess
 	return out, nil
 }
 
-// Get gets the last message of a key, with a direct get. An absent one has the key
+// Get gets the last message of a key, with a direct get. One that is absent has the key
 // and no revision.
 func (s *Stream) Get(ctx context.Context, key string) (store.Message, error) {
 	m, err := s.One(ctx, "$JS.API.DIRECT.GET."+s.Name+"."+s.Prefix+key, nil)
@@ -137,9 +138,9 @@ func (s *Stream) Get(ctx context.Context, key string) (store.Message, error) {
 	return s.direct(m)
 }
 
-// nextRequest asks for what follows a revision.
+// nextRequest asks for the messages that follow a revision.
 type nextRequest struct {
-	Seq     uint64 `json:"seq"` // at least
+	Seq     uint64 `json:"seq"` // the lowest revision
 	Pattern string `json:"next_by_subj"`
 	Batch   int    `json:"batch,omitzero"`
 }
@@ -167,9 +168,9 @@ func (s *Stream) Next(ctx context.Context, pattern string, revision uint64) (m s
 	return m, err == nil, err
 }
 
-// NextMany gets at most n messages under a pattern that follow a revision, and how
-// many follow them, with one direct get that the server isolates from writes. For
-// the count it looks at every key under the pattern.
+// NextMany gets at most n messages under a pattern that follow a revision. rest is how
+// many follow them. It is one direct get, which the server answers with no write in
+// between. For the count the server looks at every key under the pattern.
 func (s *Stream) NextMany(ctx context.Context, pattern string, revision uint64, n int) (found []store.Message, rest int, err error) {
 	body, err := json.Marshal(nextRequest{Seq: revision + 1, Pattern: s.Prefix + pattern, Batch: n})
 	if err != nil {
@@ -201,8 +202,8 @@ func (s *Stream) NextMany(ctx context.Context, pattern string, revision uint64, 
 	return found, rest, err
 }
 
-// Newest gets the revision of the last message of all, with a direct get; 0 when
-// there is no message, or when the last one was removed.
+// Newest gets the revision of the stream's last message, with a direct get; 0 when the
+// stream has no message, or the last one was removed.
 func (s *Stream) Newest(ctx context.Context) (uint64, error) {
 	m, err := s.One(ctx, "$JS.API.DIRECT.GET."+s.Name, []byte(`{"last_by_subj":">"}`))
 	if err != nil {
@@ -218,8 +219,8 @@ func (s *Stream) Newest(ctx context.Context) (uint64, error) {
 	}
 }
 
-// pending is how many messages follow an answer, by its end. Counts and the ends of
-// scans rest on it, so an answer without it is an error.
+// pending reads from the end of an answer how many messages follow it. Counts and the ends
+// of scans depend on this number, so an answer without it is an error.
 func pending(end nats.Header) (int, error) {
 	n, err := strconv.Atoi(end.Get("Nats-Num-Pending"))
 	if err != nil {
@@ -228,8 +229,8 @@ func pending(end nats.Header) (int, error) {
 	return n, nil
 }
 
-// upTo is the revision that the server had reached when it answered, by the end of
-// the answer.
+// upTo reads from the end of an answer which revision the server had reached when it
+// answered.
 func upTo(end nats.Header) (uint64, error) {
 	n, err := strconv.ParseUint(end.Get("Nats-UpTo-Sequence"), 10, 64)
 	if err != nil {

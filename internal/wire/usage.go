@@ -7,21 +7,21 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Usage adds up what calls asked of the server. It is safe for concurrent use.
+// Usage adds up what calls cost. It is safe for concurrent use.
 type Usage struct {
-	Requests atomic.Int64 // sent; a request with many replies counts once
-	Keys     atomic.Int64 // messages received, delete markers included
-	Bytes    atomic.Int64 // of those messages: keys, headers and values
+	Requests atomic.Int64 // how many requests were sent; one with many replies counts once
+	Keys     atomic.Int64 // how many messages were received, delete markers included
+	Bytes    atomic.Int64 // the size of those messages: keys, headers and values
 }
 
 type usageKey struct{}
 
-// Measured is a context whose calls count in u.
+// Measured returns a context whose calls add what they cost to u.
 func Measured(ctx context.Context, u *Usage) context.Context {
 	return context.WithValue(ctx, usageKey{}, u)
 }
 
-// usageOf is what the calls of a context count in, or nil.
+// usageOf returns the Usage that a context was measured with, or nil.
 func usageOf(ctx context.Context) *Usage {
 	u, _ := ctx.Value(usageKey{}).(*Usage)
 	return u

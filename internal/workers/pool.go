@@ -1,5 +1,5 @@
-// Package workers is how work is done at the same time, and how it waits: a bounded
-// pool, a sleep that a context ends, and the pause before another try.
+// Package workers holds what concurrent work needs: a bounded pool of goroutines, a sleep
+// that a context can end, and the pauses between tries.
 package workers
 
 import (
@@ -10,8 +10,9 @@ import (
 	"github.com/natsorm/natsorm/internal/errs"
 )
 
-// Pool runs work on a bounded number of goroutines and adds up what it did. One
-// goroutine gives it work, and waits for it in the end.
+// Pool runs work on a bounded number of goroutines, and adds up how much each of them has
+// done. One goroutine gives it work with Do and ends it with Wait; Fail may be called by
+// any.
 type Pool struct {
 	parent context.Context
 	ctx    context.Context
@@ -24,26 +25,26 @@ type Pool struct {
 	err   error
 }
 
-// NewPool makes a pool of at most size goroutines. Wait must be called in the end.
+// NewPool makes a pool of at most size goroutines. Its owner must call Wait at the end.
 func NewPool(ctx context.Context, size int) *Pool {
 	p := &Pool{parent: ctx, slots: make(chan struct{}, size)}
 	p.ctx, p.cancel = context.WithCancel(ctx)
 	return p
 }
 
-// Ctx ends with the first failure, after which no more work begins: it is for
-// whoever finds the work.
+// Ctx is the context for finding work. It ends with the first failure, after which no
+// more work begins.
 func (p *Pool) Ctx() context.Context { return p.ctx }
 
-// Do runs work as soon as a goroutine is free, unless something has failed. work
-// returns how much it has done. Its context is the caller's: work that has begun is
-// not broken off because other work failed.
+// Do runs work as soon as a goroutine is free, unless something has failed. work returns
+// how much it has done. Its context is the one that the pool was made with: work that has
+// begun is not stopped because other work failed, so its outcome is known.
 func (p *Pool) Do(work func(context.Context) (int, error)) {
 	select {
 	case p.slots <- struct{}{}:
 	case <-p.ctx.Done():
 	}
-	if err := p.ctx.Err(); err != nil { // also if there was a free one
+	if err := p.ctx.Err(); err != nil { // select may have chosen a free goroutine all the same
 		p.Fail(err)
 		return
 	}
@@ -59,8 +60,8 @@ func (p *Pool) Do(work func(context.Context) (int, error)) {
 	})
 }
 
-// Fail records the first error, or a later one that leaves an outcome unknown, and
-// lets no more work begin.
+// Fail records an error and lets no more work begin. The first error stays, unless a
+// later one is ErrUnknownOutcome, which the caller must not miss.
 func (p *Pool) Fail(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -70,8 +71,8 @@ func (p *Pool) Fail(err error) {
 	}
 }
 
-// Wait waits for all work that has begun. It returns how much was done, and the error
-// that was recorded.
+// Wait waits for all work that has begun. It returns the sum of what was done, and the
+// recorded error.
 func (p *Pool) Wait() (int, error) {
 	p.wg.Wait()
 	p.cancel()

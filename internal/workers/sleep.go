@@ -11,8 +11,11 @@ const (
 	maxBackoff   = 50 * time.Millisecond
 )
 
-// Backoff waits before another try, longer and more randomly each time; the
-// first try again is at once. It returns the context's error when that has ended.
+// Backoff waits between two tries of a write that another writer made fail. try is the
+// number of the try that has failed, from 1. After the first one there is no pause. Then
+// it is a random time below a bound, which doubles with each try up to 50 ms, so that
+// writers that failed together do not meet again. It returns the context's error when
+// that has ended.
 func Backoff(ctx context.Context, try int) error {
 	if try <= 1 {
 		return ctx.Err()
@@ -32,11 +35,12 @@ func Sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Pauses are the pauses between the tries of something that fails for a while:
-// the first one is First, and each is twice the one before, up to Most.
+// Pauses are the pauses between the tries of something that may fail for a while, as a
+// server that is away does. The first pause is First, and each is twice the one before,
+// up to Most.
 //
-// With Jitter a pause is any time up to that, so that those who failed together
-// do not try again together.
+// With Jitter each pause is a random time below that, so that callers that failed
+// together do not all try again at the same moment.
 type Pauses struct {
 	First, Most time.Duration
 	Jitter      bool
