@@ -185,7 +185,7 @@ func (s *session[T]) decoder(spec query.Spec) func(store.Message) (*T, error) {
 	return func(m store.Message) (*T, error) {
 		doc, err := document.Pick(m.Value, spec.Select)
 		if err != nil {
-			return nil, &errs.CorruptError{Model: s.name, Key: m.Key, Err: err}
+			return nil, errs.Corrupt(s.name, m.Key, err)
 		}
 		m.Value = doc
 		v, err := s.decode(m)

@@ -103,7 +103,7 @@ func (s *session[T]) dated(w *T, before store.Message, now time.Time) (state[T],
 func (s *session[T]) adopt(after state[T], before store.Message) (state[T], error) {
 	doc, err := document.Adopt(after.doc, before.Value, s.codec.Writes)
 	if err != nil {
-		return after, &errs.CorruptError{Model: s.name, Key: before.Key, Err: err}
+		return after, errs.Corrupt(s.name, before.Key, err)
 	}
 	if len(doc) != len(after.doc) { // it added some, which may be indexed
 		keys, err := s.records.Layout.Of(doc)

@@ -125,7 +125,7 @@ func (s *session[T]) patch(columns []string, patched func(doc []byte) ([]byte, e
 		doc, err := patched(before.Value)
 		if err != nil {
 			if !errors.Is(err, ErrInvalid) { // the document could not be read
-				err = &errs.CorruptError{Model: s.name, Key: before.Key, Err: err}
+				err = errs.Corrupt(s.name, before.Key, err)
 			}
 			return state[T]{}, err
 		}

@@ -33,7 +33,7 @@ func (s *Source) patterns(lookups []plan.Lookup) []string {
 // pointers appends the keys of the records that an index entry or a claim leads to.
 func (s *Source) pointers(to []string, e store.Message) ([]string, error) {
 	to, err := s.layout.Pointers(to, e.Key, e.Value)
-	return to, s.corrupt(e, err)
+	return to, errs.Corrupt(s.def.Name, e.Key, err)
 }
 
 // follow streams the record keys that groups of lookups lead to.

@@ -3,7 +3,6 @@ package access
 import (
 	"context"
 
-	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/layout"
 	"github.com/natsorm/natsorm/internal/plan"
@@ -80,12 +79,4 @@ func (s *Source) Candidates(ctx context.Context, q plan.Query, all bool) (query.
 		c.Lookups = &lookups{source: s, plan: p, all: all, asOf: f.asOf}
 	}
 	return c, nil
-}
-
-// corrupt marks an error as that of reading what a key holds.
-func (s *Source) corrupt(m store.Message, err error) error {
-	if err == nil {
-		return nil
-	}
-	return &errs.CorruptError{Model: s.def.Name, Key: m.Key, Err: err}
 }

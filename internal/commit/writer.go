@@ -238,7 +238,7 @@ func (w *Writer) held(ch *Change, cur store.Message) (*layout.Footprint, error) 
 	}
 	f, err := layout.At(w.layout, cur.Key, cur.Value)
 	if err != nil {
-		return nil, &errs.CorruptError{Model: w.layout.Model().Name, Key: cur.Key, Err: err}
+		return nil, errs.Corrupt(w.layout.Model().Name, cur.Key, err)
 	}
 	return &f, nil
 }

@@ -93,6 +93,14 @@ func (e *PartialError) Error() string {
 
 func (e *PartialError) Unwrap() error { return e.Err }
 
+// Corrupt is a CorruptError; nil when err is nil.
+func Corrupt(model, key string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &CorruptError{Model: model, Key: key, Err: err}
+}
+
 // CorruptError names a record whose stored document cannot be read.
 type CorruptError struct {
 	Model string

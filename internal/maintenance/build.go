@@ -112,7 +112,7 @@ func (m *model) violations(ctx context.Context, refused []commit.Refused) (texts
 		}
 		f, err := m.layout.Of(now[i].Value)
 		if err != nil {
-			return nil, corrupt(m.def, now[i], err)
+			return nil, errs.Corrupt(m.def.Name, now[i].Key, err)
 		}
 		if f.Equal(r.Record) {
 			texts = append(texts, fmt.Sprintf("%s %q of %s and %s", strings.Join(unique.Columns, "-"), unique.Value, unique.Owner, r.Record.ID.Text()))
@@ -128,5 +128,5 @@ func (m *model) footprint(ctx context.Context, key string) (layout.Footprint, er
 		return layout.Footprint{}, err
 	}
 	f, err := m.layout.Of(e.Value)
-	return f, corrupt(m.def, e, err)
+	return f, errs.Corrupt(m.def.Name, e.Key, err)
 }

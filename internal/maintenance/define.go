@@ -33,14 +33,6 @@ func open(s store.Store, def *schema.Definition) (*model, error) {
 	return &model{def: def, layout: l, store: s, writer: commit.NewWriter(s, l)}, nil
 }
 
-// corrupt marks an error as that of reading a record.
-func corrupt(def *schema.Definition, r store.Message, err error) error {
-	if err == nil {
-		return nil
-	}
-	return &errs.CorruptError{Model: def.Name, Key: r.Key, Err: err}
-}
-
 // Define registers a declaration in the catalogue, or holds it against the one
 // that is there, and builds the indexes that are new. It returns what holds.
 func Define(ctx context.Context, s store.Store, code schema.Definition, defaultShards int) (*schema.Definition, error) {

@@ -201,7 +201,7 @@ func aggregated(ctx context.Context, src Source, q plan.Query, columns []int, ag
 	var key []byte
 	for vals, err := range Select(ctx, src, q, true, func(m store.Message) (document.Values, error) {
 		vals, err := fields.Read(m.Value)
-		return vals, corrupt(def, m, err)
+		return vals, errs.Corrupt(def.Name, m.Key, err)
 	}) {
 		if err != nil {
 			return nil, err

@@ -165,7 +165,7 @@ func Matcher(def *schema.Definition, filter *cond.Bound) func(store.Message) (bo
 		}
 		vals, err := fields.Read(m.Value)
 		if err != nil {
-			return false, corrupt(def, m, err)
+			return false, errs.Corrupt(def.Name, m.Key, err)
 		}
 		return filter.Match(vals), nil
 	}

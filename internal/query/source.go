@@ -8,7 +8,6 @@ import (
 	"iter"
 
 	"github.com/natsorm/natsorm/internal/cond"
-	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
@@ -81,12 +80,4 @@ type Lookups interface {
 	// Since looks for what was written after AsOf, leaving out the keys that were seen,
 	// and sets AsOf to a revision of now. It is nil when nothing came.
 	Since(ctx context.Context, seen func(key string) bool) (iter.Seq2[Batch, error], error)
-}
-
-// corrupt marks an error as that of reading a record.
-func corrupt(def *schema.Definition, m store.Message, err error) error {
-	if err == nil {
-		return nil
-	}
-	return &errs.CorruptError{Model: def.Name, Key: m.Key, Err: err}
 }

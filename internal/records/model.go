@@ -9,7 +9,6 @@ import (
 
 	"github.com/natsorm/natsorm/internal/access"
 	"github.com/natsorm/natsorm/internal/commit"
-	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/layout"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
@@ -65,12 +64,4 @@ func (m *Model) Agree(ctx context.Context) error {
 // Get reads a record by primary key.
 func (m *Model) Get(ctx context.Context, id value.Value) (store.Message, error) {
 	return m.store.Get(ctx, m.Layout.RecordKey(id))
-}
-
-// corrupt marks an error as that of reading a record.
-func (m *Model) corrupt(r store.Message, err error) error {
-	if err == nil {
-		return nil
-	}
-	return &errs.CorruptError{Model: m.Def.Name, Key: r.Key, Err: err}
 }

@@ -145,7 +145,7 @@ func (m *Model) modify(ctx context.Context, t Target, selects func(store.Message
 func (m *Model) target(r store.Message) (Target, error) {
 	f, err := layout.At(m.Layout, r.Key, r.Value)
 	if err != nil {
-		return Target{}, m.corrupt(r, err)
+		return Target{}, errs.Corrupt(m.Def.Name, r.Key, err)
 	}
 	return Target{ID: f.ID, Many: true, found: &r, keys: &f}, nil
 }
