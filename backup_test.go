@@ -230,7 +230,7 @@ func TestSequelizeFile(t *testing.T) {
 	ok(t, empty.Restore(ctx, strings.NewReader("{}")))
 }
 
-// Without Clear, what is there stays, and the indexes are right in the end.
+// Without DeleteOthers, what is there stays, and the indexes are right in the end.
 func TestRestoreMerges(t *testing.T) {
 	t.Parallel()
 	ctx := within(t)

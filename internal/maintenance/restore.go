@@ -149,7 +149,7 @@ func agrees(ctx context.Context, s store.Store, m store.Message, cleared bool) e
 		return err
 	}
 	if _, _, err := schema.Reconcile(*def, *have); err != nil {
-		return fmt.Errorf("%w (the catalogue here is the backup's, the code the bucket's); use Clear, or another bucket", err)
+		return fmt.Errorf("%w (the catalogue here is the backup's, the code the bucket's); use DeleteOthers, or another bucket", err)
 	}
 	return nil
 }
