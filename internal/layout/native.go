@@ -30,7 +30,7 @@ func newNative(def *schema.Definition) (Layout, error) {
 		for _, name := range x.Columns {
 			at := def.Position(name)
 			if t := def.Columns[at].Type; !t.Indexable() {
-				return nil, def.Errorf("column %s has type %s, as slices, maps and structs have, and can not be indexed", name, t)
+				return nil, def.Errorf("column %s has type %s, as slices, maps and structs have, and cannot be indexed", name, t)
 			}
 			ix.at = append(ix.at, at)
 		}

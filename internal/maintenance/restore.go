@@ -89,7 +89,7 @@ func survey(ctx context.Context, s store.Store, file io.Reader, cleared bool) (*
 			return err
 		}
 		if len(e.Value) > limit {
-			return fmt.Errorf("%w: key %s takes %d bytes, and the server's payload limit leaves %d; raise max_payload", errs.ErrInvalid, e.Key, len(e.Value), limit)
+			return fmt.Errorf("%w: key %s takes %d bytes, %s", errs.ErrInvalid, e.Key, len(e.Value), store.PayloadLimit(limit, ""))
 		}
 		if e.Deleted {
 			c.deleted[e.Key] = true
