@@ -167,7 +167,7 @@ func (db *DB) Conn() *nats.Conn { return db.nc }
 // ErrNotFound when the catalogue has no such model.
 func (db *DB) Model(ctx context.Context, name string) (m *Model[Record], err error) {
 	err = db.call(ctx, operation{name: "Model"}, func() error {
-		def, err := catalogue.Load(ctx, db.store, name)
+		def, _, err := catalogue.Load(ctx, db.store, name)
 		if err != nil {
 			return err
 		}

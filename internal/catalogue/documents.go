@@ -17,16 +17,17 @@ import (
 	"github.com/natsorm/natsorm/internal/store"
 )
 
-// Load reads a model from the catalogue; ErrNotFound when it has none.
-func Load(ctx context.Context, s store.Store, name string) (*schema.Definition, error) {
+// Load is Read of a model that has to be there: ErrNotFound when it is not, ErrSchema
+// when it can have no such name.
+func Load(ctx context.Context, s store.Store, name string) (*schema.Definition, uint64, error) {
 	if err := keys.CheckName(name); err != nil {
-		return nil, fmt.Errorf("%w: model: %w", errs.ErrSchema, err)
+		return nil, 0, fmt.Errorf("%w: model: %w", errs.ErrSchema, err)
 	}
-	def, _, err := Read(ctx, s, name)
+	def, revision, err := Read(ctx, s, name)
 	if err == nil && def == nil {
 		err = fmt.Errorf("%w: no model %q in the catalogue; define it first", errs.ErrNotFound, name)
 	}
-	return def, err
+	return def, revision, err
 }
 
 // Read reads a model from the catalogue, and the revision of its document, or of the

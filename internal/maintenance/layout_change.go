@@ -61,7 +61,8 @@ type LayoutChange struct {
 // Run changes the layout. ErrSchema when the new layout cannot keep the model, and ErrInvalid
 // when it cannot keep one of its records; then the model is as it was.
 func (c *LayoutChange) Run(ctx context.Context) error {
-	if err := c.load(ctx); err != nil {
+	var err error
+	if c.def, c.revision, err = catalogue.Load(ctx, c.Store, c.Model); err != nil {
 		return err
 	}
 	if c.def.Layout == c.To && c.def.Moving == nil {
@@ -79,15 +80,6 @@ func (c *LayoutChange) Run(ctx context.Context) error {
 		return err
 	}
 	return c.check(ctx)
-}
-
-func (c *LayoutChange) load(ctx context.Context) error {
-	def, revision, err := catalogue.Read(ctx, c.Store, c.Model)
-	if err == nil && def == nil {
-		err = fmt.Errorf("%w: no model %q in the catalogue; define it first", errs.ErrNotFound, c.Model)
-	}
-	c.def, c.revision = def, revision
-	return err
 }
 
 // save changes the catalogue; ErrConflict when somebody else has.
