@@ -296,7 +296,7 @@ func (c *LayoutChange) cleanUp(ctx context.Context) (err error) {
 	if c.new, err = c.in(c.def.Layout); err != nil {
 		return err
 	}
-	l := newLoader(ctx, c.Store)
+	l := newLoader(c.Store)
 	n := 0
 	for _, pattern := range []string{keys.Entries(c.Model), keys.Claims(c.Model), keys.Heads(c.Model)} {
 		for e, err := range c.Store.Scan(ctx, pattern, store.ScanOptions{Keys: true}) {
@@ -304,7 +304,7 @@ func (c *LayoutChange) cleanUp(ctx context.Context) (err error) {
 				return err
 			}
 			if c.old.layout.Owns(e.Key) && !c.new.layout.Owns(e.Key) {
-				if err := l.add(store.Op{Key: e.Key, Delete: true, Purge: true}); err != nil {
+				if err := l.add(ctx, store.Op{Key: e.Key, Delete: true, Purge: true}); err != nil {
 					return err
 				}
 				if n++; n%together == 0 {
@@ -313,7 +313,7 @@ func (c *LayoutChange) cleanUp(ctx context.Context) (err error) {
 			}
 		}
 	}
-	if err := l.flush(); err != nil {
+	if err := l.flush(ctx); err != nil {
 		return err
 	}
 	c.tell(Cleaning, n, n)
