@@ -120,13 +120,3 @@ func (m *model) violations(ctx context.Context, refused []commit.Refused) (texts
 	}
 	return texts, nil
 }
-
-// footprint is what the record at key holds now; empty when it is gone.
-func (m *model) footprint(ctx context.Context, key string) (layout.Footprint, error) {
-	e, err := m.store.GetLatest(ctx, key)
-	if err != nil || !e.Live() {
-		return layout.Footprint{}, err
-	}
-	f, err := m.layout.Of(e.Value)
-	return f, errs.Corrupt(m.def.Name, e.Key, err)
-}

@@ -298,6 +298,16 @@ func (c *checker) missing(ctx context.Context, record string, have store.Message
 	return problem
 }
 
+// footprint is what the record at key holds now; empty when it is gone.
+func (m *model) footprint(ctx context.Context, key string) (layout.Footprint, error) {
+	e, err := m.store.GetLatest(ctx, key)
+	if err != nil || !e.Live() {
+		return layout.Footprint{}, err
+	}
+	f, err := m.layout.Of(e.Value)
+	return f, errs.Corrupt(m.def.Name, e.Key, err)
+}
+
 // repairMissing gives records what they lack at one index key.
 func (c *checker) repairMissing(ctx context.Context, lacking []*layout.Footprint, problems []*Problem) error {
 	refused, err := c.m.writer.Ensure(ctx, lacking...)
