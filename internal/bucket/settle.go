@@ -76,7 +76,7 @@ type lost struct {
 func (b *Bucket) settle(ctx context.Context, w lost) (done bool, revision uint64, err error) {
 	key := settlePrefix + w.id
 	probe := nats.Msg{Subject: b.stream.Prefix + key, Header: nats.Header{wire.HeaderID: []string{w.id}}}
-	if b.markerTTL {
+	if b.messageTTL {
 		probe.Header[wire.HeaderTTL] = []string{strconv.Itoa(int((max(settleTTL, b.window) + time.Second) / time.Second))}
 	}
 	unknown := func(err error) (bool, uint64, error) {

@@ -155,7 +155,7 @@ func (b *Bucket) message(op *store.Op, m *nats.Msg) {
 	if op.Settle {
 		m.Header[wire.HeaderID] = []string{b.ids.next()}
 	}
-	if op.TTL != 0 && b.markerTTL {
+	if op.TTL != 0 && b.messageTTL {
 		m.Header[wire.HeaderTTL] = []string{strconv.Itoa(int(op.TTL / time.Second))}
 	}
 	if op.Conditional {
@@ -169,8 +169,8 @@ func (b *Bucket) message(op *store.Op, m *nats.Msg) {
 		}
 		// A marker over an older revision must stay: when it went, that
 		// revision would be the last one again.
-		if b.markerTTL && (op.Purge || !b.history) {
-			m.Header[wire.HeaderTTL] = []string{strconv.Itoa(int(b.marker / time.Second))}
+		if b.messageTTL && (op.Purge || !b.history) {
+			m.Header[wire.HeaderTTL] = []string{strconv.Itoa(int(markerTTL / time.Second))}
 		}
 	}
 	if op.Fence != 0 {
