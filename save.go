@@ -59,7 +59,7 @@ func (s *session[T]) save(ctx context.Context, v *T, upsert bool) (created bool,
 	if version == codec.Partial {
 		return false, fmt.Errorf("%w was read with Select and is not whole; read all of it, or use Update", s.describe(ErrConflict, id.Text()))
 	}
-	_, err = s.records.Write(ctx, records.Target{ID: id}, s.recordChange(change[T]{
+	err = s.records.Write(ctx, records.Target{ID: id}, s.recordChange(change[T]{
 		next: func(before store.Message) (state[T], error) {
 			created = !before.Live()
 			switch {

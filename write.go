@@ -48,9 +48,9 @@ func (s *session[T]) recordChange(c change[T]) records.Change {
 			after, err = c.next(before)
 			return commit.Draft{Doc: after.doc, Keys: after.keys, SameKeys: after.same}, err
 		},
-		Done: func(out commit.Outcome) {
+		Done: func(revision uint64) {
 			if c.done != nil {
-				c.done(after, out.Revision)
+				c.done(after, revision)
 			}
 		},
 	}

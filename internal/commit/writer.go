@@ -85,8 +85,6 @@ var ErrLeave = errors.New("leave the record")
 type Outcome struct {
 	Written  bool   // false when Next said ErrLeave
 	Revision uint64 // the record's new revision
-	Before   store.Message
-	After    []byte // the new document; nil when the record was deleted, or left
 }
 
 // Apply carries a change out. It returns what Change.Next returned, a
@@ -122,7 +120,7 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 		if err != nil {
 			exec.abandon(ctx, w, cur)
 			if errors.Is(err, ErrLeave) {
-				return Outcome{Before: cur}, nil
+				return Outcome{}, nil
 			}
 			return Outcome{}, err
 		}
@@ -134,7 +132,7 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 		revision, err := exec.execute(ctx, plan)
 		switch {
 		case err == nil:
-			return Outcome{Written: true, Revision: revision, Before: cur, After: draft.Doc}, nil
+			return Outcome{Written: true, Revision: revision}, nil
 		case errors.Is(err, errs.ErrUnique) && replicated && looked < agreed:
 			if cur, err = w.look(ctx, key, agreed); err != nil {
 				return Outcome{}, w.failed(ch.ID, Untouched(err))

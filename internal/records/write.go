@@ -22,8 +22,8 @@ type Change struct {
 	// times, with what others have written meanwhile; an error ends the change.
 	Next func(before store.Message) (commit.Draft, error)
 
-	// Done is told of a record that was written.
-	Done func(out commit.Outcome)
+	// Done is told of a record that was written, and its revision.
+	Done func(revision uint64)
 }
 
 // Target says which record a change is of.
@@ -36,9 +36,9 @@ type Target struct {
 	keys  *layout.Footprint // of found
 }
 
-// Write makes a change, and returns what became of it. Its errors are those of Next,
-// *UniqueError, and the store's; see commit.Writer.
-func (m *Model) Write(ctx context.Context, t Target, c Change) (commit.Outcome, error) {
+// Write makes a change. Its errors are those of Next, *UniqueError, and the store's; see
+// commit.Writer.
+func (m *Model) Write(ctx context.Context, t Target, c Change) error {
 	ch := commit.Change{ID: t.ID, Many: t.Many, Assume: t.found, Held: t.keys, Next: c.Next}
 	if t.New {
 		ch.Assume = &store.Message{}
@@ -49,10 +49,10 @@ func (m *Model) Write(ctx context.Context, t Target, c Change) (commit.Outcome, 
 			m.written.Add(1)
 		}
 		if c.Done != nil {
-			c.Done(out)
+			c.Done(out.Revision)
 		}
 	}
-	return out, err
+	return err
 }
 
 // Modify makes a change of every record that a query selects, many at a time, and
@@ -135,7 +135,7 @@ func (m *Model) modify(ctx context.Context, t Target, selects func(store.Message
 		}
 		return draft, err
 	}
-	if _, err := m.Write(ctx, t, c); err != nil || !selected {
+	if err := m.Write(ctx, t, c); err != nil || !selected {
 		return 0, err
 	}
 	return 1, nil
