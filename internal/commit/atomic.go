@@ -15,9 +15,8 @@ import (
 // claim may be another record's while its index is being built, when this one can
 // have the value without it; so claims are looked at, and go only as they were.
 type atomic struct {
-	w      *Writer
-	shared bool // with the changes of others, each for itself all the same
 	traces
+	shared bool              // with the changes of others, each for itself all the same
 	expect map[string]uint64 // revisions of free claims, where not 0
 }
 
@@ -26,7 +25,7 @@ func (x *atomic) execute(ctx context.Context, p *Plan) (uint64, error) {
 	if err != nil {
 		return 0, Untouched(err)
 	}
-	revision, err := x.send(ctx, p.Ops(x.claimed, own))
+	revision, err := x.w.send(ctx, p.Ops(x.claimed, own), x.shared)
 	switch {
 	case errors.Is(err, store.ErrWrongRevision):
 		if e := x.contest(ctx, p); e != nil {
@@ -44,19 +43,16 @@ func (x *atomic) execute(ctx context.Context, p *Plan) (uint64, error) {
 	return revision, nil
 }
 
-func (x *atomic) oneByOne() executor { return &phased{w: x.w, traces: x.traces} }
+func (x *atomic) oneByOne() executor { return &phased{x.traces} }
 
-// send does ops in one step, and returns the last one's revision.
-func (x *atomic) send(ctx context.Context, ops []store.Op) (uint64, error) {
-	if x.shared {
-		first, err := x.w.store.Batch(ctx, store.Batch{Ops: ops, Shared: true})
-		return first + uint64(len(ops)-1), err
-	}
-	if len(ops) == 1 { // a message by itself is faster than a batch of one
-		res := x.w.store.Write(ctx, ops[0])[0]
+// send does ops in one step, shared with the changes of others or not, and returns the
+// last one's revision.
+func (w *Writer) send(ctx context.Context, ops []store.Op, shared bool) (uint64, error) {
+	if len(ops) == 1 && !shared { // a message by itself is faster than a batch of one
+		res := w.store.Write(ctx, ops[0])[0]
 		return res.Revision, res.Err
 	}
-	first, err := x.w.store.Batch(ctx, store.Batch{Ops: ops})
+	first, err := w.store.Batch(ctx, store.Batch{Ops: ops, Shared: shared})
 	return first + uint64(len(ops)-1), err
 }
 

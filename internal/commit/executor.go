@@ -18,7 +18,7 @@ type executor interface {
 
 	// abandon cleans up after a change that will not commit. cur is the record as
 	// it was last seen.
-	abandon(ctx context.Context, w *Writer, cur store.Message)
+	abandon(ctx context.Context, cur store.Message)
 
 	// oneByOne is what takes over where the server takes no batch; nil where that
 	// changes nothing.
@@ -28,6 +28,8 @@ type executor interface {
 // traces is what the plans of a change leave in the bucket before one of them
 // commits.
 type traces struct {
+	w *Writer
+
 	// placed are the entries and claims that were put, with the revisions that
 	// this gave them: observed, so to speak, by making them.
 	placed map[string]uint64
@@ -44,16 +46,16 @@ func (t *traces) leftover(p *Plan, remove map[string]uint64) {
 
 // abandon removes what was placed and the record does not hold, behind a fence,
 // because another writer of the same record may count on it.
-func (t *traces) abandon(ctx context.Context, w *Writer, cur store.Message) {
+func (t *traces) abandon(ctx context.Context, cur store.Message) {
 	if len(t.placed) == 0 {
 		return
 	}
-	cur, err := w.store.GetLatest(ctx, cur.Key)
+	cur, err := t.w.store.GetLatest(ctx, cur.Key)
 	if err != nil {
 		return
 	}
 	if cur.Live() {
-		held, err := w.layout.Of(cur.Value)
+		held, err := t.w.layout.Of(cur.Value)
 		if err != nil {
 			return
 		}
@@ -63,8 +65,8 @@ func (t *traces) abandon(ctx context.Context, w *Writer, cur store.Message) {
 			}
 		}
 	}
-	if len(t.placed) > 0 && w.fence(ctx, cur) == nil {
-		w.remove(ctx, t.placed)
+	if len(t.placed) > 0 && t.w.fence(ctx, cur) == nil {
+		t.w.remove(ctx, t.placed)
 	}
 }
 

@@ -52,7 +52,7 @@ func (x *listed) execute(ctx context.Context, p *Plan) (uint64, error) {
 	if !x.batches {
 		return x.phased(ctx, p, held)
 	}
-	revision, err := (&atomic{w: x.w, shared: x.shared}).send(ctx, append(ops, p.Commit()))
+	revision, err := x.w.send(ctx, append(ops, p.Commit()), x.shared)
 	if err != nil {
 		if errors.Is(err, store.ErrWrongRevision) {
 			return 0, err
@@ -102,7 +102,7 @@ func (x *listed) clean(ctx context.Context, p *Plan) {
 	}
 }
 
-func (x *listed) abandon(ctx context.Context, _ *Writer, cur store.Message) {
+func (x *listed) abandon(ctx context.Context, cur store.Message) {
 	for key := range x.joined {
 		x.leave(ctx, key, cur.Key)
 	}

@@ -10,10 +10,7 @@ import (
 
 // phased executes the plans of one change one write after the other: steps 2 to
 // 4 of the protocol. It is for one goroutine.
-type phased struct {
-	w *Writer
-	traces
-}
+type phased struct{ traces }
 
 func (x *phased) execute(ctx context.Context, p *Plan) (uint64, error) {
 	observed, err := x.prepare(ctx, p)

@@ -27,7 +27,7 @@ const Together = 256
 
 // Stage takes a plan into a transaction, and returns a revision for the record
 // that stands until the transaction commits.
-type Stage func(ctx context.Context, id value.Value, p *Plan) (uint64, error)
+type Stage func(id value.Value, p *Plan) (uint64, error)
 
 // NewWriter is a Writer for a model.
 func NewWriter(s store.Store, l layout.Layout) *Writer { return NewStagingWriter(s, l, nil) }
@@ -118,7 +118,7 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 			continue
 		}
 		if err != nil {
-			exec.abandon(ctx, w, cur)
+			exec.abandon(ctx, cur)
 			if errors.Is(err, ErrLeave) {
 				return Outcome{}, nil
 			}
@@ -126,7 +126,7 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 		}
 		plan, err := w.plan(&ch, cur, draft, owner)
 		if err != nil {
-			exec.abandon(ctx, w, cur)
+			exec.abandon(ctx, cur)
 			return Outcome{}, err
 		}
 		revision, err := exec.execute(ctx, plan)
@@ -140,7 +140,7 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 			looked = agreed
 			continue
 		case errors.Is(err, errs.ErrUnique):
-			exec.abandon(ctx, w, cur)
+			exec.abandon(ctx, cur)
 			return Outcome{}, err
 		case errors.Is(err, store.ErrNoBatches), errors.Is(err, store.ErrBatchTooLarge): // switched off, or limited by the server
 			next := exec.oneByOne()
