@@ -178,6 +178,14 @@ func (b *Bucket) message(op *store.Op, m *nats.Msg) {
 	}
 }
 
+// publishAck is the server's answer to a publish.
+type publishAck struct {
+	Stream    string              `json:"stream"`
+	Seq       uint64              `json:"seq"`
+	Duplicate bool                `json:"duplicate"` // the message id was taken before; Seq is that message's
+	Error     *jetstream.APIError `json:"error"`
+}
+
 // acknowledgement reads the server's answer to a publish, or to the last
 // message of a batch.
 func (b *Bucket) acknowledgement(data []byte) store.Result {
@@ -192,19 +200,14 @@ func (b *Bucket) acknowledgement(data []byte) store.Result {
 			return store.Result{Revision: seq}
 		}
 	}
-	var ack struct {
-		Stream string              `json:"stream"`
-		Seq    uint64              `json:"seq"`
-		Again  bool                `json:"duplicate"`
-		Error  *jetstream.APIError `json:"error"`
-	}
+	var ack publishAck
 	if err := json.Unmarshal(data, &ack); err != nil {
 		return store.Result{Err: fmt.Errorf("%w: unreadable acknowledgement: %w", store.ErrUnknown, err)}
 	}
 	switch {
 	case ack.Error == nil && ack.Stream != b.stream.Name:
 		return store.Result{Err: fmt.Errorf("%w: stream %q answered for %q", store.ErrUnknown, ack.Stream, b.stream.Name)}
-	case ack.Error == nil && ack.Again: // the revision may be a probe's
+	case ack.Error == nil && ack.Duplicate: // the revision may be a probe's
 		return store.Result{Err: fmt.Errorf("%w: its message id was taken before", store.ErrUnknown)}
 	case ack.Error == nil:
 		b.saw(ack.Seq)

@@ -36,7 +36,7 @@ func (s *Stream) api(ctx context.Context, subject string, body []byte, resp any,
 			return nil, err
 		}
 		e := failed()
-		if e == nil || e.Code != codeUnavailable {
+		if e == nil || e.Code != CodeUnavailable {
 			return m, nil
 		}
 		if err := s.Pause(ctx, try, subject); err != nil {
@@ -45,8 +45,8 @@ func (s *Stream) api(ctx context.Context, subject string, body []byte, resp any,
 	}
 }
 
-// codeUnavailable is the class of JetStream's errors that pass.
-const codeUnavailable = 503
+// CodeUnavailable is the class of JetStream's errors that pass.
+const CodeUnavailable = 503
 
 // State is when the stream was made, and the last revision that it ever had.
 func (s *Stream) State(ctx context.Context) (created time.Time, last uint64, err error) {
