@@ -86,13 +86,13 @@ func (s *Stream) GetMany(ctx context.Context, keys []string, limit int, found fu
 		case "204":
 		case "404":
 			if end.Get("Description") != noResults {
-				return 0, 0, fmt.Errorf("natsorm: get %d keys: server answered 404 %s", len(keys), end.Get("Description"))
+				return 0, 0, fmt.Errorf("natsorm: get %d keys: %w", len(keys), refusal(end))
 			}
 			return 0, 0, nil
 		case "413":
 			return 0, 0, store.ErrTooMany
 		default:
-			return 0, 0, fmt.Errorf("natsorm: get %d keys: server answered %s %s", len(keys), end.Get("Status"), end.Get("Description"))
+			return 0, 0, fmt.Errorf("natsorm: get %d keys: %w", len(keys), refusal(end))
 		}
 		reached, err := upTo(end)
 		if err != nil {

@@ -131,7 +131,7 @@ func (s *Stream) Get(ctx context.Context, key string) (store.Message, error) {
 		if status == "404" {
 			return store.Message{Key: key}, nil
 		}
-		return store.Message{}, fmt.Errorf("natsorm: get %q: server answered %s %s", key, status, m.Header.Get("Description"))
+		return store.Message{}, fmt.Errorf("natsorm: get %q: %w", key, refusal(m.Header))
 	}
 	usageOf(ctx).got(m)
 	return s.direct(m)
@@ -155,12 +155,12 @@ func (s *Stream) Next(ctx context.Context, pattern string, revision uint64) (m s
 	if err != nil {
 		return m, false, fmt.Errorf("natsorm: get what follows revision %d: %w", revision, err)
 	}
-	switch status := reply.Header.Get("Status"); status {
+	switch reply.Header.Get("Status") {
 	case "":
 	case "404":
 		return m, false, nil
 	default:
-		return m, false, fmt.Errorf("natsorm: get what follows revision %d: server answered %s %s", revision, status, reply.Header.Get("Description"))
+		return m, false, fmt.Errorf("natsorm: get what follows revision %d: %w", revision, refusal(reply.Header))
 	}
 	usageOf(ctx).got(reply)
 	m, err = s.direct(reply)
@@ -187,7 +187,7 @@ func (s *Stream) NextMany(ctx context.Context, pattern string, revision uint64, 
 	case "404":
 		return nil, 0, nil
 	default:
-		return nil, 0, fmt.Errorf("server answered %s %s", end.Get("Status"), end.Get("Description"))
+		return nil, 0, refusal(end)
 	}
 	usageOf(ctx).got(msgs...)
 	for _, m := range msgs {
@@ -208,14 +208,19 @@ func (s *Stream) Newest(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("natsorm: get the last revision: %w", err)
 	}
-	switch status := m.Header.Get("Status"); status {
+	switch m.Header.Get("Status") {
 	case "":
 		return strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64)
 	case "404":
 		return 0, nil
 	default:
-		return 0, fmt.Errorf("natsorm: get the last revision: server answered %s %s", status, m.Header.Get("Description"))
+		return 0, fmt.Errorf("natsorm: get the last revision: %w", refusal(m.Header))
 	}
+}
+
+// refusal is the error of an answer that is no message.
+func refusal(h nats.Header) error {
+	return fmt.Errorf("server answered %s %s", h.Get("Status"), h.Get("Description"))
 }
 
 // pending is how many messages follow an answer, by its end. Counts and the ends of
