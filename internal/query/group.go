@@ -103,7 +103,7 @@ func (a Aggregate) bind(def *schema.Definition) (aggregate, error) {
 	if err != nil {
 		return aggregate{}, err
 	}
-	if col := def.Columns[at]; !a.Function.Fits(col.Type) {
+	if col := def.Columns[at]; !a.Function.fits(col.Type) {
 		return aggregate{}, errs.Invalidf(def.Name, col.Name, "has type %s, of which there is no %s", col.Type, a.Function)
 	}
 	return aggregate{function: a.Function, column: at}, nil

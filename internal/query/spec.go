@@ -50,9 +50,9 @@ const (
 	ForExplain            // as ForRead
 )
 
-// Check returns the first mistake of a Spec: also ErrInvalid for what its use has no
+// check returns the first mistake of a Spec: also ErrInvalid for what its use has no
 // meaning for, and ErrMissingWhere when a change does not say which records it means.
-func (s *Spec) Check(use Use) error {
+func (s *Spec) check(use Use) error {
 	if s.Err != nil {
 		return s.Err
 	}
@@ -82,12 +82,12 @@ func (s *Spec) Check(use Use) error {
 // Bind checks a Spec and holds it against a model. It gives the columns of Select
 // their exact names.
 func Bind(def *schema.Definition, s *Spec, use Use) (plan.Query, error) {
-	if err := s.Check(use); err != nil {
+	if err := s.check(use); err != nil {
 		return plan.Query{}, err
 	}
 	out := plan.Query{Limit: s.Limit, Offset: s.Offset}
 	var err error
-	if out.Filter, err = BindFilter(def, s); err != nil {
+	if out.Filter, err = bindFilter(def, s); err != nil {
 		return out, err
 	}
 	if use == ForGroups {
@@ -112,8 +112,8 @@ func Bind(def *schema.Definition, s *Spec, use Use) (plan.Query, error) {
 	return out, nil
 }
 
-// BindFilter holds a Spec's conditions against a model; nil for none.
-func BindFilter(def *schema.Definition, s *Spec) (*cond.Bound, error) {
+// bindFilter holds a Spec's conditions against a model; nil for none.
+func bindFilter(def *schema.Definition, s *Spec) (*cond.Bound, error) {
 	if len(s.Conditions) == 0 {
 		return nil, nil
 	}

@@ -60,7 +60,7 @@ func (s *Stream) GetMany(ctx context.Context, keys []string, limit int, found fu
 		var end nats.Header
 		var bad error
 		got, tries, start := 0, 0, after
-		err := s.Request(ctx, "$JS.API.DIRECT.GET."+s.Name, body, func() { got, after = 0, start; tries++ }, func(m *nats.Msg) (more bool) {
+		err := s.request(ctx, "$JS.API.DIRECT.GET."+s.Name, body, func() { got, after = 0, start; tries++ }, func(m *nats.Msg) (more bool) {
 			if m.Header.Get("Status") != "" {
 				end = m.Header
 				return false

@@ -73,30 +73,30 @@ func (c *Client) collect(ctx context.Context, l *lane, epoch uint64, quiet, grac
 	}
 }
 
-// One sends a request that has one reply. It may be sent several times.
-func (c *Client) One(ctx context.Context, subject string, data []byte) (reply *nats.Msg, err error) {
-	err = c.Request(ctx, subject, data, func() {}, func(m *nats.Msg) bool {
+// one sends a request that has one reply. It may be sent several times.
+func (c *Client) one(ctx context.Context, subject string, data []byte) (reply *nats.Msg, err error) {
+	err = c.request(ctx, subject, data, func() {}, func(m *nats.Msg) bool {
 		reply = m
 		return false
 	})
 	return reply, err
 }
 
-// Many sends a request that has replies until last is true of one. It may be sent
+// many sends a request that has replies until last is true of one. It may be sent
 // several times.
-func (c *Client) Many(ctx context.Context, subject string, data []byte, last func(*nats.Msg) bool) (replies []*nats.Msg, err error) {
-	err = c.Request(ctx, subject, data, func() { replies = nil }, func(m *nats.Msg) bool {
+func (c *Client) many(ctx context.Context, subject string, data []byte, last func(*nats.Msg) bool) (replies []*nats.Msg, err error) {
+	err = c.request(ctx, subject, data, func() { replies = nil }, func(m *nats.Msg) bool {
 		replies = append(replies, m)
 		return !last(m)
 	})
 	return replies, err
 }
 
-// Request sends a request that only reads, or may be repeated, and gives each
+// request sends a request that only reads, or may be repeated, and gives each
 // reply to got until that says that no more are to come. It is sent again while
 // nobody takes it, and when its replies stop coming, as they do when the connection
 // breaks; then all replies come again. begin is called each time it is sent.
-func (c *Client) Request(ctx context.Context, subject string, data []byte, begin func(), got func(*nats.Msg) (more bool)) error {
+func (c *Client) request(ctx context.Context, subject string, data []byte, begin func(), got func(*nats.Msg) (more bool)) error {
 	_, patient := ctx.Deadline()
 	quiet, began := firstSilence, time.Now()
 	untaken := 0

@@ -28,7 +28,7 @@ type Stream struct {
 // while a leader is elected. failed is the error in resp, if there is one.
 func (s *Stream) api(ctx context.Context, subject string, body []byte, resp any, failed func() *jetstream.APIError) (*nats.Msg, error) {
 	for try := 1; ; try++ {
-		m, err := s.One(ctx, subject, body)
+		m, err := s.one(ctx, subject, body)
 		if err != nil {
 			return nil, err
 		}
@@ -123,7 +123,7 @@ func (s *Stream) fromLeader(ctx context.Context, req map[string]any) (LeaderMess
 // Get gets the last message of a key, with a direct get. An absent one has the key
 // and no revision.
 func (s *Stream) Get(ctx context.Context, key string) (store.Message, error) {
-	m, err := s.One(ctx, "$JS.API.DIRECT.GET."+s.Name+"."+s.Prefix+key, nil)
+	m, err := s.one(ctx, "$JS.API.DIRECT.GET."+s.Name+"."+s.Prefix+key, nil)
 	if err != nil {
 		return store.Message{}, fmt.Errorf("natsorm: get %q: %w", key, err)
 	}
@@ -151,7 +151,7 @@ func (s *Stream) Next(ctx context.Context, pattern string, revision uint64) (m s
 	if err != nil {
 		return m, false, err
 	}
-	reply, err := s.One(ctx, "$JS.API.DIRECT.GET."+s.Name, body)
+	reply, err := s.one(ctx, "$JS.API.DIRECT.GET."+s.Name, body)
 	if err != nil {
 		return m, false, fmt.Errorf("natsorm: get what follows revision %d: %w", revision, err)
 	}
@@ -175,7 +175,7 @@ func (s *Stream) NextMany(ctx context.Context, pattern string, revision uint64, 
 	if err != nil {
 		return nil, 0, err
 	}
-	msgs, err := s.Many(ctx, "$JS.API.DIRECT.GET."+s.Name, body, func(m *nats.Msg) bool {
+	msgs, err := s.many(ctx, "$JS.API.DIRECT.GET."+s.Name, body, func(m *nats.Msg) bool {
 		return m.Header.Get("Status") != ""
 	})
 	if err != nil {
@@ -204,7 +204,7 @@ func (s *Stream) NextMany(ctx context.Context, pattern string, revision uint64, 
 // Newest gets the revision of the last message of all, with a direct get; 0 when
 // there is no message, or when the last one was removed.
 func (s *Stream) Newest(ctx context.Context) (uint64, error) {
-	m, err := s.One(ctx, "$JS.API.DIRECT.GET."+s.Name, []byte(`{"last_by_subj":">"}`))
+	m, err := s.one(ctx, "$JS.API.DIRECT.GET."+s.Name, []byte(`{"last_by_subj":">"}`))
 	if err != nil {
 		return 0, fmt.Errorf("natsorm: get the last revision: %w", err)
 	}
