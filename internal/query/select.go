@@ -92,6 +92,7 @@ func SelectAndCount[V any](ctx context.Context, src Source, q plan.Query, decode
 		}
 		return nil
 	}
+	page = []V{} // not nil, when it is empty
 	if len(q.Order) > 0 {
 		for v, err := range ordered(ctx, src, q, true, &total, decode) {
 			if err := keep(v, err); err != nil {
