@@ -74,12 +74,7 @@ func (db *DB) ChangeLayout(ctx context.Context, model string, to Layout, opts ..
 		if to != Native && to != Sequelize {
 			return fmt.Errorf("%w: layout %q; use natsorm.Native or natsorm.Sequelize", ErrInvalid, to)
 		}
-		var o changeLayoutOptions
-		for _, opt := range opts {
-			if opt != nil {
-				opt(&o)
-			}
-		}
+		o := chosen[changeLayoutOptions](opts)
 		change := &maintenance.LayoutChange{Store: db.store, Model: model, To: string(to)}
 		if o.progress != nil {
 			change.Progress = func(step maintenance.Step, done, total int) { o.progress(LayoutStep(step), done, total) }
