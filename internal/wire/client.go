@@ -23,6 +23,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/workers"
 )
 
 const (
@@ -57,11 +58,10 @@ type Client struct {
 	status  chan nats.Status
 	ended   chan struct{} // closed when the goroutine that reads status has ended
 
+	tasks    workers.Tasks
 	batching sync.Mutex // held while the messages of a batch are published
 
 	mu        sync.Mutex
-	closing   bool // no more tasks begin
-	tasks     sync.WaitGroup
 	consumers map[*Consumer]struct{} // those on the server
 	heard     []*nats.Subscription   // by Hear
 	lanes     map[*lane]struct{}
@@ -128,15 +128,7 @@ func (c *Client) MaxPayload() int { return int(c.payload.Load()) }
 func (c *Client) Done() <-chan struct{} { return c.done }
 
 // Go runs a short task that Close waits for; it reports false after Close.
-func (c *Client) Go(task func()) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closing {
-		return false
-	}
-	c.tasks.Go(task)
-	return true
-}
+func (c *Client) Go(task func()) bool { return c.tasks.Go(task) }
 
 // Hear calls f with what is published on a subject from now on, by anyone, as long
 // as the connection lasts; Epoch changes with it. It hears what is sent, whether
@@ -155,9 +147,7 @@ func (c *Client) Hear(subject string, f func(value []byte)) error {
 // Close waits for tasks, frees everything on the connection and on the server, and
 // ends every call with store.ErrClosed.
 func (c *Client) Close() {
-	c.mu.Lock()
-	c.closing = true
-	c.mu.Unlock()
+	c.tasks.Refuse()
 	if !c.nc.IsConnected() {
 		c.end() // nobody answers: calls that wait must not go on
 	}

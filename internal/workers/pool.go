@@ -1,5 +1,6 @@
 // Package workers is how work is done at the same time, and how it waits: a bounded
-// pool, a sleep that a context ends, and the pause before another try.
+// pool, goroutines that a Close waits for, a sleep that a context ends, and the pause
+// before another try.
 package workers
 
 import (
