@@ -35,12 +35,7 @@ func (db *DB) Backup(ctx context.Context, w io.Writer, opts ...BackupOption) err
 		if w == nil {
 			return fmt.Errorf("%w: Backup got a nil writer", ErrInvalid)
 		}
-		var o backupOptions
-		for _, opt := range opts {
-			if opt != nil {
-				opt(&o)
-			}
-		}
+		o := chosen[backupOptions](opts)
 		if o.sequelize {
 			err = maintenance.BackupSequelize(ctx, db.store, w)
 		} else {
@@ -87,12 +82,7 @@ func (db *DB) Restore(ctx context.Context, r io.Reader, opts ...RestoreOption) e
 		if r == nil {
 			return fmt.Errorf("%w: Restore got a nil reader", ErrInvalid)
 		}
-		var o restoreOptions
-		for _, opt := range opts {
-			if opt != nil {
-				opt(&o)
-			}
-		}
+		o := chosen[restoreOptions](opts)
 		if err := maintenance.Restore(ctx, db.store, r, o.deleteOthers); err != nil {
 			return fmt.Errorf("natsorm: restore %s: %w", db.cfg.Bucket, err)
 		}

@@ -256,7 +256,7 @@ func TestRestoreJudgesWholeFiles(t *testing.T) {
 	}
 }
 
-// Without Clear, what is there stays, and the indexes are right in the end.
+// Without DeleteOthers, what is there stays, and the indexes are right in the end.
 func TestRestoreMerges(t *testing.T) {
 	t.Parallel()
 	ctx := within(t)

@@ -118,3 +118,13 @@ func checkContext(ctx context.Context) error {
 	}
 	return nil
 }
+
+// chosen is what the options of a call choose.
+func chosen[O any, F ~func(*O)](opts []F) (o O) {
+	for _, opt := range opts {
+		if opt != nil {
+			opt(&o)
+		}
+	}
+	return o
+}

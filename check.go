@@ -106,12 +106,7 @@ func Repair() CheckOption { return func(o *checkOptions) { o.repair = true } }
 // errors are the server's.
 func (db *DB) Check(ctx context.Context, opts ...CheckOption) (report Report, err error) {
 	err = db.call(ctx, operation{name: "Check", outside: true}, func() error {
-		var o checkOptions
-		for _, opt := range opts {
-			if opt != nil {
-				opt(&o)
-			}
-		}
+		o := chosen[checkOptions](opts)
 		found, err := maintenance.CheckAll(ctx, db.store, o.repair)
 		for _, f := range found {
 			r := ModelReport{Model: f.Model, Records: f.Records, Entries: f.Entries, Claims: f.Claims}

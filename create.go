@@ -58,7 +58,7 @@ func (s *session[T]) create(ctx context.Context, v *T, id value.Value, many bool
 		if err != nil {
 			return err
 		}
-		_, err = s.records.Write(ctx, records.Target{ID: after.keys.ID, New: true, Many: many}, s.recordChange(change[T]{
+		err = s.records.Write(ctx, records.Target{ID: after.keys.ID, New: true, Many: many}, s.recordChange(change[T]{
 			next: func(before store.Message) (state[T], error) {
 				if before.Live() {
 					return state[T]{}, fmt.Errorf("%w; Save or Upsert changes it", s.describe(ErrExists, after.keys.ID.Text()))

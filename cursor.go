@@ -65,12 +65,11 @@ func (m *Model[T]) Cursor(last *T, q ...Query) (string, error) {
 // Errors: those of FindAll. ErrInvalid without OrderBy or Limit, and ErrCursor for a
 // cursor of another query.
 func (m *Model[T]) FindPage(ctx context.Context, q ...Query) (page []*T, next string, err error) {
-	err = m.read(ctx, "FindPage", q, query.ForRead, func(s *session[T], bound plan.Query, spec query.Spec) error {
-		found, cursor, corrupt, err := query.Page(ctx, s.records.Source(), bound, s.decoder(spec))
-		if err != nil {
+	err = m.read(ctx, "FindPage", q, query.ForRead, func(s *session[T], bound plan.Query, spec query.Spec) (err error) {
+		var corrupt []error
+		if page, next, corrupt, err = query.Page(ctx, s.records.Source(), bound, s.decoder(spec)); err != nil {
 			return err
 		}
-		page, next = append([]*T{}, found...), cursor
 		return errors.Join(corrupt...)
 	})
 	return page, next, err

@@ -15,6 +15,7 @@ import (
 	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/records"
 	"github.com/natsorm/natsorm/internal/txn"
+	"github.com/natsorm/natsorm/internal/workers"
 )
 
 // DB is a bucket and the models in it. It is safe for concurrent use.
@@ -29,9 +30,7 @@ type DB struct {
 	life context.Context // ends with Close
 	stop context.CancelFunc
 
-	mu      sync.Mutex
-	closed  bool
-	tasks   sync.WaitGroup // the goroutines of watchers; none is added once closed is true
+	tasks   workers.Tasks // the goroutines of watchers
 	closing sync.Once
 }
 
@@ -143,9 +142,7 @@ func New(ctx context.Context, nc *nats.Conn, cfg Config) (*DB, error) {
 // ErrClosed. Close may be called more than once.
 func (db *DB) Close() error {
 	db.closing.Do(func() {
-		db.mu.Lock()
-		db.closed = true
-		db.mu.Unlock()
+		db.tasks.Refuse()
 		db.stop()
 		db.tasks.Wait()
 		db.store.Close()
@@ -167,7 +164,7 @@ func (db *DB) Conn() *nats.Conn { return db.nc }
 // ErrNotFound when the catalogue has no such model.
 func (db *DB) Model(ctx context.Context, name string) (m *Model[Record], err error) {
 	err = db.call(ctx, operation{name: "Model"}, func() error {
-		def, err := catalogue.Load(ctx, db.store, name)
+		def, _, err := catalogue.Load(ctx, db.store, name)
 		if err != nil {
 			return err
 		}
@@ -190,16 +187,4 @@ func (db *DB) Models(ctx context.Context) (schemas []Schema, err error) {
 		return err
 	})
 	return schemas, err
-}
-
-// spawn runs a task in a goroutine that Close waits for. It reports false, and runs
-// nothing, after Close.
-func (db *DB) spawn(task func()) bool {
-	db.mu.Lock()
-	defer db.mu.Unlock()
-	if db.closed {
-		return false
-	}
-	db.tasks.Go(task)
-	return true
 }

@@ -93,12 +93,11 @@ func (m *Model[T]) FindAll(ctx context.Context, q ...Query) ([]*T, error) {
 // without regard to Limit, Offset and After. The records are read once for both. Its
 // errors are those of FindAll.
 func (m *Model[T]) FindAndCountAll(ctx context.Context, q ...Query) (page []*T, total int, err error) {
-	err = m.read(ctx, "FindAndCountAll", q, query.ForRead, func(s *session[T], bound plan.Query, spec query.Spec) error {
-		found, n, corrupt, err := query.SelectAndCount(ctx, s.records.Source(), bound, s.decoder(spec))
-		if err != nil {
+	err = m.read(ctx, "FindAndCountAll", q, query.ForRead, func(s *session[T], bound plan.Query, spec query.Spec) (err error) {
+		var corrupt []error
+		if page, total, corrupt, err = query.SelectAndCount(ctx, s.records.Source(), bound, s.decoder(spec)); err != nil {
 			return err
 		}
-		page, total = append([]*T{}, found...), n
 		return errors.Join(corrupt...)
 	})
 	return page, total, err
@@ -185,7 +184,7 @@ func (s *session[T]) decoder(spec query.Spec) func(store.Message) (*T, error) {
 	return func(m store.Message) (*T, error) {
 		doc, err := document.Pick(m.Value, spec.Select)
 		if err != nil {
-			return nil, &errs.CorruptError{Model: s.name, Key: m.Key, Err: err}
+			return nil, errs.Corrupt(s.name, m.Key, err)
 		}
 		m.Value = doc
 		v, err := s.decode(m)

@@ -63,23 +63,18 @@ func LayoutProgress(f func(step LayoutStep, done, total int)) ChangeLayoutOption
 // that do not hear of changes in the catalogue: those with an older natsorm, and those
 // whose account may not subscribe to $KV.<bucket>._schema.*.
 //
-// Errors: ErrNotFound when the catalogue has no such model. ErrSchema when the layout
-// cannot keep the model, as the Sequelize layout cannot keep unique values. ErrInvalid
-// for an unknown layout, and when the layout cannot keep one of the records, which the
-// error names; then everything is as it was. ErrConflict when another program changes
-// the model's layout or declaration. ErrCorrupt when the check finds something that it
-// cannot repair.
+// Errors: ErrNotFound when the catalogue has no such model. ErrSchema for a name that no
+// model can have, and when the layout cannot keep the model, as the Sequelize layout
+// cannot keep unique values. ErrInvalid for an unknown layout, and when the layout
+// cannot keep one of the records, which the error names; then everything is as it was.
+// ErrConflict when another program changes the model's layout or declaration.
+// ErrCorrupt when the check finds something that it cannot repair.
 func (db *DB) ChangeLayout(ctx context.Context, model string, to Layout, opts ...ChangeLayoutOption) error {
 	return db.call(ctx, operation{name: "ChangeLayout", outside: true}, func() error {
 		if to != Native && to != Sequelize {
 			return fmt.Errorf("%w: layout %q; use natsorm.Native or natsorm.Sequelize", ErrInvalid, to)
 		}
-		var o changeLayoutOptions
-		for _, opt := range opts {
-			if opt != nil {
-				opt(&o)
-			}
-		}
+		o := chosen[changeLayoutOptions](opts)
 		change := &maintenance.LayoutChange{Store: db.store, Model: model, To: string(to)}
 		if o.progress != nil {
 			change.Progress = func(step maintenance.Step, done, total int) { o.progress(LayoutStep(step), done, total) }

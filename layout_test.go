@@ -188,6 +188,9 @@ func TestChangeLayoutRefuses(t *testing.T) {
 	if err := db.ChangeLayout(ctx, "nobody", natsorm.Sequelize); !errors.Is(err, natsorm.ErrNotFound) {
 		t.Errorf("got %v", err)
 	}
+	if err := db.ChangeLayout(ctx, "*", natsorm.Sequelize); !errors.Is(err, natsorm.ErrSchema) || !strings.Contains(err.Error(), "character") {
+		t.Errorf("a pattern as a name: %v", err)
+	}
 	type text struct {
 		ID   string `json:"id" orm:"primaryKey"`
 		Name string `json:"name" orm:"index"`

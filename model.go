@@ -108,7 +108,7 @@ func SequelizeLayout() ModelOption { return func(o *modelOptions) { o.layout = s
 // transaction.
 func Define[T any](ctx context.Context, db *DB, opts ...ModelOption) (m *Model[T], err error) {
 	err = db.call(ctx, operation{name: "Define", outside: true}, func() error {
-		o := optionsOf(opts)
+		o := chosen[modelOptions](opts)
 		t := reflect.TypeFor[T]()
 		if t == reflect.TypeFor[Record]() {
 			return fmt.Errorf("%w: a Record has no fields to declare columns by; use DefineRecord", ErrSchema)
@@ -130,7 +130,7 @@ func Define[T any](ctx context.Context, db *DB, opts ...ModelOption) (m *Model[T
 // several Saves the last one wins. Its errors are those of Define.
 func DefineRecord(ctx context.Context, db *DB, s Schema, opts ...ModelOption) (m *Model[Record], err error) {
 	err = db.call(ctx, operation{name: "DefineRecord", outside: true}, func() error {
-		o := optionsOf(opts)
+		o := chosen[modelOptions](opts)
 		if o.name != "" {
 			s.Name = o.name
 		}
@@ -145,15 +145,6 @@ func DefineRecord(ctx context.Context, db *DB, s Schema, opts ...ModelOption) (m
 		return err
 	})
 	return m, err
-}
-
-func optionsOf(opts []ModelOption) (o modelOptions) {
-	for _, opt := range opts {
-		if opt != nil {
-			opt(&o)
-		}
-	}
-	return o
 }
 
 // define registers a declaration with these options, and returns the version of the

@@ -59,7 +59,7 @@ func (s *session[T]) save(ctx context.Context, v *T, upsert bool) (created bool,
 	if version == codec.Partial {
 		return false, fmt.Errorf("%w was read with Select and is not whole; read all of it, or use Update", s.describe(ErrConflict, id.Text()))
 	}
-	_, err = s.records.Write(ctx, records.Target{ID: id}, s.recordChange(change[T]{
+	err = s.records.Write(ctx, records.Target{ID: id}, s.recordChange(change[T]{
 		next: func(before store.Message) (state[T], error) {
 			created = !before.Live()
 			switch {
@@ -103,7 +103,7 @@ func (s *session[T]) dated(w *T, before store.Message, now time.Time) (state[T],
 func (s *session[T]) adopt(after state[T], before store.Message) (state[T], error) {
 	doc, err := document.Adopt(after.doc, before.Value, s.codec.Writes)
 	if err != nil {
-		return after, &errs.CorruptError{Model: s.name, Key: before.Key, Err: err}
+		return after, errs.Corrupt(s.name, before.Key, err)
 	}
 	if len(doc) != len(after.doc) { // it added some, which may be indexed
 		keys, err := s.records.Layout.Of(doc)

@@ -126,7 +126,7 @@ func (s *session[T]) watch(ctx context.Context, q []Query) (*Watcher[T], error) 
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(s.db.life, cancel)
 	w := &Watcher[T]{changes: make(chan Change[T], watchBuffer), cancel: cancel, done: make(chan struct{})}
-	if !s.db.spawn(func() {
+	if !s.db.tasks.Go(func() {
 		defer close(w.done)
 		defer close(w.changes)
 		defer cancel()

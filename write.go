@@ -48,9 +48,9 @@ func (s *session[T]) recordChange(c change[T]) records.Change {
 			after, err = c.next(before)
 			return commit.Draft{Doc: after.doc, Keys: after.keys, SameKeys: after.same}, err
 		},
-		Done: func(out commit.Outcome) {
+		Done: func(revision uint64) {
 			if c.done != nil {
-				c.done(after, out.Revision)
+				c.done(after, revision)
 			}
 		},
 	}
@@ -125,7 +125,7 @@ func (s *session[T]) patch(columns []string, patched func(doc []byte) ([]byte, e
 		doc, err := patched(before.Value)
 		if err != nil {
 			if !errors.Is(err, ErrInvalid) { // the document could not be read
-				err = &errs.CorruptError{Model: s.name, Key: before.Key, Err: err}
+				err = errs.Corrupt(s.name, before.Key, err)
 			}
 			return state[T]{}, err
 		}

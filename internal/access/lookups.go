@@ -36,7 +36,7 @@ func (s *Source) patterns(lookups []plan.Lookup) []string {
 // *CorruptError when it cannot be read.
 func (s *Source) pointers(to []string, e store.Message) ([]string, error) {
 	to, err := s.layout.Pointers(to, e.Key, e.Value)
-	return to, s.corrupt(e, err)
+	return to, errs.Corrupt(s.def.Name, e.Key, err)
 }
 
 // follow streams the keys of the records to which groups of lookups lead, each group with

@@ -3,7 +3,6 @@ package access
 import (
 	"context"
 
-	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/layout"
 	"github.com/natsorm/natsorm/internal/plan"
@@ -81,12 +80,4 @@ func (s *Source) Candidates(ctx context.Context, q plan.Query, all bool) (query.
 		c.Lookups = &lookups{source: s, plan: p, all: all, asOf: f.asOf}
 	}
 	return c, nil
-}
-
-// corrupt makes a *CorruptError of the error of reading what a key holds; nil of nil.
-func (s *Source) corrupt(m store.Message, err error) error {
-	if err == nil {
-		return nil
-	}
-	return &errs.CorruptError{Model: s.def.Name, Key: m.Key, Err: err}
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -92,7 +93,7 @@ func TestImportsPointDown(t *testing.T) {
 				}
 			}
 			for banned, allowed := range network {
-				if (target == banned || strings.HasPrefix(target, banned+"/")) && !contains(allowed, pkg) {
+				if (target == banned || strings.HasPrefix(target, banned+"/")) && !slices.Contains(allowed, pkg) {
 					t.Errorf("%s imports %s", file, target)
 				}
 			}
@@ -107,13 +108,4 @@ func TestImportsPointDown(t *testing.T) {
 			t.Errorf("package %q is in a layer and not in the tree", pkg)
 		}
 	}
-}
-
-func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
 }

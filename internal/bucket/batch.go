@@ -121,7 +121,7 @@ func (b *Bucket) batchMessages(batch store.Batch) (msgs []*nats.Msg, at int) {
 		msgs[i] = m
 		if i < at {
 			m.Subject, m.Header = b.stream.Prefix+guardKey, nats.Header{}
-			if b.markerTTL {
+			if b.messageTTL {
 				m.Header[wire.HeaderTTL] = []string{strconv.Itoa(int(guardTTL / time.Second))}
 			}
 			carry(m)

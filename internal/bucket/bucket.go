@@ -24,11 +24,10 @@ type Bucket struct {
 
 	replicated bool
 	direct     bool          // direct get is allowed
-	markerTTL  bool          // a message can have a TTL
+	messageTTL bool          // a message can have a TTL
 	history    bool          // more than one revision of a key is kept
 	staged     bool          // a batch is written to a file of its own first
 	maxMsgSize int           // the bucket's own limit, 0 for none
-	marker     time.Duration // for which a delete marker stays
 	window     time.Duration // for which the server remembers message ids
 	created    time.Time     // when the stream was made
 	ackPrefix  []byte        // of an acknowledgement without an error
@@ -57,11 +56,10 @@ func newBucket(client *wire.Client, kv jetstream.KeyValue, info *jetstream.Strea
 		logger:     cfg.Logger,
 		replicated: conf.Replicas > 1,
 		direct:     conf.AllowDirect,
-		markerTTL:  conf.AllowMsgTTL,
+		messageTTL: conf.AllowMsgTTL,
 		history:    conf.MaxMsgsPerSubject != 1,
 		staged:     conf.Replicas <= 1 && conf.Storage == jetstream.FileStorage,
 		maxMsgSize: max(0, int(conf.MaxMsgSize)),
-		marker:     cfg.MarkerTTL,
 		window:     conf.Duplicates,
 		created:    info.Created,
 		ackPrefix:  fmt.Appendf(nil, `{"stream":%q,"seq":`, conf.Name),
@@ -89,9 +87,6 @@ func (b *Bucket) Epoch() uint64 { return b.stream.Epoch() }
 
 // KV is the bucket as nats.go gives it.
 func (b *Bucket) KV() jetstream.KeyValue { return b.kv }
-
-// Replicated reports whether several servers keep the bucket.
-func (b *Bucket) Replicated() bool { return b.replicated }
 
 // Transient is store.Transient also for errors that come straight from nats.go.
 func Transient(err error) bool { return store.Transient(wire.Mark(err)) }

@@ -52,36 +52,10 @@ func (b *Bucket) GetEach(ctx context.Context, keys []string, each func(i int, m 
 		}
 		return nil
 	}
-	at := make(map[string]int, len(keys))
-	unique, double := keys, false
-	for i, key := range keys {
-		if _, ok := at[key]; !ok {
-			at[key] = i
-			continue
-		}
-		if !double {
-			unique, double = append([]string(nil), keys[:i]...), true
-		}
-	}
-	if double {
-		unique = unique[:0]
-		for i, key := range keys {
-			if at[key] == i {
-				unique = append(unique, key)
-			}
-		}
-		single := each
-		each = func(i int, m store.Message) {
-			for j, key := range keys {
-				if key == m.Key {
-					single(j, m)
-				}
-			}
-		}
-	}
+	unique, give := byKey(keys, each)
 	chunks := b.chunks(unique)
 	if len(chunks) == 1 {
-		_, _, err := b.multi(ctx, unique, 0, func(m store.Message, _ bool) { each(at[m.Key], m) })
+		_, _, err := b.multi(ctx, unique, 0, func(m store.Message, _ bool) { give(m) })
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -96,7 +70,7 @@ func (b *Bucket) GetEach(ctx context.Context, keys []string, each func(i int, m 
 			_, _, err := b.multi(ctx, chunk, 0, func(m store.Message, _ bool) {
 				mu.Lock()
 				defer mu.Unlock()
-				each(at[m.Key], m)
+				give(m)
 			})
 			done <- err
 		}()
@@ -109,6 +83,33 @@ func (b *Bucket) GetEach(ctx context.Context, keys []string, each func(i int, m 
 		}
 	}
 	return err
+}
+
+// byKey is the different ones of some keys, and a function that calls each with every
+// position of a message's key.
+func byKey(keys []string, each func(i int, m store.Message)) (unique []string, give func(store.Message)) {
+	first := make(map[string]int, len(keys))
+	for i, key := range keys {
+		if _, ok := first[key]; !ok {
+			first[key] = i
+		}
+	}
+	if len(first) == len(keys) {
+		return keys, func(m store.Message) { each(first[m.Key], m) }
+	}
+	unique = make([]string, 0, len(first))
+	for i, key := range keys {
+		if first[key] == i {
+			unique = append(unique, key)
+		}
+	}
+	return unique, func(m store.Message) {
+		for i, key := range keys {
+			if key == m.Key {
+				each(i, m)
+			}
+		}
+	}
 }
 
 // chunks cuts keys where a request would get too large.

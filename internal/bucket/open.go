@@ -47,10 +47,6 @@ type Config struct {
 	Storage  jetstream.StorageType
 	History  uint8
 	Logger   *slog.Logger
-
-	// MarkerTTL is how long delete markers stay, in whole seconds. Defaults to
-	// an hour.
-	MarkerTTL time.Duration
 }
 
 var bucketName = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
@@ -59,9 +55,6 @@ var bucketName = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
 // what natsorm uses. The connection stays the caller's. errs.ErrInvalid for a wrong
 // name, errs.ErrUnsupportedServer.
 func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Bucket, error) {
-	if cfg.MarkerTTL == 0 {
-		cfg.MarkerTTL = markerTTL
-	}
 	if !bucketName.MatchString(cfg.Bucket) {
 		return nil, fmt.Errorf("%w: bucket name %q; use letters, digits, _ and -", errs.ErrInvalid, cfg.Bucket)
 	}

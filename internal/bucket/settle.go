@@ -11,7 +11,6 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/store"
@@ -76,7 +75,7 @@ type lost struct {
 func (b *Bucket) settle(ctx context.Context, w lost) (done bool, revision uint64, err error) {
 	key := settlePrefix + w.id
 	probe := nats.Msg{Subject: b.stream.Prefix + key, Header: nats.Header{wire.HeaderID: []string{w.id}}}
-	if b.markerTTL {
+	if b.messageTTL {
 		probe.Header[wire.HeaderTTL] = []string{strconv.Itoa(int((max(settleTTL, b.window) + time.Second) / time.Second))}
 	}
 	unknown := func(err error) (bool, uint64, error) {
@@ -101,17 +100,12 @@ func (b *Bucket) settle(ctx context.Context, w lost) (done bool, revision uint64
 		if errs[0] != nil {
 			return unknown(errs[0])
 		}
-		var ack struct {
-			Stream    string              `json:"stream"`
-			Seq       uint64              `json:"seq"`
-			Duplicate bool                `json:"duplicate"`
-			Error     *jetstream.APIError `json:"error"`
-		}
+		var ack publishAck
 		if err := json.Unmarshal(replies[0].Data, &ack); err != nil {
 			return unknown(err)
 		}
 		switch {
-		case ack.Error != nil && ack.Error.ErrorCode == codeDuplicateInProcess, ack.Error != nil && ack.Error.Code == 503:
+		case ack.Error != nil && (ack.Error.ErrorCode == codeDuplicateInProcess || ack.Error.Code == wire.CodeUnavailable):
 			if err := workers.Sleep(ctx, busyPause); err != nil {
 				return unknown(err)
 			}

@@ -155,7 +155,7 @@ func (b *Bucket) message(op *store.Op, m *nats.Msg) {
 	if op.Settle {
 		m.Header[wire.HeaderID] = []string{b.ids.next()}
 	}
-	if op.TTL != 0 && b.markerTTL {
+	if op.TTL != 0 && b.messageTTL {
 		m.Header[wire.HeaderTTL] = []string{strconv.Itoa(int(op.TTL / time.Second))}
 	}
 	if op.Conditional {
@@ -169,13 +169,21 @@ func (b *Bucket) message(op *store.Op, m *nats.Msg) {
 		}
 		// A marker over an older revision must stay: when it went, that
 		// revision would be the last one again.
-		if b.markerTTL && (op.Purge || !b.history) {
-			m.Header[wire.HeaderTTL] = []string{strconv.Itoa(int(b.marker / time.Second))}
+		if b.messageTTL && (op.Purge || !b.history) {
+			m.Header[wire.HeaderTTL] = []string{strconv.Itoa(int(markerTTL / time.Second))}
 		}
 	}
 	if op.Fence != 0 {
 		m.Header[wire.HeaderFence] = []string{strconv.FormatUint(op.Fence, 10)}
 	}
+}
+
+// publishAck is the server's answer to a publish.
+type publishAck struct {
+	Stream    string              `json:"stream"`
+	Seq       uint64              `json:"seq"`
+	Duplicate bool                `json:"duplicate"` // the message id was taken before; Seq is that message's
+	Error     *jetstream.APIError `json:"error"`
 }
 
 // acknowledgement reads the server's answer to a publish, or to the last
@@ -192,19 +200,14 @@ func (b *Bucket) acknowledgement(data []byte) store.Result {
 			return store.Result{Revision: seq}
 		}
 	}
-	var ack struct {
-		Stream string              `json:"stream"`
-		Seq    uint64              `json:"seq"`
-		Again  bool                `json:"duplicate"`
-		Error  *jetstream.APIError `json:"error"`
-	}
+	var ack publishAck
 	if err := json.Unmarshal(data, &ack); err != nil {
 		return store.Result{Err: fmt.Errorf("%w: unreadable acknowledgement: %w", store.ErrUnknown, err)}
 	}
 	switch {
 	case ack.Error == nil && ack.Stream != b.stream.Name:
 		return store.Result{Err: fmt.Errorf("%w: stream %q answered for %q", store.ErrUnknown, ack.Stream, b.stream.Name)}
-	case ack.Error == nil && ack.Again: // the revision may be a probe's
+	case ack.Error == nil && ack.Duplicate: // the revision may be a probe's
 		return store.Result{Err: fmt.Errorf("%w: its message id was taken before", store.ErrUnknown)}
 	case ack.Error == nil:
 		b.saw(ack.Seq)

@@ -20,17 +20,18 @@ import (
 	"github.com/natsorm/natsorm/internal/store"
 )
 
-// Load reads a model from the catalogue. ErrNotFound when the catalogue does not have it,
-// ErrSchema when the name cannot be a model's or its document cannot be read.
-func Load(ctx context.Context, s store.Store, name string) (*schema.Definition, error) {
+// Load reads a model that the catalogue has to have, with the revision at which Write can
+// replace its document. ErrNotFound when the catalogue does not have it, ErrSchema when the
+// name cannot be a model's or its document cannot be read.
+func Load(ctx context.Context, s store.Store, name string) (*schema.Definition, uint64, error) {
 	if err := keys.CheckName(name); err != nil {
-		return nil, fmt.Errorf("%w: model: %w", errs.ErrSchema, err)
+		return nil, 0, fmt.Errorf("%w: model: %w", errs.ErrSchema, err)
 	}
-	def, _, err := Read(ctx, s, name)
+	def, revision, err := Read(ctx, s, name)
 	if err == nil && def == nil {
 		err = Missing(name)
 	}
-	return def, err
+	return def, revision, err
 }
 
 // Missing is the error for a model that the catalogue does not have; it is ErrNotFound.

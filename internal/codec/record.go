@@ -58,9 +58,7 @@ func (c *records[R]) Encode(v *R) ([]byte, error) {
 }
 
 func (c *records[R]) Decode(m store.Message, v *R) error {
-	corrupt := func(err error) error {
-		return &errs.CorruptError{Model: c.def.Name, Key: m.Key, Err: err}
-	}
+	corrupt := func(err error) error { return errs.Corrupt(c.def.Name, m.Key, err) }
 	var raw map[string]jsontext.Value
 	if err := jsonx.Unmarshal(m.Value, &raw); err != nil {
 		return corrupt(err)

@@ -44,7 +44,7 @@ func (c *structs[T]) Encode(v *T) ([]byte, error) {
 
 func (c *structs[T]) Decode(m store.Message, v *T) error {
 	if err := c.read(m.Value, v); err != nil {
-		return &errs.CorruptError{Model: c.model.Definition.Name, Key: m.Key, Err: err}
+		return errs.Corrupt(c.model.Definition.Name, m.Key, err)
 	}
 	c.SetVersion(v, m.Version())
 	return nil

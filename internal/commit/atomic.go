@@ -23,9 +23,8 @@ import (
 // A crash leaves nothing, because the server does all of a batch or none. A stall
 // before the batch is sent costs a try: its conditions are those of the read.
 type atomic struct {
-	w      *Writer
-	shared bool // the batch may carry other changes too; each of them succeeds or fails by itself
 	traces
+	shared bool              // the batch may carry other changes too; each of them succeeds or fails by itself
 	expect map[string]uint64 // claims that are free at a revision other than 0: they have a delete marker
 }
 
@@ -34,7 +33,7 @@ func (x *atomic) execute(ctx context.Context, p *Plan) (uint64, error) {
 	if err != nil {
 		return 0, Untouched(err)
 	}
-	revision, err := x.send(ctx, p.Ops(x.claimed, own))
+	revision, err := x.w.send(ctx, p.Ops(x.claimed, own), x.shared)
 	switch {
 	case errors.Is(err, store.ErrWrongRevision):
 		// The server does not say which condition failed. If a claim was the reason, the
@@ -56,19 +55,16 @@ func (x *atomic) execute(ctx context.Context, p *Plan) (uint64, error) {
 	return revision, nil
 }
 
-func (x *atomic) oneByOne() executor { return &phased{w: x.w, traces: x.traces} }
+func (x *atomic) oneByOne() executor { return &phased{x.traces} }
 
-// send writes ops in one step, and returns the revision of the last one: the record.
-func (x *atomic) send(ctx context.Context, ops []store.Op) (uint64, error) {
-	if x.shared {
-		first, err := x.w.store.Batch(ctx, store.Batch{Ops: ops, Shared: true})
-		return first + uint64(len(ops)-1), err
-	}
-	if len(ops) == 1 { // a message by itself is faster than a batch of one
-		res := x.w.store.Write(ctx, ops[0])[0]
+// send writes ops in one step, and returns the revision of the last one. shared says that
+// the batch may carry the changes of other calls too.
+func (w *Writer) send(ctx context.Context, ops []store.Op, shared bool) (uint64, error) {
+	if len(ops) == 1 && !shared { // a message by itself is faster than a batch of one
+		res := w.store.Write(ctx, ops[0])[0]
 		return res.Revision, res.Err
 	}
-	first, err := x.w.store.Batch(ctx, store.Batch{Ops: ops})
+	first, err := w.store.Batch(ctx, store.Batch{Ops: ops, Shared: shared})
 	return first + uint64(len(ops)-1), err
 }
 

@@ -45,9 +45,9 @@ type keyed struct{ w *Writer }
 
 func (k *keyed) executor(way store.Way) executor {
 	if way == store.Phased {
-		return &phased{w: k.w}
+		return &phased{traces{w: k.w}}
 	}
-	return &atomic{w: k.w, shared: way == store.Shared}
+	return &atomic{traces: traces{w: k.w}, shared: way == store.Shared}
 }
 
 func (k *keyed) ops(_ context.Context, plans []*Plan, claimed func(key string) uint64, own map[string]uint64) (ops []store.Op, err error) {

@@ -24,7 +24,7 @@ type executor interface {
 	// abandon removes what refused plans have left, after a change that will not commit.
 	// cur is the record as it was last read. What cannot be removed stays: readers drop
 	// it, and Check with Repair removes it.
-	abandon(ctx context.Context, w *Writer, cur store.Message)
+	abandon(ctx context.Context, cur store.Message)
 
 	// oneByOne returns the executor that does without batches, for a server that refuses
 	// them. It knows what this one has left. It is nil when this one uses no batches.
@@ -34,6 +34,8 @@ type executor interface {
 // traces is what the plans of a change have left in the bucket, although none of them
 // has committed yet.
 type traces struct {
+	w *Writer
+
 	// placed holds the entries and claims that were put, with the revisions that the
 	// puts gave them. A removal checked to be at that revision is refused when another
 	// writer has put the key since.
@@ -57,16 +59,16 @@ func (t *traces) leftover(p *Plan, remove map[string]uint64) {
 // the record may have read it when it held one of these values, and so count on the
 // entry without having put it. So the record is fenced first. When the fence is refused,
 // another writer has just committed, and everything stays.
-func (t *traces) abandon(ctx context.Context, w *Writer, cur store.Message) {
+func (t *traces) abandon(ctx context.Context, cur store.Message) {
 	if len(t.placed) == 0 {
 		return
 	}
-	cur, err := w.store.GetLatest(ctx, cur.Key)
+	cur, err := t.w.store.GetLatest(ctx, cur.Key)
 	if err != nil {
 		return
 	}
 	if cur.Live() {
-		held, err := w.layout.Of(cur.Value)
+		held, err := t.w.layout.Of(cur.Value)
 		if err != nil {
 			return
 		}
@@ -76,8 +78,8 @@ func (t *traces) abandon(ctx context.Context, w *Writer, cur store.Message) {
 			}
 		}
 	}
-	if len(t.placed) > 0 && w.fence(ctx, cur) == nil {
-		w.remove(ctx, t.placed)
+	if len(t.placed) > 0 && t.w.fence(ctx, cur) == nil {
+		t.w.remove(ctx, t.placed)
 	}
 }
 

@@ -115,7 +115,7 @@ func listOp(have store.Message, list []byte) store.Op {
 }
 
 func (c *listChanges) corrupt(key string, err error) error {
-	return &errs.CorruptError{Model: c.model, Key: key, Err: fmt.Errorf("%w; Check with Repair rebuilds it", err)}
+	return errs.Corrupt(c.model, key, fmt.Errorf("%w; Check with Repair rebuilds it", err))
 }
 
 func (c *listChanges) tooLong(key string, ch *listChange, list []byte, limit int) error {

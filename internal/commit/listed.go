@@ -66,7 +66,7 @@ func (x *listed) execute(ctx context.Context, p *Plan) (uint64, error) {
 	}
 	// A refusal does not say whether a list or the record has changed. Both are read
 	// again before the next plan.
-	revision, err := (&atomic{w: x.w, shared: x.shared}).send(ctx, append(ops, p.Commit()))
+	revision, err := x.w.send(ctx, append(ops, p.Commit()), x.shared)
 	if err != nil {
 		if errors.Is(err, store.ErrWrongRevision) {
 			return 0, err
@@ -123,7 +123,7 @@ func (x *listed) clean(ctx context.Context, p *Plan) {
 
 // abandon takes the record out of every list that was joined, unless it holds the
 // list's value all the same: leave looks.
-func (x *listed) abandon(ctx context.Context, _ *Writer, cur store.Message) {
+func (x *listed) abandon(ctx context.Context, cur store.Message) {
 	for key := range x.joined {
 		x.leave(ctx, key, cur.Key)
 	}

@@ -14,10 +14,7 @@ import (
 // Entries and claims stand before the record does, and are removed only after it, so
 // invariants I1 and I2 hold wherever this stops. A crash between the steps leaves
 // entries and claims too many, never too few. It is for one goroutine.
-type phased struct {
-	w *Writer
-	traces
-}
+type phased struct{ traces }
 
 func (x *phased) execute(ctx context.Context, p *Plan) (uint64, error) {
 	observed, err := x.prepare(ctx, p)

@@ -14,8 +14,8 @@ type staged struct {
 	id    value.Value
 }
 
-func (x *staged) execute(ctx context.Context, p *Plan) (uint64, error) { return x.stage(ctx, x.id, p) }
+func (x *staged) execute(_ context.Context, p *Plan) (uint64, error) { return x.stage(x.id, p) }
 
 func (x *staged) oneByOne() executor { return nil }
 
-func (x *staged) abandon(context.Context, *Writer, store.Message) {}
+func (x *staged) abandon(context.Context, store.Message) {}

@@ -28,7 +28,7 @@ const Together = 256
 
 // Stage puts a plan into a transaction. It returns a revision for the record that
 // holds until the transaction commits.
-type Stage func(ctx context.Context, id value.Value, p *Plan) (uint64, error)
+type Stage func(id value.Value, p *Plan) (uint64, error)
 
 // NewWriter makes a Writer for the model of a layout. Each change is committed by itself.
 func NewWriter(s store.Store, l layout.Layout) *Writer { return NewStagingWriter(s, l, nil) }
@@ -87,10 +87,8 @@ var ErrLeave = errors.New("leave the record")
 
 // Outcome is what a change did.
 type Outcome struct {
-	Written  bool          // false when Next said ErrLeave
-	Revision uint64        // the record's new revision
-	Before   store.Message // the record before the change
-	After    []byte        // the new document; nil when the record was deleted, or left as it is
+	Written  bool   // false when Next said ErrLeave
+	Revision uint64 // the record's new revision
 }
 
 // Apply carries a change out: it reads the record, asks Next for its new document, and
@@ -134,21 +132,21 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 			continue
 		}
 		if err != nil {
-			exec.abandon(ctx, w, cur)
+			exec.abandon(ctx, cur)
 			if errors.Is(err, ErrLeave) {
-				return Outcome{Before: cur}, nil
+				return Outcome{}, nil
 			}
 			return Outcome{}, err
 		}
 		plan, err := w.plan(&ch, cur, draft, owner)
 		if err != nil {
-			exec.abandon(ctx, w, cur)
+			exec.abandon(ctx, cur)
 			return Outcome{}, err
 		}
 		revision, err := exec.execute(ctx, plan)
 		switch {
 		case err == nil:
-			return Outcome{Written: true, Revision: revision, Before: cur, After: draft.Doc}, nil
+			return Outcome{Written: true, Revision: revision}, nil
 		// The refusal rests on reads of a leader that may have been replaced. It is only
 		// believed after a barrier.
 		case errors.Is(err, errs.ErrUnique) && replicated && looked < agreed:
@@ -158,7 +156,7 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 			looked = agreed
 			continue
 		case errors.Is(err, errs.ErrUnique):
-			exec.abandon(ctx, w, cur)
+			exec.abandon(ctx, cur)
 			return Outcome{}, err
 		case errors.Is(err, store.ErrNoBatches), errors.Is(err, store.ErrBatchTooLarge): // switched off, or limited by the server
 			next := exec.oneByOne()
@@ -263,7 +261,7 @@ func (w *Writer) held(ch *Change, cur store.Message) (*layout.Footprint, error) 
 	}
 	f, err := layout.At(w.layout, cur.Key, cur.Value)
 	if err != nil {
-		return nil, &errs.CorruptError{Model: w.layout.Model().Name, Key: cur.Key, Err: err}
+		return nil, errs.Corrupt(w.layout.Model().Name, cur.Key, err)
 	}
 	return &f, nil
 }

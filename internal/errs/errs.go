@@ -97,6 +97,14 @@ func (e *PartialError) Error() string {
 
 func (e *PartialError) Unwrap() error { return e.Err }
 
+// Corrupt makes a *CorruptError of the error of reading what a key holds; nil of nil.
+func Corrupt(model, key string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &CorruptError{Model: model, Key: key, Err: err}
+}
+
 // CorruptError names a key whose stored text cannot be read: a record's document, an
 // entry or a claim. It is ErrCorrupt.
 type CorruptError struct {

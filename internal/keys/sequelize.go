@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"fmt"
 	"math"
 	"strings"
 
@@ -45,7 +46,7 @@ func SequelizeRecord(model string, shards int, id value.Value) (key, why string)
 	case text == "":
 		why = "it is empty, and a key cannot end with a dot"
 	case len(text) > maxSequelizeToken:
-		why = "it is longer than 1024 bytes"
+		why = fmt.Sprintf("it is longer than %d bytes", maxSequelizeToken)
 	case strings.Contains(text, ".") || strings.Contains(shard, "."):
 		why = "a dot in it makes a key of another form, which no scan finds"
 	case !plainSequelize(text):

@@ -124,21 +124,11 @@ func (m *model) violations(ctx context.Context, refused []commit.Refused) (texts
 		}
 		f, err := m.layout.Of(now[i].Value)
 		if err != nil {
-			return nil, corrupt(m.def, now[i], err)
+			return nil, errs.Corrupt(m.def.Name, now[i].Key, err)
 		}
 		if f.Equal(r.Record) {
 			texts = append(texts, fmt.Sprintf("%s %q of %s and %s", strings.Join(unique.Columns, "-"), unique.Value, unique.Owner, r.Record.ID.Text()))
 		}
 	}
 	return texts, nil
-}
-
-// footprint is the footprint of the record that is at key now; empty when there is none.
-func (m *model) footprint(ctx context.Context, key string) (layout.Footprint, error) {
-	e, err := m.store.GetLatest(ctx, key)
-	if err != nil || !e.Live() {
-		return layout.Footprint{}, err
-	}
-	f, err := m.layout.Of(e.Value)
-	return f, corrupt(m.def, e, err)
 }

@@ -318,6 +318,16 @@ func (c *checker) missing(ctx context.Context, record string, have store.Message
 	return problem
 }
 
+// footprint is the footprint of the record that is at key now; empty when there is none.
+func (m *model) footprint(ctx context.Context, key string) (layout.Footprint, error) {
+	e, err := m.store.GetLatest(ctx, key)
+	if err != nil || !e.Live() {
+		return layout.Footprint{}, err
+	}
+	f, err := m.layout.Of(e.Value)
+	return f, errs.Corrupt(m.def.Name, e.Key, err)
+}
+
 // repairMissing gives records the entry or the claim that they lack at one index key, and
 // notes in their problems which were repaired.
 func (c *checker) repairMissing(ctx context.Context, lacking []*layout.Footprint, problems []*Problem) error {

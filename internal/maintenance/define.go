@@ -30,14 +30,6 @@ func open(s store.Store, def *schema.Definition) (*model, error) {
 	return &model{def: def, layout: l, store: s, writer: commit.NewWriter(s, l)}, nil
 }
 
-// corrupt makes a *CorruptError of the error of reading a record; nil of nil.
-func corrupt(def *schema.Definition, r store.Message, err error) error {
-	if err == nil {
-		return nil
-	}
-	return &errs.CorruptError{Model: def.Name, Key: r.Key, Err: err}
-}
-
 // Define registers a declaration in the catalogue, merged with what the catalogue has of
 // the model, and builds the indexes that are not built yet. It returns the model as the
 // catalogue has it then. ErrSchema when the declaration is wrong or contradicts the

@@ -76,7 +76,8 @@ type LayoutChange struct {
 // model is as it was. ErrConflict when another program has changed the catalogue's
 // document meanwhile. ErrCorrupt when the check at the end finds records that are wrong.
 func (c *LayoutChange) Run(ctx context.Context) error {
-	if err := c.load(ctx); err != nil {
+	var err error
+	if c.def, c.revision, err = catalogue.Load(ctx, c.Store, c.Model); err != nil {
 		return err
 	}
 	if c.def.Layout == c.To && c.def.Moving == nil {
@@ -94,16 +95,6 @@ func (c *LayoutChange) Run(ctx context.Context) error {
 		return err
 	}
 	return c.check(ctx)
-}
-
-// load reads the model from the catalogue.
-func (c *LayoutChange) load(ctx context.Context) error {
-	def, revision, err := catalogue.Read(ctx, c.Store, c.Model)
-	if err == nil && def == nil {
-		err = catalogue.Missing(c.Model)
-	}
-	c.def, c.revision = def, revision
-	return err
 }
 
 // save changes the catalogue's document, checked to be at the revision that was read, so
@@ -346,7 +337,7 @@ func (c *LayoutChange) cleanUp(ctx context.Context) (err error) {
 	if c.new, err = c.in(c.def.Layout); err != nil {
 		return err
 	}
-	l := newLoader(ctx, c.Store)
+	l := newLoader(c.Store)
 	n := 0
 	for _, pattern := range []string{keys.Entries(c.Model), keys.Claims(c.Model), keys.Heads(c.Model)} {
 		for e, err := range c.Store.Scan(ctx, pattern, store.ScanOptions{Keys: true}) {
@@ -354,7 +345,7 @@ func (c *LayoutChange) cleanUp(ctx context.Context) (err error) {
 				return err
 			}
 			if c.old.layout.Owns(e.Key) && !c.new.layout.Owns(e.Key) {
-				if err := l.add(store.Op{Key: e.Key, Delete: true, Purge: true}); err != nil {
+				if err := l.add(ctx, store.Op{Key: e.Key, Delete: true, Purge: true}); err != nil {
 					return err
 				}
 				if n++; n%together == 0 {
@@ -363,7 +354,7 @@ func (c *LayoutChange) cleanUp(ctx context.Context) (err error) {
 			}
 		}
 	}
-	if err := l.flush(); err != nil {
+	if err := l.flush(ctx); err != nil {
 		return err
 	}
 	c.tell(Cleaning, n, n)

@@ -10,7 +10,6 @@ import (
 // loader writes many keys in chunks. A chunk is acknowledged before the next one is sent,
 // so the later of two writes of a key wins. It is for one goroutine.
 type loader struct {
-	ctx   context.Context
 	s     store.Store
 	ops   []store.Op
 	at    map[string]int // the position in ops of each key: a later write of it takes the place
@@ -23,11 +22,11 @@ const (
 	loadBytes = 4 << 20
 )
 
-func newLoader(ctx context.Context, s store.Store) *loader {
-	return &loader{ctx: ctx, s: s, at: map[string]int{}}
+func newLoader(s store.Store) *loader {
+	return &loader{s: s, at: map[string]int{}}
 }
 
-func (l *loader) add(op store.Op) error {
+func (l *loader) add(ctx context.Context, op store.Op) error {
 	if i, ok := l.at[op.Key]; ok {
 		l.bytes += len(op.Value) - len(l.ops[i].Value)
 		l.ops[i] = op
@@ -38,14 +37,14 @@ func (l *loader) add(op store.Op) error {
 	if l.bytes += len(op.Key) + len(op.Value); len(l.ops) < loadOps && l.bytes < loadBytes {
 		return nil
 	}
-	return l.flush()
+	return l.flush(ctx)
 }
 
-func (l *loader) flush() error {
+func (l *loader) flush(ctx context.Context) error {
 	if len(l.ops) == 0 {
 		return nil
 	}
-	for i, res := range l.s.Write(l.ctx, l.ops...) {
+	for i, res := range l.s.Write(ctx, l.ops...) {
 		if res.Err != nil {
 			return fmt.Errorf("write %s: %w", l.ops[i].Key, res.Err)
 		}

@@ -196,7 +196,7 @@ func empty(ctx context.Context, s store.Store, keep func(key string) bool) error
 	for _, def := range defs {
 		models[keys.Schema(def.Name)] = true
 	}
-	l := newLoader(ctx, s)
+	l := newLoader(s)
 	for e, err := range s.Scan(ctx, keys.Everything, store.ScanOptions{Keys: true}) {
 		if err != nil {
 			return err
@@ -204,11 +204,11 @@ func empty(ctx context.Context, s store.Store, keep func(key string) bool) error
 		if keys.Passing(e.Key) || models[e.Key] || keep(e.Key) {
 			continue
 		}
-		if err := l.add(store.Op{Key: e.Key, Delete: true, Purge: true}); err != nil {
+		if err := l.add(ctx, store.Op{Key: e.Key, Delete: true, Purge: true}); err != nil {
 			return err
 		}
 	}
-	return l.flush()
+	return l.flush(ctx)
 }
 
 // load writes the keys that each yields. A sequence only goes forward, so that no id is
@@ -225,7 +225,7 @@ func load(ctx context.Context, s store.Store, cleared bool, each func(yield func
 		return err
 	}
 	var come []*schema.Definition
-	l := newLoader(ctx, s)
+	l := newLoader(s)
 	err = each(func(m store.Message) error {
 		switch {
 		case keys.Passing(m.Key):
@@ -244,10 +244,10 @@ func load(ctx context.Context, s store.Store, cleared bool, each func(yield func
 				return err
 			}
 		}
-		return l.add(store.Op{Key: m.Key, Value: m.Value})
+		return l.add(ctx, store.Op{Key: m.Key, Value: m.Value})
 	})
 	if err == nil {
-		err = l.flush()
+		err = l.flush(ctx)
 	}
 	if err != nil {
 		return err

@@ -21,8 +21,8 @@ const (
 	Max          Function = "max"
 )
 
-// Fits reports whether the function can be computed for a column of this type.
-func (f Function) Fits(t value.Type) bool {
+// fits reports whether the function can be computed for a column of this type.
+func (f Function) fits(t value.Type) bool {
 	switch f {
 	case Sum, Avg:
 		return t == value.Int || t == value.Uint || t == value.Float || t == value.Decimal

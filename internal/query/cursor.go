@@ -95,6 +95,7 @@ func Page[V any](ctx context.Context, src Source, q plan.Query, decode func(stor
 		v   V
 		doc []byte
 	}
+	page = []V{} // not nil, when it is empty
 	var last []byte
 	more := false
 	for r, err := range Select(ctx, src, q, true, func(m store.Message) (result, error) {

@@ -105,7 +105,7 @@ func (a Aggregate) bind(def *schema.Definition) (aggregate, error) {
 	if err != nil {
 		return aggregate{}, err
 	}
-	if col := def.Columns[at]; !a.Function.Fits(col.Type) {
+	if col := def.Columns[at]; !a.Function.fits(col.Type) {
 		return aggregate{}, errs.Invalidf(def.Name, col.Name, "has type %s, of which there is no %s", col.Type, a.Function)
 	}
 	return aggregate{function: a.Function, column: at}, nil
@@ -205,7 +205,7 @@ func aggregated(ctx context.Context, src Source, q plan.Query, columns []int, ag
 	var key []byte
 	for vals, err := range Select(ctx, src, q, true, func(m store.Message) (document.Values, error) {
 		vals, err := fields.Read(m.Value)
-		return vals, corrupt(def, m, err)
+		return vals, errs.Corrupt(def.Name, m.Key, err)
 	}) {
 		if err != nil {
 			return nil, err

@@ -243,7 +243,7 @@ func (s *selection[V]) row(m store.Message, scratch []value.Value) (r row[V], ok
 		vals, err = s.more.Read(m.Value)
 	}
 	if err != nil {
-		r.err = corrupt(s.def, m, err)
+		r.err = errs.Corrupt(s.def.Name, m.Key, err)
 		return r, true
 	}
 	r.v, r.err = s.build(m, vals)

@@ -94,6 +94,7 @@ func SelectAndCount[V any](ctx context.Context, src Source, q plan.Query, decode
 		}
 		return nil
 	}
+	page = []V{} // not nil, when it is empty
 	if len(q.Order) > 0 {
 		for v, err := range ordered(ctx, src, q, true, &total, decode) {
 			if err := keep(v, err); err != nil {
@@ -171,7 +172,7 @@ func Matcher(def *schema.Definition, filter *cond.Bound) func(store.Message) (bo
 		}
 		vals, err := fields.Read(m.Value)
 		if err != nil {
-			return false, corrupt(def, m, err)
+			return false, errs.Corrupt(def.Name, m.Key, err)
 		}
 		return filter.Match(vals), nil
 	}

@@ -5,7 +5,6 @@ import (
 	"iter"
 
 	"github.com/natsorm/natsorm/internal/cond"
-	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
@@ -79,12 +78,4 @@ type Lookups interface {
 	// those whose keys seen reports. It sets AsOf to a revision that the bucket has now.
 	// It returns nil when there are none.
 	Since(ctx context.Context, seen func(key string) bool) (iter.Seq2[Batch, error], error)
-}
-
-// corrupt makes a *CorruptError of the error of reading a record; nil of nil.
-func corrupt(def *schema.Definition, m store.Message, err error) error {
-	if err == nil {
-		return nil
-	}
-	return &errs.CorruptError{Model: def.Name, Key: m.Key, Err: err}
 }

@@ -51,10 +51,10 @@ const (
 	ForExplain            // explains what ForRead would do
 )
 
-// Check returns the first mistake in a Spec. That is Err; or ErrInvalid for an option
+// check returns the first mistake in a Spec. That is Err; or ErrInvalid for an option
 // that has no meaning for this use; or ErrMissingWhere when a change does not say which
 // records it means.
-func (s *Spec) Check(use Use) error {
+func (s *Spec) check(use Use) error {
 	if s.Err != nil {
 		return s.Err
 	}
@@ -82,16 +82,16 @@ func (s *Spec) Check(use Use) error {
 }
 
 // Bind checks a Spec for its use, and resolves it against a model. In s it replaces the
-// columns of Select by their exact names. Its errors are those of Check, and ErrInvalid
+// columns of Select by their exact names. Its errors are those of check, and ErrInvalid
 // for a column or a value that does not fit the model; ErrCursor for a text that is not a
 // cursor of this query.
 func Bind(def *schema.Definition, s *Spec, use Use) (plan.Query, error) {
-	if err := s.Check(use); err != nil {
+	if err := s.check(use); err != nil {
 		return plan.Query{}, err
 	}
 	out := plan.Query{Limit: s.Limit, Offset: s.Offset}
 	var err error
-	if out.Filter, err = BindFilter(def, s); err != nil {
+	if out.Filter, err = bindFilter(def, s); err != nil {
 		return out, err
 	}
 	if use == ForGroups {
@@ -116,8 +116,8 @@ func Bind(def *schema.Definition, s *Spec, use Use) (plan.Query, error) {
 	return out, nil
 }
 
-// BindFilter resolves a Spec's conditions against a model; nil when there are none.
-func BindFilter(def *schema.Definition, s *Spec) (*cond.Bound, error) {
+// bindFilter resolves a Spec's conditions against a model; nil when there are none.
+func bindFilter(def *schema.Definition, s *Spec) (*cond.Bound, error) {
 	if len(s.Conditions) == 0 {
 		return nil, nil
 	}

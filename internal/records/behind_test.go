@@ -29,13 +29,12 @@ func TestReplacedLeaderJudgesNoChange(t *testing.T) {
 	destroy := func(m *model) error { return destroy(ctx, m, byID(m, 1)) }
 	save := func(last uint64) func(*model) error {
 		return func(m *model) error {
-			_, err := m.Write(ctx, records.Target{ID: value.OfInt(1)}, records.Change{Next: func(before store.Message) (commit.Draft, error) {
+			return m.Write(ctx, records.Target{ID: value.OfInt(1)}, records.Change{Next: func(before store.Message) (commit.Draft, error) {
 				if before.Version() != last {
 					return commit.Draft{}, errs.ErrConflict
 				}
 				return commit.Draft{Doc: bea}, nil
 			}})
-			return err
 		}
 	}
 	for i, c := range []struct {

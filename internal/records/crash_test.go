@@ -139,7 +139,7 @@ func create(ctx context.Context, m *model, doc []byte) error {
 	if err != nil {
 		return err
 	}
-	_, err = m.Write(ctx, records.Target{ID: f.ID, New: true}, records.Change{Next: func(before store.Message) (commit.Draft, error) {
+	err = m.Write(ctx, records.Target{ID: f.ID, New: true}, records.Change{Next: func(before store.Message) (commit.Draft, error) {
 		if before.Live() {
 			return commit.Draft{}, errs.ErrExists
 		}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/natsorm/natsorm/internal/access"
 	"github.com/natsorm/natsorm/internal/commit"
-	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/layout"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
@@ -67,12 +66,4 @@ func (m *Model) Agree(ctx context.Context) error {
 // live.
 func (m *Model) Get(ctx context.Context, id value.Value) (store.Message, error) {
 	return m.store.Get(ctx, m.Layout.RecordKey(id))
-}
-
-// corrupt makes a *CorruptError of the error of reading a record; nil of nil.
-func (m *Model) corrupt(r store.Message, err error) error {
-	if err == nil {
-		return nil
-	}
-	return &errs.CorruptError{Model: m.Def.Name, Key: r.Key, Err: err}
 }

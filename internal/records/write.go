@@ -23,8 +23,9 @@ type Change struct {
 	// change.
 	Next func(before store.Message) (commit.Draft, error)
 
-	// Done is called once when the record was written; nil for nothing.
-	Done func(out commit.Outcome)
+	// Done is called once when the record was written, with its new revision; nil for
+	// nothing.
+	Done func(revision uint64)
 }
 
 // Target says which record a change is for.
@@ -37,9 +38,9 @@ type Target struct {
 	keys  *layout.Footprint // the footprint of found
 }
 
-// Write makes a change, and returns what it did. Its errors are those of Next, a
-// *UniqueError, ErrUnknownOutcome, and others of commit.Writer.Apply.
-func (m *Model) Write(ctx context.Context, t Target, c Change) (commit.Outcome, error) {
+// Write makes a change. Its errors are those of Next, a *UniqueError, ErrUnknownOutcome,
+// and others of commit.Writer.Apply.
+func (m *Model) Write(ctx context.Context, t Target, c Change) error {
 	ch := commit.Change{ID: t.ID, Many: t.Many, Assume: t.found, Held: t.keys, Next: c.Next}
 	if t.New {
 		ch.Assume = &store.Message{}
@@ -50,10 +51,10 @@ func (m *Model) Write(ctx context.Context, t Target, c Change) (commit.Outcome, 
 			m.written.Add(1)
 		}
 		if c.Done != nil {
-			c.Done(out)
+			c.Done(out.Revision)
 		}
 	}
-	return out, err
+	return err
 }
 
 // Modify makes a change to every record that a query selects, many at the same time. It
@@ -142,7 +143,7 @@ func (m *Model) modify(ctx context.Context, t Target, selects func(store.Message
 		}
 		return draft, err
 	}
-	if _, err := m.Write(ctx, t, c); err != nil || !selected {
+	if err := m.Write(ctx, t, c); err != nil || !selected {
 		return 0, err
 	}
 	return 1, nil
@@ -152,7 +153,7 @@ func (m *Model) modify(ctx context.Context, t Target, selects func(store.Message
 func (m *Model) target(r store.Message) (Target, error) {
 	f, err := layout.At(m.Layout, r.Key, r.Value)
 	if err != nil {
-		return Target{}, m.corrupt(r, err)
+		return Target{}, errs.Corrupt(m.Def.Name, r.Key, err)
 	}
 	return Target{ID: f.ID, Many: true, found: &r, keys: &f}, nil
 }

@@ -226,8 +226,8 @@ func (t *Tx) scan(ctx context.Context, pattern string) ([]store.Message, error) 
 		}
 		put(e)
 	}
-	last := uint64(0)
-	for last == 0 {
+	var last uint64
+	for {
 		changes, err := t.store.Changes(ctx, pattern, start)
 		if err != nil {
 			return nil, err
@@ -236,15 +236,14 @@ func (t *Tx) scan(ctx context.Context, pattern string) ([]store.Message, error) 
 			put(e)
 			last = e.Revision
 		}
-		if len(changes) == 0 {
-			if last, err = t.store.Last(ctx, pattern); err != nil {
-				return nil, err
-			}
-			if last > start {
-				last = 0 // written since
-			} else {
-				break
-			}
+		if len(changes) > 0 {
+			break
+		}
+		if last, err = t.store.Last(ctx, pattern); err != nil {
+			return nil, err
+		}
+		if last <= start {
+			break // otherwise something was written since
 		}
 	}
 	if err := t.noteSpan(pattern, last, true); err != nil {

@@ -1,7 +1,6 @@
 package txn
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -146,7 +145,7 @@ func (t *Tx) end(revisions map[string]uint64) {
 }
 
 // stage takes a write in: it is the commit of the transaction's writers.
-func (t *Tx) stage(ctx context.Context, l layout.Layout, id value.Value, p *commit.Plan) (uint64, error) {
+func (t *Tx) stage(l layout.Layout, id value.Value, p *commit.Plan) (uint64, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err := t.usable(); err != nil {

@@ -32,8 +32,8 @@ func (t *Tx) View(l layout.Layout) *View { return &View{tx: t, layout: l} }
 
 // Writer stages changes of the model's records in the transaction.
 func (v *View) Writer() *commit.Writer {
-	return commit.NewStagingWriter(v, v.layout, func(ctx context.Context, id value.Value, p *commit.Plan) (uint64, error) {
-		return v.tx.stage(ctx, v.layout, id, p)
+	return commit.NewStagingWriter(v, v.layout, func(id value.Value, p *commit.Plan) (uint64, error) {
+		return v.tx.stage(v.layout, id, p)
 	})
 }
 

@@ -33,16 +33,14 @@ var plain = json.JoinOptions(unmarshalOptions, json.WithUnmarshalers(nil))
 // Marshal is x as JSON in the form of documents.
 func Marshal(x any) ([]byte, error) { return json.Marshal(x, marshalOptions) }
 
-// Unmarshal reads a document into x.
-func Unmarshal(doc []byte, x any) error { return json.Unmarshal(doc, x, unmarshalOptions) }
-
-// Unmarshaler returns an Unmarshal for pointers to values of type t. It is faster for
-// types without a json.Number in them.
+// Unmarshaler returns the function that reads documents into pointers to values of type
+// t. It is faster for types without a json.Number in them.
 func Unmarshaler(t reflect.Type) func(doc []byte, x any) error {
+	options := plain
 	if hasNumber(t, map[reflect.Type]bool{}) {
-		return Unmarshal
+		options = unmarshalOptions
 	}
-	return func(doc []byte, x any) error { return json.Unmarshal(doc, x, plain) }
+	return func(doc []byte, x any) error { return json.Unmarshal(doc, x, options) }
 }
 
 // hasNumber reports whether a value of type t may have a json.Number in it. seen holds

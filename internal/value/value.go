@@ -14,7 +14,7 @@
 //   - FromJSON takes the JSON of a document.
 //   - AppendJSON and ToJSON give the JSON that a document holds.
 //   - Text gives the text that index entries are made from, and Any gives a Go value.
-//   - Marshal and Unmarshal are for whole documents and Go structs.
+//   - Marshal and Unmarshaler are for whole documents and Go structs.
 //
 // docs/format.md has the JSON and the text of every type.
 package value

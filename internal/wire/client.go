@@ -26,6 +26,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/workers"
 )
 
 const (
@@ -61,11 +62,10 @@ type Client struct {
 	status  chan nats.Status // tells of reconnects
 	ended   chan struct{}    // closed when the goroutine that reads status has ended
 
-	batching sync.Mutex // held while the messages of one batch are published
+	tasks    workers.Tasks // short tasks that Close waits for
+	batching sync.Mutex    // held while the messages of one batch are published
 
 	mu        sync.Mutex
-	closing   bool // no more tasks begin
-	tasks     sync.WaitGroup
 	consumers map[*Consumer]struct{} // the consumers that are on the server
 	heard     []*nats.Subscription   // the subscriptions that Hear has made
 	lanes     map[*lane]struct{}     // all lanes that calls may wait on
@@ -135,15 +135,7 @@ func (c *Client) Done() <-chan struct{} { return c.done }
 
 // Go runs a short task that Close waits for. After Close it does not run the task, and
 // returns false.
-func (c *Client) Go(task func()) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closing {
-		return false
-	}
-	c.tasks.Go(task)
-	return true
-}
+func (c *Client) Go(task func()) bool { return c.tasks.Go(task) }
 
 // Hear calls f with every message that is published on a subject from now on, by any
 // client, until Close. While the connection is lost, messages are missed: Epoch changes
@@ -163,9 +155,7 @@ func (c *Client) Hear(subject string, f func(value []byte)) error {
 // Close waits for tasks, removes the consumers from the server and the subscriptions from
 // the connection, and ends every call with store.ErrClosed.
 func (c *Client) Close() {
-	c.mu.Lock()
-	c.closing = true
-	c.mu.Unlock()
+	c.tasks.Refuse()
 	if !c.nc.IsConnected() {
 		c.end() // no server answers: the tasks that wait for one must end first
 	}

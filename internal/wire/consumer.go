@@ -157,7 +157,7 @@ func (c *Consumer) create(pattern string, opts ConsumerOptions) error {
 	if err != nil {
 		return err
 	}
-	m, err := s.One(ctx, "$JS.API.CONSUMER.CREATE."+s.Name+"."+c.name+"."+s.Prefix+pattern, body)
+	m, err := s.one(ctx, "$JS.API.CONSUMER.CREATE."+s.Name+"."+c.name+"."+s.Prefix+pattern, body)
 	if err != nil {
 		c.Close() // it may have been made all the same
 		if errors.Is(err, context.DeadlineExceeded) {
@@ -224,7 +224,7 @@ func (c *Consumer) remove() {
 func (c *Consumer) delete(timeout time.Duration) error {
 	ctx, cancel := detached(c.usage, timeout)
 	defer cancel()
-	_, err := c.s.One(ctx, "$JS.API.CONSUMER.DELETE."+c.s.Name+"."+c.name, nil)
+	_, err := c.s.one(ctx, "$JS.API.CONSUMER.DELETE."+c.s.Name+"."+c.name, nil)
 	return err
 }
 

@@ -62,7 +62,7 @@ func (s *Stream) GetMany(ctx context.Context, keys []string, limit int, found fu
 		var end nats.Header
 		var bad error
 		got, tries, start := 0, 0, after
-		err := s.Request(ctx, "$JS.API.DIRECT.GET."+s.Name, body, func() { got, after = 0, start; tries++ }, func(m *nats.Msg) (more bool) {
+		err := s.request(ctx, "$JS.API.DIRECT.GET."+s.Name, body, func() { got, after = 0, start; tries++ }, func(m *nats.Msg) (more bool) {
 			if m.Header.Get("Status") != "" {
 				end = m.Header
 				return false
@@ -88,13 +88,13 @@ func (s *Stream) GetMany(ctx context.Context, keys []string, limit int, found fu
 		case "204":
 		case "404":
 			if end.Get("Description") != noResults {
-				return 0, 0, fmt.Errorf("natsorm: get %d keys: server answered 404 %s", len(keys), end.Get("Description"))
+				return 0, 0, fmt.Errorf("natsorm: get %d keys: %w", len(keys), refusal(end))
 			}
 			return 0, 0, nil
 		case "413":
 			return 0, 0, store.ErrTooMany
 		default:
-			return 0, 0, fmt.Errorf("natsorm: get %d keys: server answered %s %s", len(keys), end.Get("Status"), end.Get("Description"))
+			return 0, 0, fmt.Errorf("natsorm: get %d keys: %w", len(keys), refusal(end))
 		}
 		reached, err := upTo(end)
 		if err != nil {

@@ -81,33 +81,33 @@ func (c *Client) collect(ctx context.Context, l *lane, epoch uint64, quiet, grac
 	}
 }
 
-// One sends a request that has one reply. Like Request it may send it several times.
-func (c *Client) One(ctx context.Context, subject string, data []byte) (reply *nats.Msg, err error) {
-	err = c.Request(ctx, subject, data, func() {}, func(m *nats.Msg) bool {
+// one sends a request that has one reply. Like request it may send it several times.
+func (c *Client) one(ctx context.Context, subject string, data []byte) (reply *nats.Msg, err error) {
+	err = c.request(ctx, subject, data, func() {}, func(m *nats.Msg) bool {
 		reply = m
 		return false
 	})
 	return reply, err
 }
 
-// Many sends a request with several replies; last reports which one ends them. Like
-// Request it may send it several times.
-func (c *Client) Many(ctx context.Context, subject string, data []byte, last func(*nats.Msg) bool) (replies []*nats.Msg, err error) {
-	err = c.Request(ctx, subject, data, func() { replies = nil }, func(m *nats.Msg) bool {
+// many sends a request with several replies; last reports which one ends them. Like
+// request it may send it several times.
+func (c *Client) many(ctx context.Context, subject string, data []byte, last func(*nats.Msg) bool) (replies []*nats.Msg, err error) {
+	err = c.request(ctx, subject, data, func() { replies = nil }, func(m *nats.Msg) bool {
 		replies = append(replies, m)
 		return !last(m)
 	})
 	return replies, err
 }
 
-// Request sends a request that only reads, or that may be repeated for another reason. It
+// request sends a request that only reads, or that may be repeated for another reason. It
 // gives each reply to got, until got says that no more are to come.
 //
 // The request is sent again while no server takes it. It is also sent again when its
 // replies stop coming, as they do when the connection breaks; then all replies come again
 // from the first one. begin is called each time it is sent. ErrNoAnswer when ctx has no
 // deadline and DefaultTimeout has passed without an answer.
-func (c *Client) Request(ctx context.Context, subject string, data []byte, begin func(), got func(*nats.Msg) (more bool)) error {
+func (c *Client) request(ctx context.Context, subject string, data []byte, begin func(), got func(*nats.Msg) (more bool)) error {
 	_, patient := ctx.Deadline()
 	quiet, began := firstSilence, time.Now()
 	untaken := 0

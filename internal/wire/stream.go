@@ -29,7 +29,7 @@ type Stream struct {
 // failed returns the error in resp, or nil.
 func (s *Stream) api(ctx context.Context, subject string, body []byte, resp any, failed func() *jetstream.APIError) (*nats.Msg, error) {
 	for try := 1; ; try++ {
-		m, err := s.One(ctx, subject, body)
+		m, err := s.one(ctx, subject, body)
 		if err != nil {
 			return nil, err
 		}
@@ -37,7 +37,7 @@ func (s *Stream) api(ctx context.Context, subject string, body []byte, resp any,
 			return nil, err
 		}
 		e := failed()
-		if e == nil || e.Code != codeUnavailable {
+		if e == nil || e.Code != CodeUnavailable {
 			return m, nil
 		}
 		if err := s.Pause(ctx, try, subject); err != nil {
@@ -46,8 +46,8 @@ func (s *Stream) api(ctx context.Context, subject string, body []byte, resp any,
 	}
 }
 
-// codeUnavailable is the code of those of JetStream's errors that go away by themselves.
-const codeUnavailable = 503
+// CodeUnavailable is the code of those of JetStream's errors that go away by themselves.
+const CodeUnavailable = 503
 
 // State returns when the stream was made, and the last revision that it ever had.
 func (s *Stream) State(ctx context.Context) (created time.Time, last uint64, err error) {
@@ -124,7 +124,7 @@ func (s *Stream) fromLeader(ctx context.Context, req map[string]any) (LeaderMess
 // Get gets the last message of a key, with a direct get. One that is absent has the key
 // and no revision.
 func (s *Stream) Get(ctx context.Context, key string) (store.Message, error) {
-	m, err := s.One(ctx, "$JS.API.DIRECT.GET."+s.Name+"."+s.Prefix+key, nil)
+	m, err := s.one(ctx, "$JS.API.DIRECT.GET."+s.Name+"."+s.Prefix+key, nil)
 	if err != nil {
 		return store.Message{}, fmt.Errorf("natsorm: get %q: %w", key, err)
 	}
@@ -132,7 +132,7 @@ func (s *Stream) Get(ctx context.Context, key string) (store.Message, error) {
 		if status == "404" {
 			return store.Message{Key: key}, nil
 		}
-		return store.Message{}, fmt.Errorf("natsorm: get %q: server answered %s %s", key, status, m.Header.Get("Description"))
+		return store.Message{}, fmt.Errorf("natsorm: get %q: %w", key, refusal(m.Header))
 	}
 	usageOf(ctx).got(m)
 	return s.direct(m)
@@ -152,16 +152,16 @@ func (s *Stream) Next(ctx context.Context, pattern string, revision uint64) (m s
 	if err != nil {
 		return m, false, err
 	}
-	reply, err := s.One(ctx, "$JS.API.DIRECT.GET."+s.Name, body)
+	reply, err := s.one(ctx, "$JS.API.DIRECT.GET."+s.Name, body)
 	if err != nil {
 		return m, false, fmt.Errorf("natsorm: get what follows revision %d: %w", revision, err)
 	}
-	switch status := reply.Header.Get("Status"); status {
+	switch reply.Header.Get("Status") {
 	case "":
 	case "404":
 		return m, false, nil
 	default:
-		return m, false, fmt.Errorf("natsorm: get what follows revision %d: server answered %s %s", revision, status, reply.Header.Get("Description"))
+		return m, false, fmt.Errorf("natsorm: get what follows revision %d: %w", revision, refusal(reply.Header))
 	}
 	usageOf(ctx).got(reply)
 	m, err = s.direct(reply)
@@ -176,7 +176,7 @@ func (s *Stream) NextMany(ctx context.Context, pattern string, revision uint64, 
 	if err != nil {
 		return nil, 0, err
 	}
-	msgs, err := s.Many(ctx, "$JS.API.DIRECT.GET."+s.Name, body, func(m *nats.Msg) bool {
+	msgs, err := s.many(ctx, "$JS.API.DIRECT.GET."+s.Name, body, func(m *nats.Msg) bool {
 		return m.Header.Get("Status") != ""
 	})
 	if err != nil {
@@ -188,7 +188,7 @@ func (s *Stream) NextMany(ctx context.Context, pattern string, revision uint64, 
 	case "404":
 		return nil, 0, nil
 	default:
-		return nil, 0, fmt.Errorf("server answered %s %s", end.Get("Status"), end.Get("Description"))
+		return nil, 0, refusal(end)
 	}
 	usageOf(ctx).got(msgs...)
 	for _, m := range msgs {
@@ -205,18 +205,23 @@ func (s *Stream) NextMany(ctx context.Context, pattern string, revision uint64, 
 // Newest gets the revision of the stream's last message, with a direct get; 0 when the
 // stream has no message, or the last one was removed.
 func (s *Stream) Newest(ctx context.Context) (uint64, error) {
-	m, err := s.One(ctx, "$JS.API.DIRECT.GET."+s.Name, []byte(`{"last_by_subj":">"}`))
+	m, err := s.one(ctx, "$JS.API.DIRECT.GET."+s.Name, []byte(`{"last_by_subj":">"}`))
 	if err != nil {
 		return 0, fmt.Errorf("natsorm: get the last revision: %w", err)
 	}
-	switch status := m.Header.Get("Status"); status {
+	switch m.Header.Get("Status") {
 	case "":
 		return strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64)
 	case "404":
 		return 0, nil
 	default:
-		return 0, fmt.Errorf("natsorm: get the last revision: server answered %s %s", status, m.Header.Get("Description"))
+		return 0, fmt.Errorf("natsorm: get the last revision: %w", refusal(m.Header))
 	}
+}
+
+// refusal is the error of an answer that is no message.
+func refusal(h nats.Header) error {
+	return fmt.Errorf("server answered %s %s", h.Get("Status"), h.Get("Description"))
 }
 
 // pending reads from the end of an answer how many messages follow it. Counts and the ends

@@ -1,5 +1,5 @@
-// Package workers holds what concurrent work needs: a bounded pool of goroutines, a sleep
-// that a context can end, and the pauses between tries.
+// Package workers holds what concurrent work needs: a bounded pool of goroutines, goroutines
+// that a Close waits for, a sleep that a context can end, and the pauses between tries.
 package workers
 
 import (

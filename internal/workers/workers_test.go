@@ -53,6 +53,28 @@ func TestPoolFails(t *testing.T) {
 	}
 }
 
+// A task that was begun is waited for, and none begins afterwards.
+func TestTasksAreWaitedFor(t *testing.T) {
+	t.Parallel()
+	var tasks workers.Tasks
+	refused, done := make(chan struct{}), false
+	if !tasks.Go(func() {
+		<-refused
+		if tasks.Go(func() { t.Error("a task began after Refuse") }) {
+			t.Error("a task was accepted after Refuse")
+		}
+		done = true
+	}) {
+		t.Fatal("a task was refused before Refuse")
+	}
+	tasks.Refuse()
+	close(refused)
+	tasks.Wait()
+	if !done {
+		t.Error("Wait did not wait")
+	}
+}
+
 func TestSleepEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(context.Background())
