@@ -62,7 +62,7 @@ func BenchmarkGroupCommit(b *testing.B) {
 				doc := fmt.Appendf(nil, `{"id":%d,"name":%q,"email":%q,"age":%d,"city":%q}`, u.ID, u.Name, u.Email, u.Age, u.City)
 				keys, err := phased.Layout.Of(doc)
 				if err == nil {
-					_, err = phased.Write(ctx, records.Target{ID: keys.ID, New: true}, records.Change{Next: func(store.Message) (commit.Draft, error) {
+					err = phased.Write(ctx, records.Target{ID: keys.ID, New: true}, records.Change{Next: func(store.Message) (commit.Draft, error) {
 						return commit.Draft{Doc: doc, Keys: &keys}, nil
 					}})
 				}

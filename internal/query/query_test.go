@@ -19,6 +19,7 @@ import (
 	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/query"
 	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/testsize"
 	"github.com/natsorm/natsorm/internal/value"
 )
 
@@ -138,7 +139,7 @@ func sources(r *rand.Rand, list []item, order []plan.Sort) map[string]*memory {
 func TestRandomQueries(t *testing.T) {
 	t.Parallel()
 	r := random(t)
-	for range 120 {
+	for range testsize.Pick(20, 50, 200) {
 		list := randomItems(r, r.IntN(400))
 		a := randomAsk(r)
 		q, err := bind(a.spec)
@@ -225,7 +226,7 @@ func TestPromisedOrderStopsAtTheLimit(t *testing.T) {
 func TestCursors(t *testing.T) {
 	t.Parallel()
 	r := random(t)
-	for range 30 {
+	for range testsize.Pick(6, 12, 50) {
 		list := randomItems(r, 200)
 		a := randomAsk(r)
 		if a.order == nil {

@@ -26,6 +26,7 @@ import (
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/store/fault"
+	"github.com/natsorm/natsorm/internal/testsize"
 	"github.com/natsorm/natsorm/internal/value"
 )
 
@@ -406,7 +407,8 @@ func crashingProcesses(t *testing.T, def schema.Definition) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 
-	const slots, lives = 12, 40
+	const slots = 12
+	lives := testsize.Pick(10, 25, 40)
 	var wg sync.WaitGroup
 	for slot := range slots {
 		wg.Go(func() {

@@ -29,6 +29,7 @@ func eachWriter(t *testing.T, test func(t *testing.T, s store.Store, m *model, l
 	srv := newServer(t)
 	for i, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
+			t.Parallel()
 			s := openStore(t, srv, fmt.Sprint("stall", i))
 			mine := kind.mine(s)
 			test(t, mine, defineAs(t, mine, kind.def()), kind.left)
@@ -67,7 +68,7 @@ func TestStalledWriterLosesItsUniqueValue(t *testing.T) {
 			func(ctx context.Context, m *model) error { return create(ctx, m, doc(1, "Ann", "a@x", "Oslo")) },
 			func(ctx context.Context) {
 				if err := create(ctx, m, doc(2, "Bob", "a@x", "Rome")); err != nil {
-					t.Errorf("the value of a stalled writer can not be taken: %v", err)
+					t.Errorf("the value of a stalled writer cannot be taken: %v", err)
 				}
 			})
 		var unique *errs.UniqueError
@@ -90,7 +91,7 @@ func TestStalledUpdateLosesItsUniqueValue(t *testing.T) {
 			func(ctx context.Context, m *model) error { return update(ctx, m, byID(m, 1), "email", "a@x") },
 			func(ctx context.Context) {
 				if err := create(ctx, m, doc(2, "Bob", "a@x", "Rome")); err != nil {
-					t.Errorf("the value of a stalled writer can not be taken: %v", err)
+					t.Errorf("the value of a stalled writer cannot be taken: %v", err)
 				}
 			})
 		if !errors.Is(err, errs.ErrUnique) {

@@ -1,0 +1,284 @@
+package maintenance_test
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/maintenance"
+	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/store/fault"
+	"github.com/natsorm/natsorm/internal/testsize"
+)
+
+// what is a problem in short: its kind, key and record, and whether it is repaired.
+func what(problems []maintenance.Problem) (out []string) {
+	for _, p := range problems {
+		line := fmt.Sprint(p.Kind, ": ", p.Key)
+		if p.Record != p.Key {
+			line += " of " + p.Record
+		}
+		if p.Repaired {
+			line += ", repaired"
+		}
+		out = append(out, line)
+	}
+	slices.Sort(out)
+	return out
+}
+
+const (
+	ann = "Person.shard_1.1"
+	bob = "Person.shard_2.2"
+)
+
+// Each way in which a bucket can be wrong is found, and Repair mends it unless a person
+// has to decide.
+func TestCheckAndRepair(t *testing.T) {
+	t.Parallel()
+	native := func() schema.Definition { return person(byName, byEmail) }
+	for _, c := range []struct {
+		name     string
+		def      func() schema.Definition
+		spoil    func(w *world)
+		found    []string
+		repaired []string // what a check with Repair says
+		decide   func(w *world)
+	}{
+		{"nothing", native, func(*world) {}, nil, nil, nil},
+		{"missing entry", native, func(w *world) { w.remove("Person.index.name.Ann.1") },
+			[]string{"missing entry: Person.index.name.Ann.1 of " + ann},
+			[]string{"missing entry: Person.index.name.Ann.1 of " + ann + ", repaired"}, nil},
+		{"missing claim", native, func(w *world) { w.remove(claim("a@x")) },
+			[]string{"missing claim: " + claim("a@x") + " of " + ann},
+			[]string{"missing claim: " + claim("a@x") + " of " + ann + ", repaired"}, nil},
+		{"claim of a record without the value", native, func(w *world) { w.put(claim("a@x"), "2") },
+			[]string{"missing claim: " + claim("a@x") + " of " + ann},
+			[]string{"missing claim: " + claim("a@x") + " of " + ann + ", repaired"}, nil},
+		{"duplicate value", native, func(w *world) { w.put(bob, doc(2, "Bob", "a@x")) },
+			[]string{"duplicate value: " + claim("a@x") + " of " + bob, "stray claim: " + claim("b@x") + " of " + bob},
+			[]string{"duplicate value: " + claim("a@x") + " of " + bob, "stray claim: " + claim("b@x") + " of " + bob + ", repaired"},
+			func(w *world) { w.save(w.define(w.bucket, person()), doc(2, "Bob", "free@x")) }},
+		{"corrupt record", native, func(w *world) { w.put(bob, "{") },
+			[]string{"corrupt record: " + bob},
+			[]string{"corrupt record: " + bob},
+			func(w *world) { w.put(bob, doc(2, "Bob", "b@x")) }},
+		{"misplaced key", native, func(w *world) { w.put("Person.shard_5.5", doc(21, "Eve", "e@x")) },
+			[]string{"misplaced key: Person.shard_5.5"},
+			[]string{"misplaced key: Person.shard_5.5"},
+			func(w *world) { w.remove("Person.shard_5.5") }},
+		{"corrupt claim", native, func(w *world) { w.put(claim("a@x"), "nobody?") },
+			[]string{"corrupt claim: " + claim("a@x") + " of " + ann, "missing claim: " + claim("a@x") + " of " + ann},
+			[]string{"corrupt claim: " + claim("a@x") + " of " + ann + ", repaired", "missing claim: " + claim("a@x") + " of " + ann + ", repaired"}, nil},
+		{"stray entry", native, func(w *world) { w.put("Person.index.name.Ann.2", "") },
+			[]string{"stray entry: Person.index.name.Ann.2 of " + bob},
+			[]string{"stray entry: Person.index.name.Ann.2 of " + bob + ", repaired"}, nil},
+		{"entry without its record", native, func(w *world) { w.put("Person.index.name.Eve.77", "") },
+			[]string{"stray entry: Person.index.name.Eve.77 of Person.shard_13.77"},
+			[]string{"stray entry: Person.index.name.Eve.77 of Person.shard_13.77, repaired"}, nil},
+		{"stray claim", native, func(w *world) { w.put(claim("c@x"), "2") },
+			[]string{"stray claim: " + claim("c@x") + " of " + bob},
+			[]string{"stray claim: " + claim("c@x") + " of " + bob + ", repaired"}, nil},
+		{"a record that was written past the model", native, func(w *world) { w.put("Person.shard_3.3", doc(3, "Eve", "e@x")) },
+			[]string{"missing claim: " + claim("e@x") + " of Person.shard_3.3", "missing entry: Person.index.name.Eve.3 of Person.shard_3.3"},
+			[]string{"missing claim: " + claim("e@x") + " of Person.shard_3.3, repaired", "missing entry: Person.index.name.Eve.3 of Person.shard_3.3, repaired"}, nil},
+		{"keys of others", native, func(w *world) {
+			w.put("Person.index.of.others", "x")
+			w.put("Person.unique.nothing.x", "x")
+			w.put("Persons.index.name.Ann.1", "x")
+		}, nil, nil, nil},
+
+		{"missing in a list", listedPerson, func(w *world) { w.put("Person.index.name.Ann", "[7]") },
+			[]string{"missing entry: Person.index.name.Ann of " + ann, "stray entry: Person.index.name.Ann of Person.shard_7.7"},
+			[]string{"missing entry: Person.index.name.Ann of " + ann + ", repaired", "stray entry: Person.index.name.Ann of Person.shard_7.7, repaired"}, nil},
+		{"missing list", listedPerson, func(w *world) { w.remove("Person.index.name.Ann") },
+			[]string{"missing entry: Person.index.name.Ann of " + ann},
+			[]string{"missing entry: Person.index.name.Ann of " + ann + ", repaired"}, nil},
+		{"corrupt list", listedPerson, func(w *world) { w.put("Person.index.name.Ann", "[1") },
+			[]string{"corrupt entry: Person.index.name.Ann of "},
+			[]string{"corrupt entry: Person.index.name.Ann of , repaired", "missing entry: Person.index.name.Ann of " + ann + ", repaired"}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := begin(t)
+			m := w.define(w.bucket, c.def())
+			w.save(m, doc(1, "Ann", "a@x"), doc(2, "Bob", "b@x"))
+			before := w.content(w.bucket)
+			c.spoil(w)
+			spoilt := w.content(w.bucket)
+
+			report, err := maintenance.Check(w.ctx, w.bucket, m.Def, false)
+			w.must(err)
+			if diff := gocmp.Diff(c.found, what(report.Problems)); diff != "" {
+				t.Errorf("found: -want +got\n%s", diff)
+			}
+			for _, p := range report.Problems {
+				if p.Kind.Harmless() != strings.HasPrefix(string(p.Kind), "stray") {
+					t.Errorf("harmless: %+v", p)
+				}
+			}
+			w.same("a check without repair changed something", w.content(w.bucket), spoilt)
+
+			report, err = maintenance.Check(w.ctx, w.bucket, m.Def, true)
+			w.must(err)
+			if diff := gocmp.Diff(c.repaired, what(report.Problems)); diff != "" {
+				t.Errorf("repaired: -want +got\n%s", diff)
+			}
+			if c.decide != nil {
+				var left []maintenance.Problem
+				for _, p := range report.Problems {
+					if !p.Repaired {
+						left = append(left, p)
+					}
+				}
+				report, err = maintenance.Check(w.ctx, w.bucket, m.Def, true)
+				w.must(err)
+				if diff := gocmp.Diff(what(left), what(report.Problems)); diff != "" {
+					t.Errorf("left: -want +got\n%s", diff)
+				}
+				c.decide(w)
+			} else if len(c.found) > 0 && !slices.Contains(c.found, "missing claim: "+claim("e@x")+" of Person.shard_3.3") {
+				w.same("repaired", w.content(w.bucket), before)
+			}
+		})
+	}
+}
+
+// The details say what a person needs to know.
+func TestCheckSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	w := begin(t)
+	m := w.define(w.bucket, person(byName, byEmail))
+	for i := range 5 {
+		w.save(m, doc(i, fmt.Sprint("n", i%2), fmt.Sprint(i)))
+	}
+	w.put("Person.shard_1.1", `{"id":1,"name":5}`)
+	w.put("Person.shard_9.8", doc(8, "misplaced", "8"))
+	w.put(claim("2"), "4")
+	report, err := maintenance.Check(w.ctx, w.bucket, m.Def, false)
+	w.must(err)
+	if report.Model != "Person" || report.Records != 6 || report.Entries != 5 || report.Claims != 5 {
+		t.Errorf("the report is of %d records, %d entries, %d claims of %s", report.Records, report.Entries, report.Claims, report.Model)
+	}
+	slices.SortFunc(report.Problems, func(a, b maintenance.Problem) int { return cmp.Compare(a.Kind, b.Kind) })
+	for i, words := range []string{"column name", `primary key 8 belongs at "Person.shard_8.8"`, "the claim is of Person 4"} {
+		if i >= len(report.Problems) || !strings.Contains(report.Problems[i].Detail, words) {
+			t.Errorf("problem %d does not say %q: %+v", i, words, report.Problems)
+		}
+	}
+	w.put("Person.shard_1.1", doc(1, "n1", "1"))
+	w.remove("Person.shard_9.8")
+	w.repair(m.Def, func(p maintenance.Problem) bool { return p.Kind == maintenance.MissingClaim })
+}
+
+// What writers are in the middle of is no problem, and Repair takes nothing from them.
+func TestCheckBesideWriters(t *testing.T) {
+	t.Parallel()
+	for name, def := range map[string]schema.Definition{"native": person(byName, byEmail), "lists": listedPerson()} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := begin(t)
+			m := w.define(w.bucket, def)
+			for i := range 40 {
+				w.save(m, doc(i, fmt.Sprint("n", i%4), fmt.Sprint(i)))
+			}
+			var stop atomic.Bool
+			var writes atomic.Int64
+			var wg sync.WaitGroup
+			for k, way := range []func(store.Store) store.Store{fault.Phased, fault.Atomic, fault.Shared, fault.Phased} {
+				mine := m.On(way(w.bucket))
+				wg.Go(func() {
+					for i := k; !stop.Load(); i += 4 {
+						id := i % 40
+						err := save(w.ctx, mine, doc(id, fmt.Sprint("n", i%7), fmt.Sprint(id+40*(i%3))))
+						if i%11 == 0 {
+							err = errors.Join(err, destroy(w.ctx, mine, id))
+						}
+						if err != nil {
+							t.Error(err)
+							return
+						}
+						writes.Add(1)
+					}
+				})
+			}
+			rounds := testsize.Pick(5, 10, 60)
+			for round := range rounds {
+				report, err := maintenance.Check(w.ctx, w.session("b"), m.Def, round%2 == 1)
+				w.must(err)
+				for _, p := range report.Problems {
+					if !p.Kind.Harmless() {
+						t.Errorf("round %d: %+v", round, p)
+					}
+				}
+			}
+			stop.Store(true)
+			wg.Wait()
+			if int(writes.Load()) < rounds {
+				t.Errorf("only %d writes in %d rounds", writes.Load(), rounds)
+			}
+			w.repair(m.Def, func(p maintenance.Problem) bool { return p.Kind.Harmless() })
+		})
+	}
+}
+
+// A repair that dies leaves nothing worse than it was, and the next one finishes.
+func TestRepairAfterACrash(t *testing.T) {
+	t.Parallel()
+	w := begin(t)
+	m := w.define(w.bucket, person(byName, byEmail))
+	w.save(m, doc(1, "Ann", "a@x"), doc(2, "Bob", "b@x"), doc(3, "Cid", "c@x"))
+	want := w.content(w.bucket)
+	for n := 0; ; n++ {
+		w.remove("Person.index.name.Ann.1")
+		w.remove(claim("b@x"))
+		w.put("Person.index.name.Nobody.3", "")
+		w.put(claim("free@x"), "3")
+		w.put(claim("c@x"), "?")
+		crashing := fault.CrashAfter(w.bucket, n)
+		if _, err := maintenance.Check(w.ctx, crashing, m.Def, true); !crashing.Crashed() {
+			w.must(err)
+			if n < 5 {
+				t.Errorf("five things were repaired with %d writes", n)
+			}
+			break
+		}
+		if _, err := maintenance.Check(w.ctx, w.bucket, m.Def, true); err != nil {
+			t.Fatal(err)
+		}
+		w.same(fmt.Sprint("after a crash after write ", n), w.content(w.bucket), want)
+	}
+	w.same("without a crash", w.content(w.bucket), want)
+}
+
+func TestCheckAll(t *testing.T) {
+	t.Parallel()
+	w := begin(t)
+	pet := person(byName)
+	pet.Name = "Animal"
+	w.define(w.bucket, person(byName, byEmail))
+	w.define(w.bucket, pet)
+	w.put("Animal.shard_1.1", doc(1, "Rex", ""))
+	reports, err := maintenance.CheckAll(w.ctx, w.bucket, true)
+	w.must(err)
+	if len(reports) != 2 || reports[0].Model != "Animal" || reports[1].Model != "Person" {
+		t.Fatalf("the reports are %+v", reports)
+	}
+	if p := what(reports[0].Problems); !slices.Equal(p, []string{"missing entry: Animal.index.name.Rex.1 of Animal.shard_1.1, repaired"}) {
+		t.Errorf("Animal has %v", p)
+	}
+	w.put("_schema.Other", "{")
+	if _, err := maintenance.CheckAll(w.ctx, w.bucket, false); !errors.Is(err, errs.ErrSchema) || !strings.Contains(err.Error(), "_schema.Other") {
+		t.Errorf("a catalogue that cannot be read: %v", err)
+	}
+	w.remove("_schema.Other")
+}
