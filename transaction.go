@@ -129,12 +129,16 @@ func Outside(ctx context.Context) context.Context {
 }
 
 // join runs the function of a Transaction that was called inside t. Its error ends t:
-// some of its calls may have changed t already, and a Transaction is all or nothing.
-func (t *tx) join(ctx context.Context, fn func(ctx context.Context) error) error {
-	err := fn(ctx)
-	if err != nil {
-		_ = t.run.Fail(err) // Fail returns the first error, which the outer Transaction returns too
-	}
+// some of its calls may have changed t already, and a Transaction is all or nothing. So
+// does its panic, which somebody further out may recover.
+func (t *tx) join(ctx context.Context, fn func(ctx context.Context) error) (err error) {
+	err = fmt.Errorf("%w: the function of a Transaction inside it panicked", ErrInvalid)
+	defer func() {
+		if err != nil {
+			_ = t.run.Fail(err) // Fail returns the first error, which the outer Transaction returns too
+		}
+	}()
+	err = fn(ctx)
 	return err
 }
 

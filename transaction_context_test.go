@@ -64,6 +64,55 @@ func TestTransactionJoins(t *testing.T) {
 	})
 }
 
+// A panic of the inner function ends all of it too, also when the outer one recovers.
+func TestTransactionJoinedThatPanicsEndsAll(t *testing.T) {
+	t.Parallel()
+	ctx := within(t)
+	db := natsormtest.New(t)
+	accounts := define[account](t, db)
+	err := db.Transaction(ctx, func(ctx context.Context) error {
+		func() {
+			defer func() { _ = recover() }()
+			_ = db.Transaction(ctx, func(ctx context.Context) error {
+				ok(t, accounts.Create(ctx, &account{ID: 1, Number: "1"}))
+				panic("half of it is done")
+			})
+		}()
+		return nil
+	})
+	if n := must[int](t)(accounts.Count(ctx)); !errors.Is(err, natsorm.ErrInvalid) || n != 0 {
+		t.Errorf("%d records after %v", n, err)
+	}
+}
+
+// A goroutine that is left over is refused, and does not let a transaction that commits
+// say that it has not: 291 of 300 did.
+func TestTransactionThatCommitsBesideALateCallSaysSo(t *testing.T) {
+	t.Parallel()
+	ctx := within(t)
+	db := natsormtest.New(t)
+	accounts := define[account](t, db)
+	for id := range 100 {
+		returned, done := make(chan struct{}), make(chan struct{})
+		err := db.Transaction(ctx, func(ctx context.Context) error {
+			go func() {
+				defer close(done)
+				<-returned
+				for !errors.Is(db.Transaction(ctx, func(context.Context) error { return errors.New("late") }), natsorm.ErrTxDone) {
+					_, _ = accounts.FindByPK(ctx, id)
+				}
+			}()
+			defer close(returned)
+			return accounts.Create(ctx, &account{ID: id, Number: fmt.Sprint(id)})
+		})
+		<-done
+		_, missing := accounts.FindByPK(ctx, id)
+		if (err == nil) != (missing == nil) {
+			t.Fatalf("%v, and the record: %v", err, missing)
+		}
+	}
+}
+
 func TestTransactionOutside(t *testing.T) {
 	t.Parallel()
 	ctx := within(t)

@@ -33,6 +33,7 @@ type assembly struct {
 func (t *Tx) commit(ctx context.Context) (map[string]uint64, error) {
 	t.mu.Lock()
 	err := t.usable()
+	t.sealed = true
 	if err == nil {
 		err = t.ensure(ctx)
 	}
@@ -60,7 +61,9 @@ func (t *Tx) commit(ctx context.Context) (map[string]uint64, error) {
 	first, err := t.store.Batch(ctx, b)
 	switch {
 	case errors.Is(err, store.ErrWrongRevision):
-		return nil, t.Fail(errConflict)
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		return nil, t.fail(errConflict)
 	case errors.Is(err, store.ErrBatchTooLarge), errors.Is(err, store.ErrTooLarge):
 		return nil, tooLarge(err)
 	case errors.Is(err, store.ErrUnknown):

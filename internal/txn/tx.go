@@ -21,6 +21,7 @@ type Tx struct {
 	store store.Store
 
 	mu        sync.Mutex
+	sealed    bool // its function has returned: only the commit itself can end it now
 	ended     bool
 	failed    error                    // why it cannot commit, whatever happens
 	contested string                   // the key or pattern that others have changed; "" while that is not known
@@ -92,10 +93,14 @@ func (t *Tx) Usable() error {
 }
 
 // Fail lets the transaction end with err, whatever its function returns. Of several
-// calls the first one counts. It returns the error that the transaction ends with.
+// calls the first one counts. It returns the error that the transaction ends with. Once
+// the commit has begun, which may be done by now, it only returns err.
 func (t *Tx) Fail(err error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.sealed {
+		return err
+	}
 	return t.fail(err)
 }
 
