@@ -153,7 +153,7 @@ func TestRestoreRefuses(t *testing.T) {
 			def := person()
 			def.Columns[1].Type = "int"
 			w.define(w.bucket, def)
-		}, false, errs.ErrSchema, "use Clear, or another bucket"},
+		}, false, errs.ErrSchema, "use DeleteOthers, or another bucket"},
 		{"being moved", file, func(w *world) {
 			w.define(w.bucket, person())
 			w.put("_schema.Person", strings.Replace(w.stored(), `"layout":"native"`, `"layout":"native","moving":{"to":"sequelize"}`, 1))
