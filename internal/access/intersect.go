@@ -20,11 +20,12 @@ func (s *Source) intersect(ctx context.Context, p plan.Plan, careful bool) (f fo
 	}
 	f.asOf.Store(start)
 	var sides [2]map[string]bool
+	var read [2]int
 	var failed [2]error
 	var wg sync.WaitGroup
 	for i, in := range p.Inputs {
 		wg.Go(func() {
-			sides[i], failed[i] = s.collect(ctx, in, careful)
+			sides[i], read[i], failed[i] = s.collect(ctx, in, careful)
 		})
 	}
 	wg.Wait()
@@ -36,8 +37,8 @@ func (s *Source) intersect(ctx context.Context, p plan.Plan, careful bool) (f fo
 			return f, false, err
 		}
 	}
-	f.entries = len(sides[0]) + len(sides[1])
-	f.records = f.entries
+	f.entries = read[0] + read[1]
+	f.records = len(sides[0]) + len(sides[1])
 	small, large := sides[0], sides[1]
 	if len(small) > len(large) {
 		small, large = large, small
@@ -50,10 +51,11 @@ func (s *Source) intersect(ctx context.Context, p plan.Plan, careful bool) (f fo
 	return f, false, nil
 }
 
-// collect is the record keys that one input of an intersection leads to. When it is
-// careful, ErrTooMany says that there are many more than was expected.
-func (s *Source) collect(ctx context.Context, in plan.Access, careful bool) (map[string]bool, error) {
-	out := make(map[string]bool, in.Entries)
+// collect is the record keys that one input of an intersection leads to, and how many
+// entries were read for them. When it is careful, ErrTooMany says that there are many
+// more than was expected.
+func (s *Source) collect(ctx context.Context, in plan.Access, careful bool) (out map[string]bool, read int, err error) {
+	out = make(map[string]bool, in.Entries)
 	groups := plan.Groups(in.Lookups)
 	if only := in.Lookups[0]; careful && len(in.Lookups) == 1 && !only.Large {
 		entries, _, _, err := s.store.Lookup(ctx, s.patterns(in.Lookups), 0)
@@ -63,26 +65,26 @@ func (s *Source) collect(ctx context.Context, in plan.Access, careful bool) (map
 			}
 		}
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
-		return out, s.lead(in.Lookups, entries, out)
+		return out, len(entries), s.lead(in.Lookups, entries, out)
 	}
 	if len(groups) == 1 && !in.Lookups[0].Large { // one request, if it is enough
 		entries, _, _, err := s.store.Lookup(ctx, s.patterns(in.Lookups), 0)
 		if err == nil {
-			return out, s.lead(in.Lookups, entries, out)
+			return out, len(entries), s.lead(in.Lookups, entries, out)
 		}
 		if !errors.Is(err, store.ErrTooMany) {
-			return nil, err
+			return nil, 0, err
 		}
 	}
 	for key, err := range s.follow(ctx, groups, 0, new(atomic.Uint64)) {
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		out[key] = true
 	}
-	return out, nil
+	return out, len(out), nil // lists are seldom read so: there are few of them
 }
 
 // lead adds the keys of the records that entries of lookups lead to.
