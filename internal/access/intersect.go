@@ -25,11 +25,12 @@ func (s *Source) intersect(ctx context.Context, p plan.Plan, careful bool) (f fo
 	}
 	f.asOf.Store(start)
 	var sides [2]map[string]bool
+	var read [2]int
 	var failed [2]error
 	var wg sync.WaitGroup
 	for i, in := range p.Inputs {
 		wg.Go(func() {
-			sides[i], failed[i] = s.collect(ctx, in, careful)
+			sides[i], read[i], failed[i] = s.collect(ctx, in, careful)
 		})
 	}
 	wg.Wait()
@@ -41,8 +42,8 @@ func (s *Source) intersect(ctx context.Context, p plan.Plan, careful bool) (f fo
 			return f, false, err
 		}
 	}
-	f.entries = len(sides[0]) + len(sides[1]) // record keys: entries that are lists count once for each record
-	f.records = f.entries
+	f.entries = read[0] + read[1]
+	f.records = len(sides[0]) + len(sides[1])
 	small, large := sides[0], sides[1]
 	if len(small) > len(large) {
 		small, large = large, small
@@ -55,14 +56,15 @@ func (s *Source) intersect(ctx context.Context, p plan.Plan, careful bool) (f fo
 	return f, false, nil
 }
 
-// collect returns the keys of the records to which one input of an intersection leads.
+// collect returns the keys of the records to which one input of an intersection leads, and
+// how many entries were read for them.
 //
 // The entries are read with one request if that gives them all. Otherwise, when collect
 // is careful and the input is a single lookup, ErrTooMany says that there are more than
 // was expected, and their number is noted in the statistics for the next plan. In all
 // other cases they are read with as many requests as it takes.
-func (s *Source) collect(ctx context.Context, in plan.Access, careful bool) (map[string]bool, error) {
-	out := make(map[string]bool, in.Entries)
+func (s *Source) collect(ctx context.Context, in plan.Access, careful bool) (out map[string]bool, read int, err error) {
+	out = make(map[string]bool, in.Entries)
 	groups := plan.Groups(in.Lookups)
 	if only := in.Lookups[0]; careful && len(in.Lookups) == 1 && !only.Large {
 		entries, err := s.store.Read(ctx, store.Lookup{Patterns: s.patterns(in.Lookups)})
@@ -72,26 +74,26 @@ func (s *Source) collect(ctx context.Context, in plan.Access, careful bool) (map
 			}
 		}
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
-		return out, s.lead(in.Lookups, entries.Messages, out)
+		return out, len(entries.Messages), s.lead(in.Lookups, entries.Messages, out)
 	}
 	if len(groups) == 1 && !in.Lookups[0].Large {
 		entries, err := s.store.Read(ctx, store.Lookup{Patterns: s.patterns(in.Lookups)})
 		if err == nil {
-			return out, s.lead(in.Lookups, entries.Messages, out)
+			return out, len(entries.Messages), s.lead(in.Lookups, entries.Messages, out)
 		}
 		if !errors.Is(err, store.ErrTooMany) {
-			return nil, err
+			return nil, 0, err
 		}
 	}
 	for key, err := range s.follow(ctx, groups, 0, new(atomic.Uint64)) {
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		out[key] = true
 	}
-	return out, nil
+	return out, len(out), nil // lists are seldom read so: there are few of them
 }
 
 // lead adds the keys of the records to which entries lead. lookups are those that gave
