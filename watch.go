@@ -18,12 +18,12 @@ type Op int
 
 // The kinds of Change.
 const (
-	Created  Op = iota // After is set
-	Updated            // Before and After are set
-	Deleted            // Before is set
-	Expired            // Before is set; the record's time to live ran out
-	CaughtUp           // neither is set; all records that WithCurrent asked for have been delivered
-	Resynced           // neither is set; changes were missed while the connection was lost, and their combined effect has been delivered
+	Created  = Op(records.Created)  // After is set
+	Updated  = Op(records.Updated)  // Before and After are set
+	Deleted  = Op(records.Deleted)  // Before is set
+	Expired  = Op(records.Expired)  // Before is set; the record's time to live ran out
+	CaughtUp = Op(records.CaughtUp) // neither is set; all records that WithCurrent asked for have been delivered
+	Resynced = Op(records.Resynced) // neither is set; changes were missed while the connection was lost, and their combined effect has been delivered
 )
 
 func (o Op) String() string {
@@ -158,15 +158,10 @@ func (s *session[T]) deliver(ctx context.Context, feed *records.Watch, out chan<
 }
 
 func (s *session[T]) changeOf(c records.WatchChange) Change[T] {
-	out := Change[T]{Op: ops[c.Kind], Columns: c.Columns, Revision: c.Revision, Time: c.Time}
+	out := Change[T]{Op: Op(c.Kind), Columns: c.Columns, Revision: c.Revision, Time: c.Time}
 	out.Before = s.decodeState(c.Before, &out.Err)
 	out.After = s.decodeState(c.After, &out.Err)
 	return out
-}
-
-var ops = map[records.WatchKind]Op{
-	records.Created: Created, records.Updated: Updated, records.Deleted: Deleted,
-	records.Expired: Expired, records.CaughtUp: CaughtUp, records.Resynced: Resynced,
 }
 
 // decodeState is a record before or after a change. It is nil when there is none, and
