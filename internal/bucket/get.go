@@ -10,7 +10,6 @@ import (
 )
 
 const (
-	maxMulti     = store.MaxMatches
 	maxInFlight  = 4 // requests for many keys of one call under way
 	multiPayload = 2 // a request's keys take at most one n-th of the payload limit
 )
@@ -114,7 +113,7 @@ func byKey(keys []string, each func(i int, m store.Message)) (unique []string, g
 
 // chunks cuts keys where a request would get too large.
 func (b *Bucket) chunks(keys []string) [][]string {
-	limit, most := b.stream.MaxPayload()/multiPayload, maxMulti
+	limit, most := b.stream.MaxPayload()/multiPayload, store.MaxMatches
 	if b.replicated {
 		most-- // for the anchor
 	}

@@ -69,7 +69,7 @@ func (b *Bucket) readExact(ctx context.Context, patterns []string) (a store.Answ
 		}
 		return a, err
 	}
-	if len(patterns) >= maxMulti || len(b.chunks(patterns)) > 1 {
+	if len(patterns) >= store.MaxMatches || len(b.chunks(patterns)) > 1 {
 		return a, store.ErrTooMany
 	}
 	a.Revision, err = b.multiCurrent(ctx, patterns, keep)

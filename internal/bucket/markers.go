@@ -14,7 +14,7 @@ import (
 
 // maxMarkers bounds the delete markers that a tally remembers; with more, a scan
 // counts as fast.
-const maxMarkers = 16 * maxMulti
+const maxMarkers = 16 * store.MaxMatches
 
 // tally knows the delete markers under a pattern that were written up to a
 // revision. It is a value: one that is kept is not changed.
