@@ -11,6 +11,7 @@ import (
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/layout"
 	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/value"
 	"github.com/natsorm/natsorm/internal/workers"
 )
 
@@ -52,7 +53,7 @@ func (w *Writer) claim(ctx context.Context, c layout.Claim, owner []byte) (uint6
 				return 0, err
 			}
 			if holds {
-				return 0, &errs.UniqueError{Model: w.layout.Model().Name, Columns: c.Columns, Value: c.Text, Owner: holder.id}
+				return 0, c.Taken(w.layout.Model().Name, holder.id)
 			}
 			// Another writer has taken the claim since the last look: it gets its own time.
 			if suspect != have.Revision {
@@ -104,7 +105,7 @@ func CorruptClaim(key string, err error) error {
 
 // holder is the record that a claim names, as the stream's leader has it.
 type holder struct {
-	id     string
+	id     value.Value
 	record store.Message
 }
 
@@ -120,7 +121,7 @@ func (w *Writer) holder(ctx context.Context, c layout.Claim, claim store.Message
 	if err != nil {
 		return holder{}, false, err
 	}
-	h := holder{id: id.Text(), record: rec}
+	h := holder{id: id, record: rec}
 	if !rec.Live() {
 		return h, false, nil
 	}

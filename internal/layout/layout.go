@@ -154,6 +154,11 @@ type Claim struct {
 	Text    string   // the value, for error messages
 }
 
+// Taken is the error of a claim that another record of the model, owner, has.
+func (c Claim) Taken(model string, owner value.Value) error {
+	return &errs.UniqueError{Model: model, Columns: c.Columns, Value: c.Text, Owner: owner.Text()}
+}
+
 // Holds reports whether key is one of the footprint's entries or claims.
 func (f *Footprint) Holds(key string) bool {
 	return slices.Contains(f.Entries, key) || slices.ContainsFunc(f.Claims, func(c Claim) bool { return c.Key == key })

@@ -96,7 +96,7 @@ func (a *assembly) plan(context.Context) error {
 	for _, c := range a.tx.order {
 		for _, claim := range c.after.Claims {
 			if other := a.holders[claim.Key]; other != nil {
-				return &errs.UniqueError{Model: c.layout.Model().Name, Columns: claim.Columns, Value: claim.Text, Owner: other.id.Text()}
+				return claim.Taken(c.layout.Model().Name, other.id)
 			}
 			a.holders[claim.Key] = c
 		}
@@ -161,7 +161,7 @@ func (a *assembly) judge(ctx context.Context) error {
 			}
 			if other.Live() {
 				if f, err := c.layout.Of(other.Value); err != nil || f.Holds(claim.Key) {
-					return &errs.UniqueError{Model: c.layout.Model().Name, Columns: claim.Columns, Value: claim.Text, Owner: owner.Text()}
+					return claim.Taken(c.layout.Model().Name, owner)
 				}
 			}
 			a.fences[record] = commit.FenceOp(other)
