@@ -317,10 +317,14 @@ func TestWritesOfOneKey(t *testing.T) {
 	t.Parallel()
 	w := begin(t, staged)
 	first := w.hold()
-	write := func(value string) store.Op { return store.Op{Key: "k", Value: []byte(value)} }
+	write := func(key, value string) store.Op { return store.Op{Key: key, Value: []byte(value)} }
 	bump := store.Op{Key: "head"}
 	calls := []<-chan answer{
-		w.call(w.ctx, write("1"), bump), w.call(w.ctx, write("2")), w.call(w.ctx, bump, put("other")), w.call(w.ctx, write("3")),
+		w.call(w.ctx, write("k", "1"), bump),
+		w.call(w.ctx, write("k", "2"), write("l", "2")),
+		w.call(w.ctx, bump, put("other")),
+		w.call(w.ctx, write("l", "3")), // not before the one that waits for k
+		w.call(w.ctx, write("k", "3")),
 	}
 	close(w.gate.open)
 	w.done(first, "held")
@@ -329,12 +333,14 @@ func TestWritesOfOneKey(t *testing.T) {
 			t.Errorf("call %d: %v", i, a.err)
 		}
 	}
-	want := [][]string{{"held"}, {"k", "head", "head", "other"}, {"k"}, {"k"}}
+	want := [][]string{{"held"}, {"k", "head", "head", "other"}, {"k", "l"}, {"l", "k"}}
 	if got := w.sent(); !slices.EqualFunc(got, want, slices.Equal) {
 		t.Errorf("the batches were %v", got)
 	}
-	if m, err := w.gate.Get(w.ctx, "k"); err != nil || string(m.Value) != "3" {
-		t.Errorf("the last value is %s, %v", m.Value, err)
+	for _, key := range []string{"k", "l"} {
+		if m, err := w.gate.Get(w.ctx, key); err != nil || string(m.Value) != "3" {
+			t.Errorf("the last value of %s is %s, %v", key, m.Value, err)
+		}
 	}
 }
 

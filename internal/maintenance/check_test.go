@@ -2,6 +2,7 @@ package maintenance_test
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -228,6 +229,55 @@ func TestCheckBesideWriters(t *testing.T) {
 			}
 			w.repair(m.Def, func(p maintenance.Problem) bool { return p.Kind.Harmless() })
 		})
+	}
+}
+
+// looking is a store in which something happens before a key is looked at once more.
+type looking struct {
+	store.Store
+	key  string
+	once sync.Once
+	do   func()
+}
+
+func (l *looking) Get(ctx context.Context, key string) (store.Message, error) {
+	if key == l.key {
+		l.once.Do(l.do)
+	}
+	return l.Store.Get(ctx, key)
+}
+
+// What changes between a scan and the second look is no problem.
+func TestCheckOfWhatChanges(t *testing.T) {
+	t.Parallel()
+	w := begin(t)
+	m := w.define(w.bucket, person(byName, byEmail))
+	w.save(m, doc(1, "Ann", "a@x"), doc(2, "Bob", "b@x"))
+	for _, c := range []struct {
+		name, key string
+		spoil, do func()
+	}{
+		{"a record that gives up the entry that it lacks", "Person.index.name.Ann.1",
+			func() { w.remove("Person.index.name.Ann.1") },
+			func() { w.save(m, doc(1, "Bea", "a@x")) }},
+		{"an entry that a writer puts again", "Person.index.name.Eve.2",
+			func() { w.put("Person.index.name.Eve.2", "") },
+			func() { w.put("Person.index.name.Eve.2", "") }},
+		{"a claim that a writer takes again", claim("e@x"),
+			func() { w.put(claim("e@x"), "2") },
+			func() { w.put(claim("e@x"), "2") }},
+	} {
+		c.spoil()
+		looked := false
+		report, err := maintenance.Check(w.ctx, &looking{Store: w.bucket, key: c.key, do: func() { looked = true; c.do() }}, m.Def, true)
+		w.must(err)
+		if !looked {
+			t.Errorf("%s: nobody looked again", c.name)
+		}
+		if len(report.Problems) != 0 {
+			t.Errorf("%s: %+v", c.name, report.Problems)
+		}
+		w.repair(m.Def, func(p maintenance.Problem) bool { return p.Kind.Harmless() }) // the writers have died
 	}
 }
 

@@ -105,27 +105,36 @@ func TestChangeLayoutCarriesOver(t *testing.T) {
 	t.Parallel()
 	w := begin(t)
 	old := settle(w, w.bucket, schema.Sequelize)
-	var once sync.Once
+	var write, look sync.Once
+	looked := false
 	change := maintenance.LayoutChange{Store: w.bucket, Model: "Person", To: schema.Native, Progress: func(s maintenance.Step, done, total int) {
 		if s == maintenance.Copying && done == total { // all entries are copied, and programs go on
-			once.Do(func() {
+			write.Do(func() {
 				w.save(old, doc(3, "late", "3"), doc(-3, "late", "-3"), doc(100, "late", "100"), doc(-100, "late", "-100"))
 				w.must(destroy(w.ctx, old, 5))
 				w.must(destroy(w.ctx, old, -5))
 			})
 		}
+		if s == maintenance.Cleaning { // programs use the new layout, and nothing was mended yet
+			look.Do(func() {
+				looked = true
+				m := w.define(w.bucket, in(schema.Native))
+				ids := w.find(m, "late")
+				slices.Sort(ids)
+				if !slices.Equal(ids, []string{"-100", "-3", "100", "3"}) {
+					t.Errorf("found %v", ids)
+				}
+				for _, name := range []string{"n0", "n1", "n2"} {
+					if ids := w.find(m, name); slices.Contains(ids, "5") || slices.Contains(ids, "-5") {
+						t.Errorf("found by %s: %v", name, ids)
+					}
+				}
+			})
+		}
 	}}
 	w.must(change.Run(w.ctx))
-	m := w.define(w.bucket, in(schema.Native))
-	ids := w.find(m, "late")
-	slices.Sort(ids)
-	if !slices.Equal(ids, []string{"-100", "-3", "100", "3"}) {
-		t.Errorf("found %v", ids)
-	}
-	for _, name := range []string{"n0", "n1", "n2"} {
-		if ids := w.find(m, name); slices.Contains(ids, "5") || slices.Contains(ids, "-5") {
-			t.Errorf("found by %s: %v", name, ids)
-		}
+	if !looked {
+		t.Error("there was no cleaning up")
 	}
 }
 
@@ -160,7 +169,11 @@ func TestChangeLayoutBrokenOff(t *testing.T) {
 				if back {
 					to = schema.Sequelize
 				}
-				w.must((&maintenance.LayoutChange{Store: w.bucket, Model: "Person", To: to}).Run(w.ctx))
+				w.must((&maintenance.LayoutChange{Store: w.bucket, Model: "Person", To: to, Progress: func(s maintenance.Step, _, _ int) {
+					if s == maintenance.Copying && paused {
+						t.Error("calls were let go on while some records have moved")
+					}
+				}}).Run(w.ctx))
 				w.same("in the end", w.content(w.bucket), settled(w, to))
 			})
 		}
