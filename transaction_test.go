@@ -244,6 +244,7 @@ func TestTransactionInsideAnother(t *testing.T) {
 	accounts, others := define[account](t, db), define[account](t, another(t, db))
 	ok(t, accounts.Create(ctx, &account{ID: 1, Number: "1"}))
 	runs := 0
+	whole := ctx
 	err := db.Transaction(ctx, func(ctx context.Context) error {
 		runs++
 		short, cancel := context.WithTimeout(natsorm.Outside(ctx), 50*time.Millisecond)
@@ -253,7 +254,7 @@ func TestTransactionInsideAnother(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			must[int](t)(others.Increment(natsorm.Outside(ctx), natsorm.Set{"balance": 1}, natsorm.Eq("id", 1)))
+			must[int](t)(others.Increment(whole, natsorm.Set{"balance": 1}, natsorm.Eq("id", 1)))
 			a.Owner = "mine"
 			return accounts.Save(ctx, a)
 		})

@@ -15,7 +15,7 @@ import (
 // Store reads and writes one bucket. It is safe for concurrent use.
 //
 // What one store writes and sees is a session: no read shows a state older than one
-// that the session has seen or written. On a replicated bucket, what others have
+// that the session has seen or written, except for Scan, which says how. On a replicated bucket, what others have
 // written may be missing until Revision has asked how far the bucket is.
 //
 // Errors of the way to the server are Transient. A call whose context has ended
@@ -43,8 +43,11 @@ type Store interface {
 
 	// Scan streams the live messages under a pattern. A key that is live from before
 	// the scan until after it comes exactly once, also when it is overwritten
-	// meanwhile; one that appears or disappears, at most once. Breaking out of the
-	// stream frees everything.
+	// meanwhile; one that appears or disappears, at most once. On a replicated bucket a
+	// replica that is behind the session may serve it: nothing is left out then, but a
+	// message may be older than the session has seen it, and its key be deleted by now.
+	// Who minds asks for corrections (ScanOptions.Again). Breaking out of the stream
+	// frees everything.
 	Scan(ctx context.Context, pattern string, opts ScanOptions) iter.Seq2[Message, error]
 
 	// Count returns the number of keys under a pattern.
