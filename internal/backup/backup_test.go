@@ -98,7 +98,7 @@ type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
-// That the file can not be read is not the file's fault.
+// That the file cannot be read is not the file's fault.
 func TestReadErrors(t *testing.T) {
 	broken := errors.New("broken disk")
 	file := write(t, entries)

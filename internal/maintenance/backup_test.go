@@ -157,7 +157,7 @@ func TestRestoreRefuses(t *testing.T) {
 		{"being moved", file, func(w *world) {
 			w.define(w.bucket, person())
 			w.put("_schema.Person", strings.Replace(w.stored(), `"layout":"native"`, `"layout":"native","moving":{"to":"sequelize"}`, 1))
-		}, true, errs.ErrSchema, "let Migrate come to its end first"},
+		}, true, errs.ErrSchema, "let ChangeLayout come to its end first"},
 		{"a newer catalogue", file, func(w *world) {
 			w.define(w.bucket, person())
 			w.put("_schema.Person", strings.Replace(w.stored(), `"format":1`, `"format":2`, 1))

@@ -53,7 +53,7 @@ const defaultGrace = 2 * time.Second
 //
 //   - In step 1: entries of the new layout that no call reads. The next run copies all
 //     records again.
-//   - In steps 2 and 3: a model whose calls wait until a Migrate has run. When the
+//   - In steps 2 and 3: a model whose calls wait until a ChangeLayout has run. When the
 //     copying began is not known any more, so the next run carries every record over.
 //   - In step 5: entries of the old layout, which no call reads. The next run deletes them.
 type LayoutChange struct {

@@ -172,7 +172,7 @@ func agrees(ctx context.Context, s store.Store, m store.Message, cleared bool) e
 	have, _, err := catalogue.Read(ctx, s, def.Name)
 	switch {
 	case err == nil && have != nil && have.Moving != nil:
-		return def.Errorf("it is being moved to another layout; let Migrate come to its end first")
+		return def.Errorf("it is being moved to another layout; let ChangeLayout come to its end first")
 	case cleared: // the bucket's model goes, also one that cannot be read
 		return nil
 	case err != nil || have == nil:
