@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/natsorm/natsorm/internal/bucket"
@@ -29,7 +30,7 @@ import (
 
 // together is how many tests run at the same time: a layout change spends nearly all of
 // its time waiting for calls that still use the old layout.
-const together = "48"
+const together = "24"
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -99,7 +100,7 @@ func begin(t *testing.T) *world {
 // session is another process with a bucket of the server.
 func (w *world) session(name string) *bucket.Bucket {
 	w.Helper()
-	b, err := bucket.Open(w.ctx, w.server.Connect(w.T), bucket.Config{Bucket: name, Storage: jetstream.MemoryStorage, Logger: slog.New(slog.DiscardHandler)})
+	b, err := bucket.Open(w.ctx, w.server.Connect(w.T, nats.Timeout(30*time.Second)), bucket.Config{Bucket: name, Storage: jetstream.MemoryStorage, Logger: slog.New(slog.DiscardHandler)})
 	w.must(err)
 	w.Cleanup(b.Close)
 	return b
