@@ -12,9 +12,17 @@
  * A crash is a process that takes no more steps. I1 is asserted in every state, and
  * so also in those in which a process has stopped between any two of its steps.
  *
+ * With EXPIRE the delete marker of an entry is gone at once, so the key has no revision, as
+ * if it had never been written. Markers that go later lie between the two: no condition
+ * tells them apart, because none is on the revision of an entry that is not there.
+ *
  * Mutations, each of which must break I1:
  *   NO_OBSERVE    the old entry's revision is observed after the commit
- *   NO_FENCE      Sweep removes an entry without a fence
+ *   NO_FENCE      Sweep removes an entry without a fence, however old the entry is: a writer
+ *                 may stall for longer
+ *   NO_LOOK       Sweep does not look whether the record has the value
+ *   LATE_LOOK     Sweep looks at the entry once more after the fence, and removes it as it is then
+ *   NO_SEEN       Sweep removes an entry at whatever revision it has
  *   BARE_ABANDON  abandon removes an entry without a fence
  *   NO_BUMP       an entry that exists is not put again, so its revision stays
  *   NO_CHECK      the batch does not check the record's revision
@@ -49,6 +57,13 @@ byte did;
 
 #define I1 (rec == 0 || ent[rec])
 
+/* the revision that a condition on the entry's key is compared with */
+#ifdef EXPIRE
+#define at(v) (ent[v] -> erev[v] : 0)
+#else
+#define at(v) erev[v]
+#endif
+
 inline put(v) { ent[v] = true; erev[v]++ }
 inline del(v) { ent[v] = false; erev[v]++ }
 
@@ -59,7 +74,7 @@ inline remove(v, revision) {
 	:: revision != 0 ->
 		atomic {
 			if
-			:: erev[v] == revision -> del(v); assert(I1)
+			:: at(v) == revision -> del(v); assert(I1)
 			:: else
 			fi
 		}
@@ -242,10 +257,12 @@ end:	atomic {
 	}
 	atomic {
 		r = rrev;
+#ifndef NO_LOOK
 		if
 		:: rec == v -> goto done
 		:: else
 		fi
+#endif
 	}
 #ifndef NO_FENCE
 	if
@@ -253,9 +270,16 @@ end:	atomic {
 	:: rrev != r -> goto done
 	fi;
 #endif
+#ifdef LATE_LOOK
+	seen = at(v);
+#endif
 	atomic {
 		if
-		:: erev[v] == seen -> del(v); assert(I1); mark(8)
+#ifdef NO_SEEN
+		:: ent[v] -> del(v); assert(I1)
+#else
+		:: at(v) == seen -> del(v); assert(I1); mark(8)
+#endif
 		:: else
 		fi
 	}

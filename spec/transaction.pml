@@ -10,7 +10,11 @@
  *   - a head key. Every write that adds an entry bumps it: an atomic writer in its
  *     batch, a phased writer after the entry and before its commit. Or,
  *   - with PATTERN, the last revision under the wildcard of the entries, which only a
- *     server without replicas checks soundly.
+ *     server without replicas checks soundly. Or,
+ *   - with MIXED, both, on one server of which not everybody knows that it is one. The
+ *     plain writers and transaction 0 know it: they bump no head, and transaction 0 is
+ *     guarded by the pattern alone. Transaction 1 does not know it, bumps the head and is
+ *     guarded by both.
  * A write that only removes an entry does not bump the head.
  *
  * What must hold, asserted at each commit of a transaction:
@@ -27,6 +31,12 @@
  * AUDIT adds a transaction that only reads. It reads everything twice, and if nothing
  * has changed in between, its answer was the state of one instant.
  *
+ * With PATTERN and EXPIRE the delete markers of entries go at any time, so the last
+ * revision under the wildcard falls. It may fall to the one that a transaction has seen.
+ * Then what has come since has gone too, at this instant. So with AUDIT it is that of the
+ * second look at the guard of which the answer is the state, and the records have to be
+ * read again at or after it.
+ *
  * Requests, revisions and crashes are as in index.pml.
  *
  * Mutations, each of which must fail:
@@ -36,6 +46,7 @@
  *   HEAD_FIRST       the phased writer bumps the head before it puts the entry
  *   HEAD_LAST        the phased writer bumps the head after its commit
  *   HEAD_LATE        the transaction reads the head after the lookup
+ *   HEAD_ALONE       with MIXED: transaction 1 is guarded by the head alone
  *   NO_RECHECK       with AUDIT: nothing is read a second time
  * REACH must fail too: it asserts that not everything happens in one run.
  */
@@ -44,9 +55,13 @@
 
 bool rec[N]; byte rrev[N]; /* records: does it have the value?; revision */
 bool ent[N]; byte erev[N]; /* their entries: is there one?; revision */
-#ifdef PATTERN
-byte last;                 /* the last revision under the pattern of the entries */
-#else
+#if defined(PATTERN) || defined(MIXED)
+byte last;                 /* the last revision that was given under the pattern of the entries */
+#endif
+#ifdef EXPIRE
+byte pos[N];               /* with EXPIRE: of each entry, or of its marker; 0 for none */
+#endif
+#ifndef PATTERN
 byte head;                 /* revision of the head key */
 #endif
 
@@ -67,12 +82,21 @@ byte did;
 /* I1 of index.pml, without which no lookup would be right */
 #define I1 ((!rec[0] || ent[0]) && (!rec[1] || ent[1]) && (!rec[2] || ent[2]))
 
-#ifdef PATTERN
-#define moved() last++
+#if defined(PATTERN) || defined(MIXED)
 #define bump()  skip
-#define guard   last
+#ifdef EXPIRE
+#define moved(i) last++; pos[i] = last
+#define MOST(a, b) (a > b -> a : b)
+#define guard   (pos[0] > pos[1] -> MOST(pos[0], pos[2]) : MOST(pos[1], pos[2]))
+#define at_entry(i) (ent[i] -> erev[i] : 0)
 #else
-#define moved() skip
+#define moved(i) last++
+#define guard   last
+#define at_entry(i) erev[i]
+#endif
+#else
+#define at_entry(i) erev[i]
+#define moved(i) skip
 #ifdef NO_HEAD
 #define bump()  skip
 #else
@@ -81,15 +105,30 @@ byte did;
 #define guard   head
 #endif
 
-inline put(i) { ent[i] = true;  erev[i]++; moved() }
-inline del(i) { ent[i] = false; erev[i]++; moved() }
+/* what a transaction does about its new entry, and what must hold for its commit */
+#ifdef MIXED
+#define announce() if :: own == 1 -> head++ :: else fi
+#ifdef HEAD_ALONE
+#define unmoved    (own == 0 -> at == guard : headAt == head)
+#else
+#define unmoved    (at == guard && (own == 0 || headAt == head))
+#endif
+#else
+#define announce() bump()
+#define unmoved    (at == guard)
+#endif
+
+inline put(i) { ent[i] = true;  erev[i]++; moved(i) }
+inline del(i) { ent[i] = false; erev[i]++; moved(i) }
 inline write(i, v) { rec[i] = v; rrev[i]++; assert(I1); assert(RIGHT) }
 
 /* Reads the guard of the lookup, and then makes the lookup. When one request does both,
    that is the case in which nothing happens in between. With PATTERN the answer of the
    lookup has the last revision itself. */
 inline lookup() {
-#if defined(PATTERN)
+#if defined(MIXED)
+	atomic { at = guard; headAt = head; for (i : 0 .. N - 1) { found[i] = ent[i] } i = 0 }
+#elif defined(PATTERN)
 	atomic { at = guard; for (i : 0 .. N - 1) { found[i] = ent[i] } i = 0 }
 #elif defined(HEAD_LATE)
 	atomic { for (i : 0 .. N - 1) { found[i] = ent[i] } i = 0 }
@@ -122,6 +161,9 @@ inline read(i) {
 /* A transaction that may change its own record. */
 proctype Transaction(byte own) {
 	byte i, at;
+#ifdef MIXED
+	byte headAt;
+#endif
 	bool want;
 	bool found[N], has[N]; byte r[N];
 
@@ -142,10 +184,10 @@ proctype Transaction(byte own) {
 	fi;
 	atomic {
 		if
-		:: at == guard && still(0) && still(1) && still(2) ->
+		:: unmoved && still(0) && still(1) && still(2) ->
 			assert(same(0) && same(1) && same(2));
 			if
-			:: want && !has[own] -> put(own); bump()
+			:: want && !has[own] -> put(own); announce()
 			:: !want && has[own] -> del(own)
 			:: else
 			fi;
@@ -174,7 +216,11 @@ proctype Audit() {
 	atomic { for (i : 0 .. N - 1) { was[i] = rec[i] } i = 0 }
 #ifndef NO_RECHECK
 	if
+#ifdef EXPIRE
+	:: atomic { at == guard -> for (i : 0 .. N - 1) { was[i] = rec[i] } i = 0 }
+#else
 	:: at == guard
+#endif
 	:: at != guard -> goto done
 	fi;
 	again(0); again(1); again(2);
@@ -242,7 +288,7 @@ proctype Phased() {
 	:: seen != 0 ->
 		atomic {
 			if
-			:: erev[i] == seen -> del(i); assert(I1)
+			:: at_entry(i) == seen -> del(i); assert(I1)
 			:: else
 			fi
 		}
@@ -297,12 +343,23 @@ end:	atomic {
 	fi;
 	atomic {
 		if
-		:: erev[i] == seen -> del(i); assert(I1)
+		:: at_entry(i) == seen -> del(i); assert(I1)
 		:: else
 		fi
 	}
 done:	skip
 }
+
+/* The server removes markers. */
+#ifdef EXPIRE
+proctype Expiry() {
+end:	do
+	:: atomic { !ent[0] && pos[0] != 0 -> pos[0] = 0 }
+	:: atomic { !ent[1] && pos[1] != 0 -> pos[1] = 0 }
+	:: atomic { !ent[2] && pos[2] != 0 -> pos[2] = 0 }
+	od
+}
+#endif
 
 init {
 	atomic {
@@ -311,6 +368,11 @@ init {
 		rec[1] = true; ent[1] = true; rrev[1] = 1; erev[1] = 1;
 #else
 		rec[2] = true; ent[2] = true; rrev[2] = 1; erev[2] = 1;
+#endif
+#ifdef EXPIRE
+		for (last : 0 .. N - 1) { pos[last] = (ent[last] -> last + 1 : 0) }
+		last = N;
+		run Expiry();
 #endif
 #ifdef AUDIT
 		run Audit();
