@@ -3,7 +3,8 @@ package natsorm
 import (
 	"context"
 	"encoding/json"
-	"math"
+	"fmt"
+	"slices"
 
 	"github.com/natsorm/natsorm/internal/codec"
 	"github.com/natsorm/natsorm/internal/plan"
@@ -50,7 +51,7 @@ func (m *Model[T]) Max(ctx context.Context, column string, q ...Query) (any, err
 // total computes one aggregate over all the records that the queries select.
 func (m *Model[T]) total(ctx context.Context, f query.Function, column string, q []Query) (r query.Result, err error) {
 	err = m.read(ctx, string(f), q, query.ForTotal, func(s *session[T], bound plan.Query, _ query.Spec) (err error) {
-		r, err = query.Total(ctx, s.records.Source(), bound, f, column)
+		r, err = query.Total(ctx, s.Docs.Source(), bound, f, column)
 		return err
 	})
 	return r, err
@@ -94,59 +95,72 @@ func (a Aggregate) As(name string) Aggregate {
 // returns them, and each result under its name: counts as int64, sums and means as
 // float64.
 //
-// Conditions select records before they are grouped. OrderBy sorts the groups, by
-// columns or by the names of results; without OrderBy they are sorted by their columns.
-// Limit and Offset count groups. GroupBy holds the groups in memory, not the records.
+// Conditions select records before they are grouped, and Having selects groups. OrderBy
+// sorts the groups, by columns or by the names of results; without OrderBy they are sorted
+// by their columns. Limit and Offset count groups. GroupBy holds the groups in memory, not the records.
 //
 // Errors: those of the aggregates. ErrInvalid for After, which has no meaning for
 // groups, and when two results have the same name.
 func (m *Model[T]) GroupBy(ctx context.Context, columns []string, aggs []Aggregate, q ...Query) (out []Record, err error) {
-	err = m.read(ctx, "GroupBy", q, query.ForGroups, func(s *session[T], bound plan.Query, spec query.Spec) error {
-		specs := make([]query.Aggregate, len(aggs))
-		for i, a := range aggs {
-			specs[i] = a.spec
-		}
-		grouping, err := query.BindGroups(s.records.Def, columns, specs, spec)
-		if err != nil {
-			return err
-		}
-		groups, err := query.GroupBy(ctx, s.records.Source(), bound, grouping)
-		if err != nil {
-			return err
-		}
+	err = m.groups(ctx, "GroupBy", columns, aggs, q, func(_ *session[T], grouping query.Grouping, groups []query.Group) error {
 		out = make([]Record, len(groups))
 		for i, g := range groups {
-			out[i] = groupRecord(grouping.Names, specs, g)
+			out[i] = groupRecord(grouping.Names, g, aggs)
 		}
 		return nil
 	})
 	return out, err
 }
 
+// groups makes a call that groups records.
+func (m *Model[T]) groups(ctx context.Context, call string, columns []string, aggs []Aggregate, q []Query, got func(*session[T], query.Grouping, []query.Group) error) error {
+	return m.read(ctx, call, q, query.ForGroups, func(s *session[T], bound plan.Query, spec query.Spec) error {
+		specs := make([]query.Aggregate, len(aggs))
+		for i, a := range aggs {
+			specs[i] = a.spec
+		}
+		grouping, err := query.BindGroups(s.Docs.Def, columns, specs, spec)
+		if err != nil {
+			return err
+		}
+		groups, err := query.GroupBy(ctx, s.Docs.Source(), bound, grouping)
+		if err != nil {
+			return err
+		}
+		return got(s, grouping, groups)
+	})
+}
+
+// Having selects the groups of GroupBy for which all conditions are true. They name the
+// group's columns and results:
+//
+//	orders.GroupBy(ctx, []string{"customer"}, []natsorm.Aggregate{natsorm.SumOf("total")},
+//		natsorm.Having(natsorm.Gt("sum_total", 1000)))
+func Having(conditions ...Condition) Query {
+	conditions = slices.Clone(conditions)
+	return queryFunc(func(s *query.Spec) {
+		of, err := specOf(queries(conditions))
+		if err == nil && len(conditions) == 0 {
+			err = fmt.Errorf("%w: Having without conditions; give it at least one, or leave it out", ErrInvalid)
+		}
+		if err != nil {
+			s.Fail(err)
+		}
+		s.Having = append(s.Having, of.Conditions...)
+	})
+}
+
 // groupRecord makes a Record of a group: its columns, and its results under their
 // names.
-func groupRecord(names []string, specs []query.Aggregate, g query.Group) Record {
+func groupRecord(names []string, g query.Group, aggs []Aggregate) Record {
 	r := make(Record, len(names))
 	for i, v := range g.By {
 		r[names[i]] = goValue(v)
 	}
 	for i, result := range g.Results {
-		r[names[len(g.By)+i]] = resultValue(specs[i].Function, result)
+		r[names[len(g.By)+i]] = goValue(result.Of(aggs[i].spec.Function))
 	}
 	return r
-}
-
-func resultValue(f query.Function, r query.Result) any {
-	switch f {
-	case query.CountRecords:
-		return int64(r.Count)
-	case query.Sum, query.Avg:
-		if math.IsNaN(r.Float) {
-			return nil
-		}
-		return r.Float
-	}
-	return goValue(r.Value)
 }
 
 // goValue is a value in the Go type that a Record has for it.

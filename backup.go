@@ -2,6 +2,7 @@ package natsorm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -67,6 +68,10 @@ func DeleteOthers() RestoreOption { return func(o *restoreOptions) { o.deleteOth
 // ErrSchema when a model of the backup contradicts the bucket's, and ErrUnique when two
 // records would have the same unique value.
 //
+// The backup also has which steps of Migrate the bucket had had, and so does the restored
+// bucket. Without DeleteOthers, Restore returns ErrSchema when the bucket has records and
+// has had other steps than the backup.
+//
 // With DeleteOthers, the backup's declaration of a model replaces the bucket's, and
 // handles made from the old one have to be defined again. Either way, indexes that only
 // the bucket or only the backup has are built.
@@ -83,7 +88,11 @@ func (db *DB) Restore(ctx context.Context, r io.Reader, opts ...RestoreOption) e
 			return fmt.Errorf("%w: Restore got a nil reader", ErrInvalid)
 		}
 		o := chosen[restoreOptions](opts)
-		if err := maintenance.Restore(ctx, db.store, r, o.deleteOthers); err != nil {
+		err := maintenance.Restore(ctx, db.store, r, o.deleteOthers)
+		if errors.Is(err, ErrBackup) {
+			return fmt.Errorf("natsorm: restore %s: %w; nothing was changed: take another copy of a file that Backup wrote", db.cfg.Bucket, err)
+		}
+		if err != nil {
 			return fmt.Errorf("natsorm: restore %s: %w", db.cfg.Bucket, err)
 		}
 		return nil

@@ -2,10 +2,13 @@ package natsorm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
+	"github.com/natsorm/natsorm/internal/codec"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/records"
+	"github.com/natsorm/natsorm/internal/typed"
 )
 
 // Every public call that reaches the bucket begins with DB.begin and ends with DB.end.
@@ -19,6 +22,9 @@ type operation struct {
 	// reads: the call returns what the bucket holds. Through a model made by Latest, it
 	// first asks a majority of the servers.
 	reads bool
+
+	// finds: the call may return what the bucket holds, and may write. Latest is for it too.
+	finds bool
 
 	// outside: the call is refused inside a transaction.
 	outside bool
@@ -45,15 +51,17 @@ func (db *DB) begin(ctx context.Context, op operation) (*tx, error) {
 	case t.db != db:
 		return nil, fmt.Errorf("%w: the context of this %s is inside a transaction of another DB; use natsorm.Outside(ctx) for a call that is not part of it", ErrInvalid, op.name)
 	}
-	if err := t.run.Usable(); err != nil {
+	if err := t.Run.Usable(); err != nil {
 		return nil, err
 	}
 	return t, t.reserve()
 }
 
-// end is the error that the caller gets. The bare error of a context does not say which
+// end is the error that the caller gets. It notes which indexes this program does not
+// declare. The bare error of a context does not say which
 // call it ended, so end adds the name.
 func (db *DB) end(op operation, err error) error {
+	db.declared.Mark(err)
 	if err == context.Canceled || err == context.DeadlineExceeded {
 		return fmt.Errorf("natsorm: %s: %w", op.name, err)
 	}
@@ -73,9 +81,17 @@ func (db *DB) call(ctx context.Context, op operation, work func() error) error {
 // session is a model as one call uses it: in the version that holds now, and inside the
 // transaction of the call's context, if there is one.
 type session[T any] struct {
-	*Model[T]
-	records *records.Model
-	tx      *tx // nil outside transactions
+	typed.Records[T]
+	m *Model[T]
+}
+
+// on is a session with a version of the model, inside a transaction if there is one.
+func (m *Model[T]) on(docs *records.Model, t *tx) *session[T] {
+	s := &session[T]{m: m, Records: typed.Records[T]{Name: m.name, Docs: docs, Codec: codec.Under(m.codec, docs.Def), Seq: m.seq}}
+	if t != nil {
+		s.Tx = &t.Tx
+	}
+	return s
 }
 
 // call makes a call of a model.
@@ -85,9 +101,27 @@ func (m *Model[T]) call(ctx context.Context, op operation, work func(s *session[
 		return err
 	}
 	defer t.release()
+	generation := m.db.store.Generation()
 	s, err := m.session(ctx, op, t)
 	if err == nil {
+		work := func(s *session[T]) error {
+			err := work(s)
+			if op.reads && t == nil {
+				if e := s.Docs.Moved(ctx); errors.Is(e, records.ErrReplaced) {
+					return e
+				}
+			}
+			return err
+		}
 		err = work(s)
+		for t == nil && errors.Is(err, records.ErrReplaced) && ctx.Err() == nil && !errors.As(err, new(*PartialError)) && !errors.As(err, new(*BulkError)) {
+			if s, err = m.session(ctx, op, t); err == nil {
+				err = work(s)
+			}
+		}
+		if t == nil && !op.reads {
+			err = s.renewed(ctx, generation, err)
+		}
 	}
 	return m.db.end(op, err)
 }
@@ -95,18 +129,26 @@ func (m *Model[T]) call(ctx context.Context, op operation, work func(s *session[
 func (m *Model[T]) session(ctx context.Context, op operation, t *tx) (*session[T], error) {
 	if t != nil {
 		inside, err := t.model(ctx, m.handle)
-		return &session[T]{Model: m, records: inside, tx: t}, err
+		if err != nil {
+			return nil, err
+		}
+		return m.on(inside, t), nil
+	}
+	if !op.reads && !m.handle.Defined() {
+		if err := m.db.renew(ctx, m.handle); err != nil {
+			return nil, err
+		}
 	}
 	now, err := m.handle.Current(ctx)
-	if err == nil && op.reads && m.latest {
+	if err == nil && (op.reads || op.finds) && m.latest {
 		err = now.Agree(ctx)
 	}
-	return &session[T]{Model: m, records: now}, err
+	return m.on(now, nil), err
 }
 
 // last is a session for work that needs no bucket. It has the version of the model that
 // the last call used.
-func (m *Model[T]) last() *session[T] { return &session[T]{Model: m, records: m.handle.Last()} }
+func (m *Model[T]) last() *session[T] { return m.on(m.handle.Last(), nil) }
 
 // checkContext refuses a nil context, and one that has ended.
 func checkContext(ctx context.Context) error {

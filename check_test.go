@@ -47,7 +47,6 @@ func TestCheckAndRepair(t *testing.T) {
 	if diff := cmp.Diff(want, kinds); diff != "" || report.Clean() {
 		t.Errorf("%s\n%s", diff, report)
 	}
-	ok(t, kv.Delete(ctx, "user.shard_9.100"))
 	repaired := must[natsorm.Report](t)(db.Check(ctx, natsorm.Repair()))
 	if !repaired.Clean() {
 		t.Errorf("repair:\n%s", repaired)

@@ -110,6 +110,7 @@ func TestNilContextAndClosedDB(t *testing.T) {
 		_, out["Model"] = db.Model(c, "user")
 		_, out["Models"] = db.Models(c)
 		_, out["Check"] = db.Check(c)
+		_, out["Sweep"] = db.Sweep(c)
 		_, out["Define"] = natsorm.Define[user](c, db)
 		_, out["DefineRecord"] = natsorm.DefineRecord(c, db, natsorm.Schema{})
 		for _, err := range m.Each(c) {
@@ -145,7 +146,7 @@ func TestNothingIsLeft(t *testing.T) {
 		db := must[*natsorm.DB](t)(natsorm.New(ctx, nc, natsorm.Config{Bucket: "left", Storage: jetstream.MemoryStorage}))
 		users := define[user](t, db)
 		var batch []*user
-		for i := range 3000 {
+		for i := range testsize.Pick(1500, 3000, 3000) { // more than a scan asks for at a time
 			batch = append(batch, &user{ID: int64(i), Name: "n", Email: fmt.Sprint(i)})
 		}
 		_ = users.BulkCreate(ctx, batch)

@@ -1,7 +1,6 @@
 package natsorm
 
 import (
-	"fmt"
 	"reflect"
 
 	"github.com/natsorm/natsorm/internal/cond"
@@ -20,53 +19,18 @@ type TypedColumn[V any] struct {
 //	age := natsorm.Column(func(u *User) *int { return &u.Age })
 //	users.FindAll(ctx, age.Gte(30))
 //
+// Of a field that is a pointer, the function may return that pointer: then the conditions
+// take values of the type that it points to.
+//
 // If the function points to something else than a field of its argument that is a
 // column, a call with a condition on it returns ErrSchema.
 func Column[T, V any](field func(*T) *V) TypedColumn[V] {
-	name, err := columnOf(field)
+	var point func(record any) any
+	if field != nil {
+		point = func(record any) any { return field(record.(*T)) }
+	}
+	name, err := schema.ColumnOf(reflect.TypeFor[T](), point)
 	return TypedColumn[V]{name: name, err: err}
-}
-
-// columnOf calls field with a T of its own, and finds which field of that T the pointer
-// is for.
-func columnOf[T, V any](field func(*T) *V) (name string, err error) {
-	t := reflect.TypeFor[T]()
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("%w: Column of %s: the function panics on an empty record: %v", ErrSchema, t, r)
-		}
-	}()
-	if t.Kind() != reflect.Struct {
-		return "", fmt.Errorf("%w: Column of %s, which is not a struct", ErrSchema, t)
-	}
-	if field == nil {
-		return "", fmt.Errorf("%w: Column of %s without a function", ErrSchema, t)
-	}
-	v := reflect.New(t)
-	allocate(v.Elem())
-	p := reflect.ValueOf(field(v.Interface().(*T)))
-	name, ok, err := schema.ColumnAt(v.Elem(), p)
-	if err == nil && !ok {
-		err = fmt.Errorf("%w: Column of %s: the function does not point to a field that is a column", ErrSchema, t)
-	}
-	return name, err
-}
-
-// allocate gives every embedded pointer a struct to point to.
-func allocate(v reflect.Value) {
-	for i := range v.NumField() {
-		f := v.Field(i)
-		if !v.Type().Field(i).Anonymous || !f.CanSet() && f.Kind() != reflect.Struct {
-			continue
-		}
-		if f.Kind() == reflect.Pointer && f.Type().Elem().Kind() == reflect.Struct && f.Type() != reflect.PointerTo(v.Type()) {
-			f.Set(reflect.New(f.Type().Elem()))
-			f = f.Elem()
-		}
-		if f.Kind() == reflect.Struct {
-			allocate(f)
-		}
-	}
 }
 
 // Name is the column's name. It is empty when Column found no column.

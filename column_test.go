@@ -21,7 +21,7 @@ func TestTypedColumns(t *testing.T) {
 		*Extra
 		Name   string  `json:"name" orm:"index"`
 		City   *string `json:"city"`
-		Hidden int     `json:"-"`
+		Hidden int     `json:"-" orm:"-"`
 	}
 	db := natsormtest.New(t)
 	recs := define[rec](t, db)

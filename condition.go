@@ -15,6 +15,10 @@ import (
 // for an integer, RFC 3339 text for a time. For anything else the call returns
 // ErrInvalid, which names the column.
 //
+// A JSON column is compared as a whole: with a list, a map, a struct or a json.RawMessage
+// that has the same members and elements. The order of members does not matter; how a
+// number is written does. Besides equality it has no operators.
+//
 // Nulls are treated as in SQL: a comparison with null is neither true nor false, so it
 // selects nothing, also inside Not. Two exceptions: Eq(c, nil) means IsNull(c), and a
 // nil among the values of In selects nulls. A Go field that is not a pointer is never
@@ -26,8 +30,8 @@ type Condition interface {
 }
 
 // Where selects the records whose columns equal all of these values. A slice stands for
-// any one of its elements, except a []byte, which is one value. Do not change the map
-// while a call uses it.
+// any one of its elements, except a []byte, and except for a JSON column: there it is one
+// value. Do not change the map while a call uses it.
 type Where map[string]any
 
 func (w Where) shape(s *query.Spec) {
@@ -77,7 +81,8 @@ func Lt(column string, value any) Condition { return compare(cond.Lt, column, va
 // Lte selects records whose column is less than or equal to value.
 func Lte(column string, value any) Condition { return compare(cond.Lte, column, value) }
 
-// Between selects records whose column is at least lo and at most hi.
+// Between selects records whose column is at least lo and at most hi. A lo that is greater
+// than hi is ErrInvalid.
 func Between(column string, lo, hi any) Condition { return compare(cond.Between, column, lo, hi) }
 
 // In selects records whose column equals one of values. A nil selects nulls. Without
@@ -97,7 +102,8 @@ func NotNull(column string) Condition { return compare(cond.NotNull, column) }
 // _ for any one character, and \ takes the next character literally.
 func Like(column string, value any) Condition { return compare(cond.Like, column, value) }
 
-// ILike is Like without a difference between upper and lower case.
+// ILike is Like without a difference between the cases of a letter: σ, ς and Σ are the same
+// to it, by the simple case folding of Unicode. Accents differ, and ß is not ss.
 func ILike(column string, value any) Condition { return compare(cond.ILike, column, value) }
 
 // StartsWith selects records whose text column begins with value.

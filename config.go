@@ -3,17 +3,18 @@ package natsorm
 import (
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/natsorm/natsorm/internal/dial"
 	"github.com/natsorm/natsorm/internal/schema"
 )
 
 const (
 	defaultShards = 16
 	maxHistory    = 64 // the most that a NATS key-value bucket keeps
-	maxReplicas   = 5
 )
 
 // Config says which bucket to open, and how to reach it. For every field but Bucket,
@@ -28,6 +29,11 @@ type Config struct {
 	// existing one keeps its settings, except that direct get, message TTLs and atomic
 	// publish are switched on where the account may do that.
 	Bucket string
+
+	// WaitForServer makes Open wait for a server that is not there yet, for as long as its
+	// context allows, instead of failing at once: for programs that are started beside
+	// their server. New does not use it.
+	WaitForServer bool
 
 	// User and Pass authenticate to the server. For other ways, such as tokens and
 	// credentials files, use NATS. New does not use them.
@@ -53,7 +59,15 @@ type Config struct {
 	// defined for the first time. Defaults to 16. The number never changes afterwards.
 	Shards int
 
-	// Logger receives warnings. Defaults to none: warnings are discarded.
+	// SweepEvery makes this DB sweep the bucket in the background, about this often: see
+	// DB.Sweep. Of all programs that have it, one sweeps in each interval, and works for about 1 %
+	// of the time. Defaults to 0, which is never: where a bucket takes batches, as it does unless
+	// it is told not to, a program that is killed leaves nothing to sweep, and looking for it
+	// reads the whole index. An hour is enough where it does not.
+	SweepEvery time.Duration
+
+	// Logger receives warnings, and, as information (slog.LevelInfo), which steps of Migrate
+	// begin and are done, and what a sweep in the background has taken. Defaults to none: all of it is discarded.
 	Logger *slog.Logger
 }
 
@@ -81,10 +95,14 @@ func (c Config) validate() error {
 	switch {
 	case c.Bucket == "":
 		return fmt.Errorf("%w: Config.Bucket is empty; name the bucket that holds the data", ErrInvalid)
-	case c.Replicas < 1 || c.Replicas > maxReplicas:
-		return fmt.Errorf("%w: Config.Replicas is %d; use 1, 3 or 5", ErrInvalid, c.Replicas)
+	case dial.Foreign(c.Servers) != "":
+		return fmt.Errorf("%w: Config.Servers has an address with %s://; the address of a NATS server begins with nats://, tls://, ws:// or wss://", ErrInvalid, dial.Foreign(c.Servers))
+	case c.Replicas != 1 && c.Replicas != 3 && c.Replicas != 5:
+		return fmt.Errorf("%w: Config.Replicas is %d; use 1, 3 or 5: an even number bears the loss of no more servers than one replica less", ErrInvalid, c.Replicas)
 	case c.History > maxHistory:
 		return fmt.Errorf("%w: Config.History is %d; a bucket keeps at most %d revisions", ErrInvalid, c.History, maxHistory)
+	case c.SweepEvery < 0:
+		return fmt.Errorf("%w: Config.SweepEvery is %v; use 0 for never, or a time such as an hour", ErrInvalid, c.SweepEvery)
 	case c.Shards < 1 || c.Shards > schema.MaxShards:
 		return fmt.Errorf("%w: Config.Shards is %d; use 1 to %d", ErrInvalid, c.Shards, schema.MaxShards)
 	}

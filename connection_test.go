@@ -13,6 +13,7 @@ import (
 
 	"github.com/natsorm/natsorm"
 	"github.com/natsorm/natsorm/embedded"
+	"github.com/natsorm/natsorm/internal/testbed"
 	"github.com/natsorm/natsorm/internal/testsize"
 	"github.com/natsorm/natsorm/natsormtest"
 )
@@ -78,6 +79,7 @@ func TestDeadlinesWithoutAServer(t *testing.T) {
 		"Update":   func(ctx context.Context) error { _, err := recs.Destroy(ctx, natsorm.All()); return err },
 		"Watch":    func(ctx context.Context) error { _, err := recs.Watch(ctx); return err },
 		"Check":    func(ctx context.Context) error { _, err := db.Check(ctx); return err },
+		"Sweep":    func(ctx context.Context) error { _, err := db.Sweep(ctx); return err },
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		start := time.Now()
@@ -123,13 +125,12 @@ func TestServerGoesAway(t *testing.T) {
 func TestServerRestarts(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	cfg := embedded.Config{Dir: dir, Port: -1}
+	cfg := embedded.Config{Dir: dir, Port: testbed.FreePort(t)}
 	srv := must[*embedded.Server](t)(embedded.Start(cfg))
 	if _, err := embedded.Start(cfg); !errors.Is(err, embedded.ErrDirInUse) {
 		t.Errorf("a second server in the directory: %v", err)
 	}
 	url := srv.URL()
-	fmt.Sscanf(url[strings.LastIndexByte(url, ':')+1:], "%d", &cfg.Port)
 	ctx := within(t)
 	db := must[*natsorm.DB](t)(natsorm.Open(ctx, natsorm.Config{
 		Servers: []string{url}, Bucket: "b", NATS: []nats.Option{nats.ReconnectWait(20 * time.Millisecond), nats.ReconnectJitter(0, 0)},

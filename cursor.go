@@ -25,7 +25,7 @@ import (
 // destroyed. Limit and Offset do not matter, nor does the order of the conditions; but
 // a condition that depends on the present time must be the same in every call. A cursor
 // can be part of a URL, and stays valid as long as the columns of OrderBy keep their
-// types. It is not secret: whoever decodes it sees the values.
+// types, also when columns are renamed. It is not secret: whoever decodes it sees the values.
 //
 // If last was read with Select, give that Select here too, and let it have the primary
 // key and the columns of OrderBy.
@@ -39,19 +39,19 @@ func (m *Model[T]) Cursor(last *T, q ...Query) (string, error) {
 		return "", err
 	}
 	if last == nil {
-		return "", m.nilRecord()
+		return "", m.last().NilRecord()
 	}
-	if err := query.NeedsOrder(s.records.Def, bound); err != nil {
+	if err := query.NeedsOrder(s.Docs.Def, bound); err != nil {
 		return "", err
 	}
 	if m.codec.Version(last) == codec.Partial && spec.Select == nil {
 		return "", fmt.Errorf("%w: a cursor of a record that was read with Select needs that Select too; FindPage needs neither", ErrInvalid)
 	}
-	doc, err := m.codec.Encode(last)
+	doc, err := s.Codec.Encode(last)
 	if err != nil {
 		return "", err
 	}
-	return query.MakeCursor(s.records.Def, bound, doc, spec.Select)
+	return query.MakeCursor(s.Docs.Def, bound, doc, spec.Select)
 }
 
 // FindPage reads one page of records, as FindAll does, and returns the cursor of the
@@ -62,12 +62,16 @@ func (m *Model[T]) Cursor(last *T, q ...Query) (string, error) {
 // Every page reads all records that the conditions select. So After does not save time;
 // its use is that no record repeats or is missed when others come and go.
 //
-// Errors: those of FindAll. ErrInvalid without OrderBy or Limit, and ErrCursor for a
-// cursor of another query.
+// Errors: those of FindAll. ErrInvalid without OrderBy or Limit, and for an Offset together
+// with a cursor, because it would skip records of every page; ErrCursor for a cursor of
+// another query.
 func (m *Model[T]) FindPage(ctx context.Context, q ...Query) (page []*T, next string, err error) {
 	err = m.read(ctx, "FindPage", q, query.ForRead, func(s *session[T], bound plan.Query, spec query.Spec) (err error) {
+		if bound.Offset > 0 && bound.After != nil {
+			return fmt.Errorf("%w: FindPage with Offset and a cursor: the offset would skip %d records of every page; leave it out", ErrInvalid, bound.Offset)
+		}
 		var corrupt []error
-		if page, next, corrupt, err = query.Page(ctx, s.records.Source(), bound, s.decoder(spec)); err != nil {
+		if page, next, corrupt, err = query.Page(ctx, s.Docs.Source(), bound, s.Decoder(spec)); err != nil {
 			return err
 		}
 		return errors.Join(corrupt...)

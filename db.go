@@ -1,6 +1,7 @@
 package natsorm
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -12,7 +13,9 @@ import (
 	"github.com/natsorm/natsorm/internal/bucket"
 	"github.com/natsorm/natsorm/internal/catalogue"
 	"github.com/natsorm/natsorm/internal/codec"
+	"github.com/natsorm/natsorm/internal/dial"
 	"github.com/natsorm/natsorm/internal/keys"
+	"github.com/natsorm/natsorm/internal/maintenance"
 	"github.com/natsorm/natsorm/internal/records"
 	"github.com/natsorm/natsorm/internal/txn"
 	"github.com/natsorm/natsorm/internal/workers"
@@ -20,28 +23,30 @@ import (
 
 // DB is a bucket and the models in it. It is safe for concurrent use.
 type DB struct {
-	cfg           Config
-	nc            *nats.Conn
-	owned         bool // Open made the connection, so Close closes it
-	store         *bucket.Bucket
-	transactions  txn.Runner
-	announcements *catalogue.Announcements
+	cfg          Config
+	nc           *nats.Conn
+	owned        bool // Open made the connection, so Close closes it
+	store        *bucket.Bucket
+	transactions txn.Runner
+	knowledge    *catalogue.Knowledge
+	declared     catalogue.Declarations
 
 	life context.Context // ends with Close
 	stop context.CancelFunc
 
-	tasks   workers.Tasks // the goroutines of watchers
+	sweeper *maintenance.Sweeper
+
+	lapse time.Duration // how long a lease of Migrate lasts; 0: the default
+
+	tasks   workers.Tasks // the goroutines of watchers, and of the sweeper
 	closing sync.Once
 }
-
-// connectTimeout bounds how long connecting to one server takes when the context has no
-// deadline.
-const connectTimeout = 2 * time.Second
 
 // Open connects to a server and opens a bucket. It returns within ctx's deadline.
 //
 // Errors: ErrInvalid for a wrong Config. ErrUnsupportedServer for a server that is too
-// old. Otherwise the error of nats.go, such as nats.ErrNoServers or
+// old, and ErrUnsupportedBucket for a bucket in which messages go by themselves.
+// ErrPermission for a user who lacks what every program needs. Otherwise the error of nats.go, such as nats.ErrNoServers or
 // nats.ErrAuthorization.
 func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if err := checkContext(ctx); err != nil {
@@ -51,29 +56,13 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	opts := nats.GetDefaultOptions()
-	opts.Servers = cfg.Servers
-	opts.User, opts.Password = cfg.User, cfg.Pass
-	opts.Timeout = connectTimeout
-	opts.Name = "natsorm"
-	opts.MaxReconnect = -1 // an outage of any length ends
-	opts.AsyncErrorCB = func(_ *nats.Conn, _ *nats.Subscription, err error) {
-		cfg.Logger.Warn("natsorm: connection error", "error", err)
-	}
-	for _, o := range cfg.NATS {
-		if o == nil {
-			continue
-		}
-		if err := o(&opts); err != nil {
-			return nil, fmt.Errorf("%w: Config.NATS: %w", ErrInvalid, err)
-		}
-	}
-	if deadline, ok := ctx.Deadline(); ok {
-		opts.Timeout = min(opts.Timeout, time.Until(deadline)/time.Duration(len(cfg.Servers)))
-	}
-	nc, err := connect(ctx, opts)
+	opts, err := dial.Options(ctx, cfg.Servers, cfg.User, cfg.Pass, cfg.NATS, cfg.Logger)
 	if err != nil {
-		return nil, fmt.Errorf("natsorm: connect to %v: %w; is nats-server running there with JetStream (-js)? Package embedded needs no server", cfg.Servers, err)
+		return nil, err
+	}
+	nc, err := dial.Connect(ctx, opts, cfg.WaitForServer)
+	if err != nil {
+		return nil, err
 	}
 	db, err := New(ctx, nc, cfg)
 	if err != nil {
@@ -84,33 +73,10 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	return db, nil
 }
 
-// connect connects, or gives up when ctx ends. nats.go then goes on in the background,
-// until its own timeout.
-func connect(ctx context.Context, opts nats.Options) (*nats.Conn, error) {
-	type result struct {
-		nc  *nats.Conn
-		err error
-	}
-	done := make(chan result, 1)
-	go func() {
-		nc, err := opts.Connect()
-		done <- result{nc, err}
-	}()
-	select {
-	case r := <-done:
-		return r.nc, r.err
-	case <-ctx.Done():
-		go func() {
-			if r := <-done; r.nc != nil {
-				r.nc.Close()
-			}
-		}()
-		return nil, ctx.Err()
-	}
-}
-
 // New opens a bucket on a connection that belongs to the caller: Close leaves it open.
-// Its errors are those of Open.
+// Make the connection with nats.ReconnectBufSize(-1), as Open does: otherwise a write that
+// is published in the moment in which it breaks may be sent later, to whatever server is
+// there then. Its errors are those of Open.
 func New(ctx context.Context, nc *nats.Conn, cfg Config) (*DB, error) {
 	if err := checkContext(ctx); err != nil {
 		return nil, err
@@ -128,16 +94,21 @@ func New(ctx context.Context, nc *nats.Conn, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{cfg: cfg, nc: nc, store: st, announcements: catalogue.Listen(st, st.Epoch)}
-	if err := st.Hear(keys.Schemas(), db.announcements.Hear); err != nil {
+	db := &DB{cfg: cfg, nc: nc, store: st, knowledge: catalogue.NewKnowledge(st, st.Generation, func(ctx context.Context, model string) error {
+		return maintenance.Resume(ctx, st, model)
+	})}
+	if err := st.Hear(ctx, keys.Schemas(), db.knowledge.Hear); err != nil {
+		db.knowledge.Close()
 		st.Close()
-		return nil, err
+		return nil, fmt.Errorf("natsorm: open bucket %q: %w", cfg.Bucket, err)
 	}
 	db.life, db.stop = context.WithCancel(context.Background())
+	db.sweeper = &maintenance.Sweeper{Store: st, Every: cfg.SweepEvery, Logger: cfg.Logger}
+	db.tasks.Go(func() { db.sweeper.Run(db.life) })
 	return db, nil
 }
 
-// Close ends every watch and waits for it, frees everything on the server, and closes
+// Close ends every watch, and a sweep in the background, and waits for them, frees everything on the server, and closes
 // the connection if Open made it. Calls under way, and all later ones, return
 // ErrClosed. Close may be called more than once.
 func (db *DB) Close() error {
@@ -145,6 +116,7 @@ func (db *DB) Close() error {
 		db.tasks.Refuse()
 		db.stop()
 		db.tasks.Wait()
+		db.knowledge.Close()
 		db.store.Close()
 		if db.owned {
 			db.nc.Close()
@@ -157,20 +129,22 @@ func (db *DB) Close() error {
 // through it bypasses the indexes: Check finds what is wrong then, and Repair mends it.
 func (db *DB) KV() jetstream.KeyValue { return db.store.KV() }
 
-// Conn is the connection to the server.
+// Conn is the connection to the server. One that Open made does not keep what is published
+// while it is lost (nats.ReconnectBufSize).
 func (db *DB) Conn() *nats.Conn { return db.nc }
 
 // Model opens a model of the catalogue by its name, with records as maps. It returns
 // ErrNotFound when the catalogue has no such model.
 func (db *DB) Model(ctx context.Context, name string) (m *Model[Record], err error) {
 	err = db.call(ctx, operation{name: "Model"}, func() error {
+		generation := db.store.Generation()
 		def, _, err := catalogue.Load(ctx, db.store, name)
 		if err != nil {
 			return err
 		}
 		now, err := records.New(db.store, def)
 		if err == nil {
-			m = newModel(db, now, codec.NewRecord[Record](def))
+			m = newModel(ctx, db, generation, now, codec.NewRecord[Record](def, nil))
 		}
 		return err
 	})
@@ -182,7 +156,9 @@ func (db *DB) Models(ctx context.Context) (schemas []Schema, err error) {
 	err = db.call(ctx, operation{name: "Models"}, func() error {
 		defs, err := catalogue.List(ctx, db.store)
 		for _, def := range defs {
-			schemas = append(schemas, schemaOf(def))
+			b, failed := catalogue.BuildOf(ctx, db.store, def)
+			err = cmp.Or(err, failed)
+			schemas = append(schemas, schemaOf(def, b, db.store))
 		}
 		return err
 	})

@@ -39,7 +39,8 @@
 // combine them. [Where] is short for several [Eq], and [Column] makes conditions that the
 // compiler checks. Of several queries in one call, all have to be fulfilled. [OrderBy],
 // [Limit], [Offset], [After] and [Select] shape what is returned; [Model.GroupBy] and its
-// neighbours aggregate.
+// neighbours aggregate, and [Having] selects groups. [FindAllInto] and [GroupByInto] return
+// structs of the caller's.
 //
 //	page, total, err := users.FindAndCountAll(ctx, natsorm.Gte("age", 18), natsorm.OrderBy("-age"), natsorm.Limit(20))
 //
@@ -55,6 +56,10 @@
 // [Model.Increment] and [Model.Destroy] change every record that their queries select.
 // They change each record by itself, and only if it is still selected at that moment.
 // They refuse to run without a condition; [All] says that every record is meant.
+//
+// [Model.UpdateOne] changes one record and returns it, [Model.FindOrCreate] finds a record
+// by a key or a unique value or creates it, and so does [Model.Upsert] with [OnConflict].
+// [IfRevision] makes a write depend on the revision that was read.
 //
 // # Transactions
 //
@@ -78,7 +83,8 @@
 // A record changes atomically. A lookup by an index finds every record that has the
 // value, and no two records have the same unique value. This holds whatever others write
 // at the same time, and wherever a program crashes. A crash may leave index entries that
-// lead nowhere: readers pass over them, and [DB.Check] with [Repair] removes them.
+// lead nowhere: readers pass over them, and [DB.Check] with [Repair], or [DB.Sweep],
+// removes them.
 //
 // A call returns without an error only if it was done. When the server's answer is lost,
 // the call finds out what became of its write. On a bucket with replicas, a DB sees what
@@ -99,11 +105,17 @@
 //
 // # Operating
 //
-// [DB.Check] compares the indexes with the records. [DB.Backup] writes the bucket to a
+// [DB.Alter] changes the records of a model while programs use them.
+// [DB.Check] compares the indexes with the records, and [DB.Sweep] takes what programs that died have
+// left. [DB.Backup] writes the bucket to a
 // file, and [DB.Restore] puts it back. With [SequelizeLayout], a model has the keys and
 // bytes of the Node library sequelize-natskv, and [DB.ChangeLayout] moves it to natsorm's
-// own layout, or back, while programs use it.
+// own layout, or back, while programs use it. [DB.Migrate] carries out the steps of a program's
+// list that the bucket has not had yet, each once, however many programs begin at the same
+// time, and [DB.Migrations] lists those that it has had.
 //
 // Package embedded runs a NATS server in the process. Package natsormtest gives each test
-// a database. docs/format.md describes the keys and bytes in the bucket.
+// a database. docs/format.md describes the keys and bytes in the bucket,
+// docs/permissions.md the subjects to which a program needs access. docs/guide has a page
+// for each thing that one does with natsorm, from the first hour to deployment.
 package natsorm

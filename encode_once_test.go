@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/natsorm/natsorm"
 	"github.com/natsorm/natsorm/natsormtest"
@@ -36,6 +37,12 @@ func TestWritesEncodeOnce(t *testing.T) {
 		Name  string `json:"name" orm:"index"`
 		Email string `json:"email" orm:"unique"`
 		Tally tally  `json:"tally"`
+	}
+	type dated struct {
+		ID      int       `json:"id" orm:"primaryKey"`
+		Tally   tally     `json:"tally"`
+		Created time.Time `json:"created" orm:"createdAt,index"`
+		Updated time.Time `json:"updated" orm:"updatedAt"`
 	}
 	for name, db := range map[string]*natsorm.DB{"memory": natsormtest.New(t), "files": onFiles(t)} {
 		t.Run(name, func(t *testing.T) {
@@ -86,6 +93,28 @@ func TestWritesEncodeOnce(t *testing.T) {
 				wg.Wait()
 				return nil
 			})
+			created := map[int]time.Time{}
+			stamped := define[dated](t, db)
+			for id := range 3 { // an Upsert makes each, and a Save and an Upsert replace it
+				v := &dated{ID: id, Tally: tally{id, &encoded}}
+				once("Upsert of a new one without a time", 1, func() error { _, err := stamped.Upsert(ctx, v); return err })
+				created[id] = v.Created
+				for what, write := range map[string]func(v *dated) error{
+					"Save":   func(v *dated) error { return stamped.Save(ctx, v) },
+					"Upsert": func(v *dated) error { _, err := stamped.Upsert(ctx, v); return err },
+				} {
+					v := &dated{ID: id, Tally: tally{id + 10, &encoded}}
+					once(what+" over a record, without a time", 1, func() error { return write(v) })
+					got := must[*dated](t)(stamped.FindByPK(ctx, id))
+					if !v.Created.Equal(created[id]) || !got.Created.Equal(created[id]) || v.Updated.IsZero() || !got.Updated.Equal(v.Updated) || got.Tally.n != id+10 {
+						t.Errorf("%s: %+v, stored %+v, created at %v", what, v, got, created[id])
+					}
+				}
+				if n := must[int](t)(stamped.Count(ctx, natsorm.Eq("created", created[id]))); n < 1 {
+					t.Errorf("%d is not found by its time", id)
+				}
+			}
+
 			once("a transaction", 3, func() error {
 				return db.Transaction(ctx, func(ctx context.Context) error {
 					if err := things.Create(ctx, make(3)); err != nil {

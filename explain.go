@@ -8,11 +8,12 @@ import (
 	"time"
 
 	"github.com/natsorm/natsorm/internal/cond"
+	"github.com/natsorm/natsorm/internal/explain"
 	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/query"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
-	"github.com/natsorm/natsorm/internal/wire"
+	"github.com/natsorm/natsorm/internal/usage"
 )
 
 // Plan is how FindAll answers a query, and what that costs. String prints it as a tree.
@@ -61,10 +62,14 @@ type Access struct {
 
 // Cost is what it takes to answer a query.
 type Cost struct {
-	Keys     int           `json:"keys"`     // index entries and records that are received, deleted ones included
-	Requests int           `json:"requests"` // to the server; requests under way together count separately
-	Bytes    int64         `json:"bytes"`    // that are received
-	Time     time.Duration `json:"time"`     // nanoseconds in JSON; an estimate is for a server on the same machine
+	Keys     int `json:"keys"`     // index entries and records that are received, deleted ones included
+	Requests int `json:"requests"` // to the server; requests under way together count separately
+	// Again is how many of the Requests had been sent before and were not answered, or not in
+	// time: the server, the network or this program stood still, or the connection was lost.
+	// It is 0 in an estimate.
+	Again int           `json:"again,omitempty"`
+	Bytes int64         `json:"bytes"` // that are received
+	Time  time.Duration `json:"time"`  // nanoseconds in JSON; an estimate is for a server on the same machine
 }
 
 // Explain returns the plan by which FindAll answers these queries. To estimate the
@@ -80,28 +85,28 @@ func (m *Model[T]) Explain(ctx context.Context, q ...Query) (Plan, error) {
 	if err != nil || !analyze {
 		return out, err
 	}
-	var used wire.Usage
+	var used usage.Usage
 	start := time.Now()
-	found, err := m.FindAll(wire.Measured(ctx, &used), append(append([]Query(nil), q...), withoutAnalyze)...)
+	found, err := m.FindAll(usage.Measured(ctx, &used), append(append([]Query(nil), q...), withoutAnalyze)...)
 	if err != nil && !errors.Is(err, ErrCorrupt) {
 		return Plan{}, err
 	}
 	n := len(found)
 	out.Results = &n
-	out.Actual = &Cost{Keys: int(used.Keys.Load()), Requests: int(used.Requests.Load()), Bytes: used.Bytes.Load(), Time: time.Since(start)}
+	out.Actual = &Cost{Keys: int(used.Keys.Load()), Requests: int(used.Requests.Load()), Again: int(used.Again.Load()), Bytes: used.Bytes.Load(), Time: time.Since(start)}
 	return out, err
 }
 
 // explain returns the plan, and whether the query is to be run too.
 func (m *Model[T]) explain(ctx context.Context, q []Query) (p Plan, analyze bool, err error) {
 	err = m.read(ctx, "Explain", q, query.ForExplain, func(s *session[T], bound plan.Query, spec query.Spec) error {
-		made, err := s.records.Source().Explain(ctx, bound)
+		made, err := s.Docs.Source().Explain(ctx, bound)
 		if err != nil {
 			return err
 		}
-		p, analyze = describePlan(s.records.Def, made), spec.Analyze
+		p, analyze = describePlan(s.Docs.Def, made), spec.Analyze
 		p.Writes = WritesPhased
-		if s.tx != nil || m.db.store.Traits().Writes == store.Atomic {
+		if s.Tx != nil || m.db.store.Traits().Writes == store.Atomic {
 			p.Writes = WritesAtomic
 		}
 		return nil
@@ -119,7 +124,7 @@ var withoutAnalyze = queryFunc(func(s *query.Spec) { s.Analyze = false })
 const shownLookups = 8
 
 func describePlan(def *schema.Definition, p plan.Plan) Plan {
-	out := Plan{Model: def.Name, Offset: p.Offset, After: p.After != nil, Access: describeAccess(def, p.Access), Estimated: Cost(p.Cost)}
+	out := Plan{Model: def.Name, Offset: p.Offset, After: p.After != nil, Access: describeAccess(def, p.Access), Estimated: estimate(p.Cost)}
 	if check := p.Residual(def); check != nil && p.Path != plan.Nothing {
 		out.Filter = check.Text(def, shownLookups)
 	}
@@ -167,6 +172,11 @@ func describeAccess(def *schema.Definition, a plan.Access) Access {
 	return out
 }
 
+// estimate is the cost that a plan expects.
+func estimate(c plan.Cost) Cost {
+	return Cost{Keys: c.Keys, Requests: c.Requests, Bytes: c.Bytes, Time: c.Time}
+}
+
 // String prints the plan as a tree. Each line works on what the lines below it give:
 //
 //	users: order by -age, id, limit 10
@@ -175,106 +185,37 @@ func describeAccess(def *schema.Definition, a plan.Access) Access {
 //	estimated: 240 keys, 2 requests, 52.1 kB, 0.70 ms
 //	writes:    atomic
 func (p Plan) String() string {
-	var b strings.Builder
-	var steps []string
-	if len(p.OrderBy) > 0 {
-		steps = append(steps, "order by "+strings.Join(p.OrderBy, ", "))
-	}
-	if p.After {
-		steps = append(steps, "after a cursor")
-	}
-	if p.Offset > 0 {
-		steps = append(steps, fmt.Sprintf("offset %d", p.Offset))
-	}
-	if p.Limit != nil {
-		steps = append(steps, fmt.Sprintf("limit %d", *p.Limit))
-	}
-	b.WriteString(p.Model)
-	if len(steps) > 0 {
-		b.WriteString(": " + strings.Join(steps, ", "))
-	}
-	b.WriteByte('\n')
-	indent := ""
+	root := p.Access.node()
 	if p.Filter != "" {
-		b.WriteString("└─ filter " + p.Filter + "\n")
-		indent = "   "
+		root = explain.Node{Line: "filter " + p.Filter, Kids: []explain.Node{root}}
 	}
-	p.Access.write(&b, indent, true)
-	fmt.Fprintf(&b, "estimated: %s", p.Estimated)
+	text := explain.Tree(explain.Title(p.Model, p.OrderBy, p.After, p.Offset, p.Limit), root)
+	text += fmt.Sprintf("estimated: %s", p.Estimated)
 	if p.Actual != nil {
-		fmt.Fprintf(&b, "\nactual:    %s; %d results", *p.Actual, *p.Results)
+		text += fmt.Sprintf("\nactual:    %s; %d results", *p.Actual, *p.Results)
 	}
 	if p.Writes != "" {
-		b.WriteString("\nwrites:    " + p.Writes)
+		text += "\nwrites:    " + p.Writes
 	}
-	return b.String()
+	return text
 }
 
-func (a Access) write(b *strings.Builder, indent string, last bool) {
-	branch, below := "├─ ", "│  "
-	if last {
-		branch, below = "└─ ", "   "
+func (a Access) node() explain.Node {
+	n := explain.Node{Line: a.String()}
+	for _, in := range a.Inputs {
+		n.Kids = append(n.Kids, in.node())
 	}
-	fmt.Fprintf(b, "%s%s%s\n", indent, branch, a)
-	for i, in := range a.Inputs {
-		in.write(b, indent+below, i == len(a.Inputs)-1)
-	}
+	return n
 }
 
 // String prints the access on one line, without its inputs.
 func (a Access) String() string {
-	var b strings.Builder
-	b.WriteString(a.Path)
-	if len(a.Columns) > 0 {
-		fmt.Fprintf(&b, " (%s)", strings.Join(a.Columns, ", "))
+	text := explain.Access(a.Path, a.Columns, a.Lookups, a.More)
+	if a.Path == plan.Nothing.String() {
+		return text + " to read"
 	}
-	for i, l := range a.Lookups {
-		sep := " "
-		if i > 0 {
-			sep = " | "
-		}
-		b.WriteString(sep + l)
-	}
-	if a.More > 0 {
-		fmt.Fprintf(&b, " | … %d more", a.More)
-	}
-	switch {
-	case a.Path == plan.Nothing.String():
-		b.WriteString(" to read")
-	case a.Entries > 0:
-		fmt.Fprintf(&b, ": %s, %s", plural(a.Entries, "entry", "entries"), plural(a.Records, "record", "records"))
-	default:
-		fmt.Fprintf(&b, ": %s", plural(a.Records, "record", "records"))
-	}
-	return b.String()
+	return text + ": " + explain.Reads(a.Entries, a.Records)
 }
 
 // String prints the cost on one line.
-func (c Cost) String() string {
-	return fmt.Sprintf("%s, %s, %s, %s", plural(c.Keys, "key", "keys"), plural(c.Requests, "request", "requests"), byteText(c.Bytes), timeText(c.Time))
-}
-
-func plural(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
-}
-
-func byteText(n int64) string {
-	switch {
-	case n < 1000:
-		return fmt.Sprintf("%d B", n)
-	case n < 1_000_000:
-		return fmt.Sprintf("%.1f kB", float64(n)/1e3)
-	default:
-		return fmt.Sprintf("%.1f MB", float64(n)/1e6)
-	}
-}
-
-func timeText(d time.Duration) string {
-	if d < 10*time.Millisecond {
-		return fmt.Sprintf("%.2f ms", float64(d.Nanoseconds())/1e6)
-	}
-	return fmt.Sprintf("%.0f ms", float64(d.Nanoseconds())/1e6)
-}
+func (c Cost) String() string { return explain.Cost(c.Keys, c.Requests, c.Again, c.Bytes, c.Time) }

@@ -6,14 +6,9 @@ import (
 	"iter"
 	"slices"
 
-	"github.com/natsorm/natsorm/internal/codec"
-	"github.com/natsorm/natsorm/internal/document"
-	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/query"
-	"github.com/natsorm/natsorm/internal/store"
-	"github.com/natsorm/natsorm/internal/txn"
-	"github.com/natsorm/natsorm/internal/value"
+	"github.com/natsorm/natsorm/internal/typed"
 )
 
 // FindByPK reads the record with this primary key, in one round trip. It returns
@@ -21,18 +16,18 @@ import (
 // ErrCorrupt when the record cannot be read.
 func (m *Model[T]) FindByPK(ctx context.Context, id any) (v *T, err error) {
 	err = m.call(ctx, operation{name: "FindByPK", reads: true}, func(s *session[T]) error {
-		key, err := s.key(id)
+		key, err := s.Key(id)
 		if err != nil {
 			return err
 		}
-		found, err := s.records.Get(ctx, key)
+		found, err := s.Docs.Get(ctx, key)
 		if err != nil {
 			return err
 		}
 		if !found.Live() {
-			return s.describe(ErrNotFound, key.Text())
+			return s.Describe(ErrNotFound, key.Text())
 		}
-		v, err = s.decode(found)
+		v, err = s.Decode(found)
 		return err
 	})
 	return v, err
@@ -43,7 +38,7 @@ func (m *Model[T]) FindByPK(ctx context.Context, id any) (v *T, err error) {
 // ErrCorrupt when the only ones cannot be read.
 func (m *Model[T]) FindOne(ctx context.Context, q ...Query) (*T, error) {
 	var corrupt error
-	for v, err := range m.each(ctx, "FindOne", append(slices.Clip(q), atMostOne), false) {
+	for v, err := range m.each(ctx, "FindOne", append(slices.Clip(q), atMostOne)) {
 		switch {
 		case err == nil:
 			return v, nil
@@ -55,7 +50,7 @@ func (m *Model[T]) FindOne(ctx context.Context, q ...Query) (*T, error) {
 	if corrupt != nil {
 		return nil, corrupt // it may have been the record that was looked for
 	}
-	return nil, m.describe(ErrNotFound, "with these conditions")
+	return nil, typed.Describe(ErrNotFound, m.name, "with these conditions")
 }
 
 // atMostOne limits a query to one record, or to none if its Limit is 0.
@@ -65,6 +60,30 @@ var atMostOne = queryFunc(func(s *query.Spec) {
 	}
 })
 
+// Exists reports whether the queries select any record; without queries, whether the model
+// has one. It reads until it finds one. Its errors are those of FindOne except ErrNotFound.
+func (m *Model[T]) Exists(ctx context.Context, q ...Query) (found bool, err error) {
+	err = m.read(ctx, "Exists", q, query.ForTotal, func(s *session[T], bound plan.Query, _ query.Spec) error {
+		if bound.Limit != 0 {
+			bound.Limit = 1
+		}
+		if bound.After == nil {
+			bound.Order = nil // whether there is one does not depend on it
+		}
+		found = false
+		var corrupt error
+		for _, err := range query.Records(ctx, s.Docs.Source(), bound) {
+			if !errors.Is(err, ErrCorrupt) {
+				found = err == nil
+				return err
+			}
+			corrupt = err
+		}
+		return corrupt
+	})
+	return found, err
+}
+
 // FindAll reads every record that the queries select, in the order of OrderBy. Without
 // OrderBy the order is undefined. When nothing is selected, the slice is empty and
 // there is no error.
@@ -73,10 +92,28 @@ var atMostOne = queryFunc(func(s *query.Spec) {
 // *CorruptError or several of them joined, and comes together with the other records.
 // With OrderBy and a Limit, such a record still takes a place among the first ones when
 // the columns of OrderBy can be read; the slice is then one record shorter.
-func (m *Model[T]) FindAll(ctx context.Context, q ...Query) ([]*T, error) {
-	out := []*T{}
+func (m *Model[T]) FindAll(ctx context.Context, q ...Query) (all []*T, err error) {
+	err = m.read(ctx, "FindAll", q, query.ForRead, func(s *session[T], bound plan.Query, spec query.Spec) (err error) {
+		all, err = collect(query.Select(ctx, s.Docs.Source(), bound, true, s.Decoder(spec)))
+		return err
+	})
+	return readable(all, err)
+}
+
+// readable is what a call returns that has read records: none after an error other than ErrCorrupt.
+func readable[V any](all []V, err error) ([]V, error) {
+	if err != nil && !errors.Is(err, ErrCorrupt) {
+		return nil, err
+	}
+	return all, err
+}
+
+// collect reads a whole sequence in. Records that cannot be read are left out, and named by
+// the error; after every other error there are none.
+func collect[V any](found iter.Seq2[V, error]) ([]V, error) {
+	out := []V{}
 	var corrupt []error
-	for v, err := range m.each(ctx, "FindAll", q, true) {
+	for v, err := range found {
 		switch {
 		case err == nil:
 			out = append(out, v)
@@ -95,7 +132,7 @@ func (m *Model[T]) FindAll(ctx context.Context, q ...Query) ([]*T, error) {
 func (m *Model[T]) FindAndCountAll(ctx context.Context, q ...Query) (page []*T, total int, err error) {
 	err = m.read(ctx, "FindAndCountAll", q, query.ForRead, func(s *session[T], bound plan.Query, spec query.Spec) (err error) {
 		var corrupt []error
-		if page, total, corrupt, err = query.SelectAndCount(ctx, s.records.Source(), bound, s.decoder(spec)); err != nil {
+		if page, total, corrupt, err = query.SelectAndCount(ctx, s.Docs.Source(), bound, s.Decoder(spec)); err != nil {
 			return err
 		}
 		return errors.Join(corrupt...)
@@ -113,7 +150,7 @@ func (m *Model[T]) FindAndCountAll(ctx context.Context, q ...Query) (page []*T, 
 // An error comes with a nil record. After ErrCorrupt, which names one record, the
 // stream goes on; every other error ends it. Breaking out of the loop frees everything.
 func (m *Model[T]) Each(ctx context.Context, q ...Query) iter.Seq2[*T, error] {
-	return m.each(ctx, "Each", q, false)
+	return m.each(ctx, "Each", q)
 }
 
 // Count counts the records that the queries select, up to the Limit if there is one. It
@@ -122,10 +159,10 @@ func (m *Model[T]) Each(ctx context.Context, q ...Query) iter.Seq2[*T, error] {
 //
 // Without conditions it reads no record. The first such count of a model takes about as
 // long as a scan, unless the process has scanned the model; later ones take less than a
-// tenth of that. On a bucket with replicas or history, each takes a scan.
+// tenth of that. On a bucket in a cluster or with history, each takes a scan.
 func (m *Model[T]) Count(ctx context.Context, q ...Query) (n int, err error) {
 	err = m.read(ctx, "Count", q, query.ForTotal, func(s *session[T], bound plan.Query, _ query.Spec) (err error) {
-		n, err = query.Count(ctx, s.records.Source(), bound)
+		n, err = query.Count(ctx, s.Docs.Source(), bound)
 		return err
 	})
 	return n, err
@@ -141,80 +178,4 @@ func (m *Model[T]) read(ctx context.Context, call string, q []Query, use query.U
 		}
 		return work(s, bound, spec)
 	})
-}
-
-// each streams what the queries select. all says that the caller will read every
-// record. Inside a transaction, each first reads all records and then delivers them,
-// because the caller may make other calls of the transaction for each record.
-func (m *Model[T]) each(ctx context.Context, call string, q []Query, all bool) iter.Seq2[*T, error] {
-	return func(yield func(*T, error) bool) {
-		var gathered iter.Seq2[*T, error]
-		stopped := false
-		err := m.read(ctx, call, q, query.ForRead, func(s *session[T], bound plan.Query, spec query.Spec) error {
-			found := query.Select(ctx, s.records.Source(), bound, all, s.decoder(spec))
-			if s.tx != nil {
-				gathered = query.Gathered(found)
-				return nil
-			}
-			for v, err := range found {
-				if err != nil && !errors.Is(err, ErrCorrupt) {
-					return err
-				}
-				if stopped = !yield(v, err); stopped {
-					return nil
-				}
-			}
-			return nil
-		})
-		switch {
-		case stopped:
-		case err != nil:
-			yield(nil, err)
-		case gathered != nil:
-			gathered(yield)
-		}
-	}
-}
-
-// decoder is what makes values of records: of whole ones, or of the columns of Select.
-func (s *session[T]) decoder(spec query.Spec) func(store.Message) (*T, error) {
-	if spec.Select == nil {
-		return s.decode
-	}
-	return func(m store.Message) (*T, error) {
-		doc, err := document.Pick(m.Value, spec.Select)
-		if err != nil {
-			return nil, errs.Corrupt(s.name, m.Key, err)
-		}
-		m.Value = doc
-		v, err := s.decode(m)
-		if err == nil {
-			s.codec.SetVersion(v, codec.Partial)
-		}
-		return v, err
-	}
-}
-
-func (s *session[T]) decode(m store.Message) (*T, error) {
-	v := new(T)
-	if err := s.codec.Decode(m, v); err != nil {
-		return nil, err
-	}
-	if s.tx != nil && txn.Provisional(m.Revision) {
-		s.replaceProvisional(v, codec.Partial, m.Key, m.Revision) // v is read from the transaction; without a commit, there is no such version
-	}
-	return v, nil
-}
-
-// key is id as a value of the model's primary key.
-func (s *session[T]) key(id any) (value.Value, error) {
-	col := s.records.Def.Key()
-	key, err := value.Coerce(id, col.Type)
-	if err == nil && key.IsNull() {
-		err = errors.New("is nil; pass a primary key")
-	}
-	if err != nil {
-		return value.Null, errs.Invalidf(s.name, col.Name, "%v", err)
-	}
-	return key, nil
 }

@@ -3,6 +3,7 @@ package natsorm
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/natsorm/natsorm/internal/maintenance"
 	"github.com/natsorm/natsorm/internal/schema"
@@ -24,6 +25,7 @@ type ChangeLayoutOption func(*changeLayoutOptions)
 
 type changeLayoutOptions struct {
 	progress func(step LayoutStep, done, total int)
+	grace    time.Duration // 0: the default
 }
 
 // LayoutStep is a step of ChangeLayout.
@@ -32,7 +34,7 @@ type LayoutStep string
 // The steps of ChangeLayout, in their order.
 const (
 	LayoutCopying  = LayoutStep(maintenance.Copying)  // the entries of the new layout are made; calls go on
-	LayoutWaiting  = LayoutStep(maintenance.Waiting)  // two seconds, until every program has heard of the change; it comes twice
+	LayoutWaiting  = LayoutStep(maintenance.Waiting)  // a second and a half, until every program has noticed the change; it comes twice
 	LayoutCarrying = LayoutStep(maintenance.Carrying) // what was written meanwhile is carried over; calls wait
 	LayoutCleaning = LayoutStep(maintenance.Cleaning) // the entries of the old layout are deleted; calls go on
 	LayoutChecking = LayoutStep(maintenance.Checking) // the model is checked and repaired, as by Check with Repair
@@ -47,7 +49,8 @@ func LayoutProgress(f func(step LayoutStep, done, total int)) ChangeLayoutOption
 
 // ChangeLayout moves a model to another layout while programs use it. Programs of this
 // process and of others go on reading and writing. Only while what they wrote meanwhile
-// is carried over do their calls wait, which takes a scan of the model and two seconds.
+// is carried over do their calls wait, which takes a scan of the model and a second and a
+// half. What was under way before, and comes later, is carried over by the call that wrote it.
 // In that time, records whose key differs between the layouts (those with negative or
 // text ids) are moved, each in one batch; a watch sees them deleted and created. At the
 // end the model is checked. Its number of shards stays, while Node services have 16
@@ -60,14 +63,14 @@ func LayoutProgress(f func(step LayoutStep, done, total int)) ChangeLayoutOption
 // has then.
 //
 // Before a model leaves their layout, stop the Node services. Stop also Go programs
-// that do not hear of changes in the catalogue: those with an older natsorm, and those
-// whose account may not subscribe to $KV.<bucket>._schema.*.
+// with an older natsorm, which do not hear of changes in the catalogue.
 //
 // Errors: ErrNotFound when the catalogue has no such model. ErrSchema for a name that no
 // model can have, and when the layout cannot keep the model, as the Sequelize layout
 // cannot keep unique values. ErrInvalid for an unknown layout, and when the layout
 // cannot keep one of the records, which the error names; then everything is as it was.
-// ErrConflict when another program changes the model's layout or declaration.
+// ErrConflict when another program changes the model's layout or declaration, and while an index
+// of the model is being dropped.
 // ErrCorrupt when the check finds something that it cannot repair.
 func (db *DB) ChangeLayout(ctx context.Context, model string, to Layout, opts ...ChangeLayoutOption) error {
 	return db.call(ctx, operation{name: "ChangeLayout", outside: true}, func() error {
@@ -75,7 +78,7 @@ func (db *DB) ChangeLayout(ctx context.Context, model string, to Layout, opts ..
 			return fmt.Errorf("%w: layout %q; use natsorm.Native or natsorm.Sequelize", ErrInvalid, to)
 		}
 		o := chosen[changeLayoutOptions](opts)
-		change := &maintenance.LayoutChange{Store: db.store, Model: model, To: string(to)}
+		change := &maintenance.LayoutChange{Store: db.store, Model: model, To: string(to), Grace: o.grace}
 		if o.progress != nil {
 			change.Progress = func(step maintenance.Step, done, total int) { o.progress(LayoutStep(step), done, total) }
 		}

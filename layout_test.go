@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/natsorm/natsorm"
 	"github.com/natsorm/natsorm/internal/testsize"
@@ -31,6 +32,10 @@ func TestChangeLayoutOnline(t *testing.T) {
 	}
 	ok(t, models[0].BulkCreate(ctx, all))
 
+	var pace <-chan time.Time // of the calls in the short form: two layout changes take eight seconds, whatever the load
+	if every := testsize.Pick(time.Millisecond, 0, 0); every > 0 {
+		pace = time.Tick(every)
+	}
 	var stop atomic.Bool
 	var calls [4]atomic.Int64
 	var wg sync.WaitGroup
@@ -38,6 +43,9 @@ func TestChangeLayoutOnline(t *testing.T) {
 		for w, m := range models {
 			wg.Go(func() {
 				for i := w; !stop.Load(); i += 2 {
+					if pace != nil {
+						<-pace
+					}
 					if err := do(m, i); err != nil {
 						t.Errorf("kind %d: %v", kind, err)
 						return
@@ -133,7 +141,7 @@ func TestChangeLayoutBrokenOff(t *testing.T) {
 				}
 				want := bucket(t, ctx, db)
 				short, cancel := context.WithCancel(ctx)
-				err := db.ChangeLayout(short, "User", natsorm.Native, natsorm.LayoutProgress(func(s natsorm.LayoutStep, done, _ int) {
+				err := db.ChangeLayout(short, "User", natsorm.Native, natsorm.LayoutAlone(), natsorm.LayoutProgress(func(s natsorm.LayoutStep, done, _ int) {
 					if s == at {
 						cancel()
 					}
@@ -152,7 +160,7 @@ func TestChangeLayoutBrokenOff(t *testing.T) {
 				if back {
 					to = natsorm.Sequelize
 				}
-				ok(t, db.ChangeLayout(ctx, "User", to))
+				ok(t, db.ChangeLayout(ctx, "User", to, natsorm.LayoutAlone()))
 				if found := must[[]*nodeUser](t)(users.FindAll(ctx, natsorm.Eq("name", "n1"))); len(found) != 7 {
 					t.Errorf("%d are found", len(found))
 				}
@@ -160,7 +168,7 @@ func TestChangeLayoutBrokenOff(t *testing.T) {
 					t.Errorf("%d records", n)
 				}
 				if !back {
-					ok(t, db.ChangeLayout(ctx, "User", natsorm.Sequelize))
+					ok(t, db.ChangeLayout(ctx, "User", natsorm.Sequelize, natsorm.LayoutAlone()))
 				}
 				got := bucket(t, ctx, db)
 				for key := range want {
@@ -182,13 +190,13 @@ func TestChangeLayoutRefuses(t *testing.T) {
 	ctx := within(t)
 	db := natsormtest.New(t)
 	define[user](t, db)
-	if err := db.ChangeLayout(ctx, "user", natsorm.Sequelize); !errors.Is(err, natsorm.ErrSchema) || !strings.Contains(err.Error(), "unique") {
+	if err := db.ChangeLayout(ctx, "user", natsorm.Sequelize, natsorm.LayoutAlone()); !errors.Is(err, natsorm.ErrSchema) || !strings.Contains(err.Error(), "unique") {
 		t.Errorf("got %v", err)
 	}
-	if err := db.ChangeLayout(ctx, "nobody", natsorm.Sequelize); !errors.Is(err, natsorm.ErrNotFound) {
+	if err := db.ChangeLayout(ctx, "nobody", natsorm.Sequelize, natsorm.LayoutAlone()); !errors.Is(err, natsorm.ErrNotFound) {
 		t.Errorf("got %v", err)
 	}
-	if err := db.ChangeLayout(ctx, "*", natsorm.Sequelize); !errors.Is(err, natsorm.ErrSchema) || !strings.Contains(err.Error(), "character") {
+	if err := db.ChangeLayout(ctx, "*", natsorm.Sequelize, natsorm.LayoutAlone()); !errors.Is(err, natsorm.ErrSchema) || !strings.Contains(err.Error(), "character") {
 		t.Errorf("a pattern as a name: %v", err)
 	}
 	type text struct {
@@ -200,7 +208,7 @@ func TestChangeLayoutRefuses(t *testing.T) {
 		ok(t, texts.Create(ctx, &text{ID: id, Name: "n"}))
 	}
 	want := bucket(t, ctx, db)
-	if err := db.ChangeLayout(ctx, "text", natsorm.Sequelize); !errors.Is(err, natsorm.ErrInvalid) || !strings.Contains(err.Error(), "no key") {
+	if err := db.ChangeLayout(ctx, "text", natsorm.Sequelize, natsorm.LayoutAlone()); !errors.Is(err, natsorm.ErrInvalid) || !strings.Contains(err.Error(), "no key") {
 		t.Errorf("got %v", err)
 	}
 	sameBucket(t, bucket(t, ctx, db), want)
@@ -225,7 +233,7 @@ func TestChangeLayoutGoesOnWithWhatWasWritten(t *testing.T) {
 	}
 	short, cancel := context.WithCancel(ctx)
 	wrote := false
-	err := db.ChangeLayout(short, "User", natsorm.Native, natsorm.LayoutProgress(func(s natsorm.LayoutStep, done, total int) {
+	err := db.ChangeLayout(short, "User", natsorm.Native, natsorm.LayoutAlone(), natsorm.LayoutProgress(func(s natsorm.LayoutStep, done, total int) {
 		switch {
 		case s == natsorm.LayoutCopying && done == total && !wrote:
 			wrote = true
@@ -238,7 +246,7 @@ func TestChangeLayoutGoesOnWithWhatWasWritten(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	looked := false
-	ok(t, db.ChangeLayout(ctx, "User", natsorm.Native, natsorm.LayoutProgress(func(s natsorm.LayoutStep, _, _ int) {
+	ok(t, db.ChangeLayout(ctx, "User", natsorm.Native, natsorm.LayoutAlone(), natsorm.LayoutProgress(func(s natsorm.LayoutStep, _, _ int) {
 		if s != natsorm.LayoutCleaning || looked {
 			return
 		}

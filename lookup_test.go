@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/natsorm/natsorm"
+	"github.com/natsorm/natsorm/embedded"
 	"github.com/natsorm/natsorm/internal/testsize"
 	"github.com/natsorm/natsorm/natsormtest"
 )
@@ -27,7 +28,7 @@ func TestListsFindRecordsThatMove(t *testing.T) {
 		all = append(all, &user{ID: int64(i), Name: []string{"a", "b"}[i%2], Email: fmt.Sprint(i), Age: i % 3})
 	}
 	ok(t, users.BulkCreate(ctx, all))
-	stop, halt := context.WithTimeout(ctx, testsize.Pick(500*time.Millisecond, 1500*time.Millisecond, 4*time.Second))
+	stop, halt := context.WithTimeout(ctx, testsize.Pick(250*time.Millisecond, 1500*time.Millisecond, 4*time.Second))
 	defer halt()
 	var wg sync.WaitGroup
 	for w := range 4 {
@@ -57,6 +58,57 @@ func TestListsFindRecordsThatMove(t *testing.T) {
 	}
 	wg.Wait()
 	t.Logf("%d rounds", rounds)
+}
+
+// The same where the values take more than one request, though their entries are few: on
+// a server that takes small requests, and on a bucket without direct get.
+func TestTornLookupsFindRecordsThatMove(t *testing.T) {
+	t.Parallel()
+	for name, open := range map[string]func(t *testing.T, ctx context.Context) *natsorm.DB{
+		"small requests": func(t *testing.T, _ context.Context) *natsorm.DB {
+			return natsormtest.Open(t, serve(t, embedded.Config{MaxPayload: 16 << 10}), "test")
+		},
+		"without direct get": withoutDirectGet,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx := within(t)
+			db := open(t, ctx)
+			users := define[user](t, db)
+			values := []any{"a", "z"}
+			if name == "small requests" {
+				for i := range 400 {
+					values = append(values, fmt.Sprint("m", i))
+				}
+			}
+			const records = 40
+			for i := range records {
+				ok(t, users.Create(ctx, &user{ID: int64(i), Name: "a", Email: fmt.Sprint(i)}))
+			}
+			stop := make(chan struct{})
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				for n := 1; ; n++ {
+					for i := range records {
+						select {
+						case <-stop:
+							return
+						default:
+						}
+						must[int](t)(users.Update(ctx, natsorm.Set{"name": values[n%2]}, natsorm.Eq("id", i)))
+					}
+				}
+			})
+			for round := range testsize.Pick(30, 50, 300) {
+				if all := must[[]*user](t)(users.FindAll(ctx, natsorm.In("name", values...))); len(all) != records {
+					t.Errorf("round %d: %d of %d records", round, len(all), records)
+					break
+				}
+			}
+			close(stop)
+			wg.Wait()
+		})
+	}
 }
 
 // Two records exchange a unique value and an indexed one in transactions, so that at
@@ -131,12 +183,16 @@ func TestLargeLookupsFindValuesThatMove(t *testing.T) {
 			ctx := within(t)
 			db := natsormtest.New(t)
 			users := define[nodeUser](t, db, c.layout...)
-			all := []*nodeUser{{ID: 1, Name: "A", Email: ptr("most")}, {ID: 2, Name: "B", Email: ptr("most")}}
+			var most, few *string
+			if c.path == "intersection" {
+				most, few = ptr("most"), ptr("few")
+			}
+			all := []*nodeUser{{ID: 1, Name: "A", Email: most}, {ID: 2, Name: "B", Email: most}}
 			for i := range c.others {
-				all = append(all, &nodeUser{ID: int64(10 + i), Name: "A", Email: ptr("most")})
+				all = append(all, &nodeUser{ID: int64(10 + i), Name: "A", Email: most})
 			}
 			for i := range 2 * c.others { // so that a scan is not cheaper
-				all = append(all, &nodeUser{ID: int64(100_000 + i), Name: fmt.Sprint("o", i), Email: ptr([]string{"most", "few"}[min(1, i%20)])})
+				all = append(all, &nodeUser{ID: int64(100_000 + i), Name: fmt.Sprint("o", i), Email: []*string{most, few}[min(1, i%20)]})
 			}
 			ok(t, users.BulkCreate(ctx, all))
 			must[int](t)(users.Count(ctx))
@@ -167,6 +223,47 @@ func TestLargeLookupsFindValuesThatMove(t *testing.T) {
 				}
 			}
 			stop.Store(true)
+			wg.Wait()
+		})
+	}
+}
+
+// A value is handed over by plain writes, first given to the next record and then taken
+// from the last one, so that at every instant a record has it.
+func TestLookupsFindValuesThatAreHandedOver(t *testing.T) {
+	for name, open := range map[string]func(t *testing.T, ctx context.Context) *natsorm.DB{
+		"memory":             func(t *testing.T, _ context.Context) *natsorm.DB { return natsormtest.New(t) },
+		"without direct get": withoutDirectGet,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx := within(t)
+			db := open(t, ctx)
+			users := define[user](t, db)
+			const records = 3
+			for i := range records {
+				ok(t, users.Create(ctx, &user{ID: int64(i), Name: []string{"on", "off", "off"}[i], Email: fmt.Sprint(i)}))
+			}
+			stop := make(chan struct{})
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				for i := 0; ; i = (i + 1) % records {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					must[int](t)(users.Update(ctx, natsorm.Set{"name": "on"}, natsorm.Eq("id", (i+1)%records)))
+					must[int](t)(users.Update(ctx, natsorm.Set{"name": "off"}, natsorm.Eq("id", i)))
+				}
+			})
+			for round := range testsize.Pick(500, 1000, 10_000) {
+				if found := must[[]*user](t)(users.FindAll(ctx, natsorm.Eq("name", "on"))); len(found) == 0 {
+					t.Errorf("round %d: nobody has the value", round)
+					break
+				}
+			}
+			close(stop)
 			wg.Wait()
 		})
 	}

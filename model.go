@@ -4,10 +4,11 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"strings"
 
+	"github.com/natsorm/natsorm/internal/building"
 	"github.com/natsorm/natsorm/internal/catalogue"
 	"github.com/natsorm/natsorm/internal/codec"
-	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/maintenance"
 	"github.com/natsorm/natsorm/internal/records"
 	"github.com/natsorm/natsorm/internal/schema"
@@ -24,11 +25,11 @@ type Model[T any] struct {
 	latest bool // made by Latest
 }
 
-// Latest returns the same model with linearizable reads: on a bucket with replicas,
+// Latest returns the same model with linearizable reads: on a bucket in a cluster,
 // they see every write that was acknowledged to anyone before the call. For that, each
 // read first asks a majority of the servers with a small write; calls at the same time
 // share one. Without Latest, reads see at least what this DB has written and seen. On a
-// bucket with one replica, and inside a transaction, there is no difference.
+// server in no cluster, and inside a transaction, there is no difference.
 func (m *Model[T]) Latest() *Model[T] {
 	n := *m
 	n.latest = true
@@ -43,7 +44,14 @@ type modelOptions struct {
 	shards  int
 	layout  string
 	indexes []IndexSchema
+	strict  bool
+	build   building.Options
 }
+
+// Strict makes Define refuse a catalogue that has a column or an index which this program
+// does not declare. Without it they stay, writes through this model maintain them, and the
+// Logger is told of the indexes once.
+func Strict() ModelOption { return func(o *modelOptions) { o.strict = true } }
 
 // Name sets the name of the model, with which its keys begin: at most 64 letters,
 // digits, "_" and "-", and not "_" at the beginning. Defaults to the name of the type
@@ -90,7 +98,13 @@ func SequelizeLayout() ModelOption { return func(o *modelOptions) { o.layout = s
 //	orm:"index:name"       fields with the same name form one compound index
 //	orm:"unique"           no two records have the same value; nulls are not compared
 //	orm:"unique:name"      the same for the values of all fields with this name
-//	orm:"version"          a uint64 with json:"-": the revision of the record
+//	orm:"column:name"      the column has this name, whatever JSON shows; also for a
+//	                       field with json:"-", which JSON does not show
+//	orm:"hidden"           ParseWhere does not know the column, and only programs that
+//	                       declare it see it
+//	orm:"-"                the field is not stored
+//	orm:"version"          a uint64: the revision of the record. It is not stored, but
+//	                       JSON may show it, and so a client may send it back
 //	orm:"createdAt"        a time.Time that Create sets when it is zero
 //	orm:"updatedAt"        a time.Time that every write sets
 //
@@ -99,13 +113,24 @@ func SequelizeLayout() ModelOption { return func(o *modelOptions) { o.layout = s
 //
 // Columns and indexes that the catalogue has and T does not have stay, and writes
 // through this model maintain them. An index that the catalogue does not have is built
-// from the existing records before Define returns. Programs that still run with an
-// older declaration do not maintain it: update them first, or run Check with Repair
-// afterwards.
+// from the existing records before Define returns, which takes a second and a half more
+// where the model was there before. Define goes on where an earlier one was cut short, in this
+// program or in another one. See BuildRate, BuildProgress and DB.PauseBuild. Programs that run with an older declaration go on
+// writing meanwhile. They maintain the index as soon as they hear of it, and a call that
+// wrote before that, and ends later, adds what is missing before it returns, or undoes what
+// it wrote, with ErrUnique.
+//
+// A field with json:"-" and no orm tag is refused, because it is not clear whether it is to
+// be stored. So is a second type of the same name with other columns, unless Name says
+// that it is meant.
+//
+// Records are written and read by the JSON methods of their types, if they have any. When
+// one panics, the call or the change of a watch has ErrInvalid or ErrCorrupt, which name
+// the type and the record: other records are not affected.
 //
 // Errors: ErrSchema when the declaration is wrong, when it contradicts the catalogue,
-// and when existing records violate a new unique index. ErrInvalid inside a
-// transaction.
+// and when existing records violate a new unique index, which is a *DuplicatesError. ErrUnsupportedBucket. ErrInvalid
+// inside a transaction.
 func Define[T any](ctx context.Context, db *DB, opts ...ModelOption) (m *Model[T], err error) {
 	err = db.call(ctx, operation{name: "Define", outside: true}, func() error {
 		o := chosen[modelOptions](opts)
@@ -117,9 +142,16 @@ func Define[T any](ctx context.Context, db *DB, opts ...ModelOption) (m *Model[T
 		if err != nil {
 			return err
 		}
-		now, err := o.define(ctx, db, compiled.Definition)
+		if o.name == "" {
+			if err := db.declared.By(t, &compiled.Definition); err != nil {
+				return err
+			}
+		}
+		generation := db.store.Generation()
+		now, declared, err := o.define(ctx, db, compiled.Definition)
 		if err == nil {
-			m = newModel(db, now, codec.NewStruct[T](compiled))
+			m = newModel(ctx, db, generation, now, codec.NewStruct[T](compiled))
+			db.declared.Indexes(declared, now.Def)
 		}
 		return err
 	})
@@ -138,9 +170,11 @@ func DefineRecord(ctx context.Context, db *DB, s Schema, opts ...ModelOption) (m
 		if err != nil {
 			return err
 		}
-		now, err := o.define(ctx, db, def)
+		generation := db.store.Generation()
+		now, declared, err := o.define(ctx, db, def)
 		if err == nil {
-			m = newModel(db, now, codec.NewRecord[Record](now.Def))
+			m = newModel(ctx, db, generation, now, codec.NewRecord[Record](now.Def.In(declared), declared))
+			db.declared.Indexes(declared, now.Def)
 		}
 		return err
 	})
@@ -148,8 +182,8 @@ func DefineRecord(ctx context.Context, db *DB, s Schema, opts ...ModelOption) (m
 }
 
 // define registers a declaration with these options, and returns the version of the
-// model that holds.
-func (o modelOptions) define(ctx context.Context, db *DB, def schema.Definition) (*records.Model, error) {
+// model that holds, and the whole of what was declared.
+func (o modelOptions) define(ctx context.Context, db *DB, def schema.Definition) (*records.Model, *schema.Definition, error) {
 	if o.shards != 0 {
 		def.Shards = o.shards
 	}
@@ -158,32 +192,64 @@ func (o modelOptions) define(ctx context.Context, db *DB, def schema.Definition)
 	}
 	for _, x := range o.indexes {
 		if err := def.AddIndex(x.Unique, x.Columns...); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	now, err := maintenance.Define(ctx, db.store, def, db.cfg.Shards)
-	if err != nil {
-		return nil, err
+	if err := db.store.Fit(ctx); err != nil {
+		return nil, nil, err
 	}
-	return records.New(db.store, now)
+	if o.strict {
+		if err := catalogue.Covered(ctx, db.store, &def); err != nil {
+			return nil, nil, err
+		}
+	}
+	o.build.Logger = db.cfg.Logger
+	stored, err := maintenance.DefineWith(ctx, db.store, def, db.cfg.Shards, o.build)
+	if err != nil {
+		return nil, nil, err
+	}
+	if missing := def.Undeclared(stored); len(missing) > 0 && db.declared.Warns(def.Name) {
+		db.cfg.Logger.Warn("natsorm: the catalogue has indexes that this program does not declare; they stay, and a unique one still refuses values",
+			"model", def.Name, "indexes", missing)
+	}
+	now, err := records.New(db.store, stored)
+	return now, &def, err
 }
 
-func newModel[T any](db *DB, first *records.Model, c codec.Codec[T]) *Model[T] {
-	h := catalogue.NewHandle(db.announcements, first.Def, first, func(def *schema.Definition) (*records.Model, error) {
-		return records.New(db.store, def)
+func newModel[T any](ctx context.Context, db *DB, generation uint64, first *records.Model, c codec.Codec[T]) *Model[T] {
+	f := &fence{db: db}
+	first.Under(f)
+	f.handle = catalogue.NewHandle(db.knowledge, generation, first.Def, first, func(def *schema.Definition) (*records.Model, error) {
+		if err := codec.Outdated(c, first.Def, def); err != nil {
+			return nil, err
+		}
+		if dropped := codec.Dropped(c, def); len(dropped) > 0 && db.declared.Warns(def.Name+" "+strings.Join(dropped, " ")) {
+			db.cfg.Logger.Warn("natsorm: columns were dropped by Alter that this program declares; what it writes of them is left out, and it reads nothing",
+				"model", def.Name, "columns", dropped)
+		}
+		db.declared.Renamed(def)
+		m, err := records.New(db.store, def)
+		if err == nil {
+			m.Under(f)
+		}
+		return m, err
 	})
-	return &Model[T]{name: first.Def.Name, db: db, handle: h, codec: c, seq: catalogue.NewSequence(db.store, first.Def.Name)}
+	_ = db.knowledge.Confirm(ctx) // so that the first call need not; when it fails, that one finds out why
+	return &Model[T]{name: first.Def.Name, db: db, handle: f.handle, codec: c, seq: catalogue.NewSequence(db.store, first.Def.Name, db.store.Generation)}
 }
 
-// Schema describes the model as the catalogue had it when this handle last looked.
-func (m *Model[T]) Schema() Schema { return schemaOf(m.handle.Last().Def) }
-
-// describe adds the name of one of the model's records to an error.
-func (m *Model[T]) describe(err error, id string) error {
-	return fmt.Errorf("%w: %s %s", err, m.name, id)
+// fence is a records.Fence: the handle that the writes of a model ask.
+type fence struct {
+	*handle
+	db *DB
 }
 
-// nilRecord is the error of a call that got a nil *T.
-func (m *Model[T]) nilRecord() error {
-	return errs.Invalidf(m.name, "", "nil record; pass a pointer to one")
+func (f *fence) Later(task func(ctx context.Context)) {
+	f.db.tasks.Go(func() { task(f.db.life) })
+}
+
+// Schema describes the model as the catalogue had it when this handle last looked, as it does
+// while it is used. DB.Models looks now.
+func (m *Model[T]) Schema() Schema {
+	return schemaOf(m.handle.Last().Def, m.handle.Build(), m.db.store)
 }

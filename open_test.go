@@ -15,6 +15,7 @@ import (
 
 	"github.com/natsorm/natsorm"
 	"github.com/natsorm/natsorm/embedded"
+	"github.com/natsorm/natsorm/internal/testbed"
 	"github.com/natsorm/natsorm/natsormtest"
 )
 
@@ -23,10 +24,8 @@ func TestUnreachableServer(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts, says nothing
 	ok(t, err)
 	t.Cleanup(func() { silent.Close() })
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	ok(t, err)
-	closed.Close()
-	for _, addr := range []string{silent.Addr().String(), closed.Addr().String()} {
+	closed := fmt.Sprint("127.0.0.1:", testbed.FreePort(t))
+	for _, addr := range []string{silent.Addr().String(), closed} {
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
 		start := time.Now()
@@ -196,11 +195,11 @@ func TestOpenKeepsItsDeadline(t *testing.T) {
 			t.Errorf("failed after %v", took)
 		}
 	}
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	ok(t, err)
-	closed.Close()
-	cfg = natsorm.Config{Servers: []string{"nats://" + closed.Addr().String()}, Bucket: "b", NATS: []nats.Option{nats.RetryOnFailedConnect(true)}}
-	if _, err := natsorm.Open(within(t), cfg); err == nil || errors.Is(err, natsorm.ErrUnsupportedServer) {
+	closed := fmt.Sprint("127.0.0.1:", testbed.FreePort(t))
+	cfg = natsorm.Config{Servers: []string{"nats://" + closed}, Bucket: "b", NATS: []nats.Option{nats.RetryOnFailedConnect(true)}}
+	short, cancel = context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := natsorm.Open(short, cfg); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("without a server, retrying: %v", err)
 	}
 }
@@ -216,5 +215,24 @@ func TestWrongConfig(t *testing.T) {
 	}
 	if _, err := natsorm.New(ctx, nil, natsorm.Config{Bucket: "a"}); !errors.Is(err, natsorm.ErrInvalid) {
 		t.Errorf("nil connection: %v", err)
+	}
+}
+
+// A bucket has as many replicas as the documentation says, and no others.
+func TestWrongReplicas(t *testing.T) {
+	t.Parallel()
+	ctx := within(t)
+	db := natsormtest.New(t)
+	for _, n := range []int{-1, 2, 4, 6, 7} {
+		_, err := natsorm.New(ctx, db.Conn(), natsorm.Config{Bucket: "a", Replicas: n})
+		if !errors.Is(err, natsorm.ErrInvalid) || !strings.Contains(err.Error(), fmt.Sprintf("Config.Replicas is %d; use 1, 3 or 5", n)) {
+			t.Errorf("%d replicas: %v", n, err)
+		}
+	}
+	for _, n := range []int{3, 5} { // on one server
+		_, err := natsorm.New(ctx, db.Conn(), natsorm.Config{Bucket: "a", Replicas: n})
+		if err == nil || errors.Is(err, natsorm.ErrInvalid) || !strings.Contains(err.Error(), fmt.Sprintf("Config.Replicas is %d", n)) {
+			t.Errorf("%d replicas: %v", n, err)
+		}
 	}
 }

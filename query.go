@@ -13,8 +13,9 @@ import (
 // Building one does no I/O and cannot fail; a mistake in it is returned by the call
 // that runs it.
 //
-// A call combines its queries: conditions with AND, the columns of OrderBy and of
-// Select one after another. Of any other option, the last one counts.
+// A call combines its queries: conditions with AND, those of Having too, and the columns of
+// OrderBy, Select, Columns and OnConflict one after another. Of any other option, the last
+// one counts, but two different IfRevision are ErrInvalid.
 type Query interface {
 	shape(*query.Spec)
 }
@@ -31,6 +32,15 @@ func specOf(q []Query) (query.Spec, error) {
 	return spec, spec.Err
 }
 
+// queries are conditions, or options of writes, as queries.
+func queries[Q Query](list []Q) []Query {
+	out := make([]Query, len(list))
+	for i, q := range list {
+		out[i] = q
+	}
+	return out
+}
+
 // bind adds up the queries of a call, and resolves their columns and values by the
 // model.
 func (s *session[T]) bind(q []Query, use query.Use) (plan.Query, query.Spec, error) {
@@ -38,7 +48,7 @@ func (s *session[T]) bind(q []Query, use query.Use) (plan.Query, query.Spec, err
 	if err != nil {
 		return plan.Query{}, spec, err
 	}
-	bound, err := query.Bind(s.records.Def, &spec, use)
+	bound, err := query.Bind(s.Docs.Def, &spec, use)
 	return bound, spec, err
 }
 
@@ -46,7 +56,7 @@ type queryFunc func(*query.Spec)
 
 func (f queryFunc) shape(s *query.Spec) { f(s) }
 
-// All says to Update, Increment and Destroy that every record is meant.
+// All says to Update, UpdateOne, Increment and Destroy that every record is meant.
 func All() Query { return queryFunc(func(s *query.Spec) { s.All = true }) }
 
 // OrderBy sorts by these columns, the first one first. "-age" sorts by age in

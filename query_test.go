@@ -180,7 +180,7 @@ func TestQueriesAgreeWithAFilter(t *testing.T) {
 	}
 	ok(t, things.BulkCreate(ctx, all))
 
-	for range testsize.Pick(300, 1000, 3000) {
+	for range testsize.Pick(150, 1000, 3000) {
 		a := randomCondition(r, 3)
 		var want []int
 		for _, v := range all {

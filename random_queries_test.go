@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/natsorm/natsorm"
+	"github.com/natsorm/natsorm/internal/testbed"
 	"github.com/natsorm/natsorm/internal/testsize"
 	"github.com/natsorm/natsorm/natsormtest"
 )
@@ -279,6 +280,9 @@ func (w *world) condition(depth int) (natsorm.Condition, judge) {
 		}
 		return natsorm.In(c.Name, list...), in(list)
 	case 12:
+		if x != nil && y != nil && compareGo(x, y) > 0 {
+			x, y = y, x
+		}
 		lo, hi := known(x, func(v any) bool { return compareGo(v, x) >= 0 }), known(y, func(v any) bool { return compareGo(v, y) <= 0 })
 		return natsorm.Between(c.Name, x, y), func(rec natsorm.Record) truth { return min(lo(rec), hi(rec)) }
 	case 13:
@@ -370,7 +374,10 @@ func deref(records []*natsorm.Record) []natsorm.Record {
 // with a filter, a sort and sums in Go. NATSORM_SEED repeats a run.
 func TestRandomQueries(t *testing.T) {
 	t.Parallel()
-	worlds, perWorld := testsize.Pick(4, 8, 50), testsize.Pick(500, 500, 2000) // long: 100,000 cases
+	worlds, perWorld := testsize.Pick(4, 8, 50), testsize.Pick(250, 500, 2000) // long: 100,000 cases
+	if testbed.Race {                                                          // which makes each of them twenty times as long, and finds no other races in more
+		worlds = min(worlds, 4)
+	}
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("NATSORM_SEED"); s != "" {
 		seed = must[uint64](t)(strconv.ParseUint(s, 10, 64))
@@ -504,7 +511,7 @@ func (w *world) check(t *testing.T, paths *pathCounts) {
 		case 6, 7, 8, 9:
 			p := must[natsorm.Plan](t)(m.Explain(ctx, cond, natsorm.Analyze()))
 			paths.add(p.Access.Path)
-			if p.Access.Path != "scan" && p.Estimated.Requests != p.Actual.Requests {
+			if p.Access.Path != "scan" && p.Estimated.Requests != p.Actual.Requests-p.Actual.Again {
 				fail("requests by "+p.String(), p.Actual.Requests, p.Estimated.Requests)
 			}
 		}

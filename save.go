@@ -2,15 +2,8 @@ package natsorm
 
 import (
 	"context"
-	"fmt"
-	"time"
 
-	"github.com/natsorm/natsorm/internal/codec"
-	"github.com/natsorm/natsorm/internal/document"
-	"github.com/natsorm/natsorm/internal/errs"
-	"github.com/natsorm/natsorm/internal/records"
-	"github.com/natsorm/natsorm/internal/store"
-	"github.com/natsorm/natsorm/internal/value"
+	"github.com/natsorm/natsorm/internal/query"
 )
 
 // Save writes all columns of a record that exists. With an orm:"version" field that a
@@ -20,10 +13,15 @@ import (
 //
 // Errors: ErrNotFound when there is no such record, ErrConflict as above, and those of
 // Create except ErrExists.
-func (m *Model[T]) Save(ctx context.Context, v *T) error {
+//
+// With IfRevision it is that revision that the record must have, whatever its version says.
+func (m *Model[T]) Save(ctx context.Context, v *T, opts ...WriteOption) error {
 	return m.call(ctx, operation{name: "Save"}, func(s *session[T]) error {
-		_, err := s.save(ctx, v, false)
-		return err
+		spec, err := writeSpec(opts, query.ForSave)
+		if err != nil {
+			return err
+		}
+		return s.Save(ctx, v, spec.IfRevision)
 	})
 }
 
@@ -31,86 +29,18 @@ func (m *Model[T]) Save(ctx context.Context, v *T) error {
 // has it, whatever its version. created says which of the two it did. If v's createdAt
 // is zero, a replaced record keeps the time that it has. Its errors are those of Create
 // except ErrExists.
-func (m *Model[T]) Upsert(ctx context.Context, v *T) (created bool, err error) {
-	err = m.call(ctx, operation{name: "Upsert"}, func(s *session[T]) (err error) {
-		created, err = s.save(ctx, v, true)
+//
+// With OnConflict it replaces the record that has v's values in the columns of a unique
+// index, and v gets its key; when there is none it is like Create, ErrExists included. With
+// IfRevision it never creates: it is ErrConflict when there is no record to replace, or it has
+// another revision.
+func (m *Model[T]) Upsert(ctx context.Context, v *T, opts ...WriteOption) (created bool, err error) {
+	err = m.call(ctx, operation{name: "Upsert"}, func(s *session[T]) error {
+		spec, err := writeSpec(opts, query.ForUpsert)
+		if err == nil {
+			created, err = s.Upsert(ctx, v, spec)
+		}
 		return err
 	})
 	return created, err
-}
-
-// save writes all of v over the record that exists. With upsert, it creates the record
-// where none exists.
-func (s *session[T]) save(ctx context.Context, v *T, upsert bool) (created bool, err error) {
-	if v == nil {
-		return false, s.nilRecord()
-	}
-	if upsert && s.records.Def.Key().Auto && s.codec.ZeroKey(v) {
-		return true, s.create(ctx, v, value.Null, false)
-	}
-	w, at := s.codec.Clone(v), now()
-	undated := s.codec.NeedsCreated(w) // then the stored record's creation time stays
-	s.codec.Stamp(w, time.Time{}, at)
-	whole, err := s.encode(w)
-	if err != nil {
-		return false, err
-	}
-	id, version := whole.keys.ID, s.codec.Version(v)
-	if version == codec.Partial {
-		return false, fmt.Errorf("%w was read with Select and is not whole; read all of it, or use Update", s.describe(ErrConflict, id.Text()))
-	}
-	err = s.records.Write(ctx, records.Target{ID: id}, s.recordChange(change[T]{
-		next: func(before store.Message) (state[T], error) {
-			created = !before.Live()
-			switch {
-			case created && upsert:
-			case created && version != 0:
-				return state[T]{}, fmt.Errorf("%w is not there: it was destroyed since it was read, or its key was changed (%w)", s.describe(ErrConflict, id.Text()), ErrNotFound)
-			case created:
-				return state[T]{}, s.describe(ErrNotFound, id.Text())
-			case !upsert && version != 0 && version != before.Version():
-				return state[T]{}, fmt.Errorf("%w is at revision %d, not %d; read it again", s.describe(ErrConflict, id.Text()), before.Version(), version)
-			}
-			after := whole
-			if undated {
-				if after, err = s.dated(w, before, at); err != nil {
-					return state[T]{}, err
-				}
-			}
-			if created {
-				return after, nil
-			}
-			return s.adopt(after, before)
-		},
-		done: s.fillIn(v),
-	}))
-	return created && err == nil, err
-}
-
-// dated is the state of w with the creation time of the record before, or with now when
-// there is no such record.
-func (s *session[T]) dated(w *T, before store.Message, now time.Time) (state[T], error) {
-	created := now
-	if before.Live() {
-		created = s.createdAt(before)
-	}
-	x := s.codec.Clone(w)
-	s.codec.Stamp(x, created, now)
-	return s.encode(x)
-}
-
-// adopt adds the members of the stored document for which T has no column.
-func (s *session[T]) adopt(after state[T], before store.Message) (state[T], error) {
-	doc, err := document.Adopt(after.doc, before.Value, s.codec.Writes)
-	if err != nil {
-		return after, errs.Corrupt(s.name, before.Key, err)
-	}
-	if len(doc) != len(after.doc) { // it added some, which may be indexed
-		keys, err := s.records.Layout.Of(doc)
-		if err != nil {
-			return after, document.Invalid(s.name, err)
-		}
-		after.doc, after.keys = doc, &keys
-	}
-	return after, nil
 }

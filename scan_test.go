@@ -54,7 +54,7 @@ func TestScanSeesEveryRecordOnce(t *testing.T) {
 			}
 		})
 	}
-	duration := testsize.Pick(time.Second, 2*time.Second, 6*time.Second)
+	duration := testsize.Pick(400*time.Millisecond, 2*time.Second, 6*time.Second)
 	scans := 0
 	for end := time.Now().Add(duration); time.Now().Before(end); scans++ {
 		seen := make([]int, n)

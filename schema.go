@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/natsorm/natsorm/internal/catalogue"
 	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/value"
 )
 
@@ -32,6 +34,17 @@ type Schema struct {
 	Indexes []IndexSchema // every index; DefineRecord also makes those that Columns declare
 	Shards  int           // at most 4096; 0 means the Config's
 	Layout  Layout        // defaults to Native
+
+	// Former are the names that columns had, in a Schema that comes from the catalogue.
+	// DefineRecord ignores it.
+	Former []FormerName
+}
+
+// FormerName is a name that a column had before DB.Alter renamed or dropped it.
+type FormerName struct {
+	Name   string
+	Column string // what the column is called now; "" when it was dropped
+	Closed bool   // ForgetName has ended the time in which programs may declare it
 }
 
 // ColumnSchema is a column of a Schema.
@@ -44,6 +57,7 @@ type ColumnSchema struct {
 	Unique     bool // it has a unique index of its own
 	CreatedAt  bool // Create sets it when it is zero
 	UpdatedAt  bool // every write sets it
+	Hidden     bool // ParseWhere does not know it, and only programs that declare it have it in their Records
 }
 
 // IndexSchema is an index of a Schema.
@@ -54,25 +68,39 @@ type IndexSchema struct {
 	// State says whether queries use the index, in a Schema that comes from the
 	// catalogue. DefineRecord ignores it.
 	State IndexState
+
+	// While the index is being built, about how many records have their entries, and how many
+	// there are, as the build has last noted, which it does four times in a second; 0 before
+	// that. Paused says that PauseBuild holds the build up. DefineRecord ignores them.
+	Done, Total int
+	Paused      bool
 }
 
 // IndexState says whether queries use an index.
 type IndexState string
 
 const (
+	// IndexWriting: writers begin to maintain the index, and some may not have heard of it
+	// yet.
+	IndexWriting = IndexState(schema.Writing)
 	// IndexBuilding: every write maintains the index, while its entries are made for
 	// the records that existed before. Queries do not use it yet.
 	IndexBuilding = IndexState(schema.Building)
 	// IndexReady: queries use the index.
 	IndexReady = IndexState(schema.Ready)
+	// IndexDropping: nobody uses or maintains the index any more, and its entries are being
+	// removed. A Schema that is declared has no such index.
+	IndexDropping = IndexState(schema.Dropping)
 )
 
 // definition is the schema in the form that the packages below use.
 func (s Schema) definition() (schema.Definition, error) {
 	def := schema.Definition{Format: schema.Format, Name: s.Name, Layout: cmp.Or(string(s.Layout), schema.Native), Shards: s.Shards}
 	for _, f := range s.Columns {
-		c := schema.Column{Name: f.Name, Type: value.Type(f.Type), PrimaryKey: f.PrimaryKey, Auto: f.Auto}
+		c := schema.Column{Name: f.Name, Type: value.Type(f.Type), PrimaryKey: f.PrimaryKey, Auto: f.Auto, Hidden: f.Hidden}
 		switch {
+		case f.CreatedAt && f.UpdatedAt:
+			return def, def.Errorf("column %s is createdAt and updatedAt; it can be one of them", f.Name)
 		case f.CreatedAt:
 			c.Role = schema.CreatedAt
 		case f.UpdatedAt:
@@ -97,17 +125,25 @@ func (s Schema) definition() (schema.Definition, error) {
 	return def, nil
 }
 
-func schemaOf(def *schema.Definition) Schema {
-	s := Schema{Name: def.Name, Shards: def.Shards, Layout: Layout(def.Layout)}
+// schemaOf is the schema of a model, with how far the building of its indexes has come.
+func schemaOf(def *schema.Definition, b catalogue.Build, from store.Store) Schema {
+	out := Schema{Name: def.Name, Shards: def.Shards, Layout: Layout(def.Layout)}
 	for _, c := range def.Columns {
-		s.Columns = append(s.Columns, ColumnSchema{
-			Name: c.Name, Type: Type(c.Type), PrimaryKey: c.PrimaryKey, Auto: c.Auto,
-			Index: def.Index(c.Name, false) >= 0, Unique: def.Index(c.Name, true) >= 0,
+		out.Columns = append(out.Columns, ColumnSchema{
+			Name: c.Name, Type: Type(c.Type), PrimaryKey: c.PrimaryKey, Auto: c.Auto, Hidden: c.Hidden,
+			Index: def.IndexOf([]string{c.Name}, false) >= 0, Unique: def.IndexOf([]string{c.Name}, true) >= 0,
 			CreatedAt: c.Role == schema.CreatedAt, UpdatedAt: c.Role == schema.UpdatedAt,
 		})
 	}
-	for _, x := range def.Indexes {
-		s.Indexes = append(s.Indexes, IndexSchema{Columns: slices.Clone(x.Columns), Unique: x.Unique, State: IndexState(x.State)})
+	for _, x := range slices.Concat(def.Indexes, def.Dropping) {
+		done, total := b.Of(from, def, x)
+		out.Indexes = append(out.Indexes, IndexSchema{Columns: slices.Clone(x.Columns), Unique: x.Unique, State: IndexState(x.State), Done: done, Total: total, Paused: b.Paused && (x.State == schema.Writing || x.State == schema.Building)})
 	}
-	return s
+	for _, f := range def.Former {
+		if f.Freed > 0 {
+			continue
+		}
+		out.Former = append(out.Former, FormerName{f.Name, f.Column, f.Closed})
+	}
+	return out
 }

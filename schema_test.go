@@ -199,7 +199,7 @@ func TestUniqueIndexOverDuplicates(t *testing.T) {
 		ok(t, m.Create(ctx, &natsorm.Record{"id": id, "u": "same"}))
 	}
 	_, err := natsorm.DefineRecord(ctx, db, s, natsorm.Unique("u"))
-	if !errors.Is(err, natsorm.ErrSchema) || !strings.Contains(err.Error(), `u "same" of `) || !strings.Contains(err.Error(), "2 of its records") {
+	if !errors.Is(err, natsorm.ErrSchema) || !strings.Contains(err.Error(), `u "same" of a, b, c.`) || !strings.Contains(err.Error(), "3 of its records share 1 value:") {
 		t.Errorf("a unique index over duplicates: %v", err)
 	}
 	// The model goes on without it, and what is left of it stops nobody.

@@ -42,7 +42,7 @@ func TestWritersShareBatches(t *testing.T) {
 	accounts := define[account](t, db)
 	ctx := within(t)
 	const clients = 64
-	each := testsize.Pick(20, 40, 40)
+	each := testsize.Pick(12, 40, 40)
 	var mu sync.Mutex
 	var created []*account
 	lost, cancelled := 0, 0

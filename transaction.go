@@ -3,23 +3,20 @@ package natsorm
 import (
 	"context"
 	"fmt"
-	"sync"
 	"sync/atomic"
 
 	"github.com/natsorm/natsorm/internal/catalogue"
 	"github.com/natsorm/natsorm/internal/records"
 	"github.com/natsorm/natsorm/internal/txn"
+	"github.com/natsorm/natsorm/internal/typed"
 )
 
 // tx is one run of a transaction's function. The context that the function gets carries
 // it to every call.
 type tx struct {
-	db   *DB
-	run  *txn.Tx
+	db *DB
+	typed.Tx
 	busy atomic.Bool // a call is under way
-
-	mu       sync.Mutex
-	versions map[any]uint64 // by pointer to a written value: the version that it had before
 
 	models map[*handle]txModel
 }
@@ -70,18 +67,18 @@ func txOf(ctx context.Context) *tx {
 // commit, they get back the versions that they had.
 //
 // Only one goroutine at a time may use a transaction: two calls at the same moment end
-// it with ErrInvalid. Scans inside it are held in memory. On a bucket with replicas, a
+// it with ErrInvalid. Scans inside it are held in memory. On a bucket in a cluster, a
 // transaction that scans, or that reads more keys than a batch has messages, runs again
 // whenever anything in the bucket was written. Automatic ids are taken at once and are
 // not given back. Watch, Truncate, Define and the calls about the whole bucket (Check,
-// Backup, Restore, ChangeLayout) are refused inside with ErrInvalid.
+// Backup, Restore, ChangeLayout, Migrate, Migrations) are refused inside with ErrInvalid.
 //
 // Errors: what fn returned. ErrUnique when another record has a unique value at the
 // commit; two records of one transaction can exchange theirs. ErrTxTooLarge when the
 // writes need more messages than a batch has; nothing was written. ErrConflict together
 // with the context's error, when the transaction lost to other writes until ctx ended.
-// ErrConflict also when it lost 32 times in a row while this DB wrote outside it, as a
-// function does that calls with the wrong context. ErrUnknownOutcome when the answer to
+// ErrConflict also when it lost 32 times in a row at the same key while this DB wrote outside
+// it, as a function does that calls with the wrong context. ErrUnknownOutcome when the answer to
 // the commit was lost. ErrUnsupportedServer when the bucket's atomic publish is off and
 // this account may not switch it on. A call with fn's context after the transaction has
 // ended returns ErrTxDone; a call of another DB with that context returns ErrInvalid.
@@ -94,7 +91,7 @@ func (db *DB) Transaction(ctx context.Context, fn func(ctx context.Context) erro
 	outer.release() // fn's own calls reserve it
 	switch {
 	case fn == nil:
-		return fmt.Errorf("%w: Transaction got a nil function", ErrInvalid)
+		return fmt.Errorf("%w: Transaction got a nil function; give it one that makes the calls", ErrInvalid)
 	case outer != nil:
 		return outer.join(ctx, fn)
 	}
@@ -106,8 +103,10 @@ func (db *DB) transact(ctx context.Context, fn func(ctx context.Context) error) 
 	if err := db.store.EnableBatches(ctx); err != nil {
 		return err
 	}
-	return db.transactions.Run(ctx, db.store, func(run *txn.Tx) error {
-		t := &tx{db: db, run: run, models: map[*handle]txModel{}}
+	var t *tx
+	generation := db.store.Generation()
+	err := db.transactions.Run(ctx, db.store, func(run *txn.Tx) error {
+		t = &tx{db: db, Tx: typed.Tx{Run: run}, models: map[*handle]txModel{}}
 		err := fn(context.WithValue(ctx, txKey{}, t))
 		if !t.busy.CompareAndSwap(false, true) { // never released: the commit begins
 			return run.Fail(fmt.Errorf("%w: a goroutine still used the transaction when its function returned; wait for it before the function returns", ErrInvalid))
@@ -119,6 +118,7 @@ func (db *DB) transact(ctx context.Context, fn func(ctx context.Context) error) 
 		}
 		return err
 	})
+	return t.renewed(ctx, generation, err)
 }
 
 // Outside returns ctx without its transaction. Calls with it do not see the
@@ -135,7 +135,7 @@ func (t *tx) join(ctx context.Context, fn func(ctx context.Context) error) (err 
 	err = fmt.Errorf("%w: the function of a Transaction inside it panicked", ErrInvalid)
 	defer func() {
 		if err != nil {
-			_ = t.run.Fail(err) // Fail returns the first error, which the outer Transaction returns too
+			_ = t.Run.Fail(err) // Fail returns the first error, which the outer Transaction returns too
 		}
 	}()
 	err = fn(ctx)
@@ -145,7 +145,7 @@ func (t *tx) join(ctx context.Context, fn func(ctx context.Context) error) (err 
 // reserve takes the transaction for one call, until release.
 func (t *tx) reserve() error {
 	if !t.busy.CompareAndSwap(false, true) {
-		return t.run.Fail(fmt.Errorf("%w: two goroutines used one transaction at the same time; make its calls from one goroutine", ErrInvalid))
+		return t.Run.Fail(fmt.Errorf("%w: two goroutines used one transaction at the same time; make its calls from one goroutine", ErrInvalid))
 	}
 	return nil
 }
@@ -161,11 +161,21 @@ func (t *tx) model(ctx context.Context, h *handle) (*records.Model, error) {
 	if m, ok := t.models[h]; ok {
 		return m.inside, t.unchanged(ctx, h, m.outside)
 	}
+	if !h.Defined() {
+		if err := t.db.renew(ctx, h); err != nil {
+			return nil, err
+		}
+	}
 	now, err := h.Current(ctx)
 	if err != nil {
 		return nil, err
 	}
-	m := txModel{outside: now, inside: now.In(t.run)}
+	if now.Def.Revision > 0 { // the commit is refused when the schema has changed
+		if err := t.Run.Under(now.Def.Name, now.Def.Revision); err != nil {
+			return nil, err
+		}
+	}
+	m := txModel{outside: now, inside: now.In(t.Run)}
 	t.models[h] = m
 	return m.inside, nil
 }
@@ -175,22 +185,7 @@ func (t *tx) model(ctx context.Context, h *handle) (*records.Model, error) {
 func (t *tx) unchanged(ctx context.Context, h *handle, outside *records.Model) error {
 	now, err := h.Current(ctx)
 	if err == nil && now != outside {
-		err = t.run.Conflict(outside.Def.Name)
+		err = t.Run.Conflict(outside.Def.Name)
 	}
 	return err
-}
-
-// firstVersion is the version that a value had before the transaction first wrote it.
-// was is its version before the present write, which counts if that is the first.
-func (t *tx) firstVersion(v any, was uint64) uint64 {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if first, ok := t.versions[v]; ok {
-		return first
-	}
-	if t.versions == nil {
-		t.versions = map[any]uint64{}
-	}
-	t.versions[v] = was
-	return was
 }

@@ -173,6 +173,34 @@ func TestTransactionWithTheWrongContextEnds(t *testing.T) {
 	})
 }
 
+// A transaction that loses here and there to other goroutines of its program goes on.
+func TestTransactionAmongWritersOfItsProgramGoesOn(t *testing.T) {
+	t.Parallel()
+	ctx := within(t)
+	db := natsormtest.New(t)
+	accounts := define[account](t, db)
+	ok(t, accounts.BulkCreate(ctx, []*account{{ID: 1, Number: "1"}, {ID: 2, Number: "2"}, {ID: 3, Number: "3"}}))
+	runs := 0
+	ok(t, db.Transaction(ctx, func(ctx context.Context) error {
+		runs++
+		for id := 1; id <= 2; id++ {
+			if _, err := accounts.FindByPK(ctx, id); err != nil {
+				return err
+			}
+		}
+		if runs <= 40 {
+			if _, err := accounts.Increment(natsorm.Outside(ctx), natsorm.Set{"balance": 1}, natsorm.Eq("id", 1+runs%2)); err != nil {
+				return err
+			}
+		}
+		_, err := accounts.Increment(ctx, natsorm.Set{"balance": 1}, natsorm.Eq("id", 3))
+		return err
+	}))
+	if runs != 41 {
+		t.Errorf("%d runs", runs)
+	}
+}
+
 func name(t *testing.T) string { return strings.ReplaceAll(t.Name(), "/", "-") }
 
 func TestTransactionRefusesWhatConcernsTheBucket(t *testing.T) {
@@ -185,11 +213,12 @@ func TestTransactionRefusesWhatConcernsTheBucket(t *testing.T) {
 		_, define := natsorm.Define[booking](ctx, db)
 		_, record := natsorm.DefineRecord(ctx, db, natsorm.Schema{Name: "x", Columns: []natsorm.ColumnSchema{{Name: "id", Type: natsorm.Int, PrimaryKey: true}}})
 		_, check := db.Check(ctx)
+		_, sweep := db.Sweep(ctx)
 		_, watch := accounts.Watch(ctx)
 		for call, err := range map[string]error{
-			"Define": define, "DefineRecord": record, "Check": check, "Watch": watch,
+			"Define": define, "DefineRecord": record, "Check": check, "Sweep": sweep, "Watch": watch,
 			"Truncate": accounts.Truncate(ctx), "Backup": db.Backup(ctx, &file), "Restore": db.Restore(ctx, &file),
-			"ChangeLayout": db.ChangeLayout(ctx, "account", natsorm.Native),
+			"ChangeLayout": db.ChangeLayout(ctx, "account", natsorm.Native), "DropModel": db.DropModel(ctx, "account"),
 		} {
 			if !errors.Is(err, natsorm.ErrInvalid) || !strings.Contains(err.Error(), call) || !strings.Contains(err.Error(), "Outside") {
 				t.Errorf("%s: %v", call, err)

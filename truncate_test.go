@@ -49,7 +49,7 @@ func TestTruncateLeavesNothing(t *testing.T) {
 			ctx := within(t)
 			db := natsormtest.New(t)
 			users := defineIn(t, db, layout)
-			n := testsize.Pick(300, 600, 3000)
+			n := testsize.Pick(150, 600, 3000)
 			all := make([]*nodeUser, n)
 			for i := range all {
 				all[i] = &nodeUser{ID: int64(i), Name: fmt.Sprint("n", i%3), Email: ptr("a@b")}

@@ -84,9 +84,13 @@ func Columns(columns ...string) Query {
 // followed by one CaughtUp.
 func WithCurrent() Query { return queryFunc(func(s *query.Spec) { s.Current = true }) }
 
-// watchBuffer is how many changes wait for a slow reader. Beyond that the watch stops
-// reading the bucket, where a later change may then overwrite an earlier one.
-const watchBuffer = 256
+// watchBuffer is how many changes wait for a slow reader, and watchBytes how many bytes
+// their documents have, but for the last one. Beyond that the watch stops reading the
+// bucket, where a later change may then overwrite an earlier one.
+const (
+	watchBuffer = 256
+	watchBytes  = 8 << 20
+)
 
 // Watch follows the records that the queries select. It delivers a change when the
 // record fulfilled the condition before the change, or fulfils it after. Columns makes
@@ -100,9 +104,16 @@ const watchBuffer = 256
 // Inside a transaction, Watch is ErrInvalid.
 func (m *Model[T]) Watch(ctx context.Context, q ...Query) (w *Watcher[T], err error) {
 	err = m.call(ctx, operation{name: "Watch", reads: true, outside: true}, func(s *session[T]) (err error) {
+		if w != nil { // the schema was changed while it began: it begins again
+			w.Stop()
+		}
 		w, err = s.watch(ctx, q)
 		return err
 	})
+	if err != nil && w != nil {
+		w.Stop()
+		w = nil
+	}
 	return w, err
 }
 
@@ -113,20 +124,20 @@ func (s *session[T]) watch(ctx context.Context, q []Query) (*Watcher[T], error) 
 	}
 	var columns []string
 	for _, name := range spec.Columns {
-		at, err := s.records.Def.Resolve(name)
+		at, err := s.Docs.Def.Resolve(name)
 		if err != nil {
 			return nil, err
 		}
-		columns = append(columns, s.records.Def.Columns[at].Name)
+		columns = append(columns, s.Docs.Def.Columns[at].Name)
 	}
-	feed, err := s.records.Watch(ctx, bound.Filter, columns, spec.Current)
+	feed, err := s.Docs.Watch(ctx, bound.Filter, columns, spec.Current)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(s.db.life, cancel)
-	w := &Watcher[T]{changes: make(chan Change[T], watchBuffer), cancel: cancel, done: make(chan struct{})}
-	if !s.db.tasks.Go(func() {
+	stop := context.AfterFunc(s.m.db.life, cancel)
+	w := &Watcher[T]{changes: make(chan Change[T]), cancel: cancel, done: make(chan struct{})}
+	if !s.m.db.tasks.Go(func() {
 		defer close(w.done)
 		defer close(w.changes)
 		defer cancel()
@@ -142,19 +153,55 @@ func (s *session[T]) watch(ctx context.Context, q []Query) (*Watcher[T], error) 
 	return w, nil
 }
 
-// deliver sends changes to out until ctx ends.
+// deliver sends changes to out until ctx ends. It reads ahead of the reader as far as
+// watchBuffer and watchBytes allow.
 func (s *session[T]) deliver(ctx context.Context, feed *records.Watch, out chan<- Change[T]) error {
-	for {
-		c, err := feed.Next(ctx)
-		if err != nil {
-			return err
+	type read struct {
+		change Change[T]
+		bytes  int
+	}
+	in, ended := make(chan read), make(chan error, 1)
+	go func() {
+		defer close(in)
+		for {
+			c, err := feed.Next(ctx)
+			if err != nil {
+				ended <- err
+				return
+			}
+			select {
+			case in <- read{s.changeOf(c), len(c.Before.Value) + len(c.After.Value)}:
+			case <-ctx.Done():
+				ended <- ctx.Err()
+				return
+			}
+		}
+	}()
+	var waiting []read
+	for bytes, open := 0, true; open || len(waiting) > 0; {
+		from, to, first := in, chan<- Change[T](nil), Change[T]{}
+		if !open || len(waiting) >= watchBuffer || bytes >= watchBytes {
+			from = nil
+		}
+		if len(waiting) > 0 {
+			to, first = out, waiting[0].change
 		}
 		select {
-		case out <- s.changeOf(c):
+		case c, more := <-from:
+			if open = more; more {
+				waiting, bytes = append(waiting, c), bytes+c.bytes
+			}
+		case to <- first:
+			bytes -= waiting[0].bytes
+			waiting[0] = read{} // or the array would hold it
+			waiting = waiting[1:]
 		case <-ctx.Done():
-			return ctx.Err()
+			for range in { // until it has ended, which uses the feed
+			}
+			return <-ended
 		}
 	}
+	return <-ended
 }
 
 func (s *session[T]) changeOf(c records.WatchChange) Change[T] {
@@ -170,7 +217,7 @@ func (s *session[T]) decodeState(e store.Message, problem *error) *T {
 	if !e.Live() {
 		return nil
 	}
-	v, err := s.decode(e)
+	v, err := s.Decode(e)
 	if err != nil {
 		*problem = errors.Join(*problem, err)
 		return nil
@@ -189,8 +236,9 @@ func (w *Watcher[T]) fail(err error) {
 }
 
 // Changes delivers the changes in the order in which the server stored them, and is
-// closed when the watch ends. Read it steadily: 256 changes wait for the reader, and of
-// later ones, several of one record may arrive as one.
+// closed when the watch ends. Read it steadily: at most 256 changes, or 8 MiB of documents,
+// wait for the reader, whichever comes first; of later ones, several of one record may arrive
+// as one. What still waits when the context ends is dropped.
 func (w *Watcher[T]) Changes() <-chan Change[T] { return w.changes }
 
 // Err says why the watch ended by itself. It is nil while the watch goes on, and after

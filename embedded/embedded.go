@@ -17,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -28,6 +29,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/natsorm/natsorm"
+	"github.com/natsorm/natsorm/internal/refusal"
 )
 
 // Sync says when writes reach the disk.
@@ -48,7 +50,8 @@ const (
 // Config says where the server keeps its data and who can reach it.
 type Config struct {
 	// Dir is the directory for the data. It is created when it does not exist, and
-	// only one server at a time can use it. Defaults to "": the data is kept in
+	// only one server at a time can use it. docs/large-buckets.md says what millions of
+	// records take. Defaults to "": the data is kept in
 	// memory, and is gone after Close.
 	Dir string
 
@@ -67,6 +70,10 @@ type Config struct {
 	// MaxPayload is the largest message, and so the largest record, in bytes: at
 	// most 64 MiB. Defaults to 1 MiB, which is nats-server's default.
 	MaxPayload int
+
+	// Logger receives the server's own warnings and errors, such as that the disk is full.
+	// Close returns when it has got them all. Defaults to slog.Default.
+	Logger *slog.Logger
 }
 
 // maxPayload is the largest MaxPayload that nats-server accepts, in bytes.
@@ -81,7 +88,8 @@ type Server struct {
 	memory bool         // there is no Config.Dir
 	dir    string       // a temporary directory, which Close removes; "" for none
 	lock   *flock.Flock // on Config.Dir; nil in memory
-	once   sync.Once    // for Close
+	log    *serverLog
+	once   sync.Once // for Close
 }
 
 // ErrDirInUse is the error of Start when another server, most often one in another
@@ -121,44 +129,19 @@ func Start(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("embedded: %w", err)
 	}
 	s.ns = ns
-	reason := &firstError{}
-	ns.SetLogger(reason, false, false)
+	s.log = newServerLog(cfg.Logger, func(f *refusal.Failure) {
+		f.Server = ns.ID()
+		refusal.Fail(f)
+	})
+	ns.SetLogger(s.log, false, false)
 	ns.Start()
 	// Some errors, such as a port that is taken, only come in the server's log.
-	if reason.get() != "" || !ns.ReadyForConnections(readyTimeout) || !ns.JetStreamEnabled() {
+	if s.log.first() != "" || !ns.ReadyForConnections(readyTimeout) || !ns.JetStreamEnabled() {
 		s.Close()
-		return nil, fmt.Errorf("embedded: the server did not start on %q and port %d: %s", opts.StoreDir, cfg.Port, reason.get())
+		return nil, fmt.Errorf("embedded: the server did not start on %q and port %d: %s", opts.StoreDir, cfg.Port, s.log.first())
 	}
 	return s, nil
 }
-
-// firstError is a log for the server that keeps the first error and drops everything
-// else. It explains why a server did not start.
-type firstError struct {
-	mu   sync.Mutex
-	text string
-}
-
-func (l *firstError) note(format string, v []any) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.text == "" {
-		l.text = fmt.Sprintf(format, v...)
-	}
-}
-
-func (l *firstError) get() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text
-}
-
-func (l *firstError) Errorf(format string, v ...any) { l.note(format, v) }
-func (l *firstError) Fatalf(format string, v ...any) { l.note(format, v) }
-func (l *firstError) Noticef(string, ...any)         {}
-func (l *firstError) Warnf(string, ...any)           {}
-func (l *firstError) Debugf(string, ...any)          {}
-func (l *firstError) Tracef(string, ...any)          {}
 
 // prepare makes the server's directory and locks it. Without a Dir it is a temporary
 // one: JetStream needs a directory even for streams in memory.
@@ -216,6 +199,10 @@ func (s *Server) Close() error {
 		if s.ns != nil {
 			s.ns.Shutdown()
 			s.ns.WaitForShutdown()
+			refusal.Forget(s.ns.ID())
+		}
+		if s.log != nil {
+			s.log.close()
 		}
 		s.release()
 	})

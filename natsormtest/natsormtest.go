@@ -4,6 +4,7 @@ package natsormtest
 
 import (
 	"context"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -21,7 +22,7 @@ const checkTimeout = time.Minute
 // or if a consumer is left on the server, and closes everything.
 func New(t testing.TB) *natsorm.DB {
 	t.Helper()
-	srv, err := embedded.Start(embedded.Config{})
+	srv, err := embedded.Start(embedded.Config{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatalf("natsormtest: %v", err)
 	}
@@ -42,12 +43,34 @@ func Open(t testing.TB, srv *embedded.Server, bucket string) *natsorm.DB {
 	}
 	db := open()
 	t.Cleanup(func() {
+		stopped(t, db)
 		db.Close()
 		after := open() // what is there once the test's own handle is gone
 		defer after.Close()
 		Prove(t, after)
 	})
 	return db
+}
+
+// stopped fails the test when a Watcher of its DB was not stopped. Closing the DB, which is
+// still open then, would stop it.
+func stopped(t testing.TB, db *natsorm.DB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), checkTimeout)
+	defer cancel()
+	if n, err := left(ctx, db); err == nil && n > 0 { // an error: the test has closed it, or its server
+		t.Errorf("natsormtest: %d consumers are left on the server; stop every Watcher", n)
+	}
+}
+
+// left is how many consumers stay on the server.
+func left(ctx context.Context, db *natsorm.DB) (n int, err error) {
+	n, err = consumers(ctx, db)
+	for end := time.Now().Add(removalTime); err == nil && n > 0 && time.Now().Before(end); { // a cluster may be about to remove one
+		<-time.After(10 * time.Millisecond)
+		n, err = consumers(ctx, db)
+	}
+	return n, err
 }
 
 // Prove fails the test when an index of db disagrees with its records, or when
@@ -64,15 +87,10 @@ func Prove(t testing.TB, db *natsorm.DB) {
 	if !report.Clean() {
 		t.Errorf("natsormtest: an index disagrees with its records:\n%s", report)
 	}
-	left, err := consumers(ctx, db)
-	for end := time.Now().Add(removalTime); err == nil && left > 0 && time.Now().Before(end); { // a cluster may be about to remove one
-		<-time.After(10 * time.Millisecond)
-		left, err = consumers(ctx, db)
-	}
-	if err != nil {
+	if n, err := left(ctx, db); err != nil {
 		t.Errorf("natsormtest: %v", err)
-	} else if left > 0 {
-		t.Errorf("natsormtest: %d consumers are left on the server; stop every Watcher", left)
+	} else if n > 0 {
+		t.Errorf("natsormtest: %d consumers are left on the server; stop every Watcher", n)
 	}
 }
 

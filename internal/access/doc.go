@@ -1,6 +1,6 @@
 // Package access is the bucket as a source of a query's records (query.Source): it
 // plans a query, reads the index entries and claims that the plan names, and divides
-// the records that they lead to into batches.
+// the records that they lead to into chunks.
 //
 // # How a query is answered
 //
@@ -13,9 +13,9 @@
 //     planned again: nothing has been delivered yet, and what was learnt stays. Entries
 //     that a limit may make unnecessary, or that one request does not give, are read
 //     later, while records are already being read.
-//  3. Read the records (batches.go). The engine gets keys in batches, and asks the
-//     source for the records of several batches at the same time. A scan gives the
-//     records themselves. On a bucket with replicas it gives keys only, because the
+//  3. Read the records (chunks.go). The engine gets keys in chunks, and asks the
+//     source for the records of several chunks at the same time. A scan gives the
+//     records themselves. On a bucket that may have replicas it gives keys only, because the
 //     replica that serves the scan may be behind what the session has seen; reads by key
 //     are not.
 //  4. Check. The engine checks the whole condition on each record. An entry only says
@@ -34,18 +34,26 @@
 // More is needed when a value goes from one record to another, as a unique value can: at
 // every instant one record has it, and a query must find one of them.
 //
-// # Why lookups look again
+// # What was written meanwhile
 //
 // There are two gaps in which a value can go from a record that is still to be read to
-// one that is no longer looked for:
+// one that is no longer looked for: between two lookups, and between the lookups and the
+// reading of the records. The engine knows when it may have met one: there were several
+// lookups, or it has dropped a candidate that was written after them. Then it looks at
+// records as they are at one moment (lookups.Written, in moved.go), and checks the condition
+// on them. Which records these are depends on the lookups:
 //
-//   - Between lookups. A condition on many values may take several requests. After the
-//     last of them, everything that was written since the first is looked at, with one
-//     answer at one instant (follow). A single value whose entries one consumer reads is
-//     not looked at again.
-//   - Between the lookups and the records. The engine notices when it drops a candidate
-//     that was written after the lookups. Only then does it ask what has come under them
-//     since (lookups.Since). It reads that too, until it drops no candidate like this.
+//   - Those that one request can make are made again, in one request with the records to
+//     which they lead: and once more when they lead to others by now. At the moment of the
+//     last answer every record that fulfils the condition has its entries, by I1, and is
+//     in the answer. This takes a few requests, whatever others write.
+//   - Otherwise they are all records that were written since. At that moment a record that
+//     fulfils the condition was written since, and is looked at now. Or it was not: then by
+//     I1 its entry was there all the time, so each lookup found it, and it was read as it
+//     still is. This takes as long as what was written during the query; in a cluster, until
+//     writers leave a moment in which nothing follows.
+//
+// Either closes both gaps (spec/lookup.pml checks it), and happens once for a query.
 //
 // Most queries meet neither gap. Then being prepared costs one revision: the answer of a
 // lookup carries it, and several lookups ask for it once.
@@ -56,6 +64,7 @@
 //     value of each key.
 //   - Trusting an entry without reading its record: an entry that a crashed writer left
 //     has no record.
-//   - Always looking again: it costs as much as the lookup did, and hardly ever finds
-//     anything.
+//   - Reading the entries that were written since, and then their records: these may
+//     have changed again, so that it had to be done until nothing changed. Beside 16
+//     writers of the column that took seconds.
 package access

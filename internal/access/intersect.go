@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"sync/atomic"
 
 	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/store"
@@ -16,21 +15,23 @@ import (
 //
 // The two inputs are read at different instants. A record that fulfils the whole
 // condition all the time has its entry in both indexes all the time, so both find it. For
-// values that go from one record to another, asOf is a revision from before both.
+// values that go from one record to another they count as several lookups, unless both
+// answers are from the same revision.
 func (s *Source) intersect(ctx context.Context, p plan.Plan, careful bool) (f found, surprise bool, err error) {
-	f.asOf = new(atomic.Uint64)
+	f.when = new(moment)
 	start, err := s.store.Revision(ctx, store.Acknowledged)
 	if err != nil {
 		return f, false, err
 	}
-	f.asOf.Store(start)
+	f.when.begin(start)
 	var sides [2]map[string]bool
 	var read [2]int
+	var at [2]uint64
 	var failed [2]error
 	var wg sync.WaitGroup
 	for i, in := range p.Inputs {
 		wg.Go(func() {
-			sides[i], read[i], failed[i] = s.collect(ctx, in, careful)
+			sides[i], read[i], at[i], failed[i] = s.collect(ctx, in, careful)
 		})
 	}
 	wg.Wait()
@@ -42,6 +43,7 @@ func (s *Source) intersect(ctx context.Context, p plan.Plan, careful bool) (f fo
 			return f, false, err
 		}
 	}
+	f.when.alone(at[0] == at[1] && at[0] > 0)
 	f.entries = read[0] + read[1]
 	f.records = len(sides[0]) + len(sides[1])
 	small, large := sides[0], sides[1]
@@ -57,13 +59,14 @@ func (s *Source) intersect(ctx context.Context, p plan.Plan, careful bool) (f fo
 }
 
 // collect returns the keys of the records to which one input of an intersection leads, and
-// how many entries were read for them.
+// how many entries were read for them. at is the revision that the entries show; 0 when
+// it took several requests, or none was found.
 //
 // The entries are read with one request if that gives them all. Otherwise, when collect
 // is careful and the input is a single lookup, ErrTooMany says that there are more than
 // was expected, and their number is noted in the statistics for the next plan. In all
 // other cases they are read with as many requests as it takes.
-func (s *Source) collect(ctx context.Context, in plan.Access, careful bool) (out map[string]bool, read int, err error) {
+func (s *Source) collect(ctx context.Context, in plan.Access, careful bool) (out map[string]bool, read int, at uint64, err error) {
 	out = make(map[string]bool, in.Entries)
 	groups := plan.Groups(in.Lookups)
 	if only := in.Lookups[0]; careful && len(in.Lookups) == 1 && !only.Large {
@@ -74,26 +77,34 @@ func (s *Source) collect(ctx context.Context, in plan.Access, careful bool) (out
 			}
 		}
 		if err != nil {
-			return nil, 0, err
+			return nil, 0, 0, err
 		}
-		return out, len(entries.Messages), s.lead(in.Lookups, entries.Messages, out)
+		return out, len(entries.Messages), shows(entries), s.lead(in.Lookups, entries.Messages, out)
 	}
 	if len(groups) == 1 && !in.Lookups[0].Large {
 		entries, err := s.store.Read(ctx, store.Lookup{Patterns: s.patterns(in.Lookups)})
 		if err == nil {
-			return out, len(entries.Messages), s.lead(in.Lookups, entries.Messages, out)
+			return out, len(entries.Messages), shows(entries), s.lead(in.Lookups, entries.Messages, out)
 		}
 		if !errors.Is(err, store.ErrTooMany) {
-			return nil, 0, err
+			return nil, 0, 0, err
 		}
 	}
-	for key, err := range s.follow(ctx, groups, 0, new(atomic.Uint64)) {
+	for key, err := range s.follow(ctx, groups, 0, new(moment)) {
 		if err != nil {
-			return nil, 0, err
+			return nil, 0, 0, err
 		}
 		out[key] = true
 	}
-	return out, len(out), nil // lists are seldom read so: there are few of them
+	return out, len(out), 0, nil // lists are seldom read so: there are few of them
+}
+
+// shows is the revision that an answer shows as a whole, or 0.
+func shows(a store.Answer) uint64 {
+	if a.Torn {
+		return 0
+	}
+	return a.Revision
 }
 
 // lead adds the keys of the records to which entries lead. lookups are those that gave

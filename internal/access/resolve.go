@@ -5,7 +5,6 @@ import (
 	"errors"
 	"iter"
 	"slices"
-	"sync/atomic"
 
 	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/query"
@@ -31,10 +30,9 @@ type found struct {
 	entries int                      // how many entries and claims were read
 	records int                      // how many records they lead to; a record counts for each entry that leads to it
 
-	// asOf is a revision that the bucket had when the lookups were made, or before. It
-	// is 0 while nothing was looked up: later sets it. It is nil when the plan has no
-	// lookups, because the keys of the records are in the query.
-	asOf *atomic.Uint64
+	// when is when the lookups were made. It is nil when the plan has none, because the
+	// keys of the records are in the query. When later makes them, later sets it.
+	when *moment
 }
 
 // resolve plans a query and makes the lookups that its plan begins with. When they find
@@ -101,10 +99,10 @@ func (s *Source) begin(ctx context.Context, p plan.Plan, careful bool) (f found,
 	if len(groups) == 0 { // a union of primary keys
 		return f.distinct(), false, nil
 	}
-	f.asOf = new(atomic.Uint64)
+	f.when = new(moment)
 	patterns := s.patterns(lookups)
 	if len(groups) != 1 || lookups[0].Large || patternBytes(patterns) > store.MaxPatternBytes {
-		f.later = s.follow(ctx, groups, needs, f.asOf)
+		f.later = s.follow(ctx, groups, needs, f.when)
 		return f.distinct(), false, nil
 	}
 	answer, err := s.store.Read(ctx, store.Lookup{Patterns: patterns, Limit: most(needs)})
@@ -123,14 +121,15 @@ func (s *Source) begin(ctx context.Context, p plan.Plan, careful bool) (f found,
 			large.Matches, large.Large = store.MaxMatches+1, true
 			groups = [][]plan.Lookup{{large}}
 		}
-		f.later = s.follow(ctx, groups, needs, f.asOf)
+		f.later = s.follow(ctx, groups, needs, f.when)
 		return f.distinct(), false, nil
 	}
 	if err != nil {
 		return f, false, err
 	}
 	f.entries = len(answer.Messages)
-	f.asOf.Store(answer.Revision)
+	f.when.begin(answer.Revision)
+	f.when.alone(!answer.Torn)
 	f.keys = slices.Grow(f.keys, len(answer.Messages))
 	for _, e := range answer.Messages {
 		before := len(f.keys)
@@ -145,10 +144,9 @@ func (s *Source) begin(ctx context.Context, p plan.Plan, careful bool) (f found,
 		s.attribute(lookups, answer.Messages)
 	}
 	// The request stopped at the limit. If the records of these entries are not enough, all
-	// entries are looked up, these again: distinct drops their keys. f.asOf stays at the
-	// first lookup, which is the earlier one, so follow gets another.
+	// entries are looked up, these again: distinct drops their keys.
 	if answer.Left > 0 {
-		f.later = s.follow(ctx, groups, 0, new(atomic.Uint64))
+		f.later = s.follow(ctx, groups, 0, f.when)
 		return f.distinct(), false, nil
 	}
 	surprise = careful && p.Path == plan.Index && needs == 0 && f.records >= surprising && f.records > surprisingRate*p.Entries
@@ -176,7 +174,7 @@ func most(needs int) int {
 	if needs == 0 {
 		return 0
 	}
-	return max(query.FirstBatch, 2*needs)
+	return max(query.FirstChunk, 2*needs)
 }
 
 // distinct is f with each key once, also among those that come later. later must be

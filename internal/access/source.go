@@ -17,13 +17,32 @@ type Source struct {
 	layout layout.Layout
 	store  store.Store
 	stats  *statistics
+	view   View
 }
+
+// View brings a record into the names of the version of the model that a Source has.
+type View func(ctx context.Context, m store.Message) (store.Message, error)
 
 var _ query.Source = (*Source)(nil)
 
 // New makes the Source of a model. Its statistics are empty.
 func New(s store.Store, l layout.Layout) *Source {
 	return &Source{def: l.Model(), layout: l, store: s, stats: &statistics{}}
+}
+
+// View is a record as the model describes it; see query.Source.
+func (s *Source) View(ctx context.Context, m store.Message) (store.Message, error) {
+	if s.view == nil {
+		return m, nil
+	}
+	return s.view(ctx, m)
+}
+
+// Viewed is the Source with a view of the records.
+func (s *Source) Viewed(view View) *Source {
+	out := *s
+	out.view = view
+	return &out
 }
 
 // On is the Source of the same model in another store on the same bucket. Both share
@@ -72,12 +91,16 @@ func (s *Source) Candidates(ctx context.Context, q plan.Query, all bool) (query.
 	if err != nil {
 		return query.Candidates{}, err
 	}
-	c := query.Candidates{Batches: s.batches(ctx, p, f, all), Filter: p.Residual(s.def)}
+	c := query.Candidates{Chunks: s.chunks(ctx, p, f, all), Filter: p.Residual(s.def)}
 	if p.Path != plan.Scan {
 		c.Workers = fetchers
 	}
-	if f.asOf != nil {
-		c.Lookups = &lookups{source: s, plan: p, all: all, asOf: f.asOf}
+	if f.when != nil {
+		l := lookups{source: s, when: f.when}
+		if f.later == nil && p.Path != plan.Intersect {
+			l.patterns, l.found = s.patterns(p.AllLookups()), f.keys
+		}
+		c.Lookups = l
 	}
 	return c, nil
 }

@@ -61,7 +61,7 @@ func (s *Source) snapshot() plan.Stats {
 	defer st.mu.Unlock()
 	return plan.Stats{
 		Records:     st.records,
-		Fresh:       time.Since(st.recordsAt) < knownFor && time.Since(st.crowdAt) > knownFor && !s.store.Traits().Replicated,
+		Fresh:       time.Since(st.recordsAt) < knownFor && time.Since(st.crowdAt) > knownFor && !s.store.Traits().Replicable,
 		RecordBytes: int(st.bytes),
 		Finds:       s.layout.Finds,
 		EntryKeys:   s.layout.EntryKeys,

@@ -19,15 +19,17 @@ const module = "github.com/natsorm/natsorm"
 // layers are the packages from the bottom up. A package imports only packages
 // of layers below its own; the test fails for one that is not listed.
 var layers = [][]string{
-	{"internal/batch", "internal/errs", "internal/javascript", "internal/testbed", "internal/testsize", "internal/value"},
-	{"internal/keys", "internal/workers"},
-	{"internal/backup", "internal/schema"},
+	{"internal/readsize", "internal/delivery", "internal/errs", "internal/explain", "internal/flow", "internal/javascript", "internal/keyset", "internal/pace", "internal/testbed", "internal/testsize", "internal/usage", "internal/value"},
+	{"internal/keys", "internal/refusal", "internal/workers"},
+	{"internal/backup", "internal/dial", "internal/schema"},
 	{"internal/document"},
 	{"internal/cond", "internal/layout", "internal/store"},
 	{"internal/codec", "internal/plan", "internal/commit", "internal/store/fault", "internal/store/storetest", "internal/wire", "internal/groupcommit"},
-	{"internal/bucket", "internal/txn", "internal/query", "internal/catalogue"},
+	{"internal/session", "internal/txn", "internal/query", "internal/catalogue", "internal/migration"},
+	{"internal/bucket", "internal/building", "internal/checking"},
 	{"internal/access", "internal/maintenance"},
 	{"internal/records"},
+	{"internal/alter", "internal/typed"},
 	{""}, // natsorm itself
 	{"embedded"},
 	{"natsormtest"},
@@ -39,8 +41,8 @@ var layers = [][]string{
 // the wire. The server is for the embedded package.
 var network = map[string][]string{
 	module + "/internal/bucket":         {""},
-	module + "/internal/wire":           {"", "internal/bucket"},
-	"github.com/nats-io/nats.go":        {"", "internal/wire", "internal/bucket", "embedded", "natsormtest", "internal/chaos", "internal/testbed"},
+	module + "/internal/wire":           {"", "internal/bucket", "internal/session"},
+	"github.com/nats-io/nats.go":        {"", "internal/dial", "internal/flow", "internal/refusal", "internal/usage", "internal/wire", "internal/session", "internal/bucket", "embedded", "natsormtest", "internal/chaos", "internal/testbed"},
 	"github.com/nats-io/nats-server/v2": {"embedded", "internal/testbed"},
 }
 

@@ -36,6 +36,14 @@ func (b *Bucket) Batch(ctx context.Context, batch store.Batch) (first uint64, er
 	if batch.Shared {
 		return b.share(ctx, batch.Ops)
 	}
+	mark := b.Floor()
+	first, err = b.batch(ctx, batch)
+	result := []store.Result{{Revision: first, Err: err}}
+	b.Certify(ctx, mark, result)
+	return result[0].Revision, result[0].Err
+}
+
+func (b *Bucket) batch(ctx context.Context, batch store.Batch) (first uint64, err error) {
 	ops := batch.Ops
 	n, size, limit := batch.Messages(), 0, b.maxValue()
 	for _, op := range ops {
@@ -48,14 +56,21 @@ func (b *Bucket) Batch(ctx context.Context, batch store.Batch) (first uint64, er
 		return 0, fmt.Errorf("%w: %d messages of %d bytes", store.ErrBatchTooLarge, n, size)
 	}
 	witness := slices.IndexFunc(ops, func(op store.Op) bool { return op.Settle })
-	began, epoch := time.Now(), b.stream.Epoch()
+	began, epoch := time.Now(), b.Stream.Epoch()
+	lone := batch.Lone || anyLone(ops)
+	heard := b.Stream.Refusals()
 	for try := 1; ; try++ {
+		if lone {
+			if err := b.Lone(ctx); err != nil {
+				return 0, fmt.Errorf("%w: %w", errs.ErrUnwritten, err)
+			}
+		}
 		if err := b.EnableBatches(ctx); err != nil {
 			return 0, fmt.Errorf("%w: %w", store.ErrNoBatches, err)
 		}
 		msgs, at := b.batchMessages(batch)
 		sent := time.Now()
-		reply, sendErr := b.stream.Batch(ctx, msgs, patience(ctx))
+		reply, sendErr := b.Stream.Batch(ctx, msgs, patience(ctx))
 		result := store.Result{Err: sendErr}
 		retry := false
 		switch {
@@ -73,7 +88,7 @@ func (b *Bucket) Batch(ctx context.Context, batch store.Batch) (first uint64, er
 			case err != nil:
 				return 0, err
 			case done:
-				b.saw(revision + uint64(len(ops)-1-witness))
+				b.Saw(revision + uint64(len(ops)-1-witness))
 				return revision - uint64(witness), nil
 			}
 			result.Err, retry = fmt.Errorf("%w: %w", errs.ErrUnwritten, wire.ErrNoAnswer), true
@@ -83,9 +98,22 @@ func (b *Bucket) Batch(ctx context.Context, batch store.Batch) (first uint64, er
 			if err := workers.Sleep(ctx, rand.N(busyWait)); err != nil {
 				return 0, fmt.Errorf("%w: %w", errs.ErrUnwritten, err)
 			}
+			// A batch of which one message was refused is incomplete too. The answer may have
+			// been read before the refusal, but that has been heard of by now.
+			if err := b.Stream.RefusedSince(heard, msgs); err != nil {
+				return 0, err
+			}
+		}
+		if errors.Is(sendErr, nats.ErrReconnectBufExceeded) { // the connection broke before it was sent
+			result.Err = fmt.Errorf("%w: %w", errs.ErrUnwritten, sendErr)
+			retry = b.Stream.Connected(ctx) == nil
+		}
+		if errors.Is(result.Err, errSettings) && try == 1 {
+			_, err := b.Relook(ctx, b.Now())
+			retry = err == nil
 		}
 		if errors.Is(result.Err, store.ErrNoBatches) { // somebody switched them off
-			b.batches.Store(false)
+			b.Batches.Store(false)
 			if b.EnableBatches(ctx) == nil {
 				continue
 			}
@@ -109,19 +137,19 @@ func (b *Bucket) batchMessages(batch store.Batch) (msgs []*nats.Msg, at int) {
 	at = batch.Messages() - len(batch.Ops)
 	buf := make([]nats.Msg, at+len(batch.Ops))
 	msgs = make([]*nats.Msg, len(buf))
-	id := b.ids.next()
+	id := b.ids.Next()
 	guards := batch.Guards
 	carry := func(m *nats.Msg) {
 		m.Header[wire.HeaderExpect] = []string{strconv.FormatUint(guards[0].Revision, 10)}
-		m.Header[wire.HeaderExpectSubject] = []string{b.stream.Prefix + guards[0].Key}
+		m.Header[wire.HeaderExpectSubject] = []string{b.Stream.Prefix + guards[0].Key}
 		guards = guards[1:]
 	}
 	for i := range msgs {
 		m := &buf[i]
 		msgs[i] = m
 		if i < at {
-			m.Subject, m.Header = b.stream.Prefix+guardKey, nats.Header{}
-			if b.messageTTL {
+			m.Subject, m.Header = b.Stream.Prefix+guardKey, nats.Header{}
+			if b.Now().MessageTTL {
 				m.Header[wire.HeaderTTL] = []string{strconv.Itoa(int(guardTTL / time.Second))}
 			}
 			carry(m)

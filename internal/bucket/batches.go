@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/store"
@@ -18,7 +17,7 @@ import (
 // EnableBatches switches the bucket's atomic publish on, where it is off.
 // errs.ErrUnsupportedServer when that is not possible.
 func (b *Bucket) EnableBatches(ctx context.Context) error {
-	if b.batches.Load() {
+	if b.Batches.Load() {
 		return nil
 	}
 	b.denied.mu.Lock()
@@ -46,26 +45,20 @@ const deniedFor = time.Minute
 func (b *Bucket) enableBatches(parent context.Context) error {
 	ctx, cancel := context.WithTimeout(parent, upgradeTimeout)
 	defer cancel()
-	js, err := jetstream.New(b.stream.Conn())
-	if err != nil {
-		return b.stream.Explain(err)
-	}
-	stream, err := js.Stream(ctx, b.stream.Name)
+	info, err := b.Stream.Info(ctx)
 	if err == nil {
-		conf := stream.CachedInfo().Config
-		conf.AllowAtomicPublish = true
-		stream, err = js.UpdateStream(ctx, conf)
+		info, err = b.Stream.SwitchOn(ctx, info, "allow_atomic")
 	}
-	if err == nil && !stream.CachedInfo().Config.AllowAtomicPublish {
+	if err == nil && !info.Config.Batches {
 		err = errors.New("the server ignores it")
 	}
-	if err != nil && (Transient(err) && parent.Err() != nil || errors.Is(err, nats.ErrConnectionClosed) || !b.stream.Conn().IsConnected()) {
-		return fmt.Errorf("%w: %w", errs.ErrUnwritten, b.stream.Explain(err))
+	if err != nil && (Transient(err) && parent.Err() != nil || errors.Is(err, nats.ErrConnectionClosed) || !b.Stream.Conn().IsConnected()) {
+		return fmt.Errorf("%w: %w", errs.ErrUnwritten, b.Stream.Explain(err))
 	}
 	if err != nil {
-		return fmt.Errorf("%w: the bucket's atomic publish is off, and this account cannot switch it on (%w); nothing was written: set allow_atomic in the configuration of stream %s", errs.ErrUnsupportedServer, wire.Mark(err), b.stream.Name)
+		return fmt.Errorf("%w: the bucket's atomic publish is off, and this account cannot switch it on (%w); nothing was written: set allow_atomic in the configuration of stream %s", errs.ErrUnsupportedServer, wire.Mark(err), b.Stream.Name)
 	}
-	b.batches.Store(true)
+	b.Batches.Store(true)
 	return nil
 }
 
@@ -87,28 +80,31 @@ func (b *Bucket) share(ctx context.Context, ops []store.Op) (first uint64, err e
 	return last - uint64(len(ops)-1), nil
 }
 
-// BeginChange says how the change is best written: where the server stages
-// batches, phased, unless many changes are under way and a message takes the
-// server as long as a disk does.
+// BeginChange says how the change is best written. Changes that come alone are phased
+// where the server stages batches, and a batch each elsewhere. When many are under way,
+// they share batches if that has proved to be faster.
 func (b *Bucket) BeginChange(many bool) (way store.Way, end func()) {
-	enough := b.load.Begin()
-	switch {
-	case !b.batches.Load():
-		way = store.Phased
-	case !b.staged && many, enough && b.load.Slow():
-		way = store.Shared
-	case !b.staged:
-		way = store.Atomic
-	default:
-		way = store.Phased
+	alone := store.Atomic
+	if b.Now().Staged {
+		alone = store.Phased
 	}
-	return way, b.endChange
+	switch {
+	case !b.Batches.Load():
+		return store.Phased, b.load.Count()
+	case many && !b.Now().Staged:
+		return store.Shared, b.load.Count()
+	}
+	share, end := b.load.Begin()
+	if share {
+		return store.Shared, end
+	}
+	return alone, end
 }
 
 // Traits reads what the server told, and counts nothing.
 func (b *Bucket) Traits() store.Traits {
-	t := store.Traits{Replicated: b.replicated, MaxValue: b.maxValue(), Writes: store.Phased}
-	if b.batches.Load() && !b.staged { // a batch is as fast as a message
+	t := store.Traits{Replicable: b.Replicable(), Created: b.Now().Created, MaxValue: b.maxValue(), Writes: store.Phased}
+	if b.Batches.Load() && !b.Now().Staged { // a batch is as fast as a message
 		t.Writes = store.Atomic
 	}
 	return t

@@ -1,89 +1,76 @@
 package bucket
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
-	"sync/atomic"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/natsorm/natsorm/internal/groupcommit"
+	"github.com/natsorm/natsorm/internal/session"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/wire"
 )
 
-// giveUp is how long a call without a deadline is looked after.
-const giveUp = 10 * time.Second
-
 // Bucket is a store.Store on a JetStream KV bucket. It is safe for concurrent use.
 type Bucket struct {
-	stream *wire.Stream
+	*session.Session
 	kv     jetstream.KeyValue
 	logger *slog.Logger
 
-	replicated bool
-	direct     bool          // direct get is allowed
-	messageTTL bool          // a message can have a TTL
-	history    bool          // more than one revision of a key is kept
-	staged     bool          // a batch is written to a file of its own first
-	maxMsgSize int           // the bucket's own limit, 0 for none
-	window     time.Duration // for which the server remembers message ids
-	created    time.Time     // when the stream was made
-	ackPrefix  []byte        // of an acknowledgement without an error
-	ids        ids
+	ackPrefix []byte // of an acknowledgement without an error
+	ids       *session.IDs
+	tallies   tallies
 
-	floor      atomic.Uint64 // the highest revision written or seen, of a replicated bucket
-	anchorless atomic.Int64  // when it was found that the anchor is missing and cannot be written, in ns
-	barriers   barriers
-	tallies    tallies
-
-	batches atomic.Bool // atomic publish is on
-	denied  denied
-	group   *groupcommit.Group
-	load    groupcommit.Load
-
-	endChange func() // ends what BeginChange began; made once, so that no change makes its own
+	denied denied // of switching batches on
+	group  *groupcommit.Group
+	load   *groupcommit.Load
 }
 
-var _ store.Store = (*Bucket)(nil)
+var _ store.Purger = (*Bucket)(nil)
 
-func newBucket(client *wire.Client, kv jetstream.KeyValue, info *jetstream.StreamInfo, cfg Config) *Bucket {
-	conf := info.Config
+// newBucket makes a Bucket on the stream, and looks at it.
+func newBucket(ctx context.Context, stream *wire.Stream, kv jetstream.KeyValue, cfg Config) (*Bucket, error) {
 	b := &Bucket{
-		stream:     &wire.Stream{Client: client, Name: conf.Name, Prefix: "$KV." + cfg.Bucket + "."},
-		kv:         kv,
-		logger:     cfg.Logger,
-		replicated: conf.Replicas > 1,
-		direct:     conf.AllowDirect,
-		messageTTL: conf.AllowMsgTTL,
-		history:    conf.MaxMsgsPerSubject != 1,
-		staged:     conf.Replicas <= 1 && conf.Storage == jetstream.FileStorage,
-		maxMsgSize: max(0, int(conf.MaxMsgSize)),
-		window:     conf.Duplicates,
-		created:    info.Created,
-		ackPrefix:  fmt.Appendf(nil, `{"stream":%q,"seq":`, conf.Name),
-		ids:        newIDs(),
+		kv:        kv,
+		logger:    cfg.Logger,
+		ackPrefix: fmt.Appendf(nil, `{"stream":%q,"seq":`, stream.Name),
+		ids:       session.NewIDs(),
+		load:      groupcommit.NewLoad(),
 	}
-	b.batches.Store(conf.AllowAtomicPublish)
-	b.endChange = b.load.End
-	b.group = groupcommit.New(b, groupcommit.Options{Staged: b.staged, Go: client.Go, GiveUp: giveUp, Grace: wire.WriteGrace})
-	return b
+	var err error
+	b.Session, err = session.New(ctx, session.Options{
+		Stream: stream,
+		Logger: cfg.Logger,
+		Write: func(ctx context.Context, op store.Op) store.Result {
+			result := make([]store.Result, 1)
+			b.write(ctx, []store.Op{op}, result)
+			return result[0]
+		},
+		Put:  func(ctx context.Context, op store.Op) store.Result { return b.Write(ctx, op)[0] },
+		Anew: b.tallies.clear,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := b.Now().Unfit; err != nil {
+		return nil, err
+	}
+	b.group = groupcommit.New(b, groupcommit.Options{Staged: b.Now().Staged, Go: stream.Go, GiveUp: session.GiveUp, Grace: wire.WriteGrace})
+	return b, nil
 }
 
 // Close frees what the bucket holds on the connection and on the server. Calls
 // that wait end with store.ErrClosed.
-func (b *Bucket) Close() { b.stream.Close() }
+func (b *Bucket) Close() { b.Stream.Close() }
 
 // Hear calls f with what is published to the keys under a pattern from now on, by
 // anyone, as long as the connection lasts; Epoch changes with it. It hears what is
 // sent, whether the server takes it or not.
-func (b *Bucket) Hear(pattern string, f func(value []byte)) error {
-	return b.stream.Hear(b.stream.Prefix+pattern, f)
+func (b *Bucket) Hear(ctx context.Context, pattern string, f func(value []byte)) error {
+	return b.Stream.Hear(ctx, b.Stream.Prefix+pattern, f)
 }
-
-// Epoch is the number of the connection, which changes when it is lost.
-func (b *Bucket) Epoch() uint64 { return b.stream.Epoch() }
 
 // KV is the bucket as nats.go gives it.
 func (b *Bucket) KV() jetstream.KeyValue { return b.kv }

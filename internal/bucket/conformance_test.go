@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,6 +18,7 @@ import (
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/store/fault"
 	"github.com/natsorm/natsorm/internal/store/storetest"
+	"github.com/natsorm/natsorm/internal/testbed"
 )
 
 // A bucket keeps the promises of the port, whatever keeps it: memory, files, several
@@ -57,7 +57,7 @@ func TestBucketIsAStore(t *testing.T) {
 	t.Run("without direct get", func(t *testing.T) {
 		t.Parallel()
 		storetest.Run(t, single(t, embedded.Config{}, memory, func(b *bucket.Bucket, s *storetest.Subject) {
-			b.ForgoDirect()
+			b.ForgoDirect(t)
 			s.Unbounded = true
 		}))
 	})
@@ -128,15 +128,12 @@ func openOn(t testing.TB, cfg bucket.Config, connect func() (*nats.Conn, error))
 // cluster starts three servers that form a cluster.
 func cluster(t *testing.T) []*server.Server {
 	t.Helper()
-	// The routes must be known before the servers start: take free ports.
+	// The routes must be known before the servers start.
+	ports, err := testbed.FreePorts(3)
+	must(t, err)
 	var routes string
-	ports := make([]int, 3)
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		must(t, err)
-		ports[i] = l.Addr().(*net.TCPAddr).Port
-		routes += ",nats://" + l.Addr().String()
-		must(t, l.Close())
+	for _, port := range ports {
+		routes += fmt.Sprint(",nats://127.0.0.1:", port)
 	}
 	var servers []*server.Server
 	for i, port := range ports {

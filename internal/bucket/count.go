@@ -2,6 +2,7 @@ package bucket
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/natsorm/natsorm/internal/store"
@@ -13,11 +14,15 @@ import (
 const countTries = 3
 
 // Count counts with the messages at hand where it can.
-func (b *Bucket) Count(ctx context.Context, pattern string, p store.Precision) (int, error) {
+func (b *Bucket) Count(ctx context.Context, pattern string, p store.Precision) (n int, err error) {
 	if p == store.About {
 		return b.about(ctx, pattern)
 	}
-	return b.exactly(ctx, pattern)
+	err = b.Steady(ctx, func() error {
+		n, err = b.exactly(ctx, pattern)
+		return err
+	})
+	return n, err
 }
 
 // exactly takes the number of keys, which the server has at hand, and subtracts
@@ -51,7 +56,14 @@ func (b *Bucket) exactly(ctx context.Context, pattern string) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		if !gone {
+		// With history, keys would be counted by their messages.
+		if _, err := b.Relook(ctx, b.Now()); err != nil {
+			return 0, err
+		}
+		if !b.tallied() {
+			break
+		}
+		if !gone && b.Now().Created.Equal(t.created) {
 			b.tallies.put(pattern, t)
 			return max(0, n-there), nil
 		}
@@ -62,7 +74,7 @@ func (b *Bucket) exactly(ctx context.Context, pattern string) (int, error) {
 // tallied reports whether markers can be tallied. Of several replicas one may be
 // behind the one that counts the keys, and of a key with history an older
 // message can come back.
-func (b *Bucket) tallied() bool { return !b.replicated && !b.history && b.direct }
+func (b *Bucket) tallied() bool { return !b.Replicable() && !b.Now().History && b.Now().Direct }
 
 func (b *Bucket) countByScan(ctx context.Context, pattern string) (n int, err error) {
 	gone := map[string]bool{}
@@ -84,7 +96,7 @@ func (b *Bucket) countByScan(ctx context.Context, pattern string) (n int, err er
 // keyCount is the number of keys under a pattern, delete markers among them, in
 // one request that the server isolates from writes.
 func (b *Bucket) keyCount(ctx context.Context, pattern string) (int, error) {
-	found, rest, err := b.stream.NextMany(ctx, pattern, 0, 1)
+	found, rest, err := b.Stream.NextMany(ctx, pattern, 0, 1)
 	if err != nil {
 		return 0, fmt.Errorf("natsorm: count %q: %w", pattern, err)
 	}
@@ -95,7 +107,10 @@ func (b *Bucket) keyCount(ctx context.Context, pattern string) (int, error) {
 // messages it would deliver. That is faster than keyCount, but an overwrite takes
 // the old message off before it puts the new one on.
 func (b *Bucket) about(ctx context.Context, pattern string) (int, error) {
-	c, err := b.stream.Consume(ctx, pattern, wire.ConsumerOptions{})
+	c, err := b.Stream.Consume(ctx, pattern, wire.ConsumerOptions{})
+	if errors.Is(err, wire.ErrLost) && b.Now().Direct {
+		return b.keyCount(ctx, pattern)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("natsorm: count %q: %w", pattern, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/wire"
 	"github.com/natsorm/natsorm/internal/workers"
@@ -30,6 +31,7 @@ const (
 type feed struct {
 	b       *Bucket
 	pattern string
+	beside  string // a key that is followed too; or ""
 	c       *wire.Consumer
 	created time.Time     // the stream's, to notice another under its name
 	last    uint64        // the last revision delivered
@@ -41,42 +43,41 @@ type feed struct {
 }
 
 // Feed begins with the last message of each key, as a scan does.
-func (b *Bucket) Feed(ctx context.Context, pattern string) (store.Feed, error) {
-	f := &feed{b: b, pattern: pattern, loading: true}
+func (b *Bucket) Feed(ctx context.Context, pattern, beside string) (store.Feed, error) {
+	f := &feed{b: b, pattern: pattern, beside: beside, loading: true}
 	info, err := f.stream(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("natsorm: watch %q: %w", pattern, err)
 	}
 	f.created = info.Created
-	f.status = b.stream.Conn().StatusChanged(nats.CONNECTED)
+	f.status = b.Stream.Conn().StatusChanged(nats.CONNECTED)
 	if err := f.start(ctx, 0); err != nil {
-		b.stream.Conn().RemoveStatusListener(f.status)
+		b.Stream.Conn().RemoveStatusListener(f.status)
 		return nil, fmt.Errorf("natsorm: watch %q: %w", pattern, err)
 	}
 	return f, nil
 }
 
-func (f *feed) stream(ctx context.Context) (*jetstream.StreamInfo, error) {
+func (f *feed) stream(ctx context.Context) (wire.Info, error) {
 	ctx, cancel := context.WithTimeout(ctx, wire.DefaultTimeout)
 	defer cancel()
-	js, err := jetstream.New(f.b.stream.Conn())
-	if err != nil {
-		return nil, f.b.stream.Explain(err)
-	}
-	stream, err := js.Stream(ctx, f.b.stream.Name)
-	if err != nil {
-		return nil, f.b.stream.Explain(err)
-	}
-	return stream.CachedInfo(), nil
+	return f.b.Stream.Info(ctx)
 }
 
 // start reads what is there, or with from, everything since that revision.
 func (f *feed) start(ctx context.Context, from uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, wire.DefaultTimeout)
 	defer cancel()
-	c, err := f.b.stream.Consume(ctx, f.pattern, wire.ConsumerOptions{From: from, Follow: true, Status: f.status})
-	if err != nil {
-		return err
+	var c *wire.Consumer
+	var err error
+	for pause := (workers.Pauses{First: resumePause, Most: maxPause}); ; { // the next consumer is most often placed on another server
+		c, err = f.b.Stream.Consume(ctx, f.pattern, wire.ConsumerOptions{From: from, Beside: f.beside, Follow: true, Status: f.status})
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, wire.ErrLost) || pause.Sleep(ctx) != nil {
+			return err
+		}
 	}
 	if !f.loading { // loading ends with "no messages" at the latest
 		c.Follow()
@@ -87,7 +88,7 @@ func (f *feed) start(ctx context.Context, from uint64) error {
 
 // Close frees the consumer.
 func (f *feed) Close() {
-	f.b.stream.Conn().RemoveStatusListener(f.status)
+	f.b.Stream.Conn().RemoveStatusListener(f.status)
 	if f.c != nil {
 		f.c.Close()
 	}
@@ -111,7 +112,11 @@ func (f *feed) Next(ctx context.Context) (store.Event, error) {
 			}
 		}
 		if f.loading && f.c.Pending() == 0 {
-			if err := f.catchUp(ctx); err != nil {
+			switch err := f.catchUp(ctx); {
+			case errors.Is(err, wire.ErrLost):
+				f.c.Close()
+				f.c = nil
+			case err != nil:
 				return store.Event{}, err
 			}
 			continue
@@ -129,7 +134,7 @@ func (f *feed) Next(ctx context.Context) (store.Event, error) {
 			continue
 		}
 		f.last = m.Revision
-		f.b.saw(f.last)
+		f.b.Saw(f.last)
 		return store.Event{Kind: store.Changed, Message: m}, nil
 	}
 }
@@ -137,17 +142,14 @@ func (f *feed) Next(ctx context.Context) (store.Event, error) {
 // catchUp ends the loading. It reads what the consumer, by its own count, need not
 // deliver any more, as a scan does, and then says CaughtUp.
 func (f *feed) catchUp(ctx context.Context) error {
-	for more := true; more; {
-		var found []store.Message
-		var err error
-		if found, more, err = f.b.after(ctx, f.pattern, f.last, tailBatch); err != nil {
-			return err
-		}
-		for _, m := range found {
-			f.last = m.Revision
-			f.b.saw(f.last)
-			f.queue = append(f.queue, store.Event{Kind: store.Changed, Message: m})
-		}
+	t := tail{b: f.b, pattern: f.pattern, at: f.last, c: f.c, each: func(m store.Message) bool {
+		f.last = m.Revision
+		f.b.Saw(f.last)
+		f.queue = append(f.queue, store.Event{Kind: store.Changed, Message: m})
+		return true
+	}}
+	if err := t.finish(ctx); err != nil {
+		return err
 	}
 	f.queue = append(f.queue, store.Event{Kind: store.CaughtUp})
 	f.loading = false
@@ -164,7 +166,7 @@ func (f *feed) resume(ctx context.Context) (resync bool, err error) {
 	for {
 		info, err := f.stream(ctx)
 		if err == nil {
-			f.resync = f.resync || !info.Created.Equal(f.created) || info.State.LastSeq < f.last || time.Since(f.contact) > resyncAfter
+			f.resync = f.resync || !info.Created.Equal(f.created) || info.Last < f.last || time.Since(f.contact) > resyncAfter
 			if f.resync || f.loading {
 				f.created, f.last, f.loading = info.Created, 0, true
 				err = f.start(ctx, 0)
@@ -179,7 +181,10 @@ func (f *feed) resume(ctx context.Context) (resync bool, err error) {
 		if ctx.Err() != nil {
 			return false, ctx.Err()
 		}
-		if errors.Is(err, store.ErrClosed) || f.b.stream.Conn().IsClosed() {
+		if errors.Is(err, errs.ErrPermission) {
+			return false, fmt.Errorf("natsorm: watch %q: %w", f.pattern, err)
+		}
+		if errors.Is(err, store.ErrClosed) || f.b.Stream.Conn().IsClosed() {
 			return false, store.ErrClosed
 		}
 		if errors.Is(err, jetstream.ErrStreamNotFound) && time.Since(began) > deletedAfter {
@@ -188,7 +193,7 @@ func (f *feed) resume(ctx context.Context) (resync bool, err error) {
 		t := time.NewTimer(pause.Next())
 		select {
 		case <-t.C:
-		case <-f.b.stream.Done():
+		case <-f.b.Stream.Done():
 			t.Stop()
 			return false, store.ErrClosed
 		case <-ctx.Done():

@@ -42,6 +42,12 @@ func (t *tallies) get(pattern string) tally {
 	return out
 }
 
+func (t *tallies) clear() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.m = nil
+}
+
 func (t *tallies) put(pattern string, latest tally) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -56,7 +62,7 @@ func (t *tallies) put(pattern string, latest tally) {
 // catchUp reads what was written under the pattern since, up to the time of the
 // call. It gives up when there are too many markers.
 func (t *tally) catchUp(ctx context.Context, b *Bucket, pattern string) error {
-	created, target, err := b.stream.State(ctx)
+	created, target, err := b.Stream.State(ctx)
 	if err != nil {
 		return err
 	}
@@ -66,17 +72,17 @@ func (t *tally) catchUp(ctx context.Context, b *Bucket, pattern string) error {
 	fresh := t.upTo == 0
 	for tries := 0; t.upTo < target && tries < scanRestarts; {
 		if !fresh { // else something is there, or the consumer says so at no greater cost
-			more, err := b.follows(ctx, pattern, t.upTo)
+			next, err := b.Following(ctx, pattern, t.upTo)
 			if err != nil {
 				return err
 			}
-			if !more {
+			if next.Revision == 0 {
 				t.upTo = target
 				return nil
 			}
 		}
 		before := t.upTo
-		err := t.read(ctx, b, pattern)
+		err := t.read(ctx, b, pattern, target)
 		if err != nil && (!errors.Is(err, wire.ErrLost) || ctx.Err() != nil) {
 			return fmt.Errorf("natsorm: count %q: %w", pattern, err)
 		}
@@ -94,13 +100,18 @@ func (t *tally) catchUp(ctx context.Context, b *Bucket, pattern string) error {
 	return nil
 }
 
-// read reads keys and markers that follow upTo, as far as one consumer sees.
-func (t *tally) read(ctx context.Context, b *Bucket, pattern string) error {
+// read reads keys and markers that follow upTo: a few by their revisions, and many as far
+// as one consumer sees.
+func (t *tally) read(ctx context.Context, b *Bucket, pattern string, target uint64) (err error) {
+	if t.upTo > 0 && b.byRevision(target-t.upTo) {
+		t.upTo, err = b.written(ctx, pattern, t.upTo, t.note)
+		return err
+	}
 	opts := wire.ConsumerOptions{Keys: true} // each key's last message
 	if t.upTo > 0 {
 		opts.From = t.upTo + 1
 	}
-	c, err := b.stream.Consume(ctx, pattern, opts)
+	c, err := b.Stream.Consume(ctx, pattern, opts)
 	if err != nil {
 		return err
 	}
@@ -110,19 +121,26 @@ func (t *tally) read(ctx context.Context, b *Bucket, pattern string) error {
 		if err != nil || !ok {
 			return err
 		}
-		if len(t.markers) > 0 {
-			delete(t.markers, m.Key)
-		}
-		if m.Deleted {
-			t.markers[m.Key] = m.Revision
-		}
-		t.upTo = m.Revision
-		if len(t.markers) > maxMarkers {
-			t.markers = nil
+		if t.upTo = m.Revision; !t.note(m) {
 			return nil
 		}
 	}
 	return nil
+}
+
+// note takes in the message that comes next. It reports false when there are too many
+// markers.
+func (t *tally) note(m store.Message) bool {
+	if len(t.markers) > 0 {
+		delete(t.markers, m.Key)
+	}
+	if m.Deleted {
+		t.markers[m.Key] = m.Revision
+	}
+	if len(t.markers) > maxMarkers {
+		t.markers = nil
+	}
+	return t.markers != nil
 }
 
 // verify counts the markers that are still there, and reports whether others

@@ -14,7 +14,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/refusal"
 	"github.com/natsorm/natsorm/internal/wire"
+	"github.com/natsorm/natsorm/internal/workers"
 )
 
 // The oldest server that has what the write protocol needs.
@@ -32,8 +34,18 @@ const (
 	// for longer. If they stayed forever, a bucket would only ever grow.
 	markerTTL = time.Hour
 
-	// codeReplicas is the server's error for more replicas than it has servers.
+	// codeReplicas is the error of a server that is in no cluster, for more than one
+	// replica. codeNoPeers and refusal.CodeResources are those of a cluster that has too
+	// few servers, or too few with room.
 	codeReplicas = 10074
+	codeNoPeers  = 10005
+
+	// gatherTimeout is for how long it is tried to make a bucket while there are too few
+	// servers, with a pause in between.
+	gatherTimeout = 5 * time.Second
+	gatherPause   = 200 * time.Millisecond
+
+	kvTimeout = time.Second // of one try
 
 	// upgradeTimeout bounds the attempt to upgrade an existing bucket: without
 	// permission for it, the server does not answer at all.
@@ -56,77 +68,119 @@ var bucketName = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
 // name, errs.ErrUnsupportedServer.
 func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Bucket, error) {
 	if !bucketName.MatchString(cfg.Bucket) {
-		return nil, fmt.Errorf("%w: bucket name %q; use letters, digits, _ and -", errs.ErrInvalid, cfg.Bucket)
-	}
-	if !nc.IsConnected() {
-		return nil, fmt.Errorf("natsorm: open bucket %q: %w", cfg.Bucket, wire.Mark(nats.ErrDisconnected))
-	}
-	if err := checkVersion(nc.ConnectedServerVersion()); err != nil {
-		return nil, err
-	}
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return nil, wire.Mark(err)
+		return nil, fmt.Errorf("%w: Config.Bucket is %q; use letters, digits, _ and -", errs.ErrInvalid, cfg.Bucket)
 	}
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, wire.DefaultTimeout)
 		defer cancel()
 	}
-	info, err := openStream(ctx, js, cfg)
-	if err != nil {
-		return nil, fmt.Errorf("natsorm: open bucket %q: %w", cfg.Bucket, wire.Mark(err))
-	}
-	kv, err := js.KeyValue(ctx, cfg.Bucket)
-	if err != nil {
-		return nil, fmt.Errorf("natsorm: open bucket %q: %w", cfg.Bucket, wire.Mark(err))
-	}
-	client, err := wire.NewClient(nc, info.Config.Replicas > 1)
+	client, err := wire.NewClient(nc)
 	if err != nil {
 		return nil, err
 	}
-	return newBucket(client, kv, info, cfg), nil
+	b, err := open(ctx, client, cfg)
+	if err != nil {
+		client.Close()
+		return nil, fmt.Errorf("natsorm: open bucket %q: %w", cfg.Bucket, wire.Mark(err))
+	}
+	return b, nil
 }
 
-func openStream(ctx context.Context, js jetstream.JetStream, cfg Config) (*jetstream.StreamInfo, error) {
-	name := "KV_" + cfg.Bucket
-	stream, err := js.Stream(ctx, name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		stream, err = js.CreateStream(ctx, streamConfig(name, cfg))
-		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another process was faster
-			stream, err = js.Stream(ctx, name)
-		} else if err == nil && !stream.CachedInfo().Config.AllowMsgTTL {
-			return nil, fmt.Errorf("%w: the JetStream server ignores per-message TTLs; natsorm needs nats-server %d.%d or later", errs.ErrUnsupportedServer, minMajor, minMinor)
-		}
+func open(ctx context.Context, client *wire.Client, cfg Config) (*Bucket, error) {
+	if err := client.Connected(ctx); err != nil { // it may be the first connection, which is still tried
+		return nil, err
 	}
-	var api *jetstream.APIError
-	if errors.As(err, &api) && api.ErrorCode == codeReplicas {
-		err = fmt.Errorf("%w; Config.Replicas is %d, which takes a cluster of as many servers", err, cfg.Replicas)
+	if err := checkVersion(client.Conn().ConnectedServerVersion()); err != nil {
+		return nil, err
 	}
+	stream := &wire.Stream{Client: client, Name: "KV_" + cfg.Bucket, Prefix: "$KV." + cfg.Bucket + "."}
+	if err := openStream(ctx, stream, cfg); err != nil {
+		return nil, err
+	}
+	kv, err := openKV(ctx, client.Conn(), cfg.Bucket)
 	if err != nil {
 		return nil, err
 	}
-	info := stream.CachedInfo()
-	have := info.Config
-	want := have
-	want.AllowDirect, want.AllowMsgTTL, want.AllowAtomicPublish = true, true, true
-	if have.AllowDirect && have.AllowMsgTTL && have.AllowAtomicPublish || have.Mirror != nil {
-		return info, nil
+	return newBucket(ctx, stream, kv, cfg)
+}
+
+// openStream makes the stream when there is none, and switches on what natsorm uses.
+func openStream(ctx context.Context, stream *wire.Stream, cfg Config) error {
+	info, err := stream.Info(ctx)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		if info, err = create(ctx, stream, cfg); err == nil {
+			refusal.Recovered(stream.Conn(), stream.Prefix) // one of this name may have failed before
+		}
 	}
-	// The config is the server's own, with three switches on: made from a
-	// KeyValueConfig it would lose what that type does not know.
+	switch {
+	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrJetStreamNotEnabled):
+		return fmt.Errorf("%w: JetStream is off on this server; start it with nats-server -js, or with jetstream {} in its configuration", err)
+	case errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
+		return fmt.Errorf("%w: add jetstream: enabled to this account in the server's configuration", err)
+	case err != nil:
+		return err
+	}
+	have := info.Config
+	if have.Direct && have.MessageTTL && have.Batches || have.Copies() {
+		return nil
+	}
 	upgrade, cancel := context.WithTimeout(ctx, upgradeTimeout)
 	defer cancel()
-	stream, err = js.UpdateStream(upgrade, want)
-	if err != nil {
+	if _, err := stream.SwitchOn(upgrade, info, "allow_direct", "allow_msg_ttl", "allow_atomic"); err != nil {
 		if ctx.Err() != nil {
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
 		cfg.Logger.Warn("natsorm: the bucket cannot be upgraded, and is used as it is",
-			"bucket", cfg.Bucket, "error", err, "direct get", have.AllowDirect, "message TTL", have.AllowMsgTTL, "atomic publish", have.AllowAtomicPublish)
-		return info, nil
+			"bucket", cfg.Bucket, "error", err, "direct get", have.Direct, "message TTL", have.MessageTTL, "atomic publish", have.Batches)
 	}
-	return stream.CachedInfo(), nil
+	return nil
+}
+
+// create makes the stream. Servers that have just started may not have found each other
+// yet: then there are too few for its replicas, and it is tried again for a while.
+func create(ctx context.Context, stream *wire.Stream, cfg Config) (wire.Info, error) {
+	began := time.Now()
+	for {
+		info, err := stream.Create(ctx, streamConfig(stream.Name, cfg))
+		var api *jetstream.APIError
+		switch {
+		case errors.Is(err, jetstream.ErrStreamNameAlreadyInUse): // another process was faster
+			return stream.Info(ctx)
+		case err == nil && !info.Config.MessageTTL:
+			return info, fmt.Errorf("%w: the JetStream server ignores per-message TTLs; natsorm needs nats-server %d.%d or later", errs.ErrUnsupportedServer, minMajor, minMinor)
+		case !errors.As(err, &api):
+			return info, err
+		case api.ErrorCode == codeReplicas:
+			return info, fmt.Errorf("%w; Config.Replicas is %d, which takes a cluster of as many servers", err, cfg.Replicas)
+		case !tooFew(api, cfg.Replicas):
+			return info, refusal.NoRoom(stream.Name, api)
+		case time.Since(began) > gatherTimeout || workers.Sleep(ctx, gatherPause) != nil:
+			return info, fmt.Errorf("%w; Config.Replicas is %d: are as many servers running, with enough storage?", err, cfg.Replicas)
+		}
+	}
+}
+
+// tooFew reports whether too few servers are there for a stream's replicas.
+func tooFew(err *jetstream.APIError, replicas int) bool {
+	return err.ErrorCode == codeNoPeers || err.ErrorCode == refusal.CodeResources && replicas > 1
+}
+
+// openKV opens the bucket as nats.go gives it. Its request is lost if the stream has no
+// leader in that moment, so it is made again.
+func openKV(ctx context.Context, nc *nats.Conn, bucket string) (jetstream.KeyValue, error) {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		try, cancel := context.WithTimeout(ctx, kvTimeout)
+		kv, err := js.KeyValue(try, bucket)
+		cancel()
+		if err == nil || !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			return kv, err
+		}
+	}
 }
 
 // streamConfig is what nats.go makes of a bucket, and what natsorm needs.

@@ -1,18 +1,19 @@
 package bucket
 
 import (
+	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/nats-io/nats.go"
 
 	"github.com/natsorm/natsorm/internal/keys"
+	"github.com/natsorm/natsorm/internal/refusal"
+	"github.com/natsorm/natsorm/internal/session"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/wire"
 	"github.com/natsorm/natsorm/internal/workers"
@@ -44,16 +45,6 @@ const (
 	codeDuplicateInProcess = 10158
 )
 
-// ids makes message and batch ids: a random text for the store, and a number.
-type ids struct {
-	prefix string
-	n      atomic.Uint64
-}
-
-func newIDs() ids { return ids{prefix: rand.Text() + "."} }
-
-func (g *ids) next() string { return g.prefix + strconv.FormatUint(g.n.Add(1), 36) }
-
 // patience is how long to wait for an answer before something is done about it.
 func patience(ctx context.Context) time.Duration {
 	if deadline, ok := ctx.Deadline(); ok {
@@ -74,9 +65,9 @@ type lost struct {
 // says that nobody could tell.
 func (b *Bucket) settle(ctx context.Context, w lost) (done bool, revision uint64, err error) {
 	key := settlePrefix + w.id
-	probe := nats.Msg{Subject: b.stream.Prefix + key, Header: nats.Header{wire.HeaderID: []string{w.id}}}
-	if b.messageTTL {
-		probe.Header[wire.HeaderTTL] = []string{strconv.Itoa(int((max(settleTTL, b.window) + time.Second) / time.Second))}
+	probe := nats.Msg{Subject: b.Stream.Prefix + key, Header: nats.Header{wire.HeaderID: []string{w.id}}}
+	if b.Now().MessageTTL {
+		probe.Header[wire.HeaderTTL] = []string{strconv.Itoa(int((max(settleTTL, b.Now().Window) + time.Second) / time.Second))}
 	}
 	unknown := func(err error) (bool, uint64, error) {
 		return false, 0, fmt.Errorf("%w: %w", store.ErrUnknown, err)
@@ -85,12 +76,15 @@ func (b *Bucket) settle(ctx context.Context, w lost) (done bool, revision uint64
 		if err := ctx.Err(); err != nil {
 			return unknown(err)
 		}
-		if time.Since(w.sent) > min(giveUp, b.window-windowMargin) {
-			if _, ok := ctx.Deadline(); !ok || time.Since(w.sent) > b.window-windowMargin {
+		if time.Since(w.sent) > min(session.GiveUp, b.Now().Window-windowMargin) {
+			if _, ok := ctx.Deadline(); !ok || time.Since(w.sent) > b.Now().Window-windowMargin {
 				return unknown(wire.ErrNoAnswer)
 			}
 		}
-		replies, errs := b.stream.All(ctx, []*nats.Msg{&probe}, patience(ctx))
+		replies, errs := b.Stream.All(ctx, []*nats.Msg{&probe}, patience(ctx))
+		if failure := (*refusal.Failure)(nil); errors.As(errs[0], &failure) {
+			return unknown(failure)
+		}
 		if errs[0] == nil && wire.NobodyTook(replies[0]) || errs[0] != nil && !errors.Is(errs[0], store.ErrClosed) {
 			if err := workers.Sleep(ctx, busyPause); err != nil {
 				return unknown(err)
@@ -111,17 +105,22 @@ func (b *Bucket) settle(ctx context.Context, w lost) (done bool, revision uint64
 			}
 		case ack.Error != nil:
 			return unknown(ack.Error)
-		case ack.Stream != b.stream.Name || ack.Seq == 0:
-			return unknown(fmt.Errorf("stream %q answered for %q", ack.Stream, b.stream.Name))
-		case !ack.Duplicate && time.Since(w.sent) > b.window:
-			return unknown(errors.New("the answer came after the duplicate window"))
+		case ack.Stream != b.Stream.Name || ack.Seq == 0:
+			return unknown(fmt.Errorf("stream %q answered for %q", ack.Stream, b.Stream.Name))
 		case !ack.Duplicate:
-			b.saw(ack.Seq)
+			b.Saw(ack.Seq)
+			s, err := b.Relook(ctx, b.Now()) // the window may be shorter than it was
+			switch {
+			case err != nil:
+				return unknown(err)
+			case time.Since(w.sent) > s.Window:
+				return unknown(errors.New("the answer came after the duplicate window"))
+			}
 			return b.taken(ctx, w)
 		case try == 1:
 			return true, ack.Seq, nil
 		default:
-			b.saw(ack.Seq)
+			b.Saw(ack.Seq)
 			own, err := b.Get(ctx, key)
 			switch {
 			case err != nil:
@@ -139,21 +138,45 @@ func (b *Bucket) settle(ctx context.Context, w lost) (done bool, revision uint64
 // longer there, written over since. That is impossible when the server is the same,
 // or when the key was written at most once since.
 func (b *Bucket) taken(ctx context.Context, w lost) (done bool, revision uint64, err error) {
-	if !b.replicated && b.stream.Conn().ConnectedClusterName() == "" && b.stream.Conn().Stats().Reconnects == w.epoch {
+	if s := b.Now(); s.Alone && s.Connection == w.epoch && b.Holds(s) {
 		return false, 0, nil // the server has not started again
 	}
-	last, err := b.leaderLast(ctx, w.op.Key)
+	last, err := b.newestOf(ctx, w.op.Key)
 	switch {
 	case err != nil:
 		return false, 0, fmt.Errorf("%w: %w", store.ErrUnknown, err)
-	case b.replicated && !b.leaderIsCurrent(ctx):
-		return false, 0, fmt.Errorf("%w: %w", store.ErrUnknown, wire.ErrBehind)
 	case last.ID == w.id: // a server that started again knows it no longer
 		return true, last.Revision, nil
 	case last.Revision == w.op.Expect, last.Replaced != nil && *last.Replaced == w.op.Expect:
 		return false, 0, nil
 	}
 	return false, 0, fmt.Errorf("%w: the server does not remember, and the key was written several times since", store.ErrUnknown)
+}
+
+// newestOf gets the last message of a key from a leader that has what the session has. One
+// that was just replaced, or elected, may take a while to have it.
+func (b *Bucket) newestOf(ctx context.Context, key string) (last wire.LeaderMessage, err error) {
+	began, pause := time.Now(), workers.Pauses{First: busyPause, Most: settleAfter}
+	for {
+		if last, err = b.LeaderLast(ctx, key); err == nil && !b.Replicable() {
+			return last, nil
+		}
+		if err == nil { // the session's own read tells whether that was all
+			var seen store.Message
+			if seen, err = b.Get(ctx, key); err == nil && seen.Revision == last.Revision {
+				return last, nil
+			}
+		}
+		if err != nil && !store.Transient(err) && !errors.Is(err, wire.ErrBehind) {
+			return last, err
+		}
+		if _, ok := ctx.Deadline(); !ok && time.Since(began) > session.GiveUp {
+			return last, cmp.Or(err, wire.ErrBehind)
+		}
+		if e := pause.Sleep(ctx); e != nil {
+			return last, cmp.Or(err, e)
+		}
+	}
 }
 
 // settled settles writes whose answers were lost, all at the same time. again are
@@ -170,7 +193,7 @@ func (b *Bucket) settled(ctx context.Context, writes []lost, results []*store.Re
 				results[i].Err = err
 			case ok:
 				*results[i] = store.Result{Revision: revision}
-				b.saw(revision)
+				b.Saw(revision)
 			default:
 				verdict[i] = true
 			}

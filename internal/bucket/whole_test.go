@@ -41,7 +41,7 @@ func TestWholeIsNotInABatch(t *testing.T) {
 			}
 			writer, reader := open(), open()
 			if !direct {
-				reader.ForgoDirect()
+				reader.ForgoDirect(t)
 			}
 			const size, batches = 100, 200
 			ops := make([]store.Op, size)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -13,6 +14,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/refusal"
+	"github.com/natsorm/natsorm/internal/session"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/wire"
 	"github.com/natsorm/natsorm/internal/workers"
@@ -26,17 +29,21 @@ const headerReserve = 512
 const (
 	codeWrongSequence         = 10071 // a checked write lost
 	codeWrongSequenceConstant = 10164 // the same, of a replicated stream
+	codeTooLarge              = 10054 // max_msg_size
+	codeRollupOff             = 10111
+	codeTTLOff                = 10166
 	codeBatchesOff            = 10174
 	codeBatchIncomplete       = 10176 // also what the last message gets when the first was turned away
 	codeBatchTooLarge         = 10199
 	codeTooManyBatches        = 10210
+	codeNotStored             = 10077 // among others, because the stream is full
 )
 
 // maxValue is the largest value that can be written, in bytes.
 func (b *Bucket) maxValue() int {
-	limit := b.stream.MaxPayload()
-	if b.maxMsgSize > 0 {
-		limit = min(limit, b.maxMsgSize)
+	limit := b.Stream.MaxPayload()
+	if b.Now().MaxMsgSize > 0 {
+		limit = min(limit, b.Now().MaxMsgSize)
 	}
 	return limit - headerReserve
 }
@@ -48,7 +55,7 @@ const writeChunk = wire.MaxReplies
 // Write writes in chunks.
 func (b *Bucket) Write(ctx context.Context, ops ...store.Op) []store.Result {
 	results := make([]store.Result, len(ops))
-	limit := b.maxValue()
+	limit, mark := b.maxValue(), b.Floor()
 	for _, op := range ops {
 		if len(op.Value) > limit {
 			fail(results, fmt.Errorf("%w: key %s", store.ErrTooLarge, op.Key))
@@ -58,8 +65,9 @@ func (b *Bucket) Write(ctx context.Context, ops ...store.Op) []store.Result {
 	for start := 0; start < len(ops); start += writeChunk {
 		end := min(start+writeChunk, len(ops))
 		b.write(ctx, ops[start:end], results[start:end])
-		b.load.Note(end - start)
+		b.squeeze(ctx, ops[start:end], results[start:end])
 	}
+	b.Certify(ctx, mark, results)
 	return results
 }
 
@@ -72,17 +80,26 @@ func (b *Bucket) write(ctx context.Context, ops []store.Op, results []store.Resu
 	}
 	buf := make([]nats.Msg, len(ops))
 	msgs := make([]*nats.Msg, len(ops))
-	began, epoch := time.Now(), b.stream.Epoch()
+	began, epoch := time.Now(), b.Stream.Epoch()
+	lone := anyLone(ops)
 	for try := 1; ; try++ {
+		if lone {
+			if err := b.Lone(ctx); err != nil {
+				for _, i := range todo {
+					results[i].Err = fmt.Errorf("%w: %w", errs.ErrUnwritten, err)
+				}
+				return
+			}
+		}
 		msgs = msgs[:len(todo)]
 		for n, i := range todo {
 			msgs[n] = &buf[i]
 			b.message(&ops[i], msgs[n])
 		}
 		sent := time.Now()
-		replies, sendErrs := b.stream.All(ctx, msgs, patience(ctx))
+		replies, sendErrs := b.Stream.All(ctx, msgs, patience(ctx))
 		var again, silent []int
-		refused := false // there is nobody to take it
+		refused, changed, unsent := false, false, false // there is nobody to take it; the settings were wrong; the connection was lost
 		var unsettled []lost
 		var verdicts []*store.Result
 		for n, i := range todo {
@@ -90,7 +107,12 @@ func (b *Bucket) write(ctx context.Context, ops []store.Op, results []store.Resu
 			case sendErrs[n] == nil && wire.NobodyTook(replies[n]):
 				again, refused = append(again, i), true
 			case sendErrs[n] == nil:
-				results[i] = b.acknowledgement(replies[n].Data)
+				if results[i] = b.acknowledgement(replies[n].Data); errors.Is(results[i].Err, errSettings) && try == 1 {
+					again, changed = append(again, i), true
+				}
+			case errors.Is(sendErrs[n], nats.ErrReconnectBufExceeded): // the connection broke before it was sent
+				results[i].Err = fmt.Errorf("%w: %w", errs.ErrUnwritten, sendErrs[n])
+				again, unsent = append(again, i), true
 			case errors.Is(sendErrs[n], store.ErrUnknown) && ops[i].Settle:
 				unsettled = append(unsettled, lost{op: &ops[i], id: msgs[n].Header[wire.HeaderID][0], sent: sent, epoch: epoch})
 				verdicts = append(verdicts, &results[i])
@@ -111,6 +133,14 @@ func (b *Bucket) write(ctx context.Context, ops []store.Op, results []store.Resu
 		if len(again) == 0 {
 			return
 		}
+		if unsent && b.Stream.Connected(ctx) != nil {
+			return // they have the error
+		}
+		if changed {
+			if _, err := b.Relook(ctx, b.Now()); err != nil {
+				return // they have the server's error
+			}
+		}
 		if err := b.again(ctx, began, try, refused, ops[again[0]].Key); err != nil {
 			for _, i := range again {
 				if errors.Is(results[i].Err, store.ErrUnknown) {
@@ -130,11 +160,11 @@ func (b *Bucket) write(ctx context.Context, ops []store.Op, results []store.Resu
 
 // again reports whether writes are to be sent once more, and waits before it.
 func (b *Bucket) again(ctx context.Context, began time.Time, try int, untaken bool, key string) error {
-	if _, ok := ctx.Deadline(); !ok && time.Since(began) > giveUp {
+	if _, ok := ctx.Deadline(); !ok && time.Since(began) > session.GiveUp {
 		return wire.ErrNoAnswer
 	}
 	if untaken {
-		return b.stream.Pause(ctx, try, b.stream.Prefix+key)
+		return b.Stream.Pause(ctx, try, b.Stream.Prefix+key)
 	}
 	return workers.Sleep(ctx, wire.BrokenPause)
 }
@@ -147,15 +177,16 @@ func fail(results []store.Result, err error) {
 
 // message makes the message of a write.
 func (b *Bucket) message(op *store.Op, m *nats.Msg) {
-	m.Subject, m.Data = b.stream.Prefix+op.Key, op.Value
-	if !op.Delete && !op.Conditional && op.Fence == 0 && !op.Settle && op.TTL == 0 {
+	m.Subject, m.Data = b.Stream.Prefix+op.Key, op.Value
+	if !op.Delete && !op.Conditional && op.Fence == 0 && op.Schema == 0 && !op.Settle && op.TTL == 0 {
 		return
 	}
 	m.Header = nats.Header{}
 	if op.Settle {
-		m.Header[wire.HeaderID] = []string{b.ids.next()}
+		m.Header[wire.HeaderID] = []string{b.ids.Next()}
 	}
-	if op.TTL != 0 && b.messageTTL {
+	s := b.Now()
+	if op.TTL != 0 && s.MessageTTL {
 		m.Header[wire.HeaderTTL] = []string{strconv.Itoa(int(op.TTL / time.Second))}
 	}
 	if op.Conditional {
@@ -163,18 +194,30 @@ func (b *Bucket) message(op *store.Op, m *nats.Msg) {
 	}
 	if op.Delete {
 		m.Header[wire.HeaderOperation] = []string{"DEL"}
-		if op.Purge && b.history {
+		// A marker over an older revision must stay: when it went, that revision would be
+		// the last one again. So one that does not stay removes what its key had before, also
+		// where a key has no history: it may have got one, and nothing would tell.
+		expires := s.MessageTTL && s.Rollup && (op.Purge || !s.History)
+		if op.Purge && s.History {
 			m.Header[wire.HeaderOperation] = []string{"PURGE"}
+		}
+		// An index entry that comes back so is harmless, and the removal is work for the server.
+		if op.Purge && s.History || expires && (s.History || !op.Brief) {
 			m.Header[wire.HeaderRollup] = []string{"sub"}
 		}
-		// A marker over an older revision must stay: when it went, that
-		// revision would be the last one again.
-		if b.messageTTL && (op.Purge || !b.history) {
-			m.Header[wire.HeaderTTL] = []string{strconv.Itoa(int(markerTTL / time.Second))}
+		if expires {
+			ttl := markerTTL
+			if op.Brief {
+				ttl = store.BriefFor
+			}
+			m.Header[wire.HeaderTTL] = []string{strconv.Itoa(int(ttl / time.Second))}
 		}
 	}
 	if op.Fence != 0 {
 		m.Header[wire.HeaderFence] = []string{strconv.FormatUint(op.Fence, 10)}
+	}
+	if op.Schema != 0 {
+		m.Header[wire.HeaderSchema] = []string{strconv.FormatUint(op.Schema, 10)}
 	}
 }
 
@@ -196,7 +239,7 @@ func (b *Bucket) acknowledgement(data []byte) store.Result {
 			n++
 		}
 		if seq, err := strconv.ParseUint(string(rest[:n]), 10, 64); err == nil && (string(rest[n:]) == "}" || bytes.HasPrefix(rest[n:], batchAck)) {
-			b.saw(seq)
+			b.Saw(seq)
 			return store.Result{Revision: seq}
 		}
 	}
@@ -205,21 +248,30 @@ func (b *Bucket) acknowledgement(data []byte) store.Result {
 		return store.Result{Err: fmt.Errorf("%w: unreadable acknowledgement: %w", store.ErrUnknown, err)}
 	}
 	switch {
-	case ack.Error == nil && ack.Stream != b.stream.Name:
-		return store.Result{Err: fmt.Errorf("%w: stream %q answered for %q", store.ErrUnknown, ack.Stream, b.stream.Name)}
+	case ack.Error == nil && ack.Stream != b.Stream.Name:
+		return store.Result{Err: fmt.Errorf("%w: stream %q answered for %q", store.ErrUnknown, ack.Stream, b.Stream.Name)}
 	case ack.Error == nil && ack.Duplicate: // the revision may be a probe's
 		return store.Result{Err: fmt.Errorf("%w: its message id was taken before", store.ErrUnknown)}
 	case ack.Error == nil:
-		b.saw(ack.Seq)
+		b.Saw(ack.Seq)
 		return store.Result{Revision: ack.Seq}
 	}
 	switch ack.Error.ErrorCode {
 	case codeWrongSequence, codeWrongSequenceConstant:
 		return store.Result{Err: fmt.Errorf("%w: %w", store.ErrWrongRevision, ack.Error)}
+	case codeTTLOff, codeRollupOff:
+		return store.Result{Err: fmt.Errorf("%w: %w", errSettings, ack.Error)}
+	case codeTooLarge:
+		b.Doubt() // the next write looks at the limit
+		return store.Result{Err: fmt.Errorf("%w: %w: raise max_msg_size of stream %s", store.ErrTooLarge, ack.Error, b.Stream.Name)}
 	case codeBatchesOff:
 		return store.Result{Err: fmt.Errorf("%w: %w", store.ErrNoBatches, ack.Error)}
 	case codeBatchTooLarge:
 		return store.Result{Err: fmt.Errorf("%w: %w", store.ErrBatchTooLarge, ack.Error)}
+	case codeNotStored:
+		return store.Result{Err: refusal.Full(b.Stream.Name, b.Now().MaxBytes, b.Now().MaxMsgs, ack.Error)}
+	case refusal.CodeResources, refusal.CodeAccountResources:
+		return store.Result{Err: refusal.NoRoom(b.Stream.Name, ack.Error)}
 	case codeBatchIncomplete, codeTooManyBatches:
 		return store.Result{Err: fmt.Errorf("%w: %w", errBusy, ack.Error)}
 	}
@@ -228,3 +280,12 @@ func (b *Bucket) acknowledgement(data []byte) store.Result {
 
 // batchAck is what follows the revision in the answer to a batch.
 var batchAck = []byte(`,"batch":`)
+
+// errSettings is the error of a write that depends on settings which have changed: a TTL, or
+// that a write may remove what its key had before. It is made again by new settings.
+var errSettings = errors.New("the bucket's configuration has changed")
+
+// anyLone reports whether a write needs that.
+func anyLone(ops []store.Op) bool {
+	return slices.ContainsFunc(ops, func(op store.Op) bool { return op.Lone })
+}

@@ -2,8 +2,8 @@ package catalogue
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,157 +14,163 @@ import (
 	"github.com/natsorm/natsorm/internal/workers"
 )
 
-// A model can be moved to another layout while programs use it through handles. So each
-// call asks its handle which version of the model is in force. That costs two
-// comparisons, as long as no change of the model was announced and the connection was not
-// lost, in which case an announcement could have been missed. Otherwise the handle reads
-// the catalogue, waits while records are being moved, and continues with the layout that
-// the model has then.
+// Handle knows which version of a model is in force. M is what the caller builds from a
+// version. It is safe for concurrent use.
+//
+// A call asks with Current before it begins, and with Settle when it has its answer.
+type Handle[M comparable] struct {
+	from  *Knowledge
+	known *known
+	build func(*schema.Definition) (M, error)
 
-// Announcements collects what this process hears about changes of a bucket's catalogue.
-// It is safe for concurrent use.
-type Announcements struct {
-	store store.Store
-	epoch func() uint64
+	mu   sync.Mutex // held to change last
+	last atomic.Pointer[version[M]]
 
-	mu     sync.Mutex
-	models map[string]*announced // by name, those that have handles
+	beyond atomic.Uint64 // a revision after which the catalogue was looked at, and which it has not reached
+
+	renewal renewal
 }
 
-// announced is what was heard about one model.
-type announced struct {
-	changes   atomic.Uint64 // counts the times that its layout may have changed
-	placement string        // the placement that was heard last
+// version is a document of the catalogue, with what was built from it.
+type version[M comparable] struct {
+	from  *schema.Definition // as it is known
+	def   *schema.Definition // with what only this program knows
+	model M
 }
 
-// Listen makes Announcements that have heard nothing yet. epoch counts the connections:
-// its result changes when the connection is lost. The caller subscribes to the documents
-// that are written to the catalogue, and calls Hear with each.
-func Listen(s store.Store, epoch func() uint64) *Announcements {
-	return &Announcements{store: s, epoch: epoch, models: map[string]*announced{}}
+// NewHandle makes the handle of a model that was just read from the catalogue; generation
+// is the bucket's, before that. build makes an M of a version of the model; first is what
+// it makes of def.
+func NewHandle[M comparable](k *Knowledge, generation uint64, def *schema.Definition, first M, build func(*schema.Definition) (M, error)) *Handle[M] {
+	h := &Handle[M]{from: k, known: k.of(def), build: build}
+	h.renewal.defined.Store(generation)
+	h.last.Store(&version[M]{def, def, first})
+	return h
 }
 
-// Hear takes a document that was written to the catalogue. A text that is not a document
-// is ignored.
-func (a *Announcements) Hear(raw []byte) {
-	var def schema.Definition
-	if json.Unmarshal(raw, &def) != nil {
-		return
+// Last is the version that was in force when Current or Settle was last called. It does
+// not wait and makes no request.
+func (h *Handle[M]) Last() M { return h.last.Load().model }
+
+// Build is how far the building of the model's indexes had come when the catalogue was looked at
+// last.
+func (h *Handle[M]) Build() Build {
+	if b := h.known.build.Load(); b != nil {
+		return *b
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	m := a.models[def.Name]
-	if now := placement(&def); m != nil && (def.Moving != nil || now != m.placement) {
-		m.placement = now
-		m.changes.Add(1)
+	return Build{}
+}
+
+// pausedPoll is the pause between two reads of the catalogue while records are being
+// moved or removed.
+const pausedPoll = 20 * time.Millisecond
+
+// Current is the version that is in force now, as far as is known. While the model's
+// records are being moved or removed, it waits. ErrUnwritten when the context ends meanwhile: the call
+// has changed nothing. errs.ErrDropped when the model was dropped, also when another one of its
+// name was defined since.
+func (h *Handle[M]) Current(ctx context.Context) (M, error) {
+	v, err := h.current(ctx)
+	if store.Transient(err) {
+		err = fmt.Errorf("%w: %w", errs.ErrUnwritten, err)
+	}
+	return v.model, err
+}
+
+// Settle is the version that was in force when a call had its answer, which has just
+// come: used, when that is the one that the call has worked by. Otherwise the call has to
+// make good what it did. It waits as Current does. After an error it is not known.
+func (h *Handle[M]) Settle(ctx context.Context, used M) (M, error) {
+	v, err := h.current(ctx)
+	return v.model, err
+}
+
+// Since is a version that is at least as new as a revision of the document, of which the caller
+// has seen a sign. It waits as Current does. It is older only when the sign was wrong: the
+// catalogue has no such revision.
+func (h *Handle[M]) Since(ctx context.Context, revision uint64) (M, error) {
+	v := h.last.Load()
+	if v.from.Revision >= revision || revision <= h.beyond.Load() {
+		return v.model, nil
+	}
+	h.from.sure.Store(nil)
+	v, err := h.current(ctx)
+	if err == nil && v.from.Revision < revision {
+		h.beyond.Store(revision)
+	}
+	return v.model, err
+}
+
+func (h *Handle[M]) current(ctx context.Context) (*version[M], error) {
+	now := time.Now()
+	h.from.use(now)
+	for ; ; now = time.Now() {
+		if !h.from.young(now) {
+			if err := h.from.Confirm(ctx); err != nil {
+				return h.last.Load(), err
+			}
+		}
+		v, err := h.adopt()
+		if err != nil || !v.from.Paused() {
+			return v, err
+		}
+		why := "is being moved to another layout, and this call waited for it until its context ended; if no program is moving it any more, call ChangeLayout again"
+		if v.from.Emptying != nil {
+			h.from.takeOver(h.known, v.from)
+			why = "has its records removed at this time, by Truncate or DropModel, and this call waited for it until its context ended; make it again, with more time"
+		}
+		if err := workers.Sleep(ctx, pausedPoll); err != nil {
+			return v, fmt.Errorf("natsorm: %s %s: %w", v.def.Name, why, err)
+		}
+		h.from.sure.Store(nil) // it may have ended, and not be heard of
 	}
 }
 
-// of returns what was heard about a model. If nothing was, that is its placement in def.
-func (a *Announcements) of(def *schema.Definition) *announced {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	m := a.models[def.Name]
-	if m == nil {
-		m = &announced{placement: placement(def)}
-		a.models[def.Name] = m
+// adopt is the version that is known.
+//
+// In a bucket that was made anew, which may not have been noticed yet, a document of others
+// may lack what this program declares, until Renew has defined the model again. Only where
+// its records are counts at once.
+func (h *Handle[M]) adopt() (*version[M], error) {
+	v, from := h.last.Load(), h.known.def.Load()
+	if err := h.known.unreadable.Load(); err != nil {
+		return v, *err
 	}
-	return m
+	if v.from == from {
+		return v, nil
+	}
+	if h.Defined() && (from.Dropped || !from.Same(v.def)) {
+		return v, Dropped(v.def.Name)
+	}
+	if !from.Paused() && placement(from) == placement(v.def) && (!h.Defined() || !from.HasColumns(v.def)) {
+		return v, nil
+	}
+	return h.take()
+}
+
+// take makes a version of what is known.
+func (h *Handle[M]) take() (*version[M], error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	v, from := h.last.Load(), h.known.def.Load()
+	if v.from == from {
+		return v, nil
+	}
+	next := &version[M]{from, v.def, v.model}
+	if !from.Paused() {
+		def := *from
+		def.Columns = slices.Clone(from.Columns)
+		keepZeroNull(&def, v.def)
+		model, err := h.build(&def)
+		if err != nil {
+			return v, err
+		}
+		next.def, next.model = &def, model
+	}
+	h.last.Store(next)
+	return next, nil
 }
 
 // placement says where a model's keys are: its layout and its shard count. Two
 // definitions with the same placement find the same records at the same keys.
 func placement(def *schema.Definition) string { return fmt.Sprint(def.Layout, " in ", def.Shards) }
-
-// Handle knows which version of a model is in force. M is what the caller builds from a
-// version. It is safe for concurrent use.
-type Handle[M any] struct {
-	from      *Announcements
-	announced *announced
-	build     func(*schema.Definition) (M, error)
-
-	mu    sync.Mutex // held to change the fields below; they are read without it
-	last  atomic.Pointer[version[M]]
-	seen  atomic.Uint64 // announced.changes when last was in force
-	epoch atomic.Uint64 // the connection's epoch when last was in force
-}
-
-// version is a definition, with what was built from it.
-type version[M any] struct {
-	def   *schema.Definition
-	model M
-}
-
-// NewHandle makes the handle of a model that was just read from the catalogue. build makes
-// an M of a version of the model; first is what it makes of def.
-func NewHandle[M any](a *Announcements, def *schema.Definition, first M, build func(*schema.Definition) (M, error)) *Handle[M] {
-	h := &Handle[M]{from: a, announced: a.of(def), build: build}
-	h.last.Store(&version[M]{def, first})
-	h.epoch.Store(a.epoch())
-	if def.Moving == nil {
-		h.seen.Store(h.announced.changes.Load())
-	} else { // being moved: it may have changed since it was read, so the first call reads it again
-		h.seen.Store(h.announced.changes.Add(1) - 1)
-	}
-	return h
-}
-
-// Last is the version that was in force when Current was last called. It does not wait
-// and makes no request.
-func (h *Handle[M]) Last() M { return h.last.Load().model }
-
-// pausedPoll is the pause between two reads of the catalogue while records are being
-// moved.
-const pausedPoll = 20 * time.Millisecond
-
-// Current is the version that is in force now. While the model's records are being moved,
-// it waits. ErrUnwritten when the context ends meanwhile: the call has changed nothing.
-func (h *Handle[M]) Current(ctx context.Context) (M, error) {
-	var none M
-	for {
-		changes, epoch := h.announced.changes.Load(), h.from.epoch()
-		if changes == h.seen.Load() && epoch == h.epoch.Load() {
-			return h.Last(), nil
-		}
-		paused, err := h.refresh(ctx, changes, epoch)
-		if err != nil {
-			return none, err
-		}
-		if !paused {
-			continue
-		}
-		if err := workers.Sleep(ctx, pausedPoll); err != nil {
-			return none, fmt.Errorf("natsorm: %s is being moved to another layout, and this call waited for it until its context ended; if no program is moving it any more, call ChangeLayout again: %w: %w", h.last.Load().def.Name, errs.ErrUnwritten, err)
-		}
-	}
-}
-
-// refresh reads the catalogue, unless another call has done so in the meantime. changes
-// and epoch were read before the catalogue is: what is announced later makes the next call
-// read it again. paused reports that records are being moved.
-func (h *Handle[M]) refresh(ctx context.Context, changes, epoch uint64) (paused bool, err error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if changes == h.seen.Load() && epoch == h.epoch.Load() {
-		return false, nil
-	}
-	last := h.last.Load()
-	def, _, err := Read(ctx, h.from.store, last.def.Name)
-	switch {
-	case err != nil:
-		return false, err
-	case def == nil: // the bucket is being restored: the last version stays in force
-	case def.Paused():
-		return true, nil
-	case placement(def) != placement(last.def):
-		keepZeroNull(def, last.def)
-		model, err := h.build(def)
-		if err != nil {
-			return false, err
-		}
-		h.last.Store(&version[M]{def, model})
-	}
-	h.seen.Store(changes)
-	h.epoch.Store(epoch)
-	return false, nil
-}

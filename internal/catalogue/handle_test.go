@@ -21,9 +21,13 @@ import (
 // is read.
 type document struct {
 	store.Store
-	mu    sync.Mutex
-	m     store.Message
-	reads atomic.Int64
+	replicable bool
+	mu         sync.Mutex
+	m          store.Message
+	fail       error // of the next reads of the catalogue's revision
+	reads      atomic.Int64
+	looks      atomic.Int64 // at the catalogue's revision
+	agreed     atomic.Int64
 }
 
 func (d *document) GetLatest(context.Context, string) (store.Message, error) {
@@ -53,21 +57,52 @@ func person(layout string) *schema.Definition {
 	}
 }
 
+func (d *document) Last(context.Context, string) (uint64, error) {
+	d.looks.Add(1)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.m.Revision, d.fail
+}
+
+func (d *document) Revision(context.Context, store.Certainty) (uint64, error) {
+	d.agreed.Add(1)
+	return 0, nil
+}
+
+func (d *document) Traits() store.Traits { return store.Traits{Replicable: d.replicable} }
+
+// read is the definition that is there now.
+func (d *document) read(t *testing.T) *schema.Definition {
+	t.Helper()
+	def, _, err := catalogue.Read(t.Context(), d, "Person")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.reads.Store(0)
+	return def
+}
+
+// knowledge of a bucket, which ends with the test.
+func knowledge(t *testing.T, d *document) *catalogue.Knowledge {
+	k := catalogue.NewKnowledge(d, func() uint64 { return 0 }, nil)
+	t.Cleanup(k.Close)
+	return k
+}
+
 // handle is a handle whose models are the definitions themselves.
-func handle(a *catalogue.Announcements, def *schema.Definition) *catalogue.Handle[*schema.Definition] {
-	return catalogue.NewHandle(a, def, def, func(def *schema.Definition) (*schema.Definition, error) { return def, nil })
+func handle(k *catalogue.Knowledge, def *schema.Definition) *catalogue.Handle[*schema.Definition] {
+	return catalogue.NewHandle(k, 0, def, def, func(def *schema.Definition) (*schema.Definition, error) { return def, nil })
 }
 
 func TestHandleFollowsTheCatalogue(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	var epoch atomic.Uint64
 	bucket := &document{}
-	heard := catalogue.Listen(bucket, epoch.Load)
-	first := person(schema.Native)
+	bucket.write(t, person(schema.Native))
+	k := knowledge(t, bucket)
+	first := bucket.read(t)
 	first.Columns[1].ZeroNull = true
-	bucket.write(t, first)
-	h := handle(heard, first)
+	h := handle(k, first)
 	current := func() *schema.Definition {
 		t.Helper()
 		def, err := h.Current(ctx)
@@ -79,28 +114,96 @@ func TestHandleFollowsTheCatalogue(t *testing.T) {
 		}
 		return def
 	}
-	if current() != first || bucket.reads.Load() != 0 {
-		t.Errorf("the catalogue was read %d times, and nothing was heard", bucket.reads.Load())
+	for range 3 {
+		if current() != first {
+			t.Error("another version, and nothing has changed")
+		}
+	}
+	if reads, looks := bucket.reads.Load(), bucket.looks.Load(); reads != 0 || looks != 1 {
+		t.Errorf("the document was read %d times, the catalogue's revision %d times", reads, looks)
 	}
 
 	wider := person(schema.Native)
 	wider.Columns = append(wider.Columns, schema.Column{Name: "name", Type: value.String})
-	heard.Hear(bucket.write(t, wider))
-	heard.Hear([]byte("{")) // not a document
-	if current() != first || bucket.reads.Load() != 0 {
-		t.Error("a column more is nothing to a handle")
+	k.Hear([]byte("{")) // not a document
+	k.Hear(bucket.write(t, wider))
+	now := current()
+	if len(now.Columns) != 3 || !now.Columns[1].ZeroNull || now.Revision != 2 {
+		t.Errorf("after a column more the handle has %+v", now)
 	}
+	if used, err := h.Settle(ctx, first); err != nil || used != now {
+		t.Errorf("a call that used the first version: %+v, %v", used, err)
+	}
+	if used, err := h.Settle(ctx, now); err != nil || used != now {
+		t.Errorf("a call that used the present version: %+v, %v", used, err)
+	}
+}
 
-	epoch.Add(1) // what was said meanwhile may not have been heard
-	for range 2 {
-		if current() != first || bucket.reads.Load() != 1 {
-			t.Errorf("after an outage the catalogue was read %d times", bucket.reads.Load())
+// What nobody has told is noticed when what is known has grown old, before a call begins
+// and after it has its answer, and by itself while there are calls.
+func TestKnowledgeGrowsOld(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	bucket := &document{}
+	bucket.write(t, person(schema.Native))
+	first := bucket.read(t)
+	h := handle(knowledge(t, bucket), first)
+	if now, err := h.Current(ctx); err != nil || now != first {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	bucket.write(t, person(schema.Sequelize))
+	for time.Since(began) < catalogue.Young { // a call each time
+		now, err := h.Current(ctx)
+		if err != nil {
+			t.Fatal(err)
 		}
+		if now != first {
+			return
+		}
+		time.Sleep(time.Millisecond)
 	}
+	t.Errorf("unnoticed for %v", time.Since(began))
+}
 
-	heard.Hear(bucket.write(t, person(schema.Sequelize)))
-	if now := current(); now.Layout != schema.Sequelize || !now.Columns[1].ZeroNull || current() != now {
-		t.Errorf("after a move the handle has %+v", now)
+// A server that does not answer makes knowledge old, and then nothing is believed.
+func TestOldKnowledgeIsNotBelieved(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	bucket := &document{}
+	bucket.write(t, person(schema.Native))
+	first := bucket.read(t)
+	h := handle(knowledge(t, bucket), first)
+	if _, err := h.Current(ctx); err != nil {
+		t.Fatal(err)
+	}
+	down := store.Unavailable(errors.New("down"))
+	bucket.mu.Lock()
+	bucket.fail = down
+	bucket.mu.Unlock()
+	for end := time.Now().Add(2 * catalogue.Young); ; {
+		_, err := h.Settle(ctx, first)
+		if errors.Is(err, down) {
+			break
+		}
+		if err != nil || time.Now().After(end) {
+			t.Fatalf("%v", err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if _, err := h.Current(ctx); !errors.Is(err, down) || !errors.Is(err, errs.ErrUnwritten) {
+		t.Errorf("a call begins: %v", err)
+	}
+}
+
+// Where there may be replicas, a majority of the servers is asked.
+func TestKnowledgeIsOfTheMajority(t *testing.T) {
+	t.Parallel()
+	bucket := &document{replicable: true}
+	bucket.write(t, person(schema.Native))
+	h := handle(knowledge(t, bucket), bucket.read(t))
+	if _, err := h.Current(t.Context()); err != nil || bucket.agreed.Load() != 1 {
+		t.Errorf("asked %d times, %v", bucket.agreed.Load(), err)
 	}
 }
 
@@ -108,14 +211,14 @@ func TestHandleFollowsTheCatalogue(t *testing.T) {
 func TestHandleWaits(t *testing.T) {
 	t.Parallel()
 	bucket := &document{}
-	heard := catalogue.Listen(bucket, func() uint64 { return 1 })
-	first := person(schema.Native)
-	bucket.write(t, first)
-	h := handle(heard, first)
+	bucket.write(t, person(schema.Native))
+	k := knowledge(t, bucket)
+	first := bucket.read(t)
+	h := handle(k, first)
 
 	moving := person(schema.Native)
 	moving.Moving = &schema.Moving{To: schema.Sequelize, Paused: true}
-	heard.Hear(bucket.write(t, moving))
+	k.Hear(bucket.write(t, moving))
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 	defer cancel()
 	if _, err := h.Current(ctx); !errors.Is(err, errs.ErrUnwritten) || !errors.Is(err, context.DeadlineExceeded) {
@@ -130,13 +233,13 @@ func TestHandleWaits(t *testing.T) {
 			}
 		})
 	}
-	for before := bucket.reads.Load(); bucket.reads.Load() < before+4; { // some wait
+	for before := bucket.looks.Load(); bucket.looks.Load() < before+4; { // some wait
 		time.Sleep(time.Millisecond)
 	}
-	heard.Hear(bucket.write(t, person(schema.Sequelize)))
+	k.Hear(bucket.write(t, person(schema.Sequelize)))
 	wg.Wait()
 
-	late := handle(heard, moving) // one that was read before the move, and made after it
+	late := handle(k, moving) // one that was read before the move, and made after it
 	if now, err := late.Current(context.Background()); err != nil || now.Layout != schema.Sequelize {
 		t.Errorf("a handle that comes late has %+v, %v", now, err)
 	}

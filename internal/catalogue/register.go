@@ -10,6 +10,7 @@ import (
 	"github.com/natsorm/natsorm/internal/layout"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/workers"
 )
 
 // Register writes a declaration to the catalogue, merged with what the catalogue has of
@@ -31,8 +32,8 @@ func Register(ctx context.Context, s store.Store, code schema.Definition, defaul
 	if def, err = register(ctx, s, code, fresh); err != nil {
 		return nil, nil, err
 	}
-	for _, x := range def.Indexes {
-		if x.State != schema.Ready && among(code.Indexes, x) {
+	for i, x := range def.Indexes {
+		if x.State != schema.Ready && def.Declares(&code, i) {
 			unbuilt = append(unbuilt, x)
 		}
 	}
@@ -43,15 +44,18 @@ func Register(ctx context.Context, s store.Store, code schema.Definition, defaul
 // there is none. It begins again when another program has changed the document since it
 // was read.
 func register(ctx context.Context, s store.Store, code, fresh schema.Definition) (*schema.Definition, error) {
-	for {
+	for try := 1; ; try++ {
 		stored, revision, err := Read(ctx, s, code.Name)
 		if err != nil {
 			return nil, err
 		}
 		var def schema.Definition
 		changed := true
-		if stored == nil {
+		if stored == nil || stored.Dropped {
 			def = fresh
+			if stored != nil { // what came late of the model before has to go first
+				def.Born, def.Emptying = stored.Revision, &schema.Emptying{Sure: true}
+			}
 			def.Indexes = append([]schema.Index(nil), fresh.Indexes...)
 			for i := range def.Indexes { // another program may have written records already, which have no entries
 				def.Indexes[i].State = schema.Building
@@ -63,20 +67,34 @@ func register(ctx context.Context, s store.Store, code, fresh schema.Definition)
 			return &def, nil
 		}
 		_, err = Write(ctx, s, &def, revision)
-		if errors.Is(err, store.ErrWrongRevision) {
-			continue
+		if !errors.Is(err, store.ErrWrongRevision) {
+			return &def, err
 		}
-		return &def, err
+		if err := workers.Backoff(ctx, try); err != nil {
+			return nil, err
+		}
 	}
 }
 
+// StartBuilding writes into the catalogue that every writer maintains indexes. The caller has
+// waited for that since it has seen that they are in state Writing.
+func StartBuilding(ctx context.Context, s store.Store, def *schema.Definition, written []schema.Index) (now *schema.Definition, err error) {
+	return change(ctx, s, def, func(stored *schema.Definition) {
+		for i, x := range stored.Indexes {
+			if x.State == schema.Writing && x.Among(written) {
+				stored.Indexes[i].State = schema.Building
+			}
+		}
+	})
+}
+
 // FinishBuilding writes into the catalogue that indexes are ready, and returns the model
-// as it is then. complete is false when one of them is no longer in the catalogue, because
-// another process has found that the records do not allow it.
+// as it is then. complete is false when one of them is not: another process has found that
+// the records do not allow it, and perhaps a third one has declared it anew.
 func FinishBuilding(ctx context.Context, s store.Store, def *schema.Definition, built []schema.Index) (now *schema.Definition, complete bool, err error) {
 	now, err = change(ctx, s, def, func(stored *schema.Definition) {
 		for i, x := range stored.Indexes {
-			if among(built, x) {
+			if x.State == schema.Building && x.Among(built) {
 				stored.Indexes[i].State = schema.Ready
 			}
 		}
@@ -84,7 +102,10 @@ func FinishBuilding(ctx context.Context, s store.Store, def *schema.Definition, 
 	if err != nil {
 		return nil, false, err
 	}
-	return now, !slices.ContainsFunc(built, func(x schema.Index) bool { return !among(now.Indexes, x) }), nil
+	return now, !slices.ContainsFunc(built, func(x schema.Index) bool {
+		i := now.Index(x.Name, x.Unique)
+		return i < 0 || now.Indexes[i].State != schema.Ready
+	}), nil
 }
 
 // GiveUpBuilding takes indexes that are not ready out of the catalogue. Their entries and
@@ -93,7 +114,7 @@ func FinishBuilding(ctx context.Context, s store.Store, def *schema.Definition, 
 func GiveUpBuilding(ctx context.Context, s store.Store, def *schema.Definition, begun []schema.Index) error {
 	_, err := change(ctx, s, def, func(stored *schema.Definition) {
 		stored.Indexes = slices.DeleteFunc(stored.Indexes, func(x schema.Index) bool {
-			return x.State == schema.Building && among(begun, x)
+			return x.State != schema.Ready && x.Among(begun)
 		})
 	})
 	return err
@@ -103,24 +124,22 @@ func GiveUpBuilding(ctx context.Context, s store.Store, def *schema.Definition, 
 // when another program has changed the document in between. ErrSchema when the document
 // is gone.
 func change(ctx context.Context, s store.Store, def *schema.Definition, apply func(stored *schema.Definition)) (*schema.Definition, error) {
-	for {
+	for try := 1; ; try++ {
 		stored, revision, err := Read(ctx, s, def.Name)
 		if err != nil {
 			return nil, err
 		}
-		if stored == nil {
-			return nil, fmt.Errorf("%w: %s disappeared from the catalogue while its indexes were built", errs.ErrSchema, def.Name)
+		if stored == nil || stored.Dropped || !stored.Same(def) {
+			return nil, fmt.Errorf("%w: %s disappeared from the catalogue meanwhile", errs.ErrSchema, def.Name)
 		}
 		apply(stored)
 		keepZeroNull(stored, def)
 		_, err = Write(ctx, s, stored, revision)
-		if errors.Is(err, store.ErrWrongRevision) {
-			continue
+		if !errors.Is(err, store.ErrWrongRevision) {
+			return stored, err
 		}
-		return stored, err
+		if err := workers.Backoff(ctx, try); err != nil {
+			return nil, err
+		}
 	}
-}
-
-func among(list []schema.Index, x schema.Index) bool {
-	return slices.ContainsFunc(list, func(y schema.Index) bool { return x.Name == y.Name && x.Unique == y.Unique })
 }

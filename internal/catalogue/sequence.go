@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"strconv"
-	"time"
 
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/keys"
@@ -26,13 +24,16 @@ type Sequence struct {
 	store store.Store
 	key   string
 
-	turn      chan struct{} // a lock that a context can end the wait for: it holds one token, and next and end belong to the goroutine that has it
-	next, end uint64        // the ids that are left of this process's block, without end
+	turn       chan struct{} // a lock that a context can end the wait for: it holds one token, and next and end belong to the goroutine that has it
+	generation func() uint64
+	of         uint64 // the generation of the bucket that the block was taken from
+	next, end  uint64 // the ids that are left of this process's block, without end
 }
 
-// NewSequence makes the sequence of a model. It takes no ids yet.
-func NewSequence(s store.Store, model string) *Sequence {
-	q := &Sequence{store: s, key: keys.Sequence(model), turn: make(chan struct{}, 1)}
+// NewSequence makes the sequence of a model. It takes no ids yet. generation counts the
+// buckets that there were under the name: the ids of one are worth nothing in the next.
+func NewSequence(s store.Store, model string, generation func() uint64) *Sequence {
+	q := &Sequence{store: s, generation: generation, key: keys.Sequence(model), turn: make(chan struct{}, 1)}
 	q.turn <- struct{}{}
 	return q
 }
@@ -46,6 +47,9 @@ func (q *Sequence) Next(ctx context.Context, skip uint64) (uint64, error) {
 		defer func() { q.turn <- struct{}{} }()
 	case <-ctx.Done():
 		return 0, ctx.Err()
+	}
+	if now := q.generation(); now != q.of {
+		q.of, q.next, q.end = now, 0, 0
 	}
 	if q.next+skip >= q.end {
 		passed := uint64(0)
@@ -65,7 +69,7 @@ func (q *Sequence) Next(ctx context.Context, skip uint64) (uint64, error) {
 // take takes a new block, after skipping this many ids. The write is checked, and the
 // store settles it when its answer is lost; so no two processes have the same block.
 func (q *Sequence) take(ctx context.Context, passed uint64) error {
-	for {
+	for try := 1; ; try++ {
 		cur, err := q.store.GetLatest(ctx, q.key)
 		if err != nil {
 			return err
@@ -89,7 +93,7 @@ func (q *Sequence) take(ctx context.Context, passed uint64) error {
 		if !errors.Is(res.Err, store.ErrWrongRevision) {
 			return fmt.Errorf("natsorm: take ids from %s: %w", q.key, res.Err)
 		}
-		if err := workers.Sleep(ctx, rand.N(2*time.Millisecond)); err != nil {
+		if err := workers.Backoff(ctx, try); err != nil {
 			return err
 		}
 	}
@@ -103,7 +107,7 @@ func Advance(ctx context.Context, s store.Store, m store.Message) (done bool, er
 	if err != nil {
 		return false, nil
 	}
-	for {
+	for try := 1; ; try++ {
 		cur, err := s.GetLatest(ctx, m.Key)
 		if err != nil {
 			return false, err
@@ -111,9 +115,12 @@ func Advance(ctx context.Context, s store.Store, m store.Message) (done bool, er
 		if have, err := strconv.ParseUint(string(cur.Value), 10, 64); cur.Live() && err == nil && have >= next {
 			return true, nil
 		}
-		err = s.Write(ctx, store.Op{Key: m.Key, Value: m.Value, Conditional: true, Expect: cur.Revision})[0].Err
+		err = s.Write(ctx, store.Op{Key: m.Key, Value: m.Value, Conditional: true, Expect: cur.Revision, Settle: true})[0].Err
 		if !errors.Is(err, store.ErrWrongRevision) {
 			return true, err
+		}
+		if err := workers.Backoff(ctx, try); err != nil {
+			return false, err
 		}
 	}
 }

@@ -168,12 +168,18 @@ func (a *arena) open(ctx context.Context, node int) (*natsorm.DB, *testbed.Proxy
 // work on until everything is healed.
 func (a *arena) run(clients int, faults []Fault, work func(ctx context.Context, client int, rnd *rand.Rand)) {
 	a.t.Helper()
+	if *longForm {
+		faults = Faults()
+	}
+	a.runWith(clients, faults, work)
+}
+
+// runWith is run with these faults also in the long form.
+func (a *arena) runWith(clients int, faults []Fault, work func(ctx context.Context, client int, rnd *rand.Rand)) {
+	a.t.Helper()
 	lasts := pick(3*time.Second, 2*time.Minute)
 	if *duration > 0 {
 		lasts = *duration
-	}
-	if *longForm {
-		faults = Faults()
 	}
 	if *faultNames != "" {
 		var err error
@@ -221,6 +227,9 @@ func pick[N any](short, long N) N {
 	return short
 }
 
+// mostTroubles is how many kinds of errors are told apart: there are keys in messages.
+const mostTroubles = 20
+
 // unlucky is the clients' view of an error that faults explain. The others are
 // faults of natsorm, whose contract does not have them.
 func (a *arena) unlucky(err error) {
@@ -238,9 +247,10 @@ func (a *arena) unlucky(err error) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.troubles) < 20 { // of keys in messages
-		a.troubles[kind]++
+	if _, known := a.troubles[kind]; !known && len(a.troubles) >= mostTroubles {
+		kind = "something else"
 	}
+	a.troubles[kind]++
 }
 
 // violation counts a broken promise, and tells the first ones of a kind.

@@ -69,6 +69,8 @@ func TestBank(t *testing.T) {
 				return err
 			})
 			switch {
+			case errors.Is(err, natsorm.ErrNotFound):
+				a.violation("a record is gone", "%v", err)
 			case err != nil:
 				a.unlucky(err)
 			case total != accounts*openingBalance || n != accounts:
@@ -89,6 +91,8 @@ func TestBank(t *testing.T) {
 		case err == nil:
 			acknowledged[client]++
 		case errors.Is(err, errPoor), natsorm.SafeToRetry(err): // nothing happened
+		case errors.Is(err, natsorm.ErrNotFound):
+			a.violation("a record is gone", "%v", err)
 		default:
 			a.unlucky(err)
 			unknown[client]++

@@ -2,15 +2,26 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/natsorm/natsorm/internal/testbed"
 )
 
 // nodes is the size of a cluster: one may be down.
 const nodes = testbed.ClusterSize
+
+// compactedAfter is how many bytes of writes surely make a leader compact its log. It does
+// so after 8 MB.
+const compactedAfter = 24 << 20
+
+// longestHistory is the most messages of a key that a KV bucket keeps.
+const longestHistory = 64
 
 // healTimeout bounds the healing of a fault.
 const healTimeout = time.Minute
@@ -48,19 +59,33 @@ type dice struct {
 
 // Faults are the faults that a database on NATS must survive.
 func Faults() []Fault {
-	return []Fault{KillLeader, KillFollower, RollingRestart, StepDown, SlowFollower, CutFollowerOff, CutConnections, DropAnswers, DelayConnections, Hop}
+	return []Fault{KillLeader, KillFollower, RollingRestart, StepDown, SlowFollower, CutFollowerOff, StallFollower, StallAcrossCompaction, CutConnections, DropAnswers, DelayConnections, Hop, ChangeSettings}
 }
 
 // DeposedFaults leave a leader in place that does not know of its successor.
 // NATS itself answers reads from such a leader, so they are not among Faults.
 func DeposedFaults() []Fault { return []Fault{PauseLeader, CutLeaderOff} }
 
-// FaultsNamed returns the faults with these names, of Faults and DeposedFaults.
+// ReplicaFaults change how many replicas the stream has. nats-server 2.15.2 does not check
+// the condition of a single message that it gets in the moment in which a stream gets
+// replicas (README.md), so they are not among Faults.
+func ReplicaFaults() []Fault { return []Fault{ChangeReplicas} }
+
+// HistoryFaults lower the history of the stream. nats-server 2.15.2 then removes the last
+// messages of keys that are written in that moment (README.md), so they are not among
+// Faults.
+func HistoryFaults() []Fault { return []Fault{LowerHistory} }
+
+// RemakeFaults lose everything that the bucket holds, as somebody does who deletes it. What
+// most workloads check does not survive that, so they are not among Faults.
+func RemakeFaults() []Fault { return []Fault{Remake} }
+
+// FaultsNamed returns the faults with these names, of all of these.
 func FaultsNamed(names ...string) ([]Fault, error) {
 	var out []Fault
 next:
 	for _, name := range names {
-		for _, f := range append(Faults(), DeposedFaults()...) {
+		for _, f := range slices.Concat(Faults(), DeposedFaults(), ReplicaFaults(), HistoryFaults(), RemakeFaults()) {
 			if f.Name == name {
 				out = append(out, f)
 				continue next
@@ -172,6 +197,37 @@ var (
 		return nil
 	}}
 
+	// StallFollower stops the process of a follower, and lets it go on. Its connections stay,
+	// so it still gets its share of the reads.
+	StallFollower = Fault{"stall-follower", func(ctx context.Context, n *Nemesis, d dice) error {
+		victim, err := n.follower(ctx, d)
+		if err != nil {
+			return err
+		}
+		return n.stall(ctx, victim, func() error {
+			_ = testbed.Wait(ctx, d.lasts)
+			return nil
+		})
+	}}
+
+	// StallAcrossCompaction stops the process of a follower until the leader has compacted
+	// its log. What was sent to the follower is lost, so that it has to catch up from a
+	// snapshot: it learns what is gone before it learns what came instead.
+	StallAcrossCompaction = Fault{"stall-across-compaction", func(ctx context.Context, n *Nemesis, d dice) error {
+		victim, err := n.follower(ctx, d)
+		if err != nil {
+			return err
+		}
+		return n.stall(ctx, victim, func() error {
+			n.Cluster.Links(victim, (*testbed.Proxy).Block)
+			defer n.Cluster.Links(victim, (*testbed.Proxy).Unblock)
+			_ = testbed.Wait(ctx, d.lasts)
+			heal, cancel := n.healing(ctx)
+			defer cancel()
+			return n.Cluster.Fill(heal, n.Stream, compactedAfter)
+		})
+	}}
+
 	// CutLeaderOff does the same to the stream's leader.
 	CutLeaderOff = Fault{"cut-leader-off", func(ctx context.Context, n *Nemesis, d dice) error {
 		leader, err := n.Cluster.Leader(ctx, n.Stream)
@@ -180,6 +236,49 @@ var (
 		}
 		n.cutOff(ctx, leader, d.lasts+2*time.Second) // an election's time
 		return nil
+	}}
+
+	// ChangeReplicas lets the stream have one replica, and then as many as before.
+	ChangeReplicas = Fault{"replicas", func(ctx context.Context, n *Nemesis, d dice) error {
+		return n.configured(ctx, d, func(c *jetstream.StreamConfig) { c.Replicas = 1 })
+	}}
+
+	// ChangeSettings changes a setting of the stream, and then puts it back, but for the
+	// history.
+	ChangeSettings = Fault{"settings", func(ctx context.Context, n *Nemesis, d dice) error {
+		settings := []struct {
+			name   string
+			change func(c *jetstream.StreamConfig)
+		}{
+			{"no direct get", func(c *jetstream.StreamConfig) { c.AllowDirect = false }},
+			{"no atomic publish", func(c *jetstream.StreamConfig) { c.AllowAtomicPublish = false }},
+			{"smaller messages", func(c *jetstream.StreamConfig) { c.MaxMsgSize = 64 << 10 }},
+			{"a shorter duplicate window", func(c *jetstream.StreamConfig) { c.Duplicates = 10 * time.Second }},
+			{"a size", func(c *jetstream.StreamConfig) { c.MaxBytes = 8 << 30 }},
+		}
+		if d.pick%(len(settings)+1) == len(settings) { // which stays; see LowerHistory
+			n.Log("  gives the stream a longer history")
+			heal, cancel := n.healing(ctx)
+			defer cancel()
+			return n.Cluster.Configure(heal, n.Stream, func(c *jetstream.StreamConfig) {
+				c.MaxMsgsPerSubject = min(c.MaxMsgsPerSubject+1, longestHistory)
+			})
+		}
+		s := settings[d.pick%len(settings)]
+		n.Log("  gives the stream %s", s.name)
+		return n.configured(ctx, d, s.change)
+	}}
+
+	// LowerHistory gives the stream a longer history, and then puts it back.
+	LowerHistory = Fault{"lower-history", func(ctx context.Context, n *Nemesis, d dice) error {
+		return n.configured(ctx, d, func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 5 })
+	}}
+
+	// Remake deletes the stream and makes it anew, empty and with the same configuration.
+	Remake = Fault{"remake", func(ctx context.Context, n *Nemesis, _ dice) error {
+		heal, cancel := n.healing(ctx)
+		defer cancel()
+		return n.Cluster.Remake(heal, n.Stream)
 	}}
 
 	// PauseLeader stops the process of the stream's leader for longer than an election
@@ -235,6 +334,22 @@ func (n *Nemesis) healing(ctx context.Context) (context.Context, context.CancelF
 	return context.WithTimeout(context.WithoutCancel(ctx), healTimeout)
 }
 
+// configured changes the stream's configuration, and puts it back after a while.
+func (n *Nemesis) configured(ctx context.Context, d dice, change func(*jetstream.StreamConfig)) error {
+	heal, cancel := n.healing(ctx)
+	defer cancel()
+	var was jetstream.StreamConfig
+	err := n.Cluster.Configure(heal, n.Stream, func(c *jetstream.StreamConfig) {
+		was = *c
+		change(c)
+	})
+	if err != nil {
+		return err
+	}
+	_ = testbed.Wait(ctx, d.lasts) // an early end heals early
+	return n.Cluster.Configure(heal, n.Stream, func(c *jetstream.StreamConfig) { *c = was })
+}
+
 func (n *Nemesis) kill(ctx context.Context, node *testbed.Node, lasts time.Duration) error {
 	n.Log("  kills %s", node.Name())
 	if err := node.Kill(); err != nil {
@@ -244,6 +359,15 @@ func (n *Nemesis) kill(ctx context.Context, node *testbed.Node, lasts time.Durat
 	heal, cancel := n.healing(ctx)
 	defer cancel()
 	return n.restart(heal, node)
+}
+
+// stall stops the process of a node while f runs.
+func (n *Nemesis) stall(ctx context.Context, node *testbed.Node, f func() error) error {
+	n.Log("  stops the process of %s", node.Name())
+	if err := node.Pause(); err != nil {
+		return err
+	}
+	return errors.Join(f(), node.Resume())
 }
 
 func (n *Nemesis) cutOff(ctx context.Context, node *testbed.Node, lasts time.Duration) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,18 +19,33 @@ import (
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-// NewRecord is the codec of maps from column names to values.
-func NewRecord[R ~map[string]any](def *schema.Definition) Codec[R] { return &records[R]{def: def} }
+// NewRecord is the codec of maps from column names to values. A hidden column is in them
+// only when declared has it; otherwise it stays as it is in the bucket.
+func NewRecord[R ~map[string]any](def *schema.Definition, declared *schema.Definition) Codec[R] {
+	c := &records[R]{def: def, columns: def.Columns}
+	if slices.ContainsFunc(def.Columns, func(col schema.Column) bool { return col.Hidden }) {
+		c.columns = slices.DeleteFunc(slices.Clone(def.Columns), func(col schema.Column) bool {
+			return col.Hidden && (declared == nil || declared.Position(col.Name) < 0)
+		})
+	}
+	return c
+}
 
 // records is the codec of maps from column names to values. They carry no version.
 type records[R ~map[string]any] struct {
-	def *schema.Definition
+	def     *schema.Definition
+	columns []schema.Column // that are in the maps
+}
+
+// has reports whether a column is in the maps.
+func (c *records[R]) has(name string) bool {
+	return slices.ContainsFunc(c.columns, func(col schema.Column) bool { return col.Name == name })
 }
 
 func (c *records[R]) Encode(v *R) ([]byte, error) {
 	faults := &errs.ValidationError{Model: c.def.Name}
 	set := make([]document.Member, 0, len(*v))
-	for _, col := range c.def.Columns {
+	for _, col := range c.columns {
 		x, ok := (*v)[col.Name]
 		if !ok {
 			continue
@@ -42,8 +58,11 @@ func (c *records[R]) Encode(v *R) ([]byte, error) {
 		set = append(set, document.Member{Name: col.Name, Raw: raw})
 	}
 	for name := range *v {
-		if c.def.Position(name) < 0 {
+		if !c.has(name) {
 			problem := "the column's name has other letter case"
+			if c.def.Position(name) >= 0 {
+				problem = "the column is hidden; only a program that declares it can write it"
+			}
 			var unknown *errs.ValidationError
 			if _, err := c.def.Resolve(name); errors.As(err, &unknown) {
 				problem = unknown.Faults[0].Problem
@@ -67,7 +86,7 @@ func (c *records[R]) Decode(m store.Message, v *R) error {
 		return corrupt(document.ErrNotObject)
 	}
 	out := make(R, len(raw))
-	for _, col := range c.def.Columns {
+	for _, col := range c.columns {
 		text, ok := raw[col.Name]
 		if !ok {
 			continue
@@ -121,7 +140,7 @@ func (c *records[R]) SetKey(v *R, id value.Value) error {
 	return nil
 }
 
-func (c *records[R]) Writes(column string) bool { return c.def.Position(column) >= 0 }
+func (c *records[R]) Writes(column string) bool { return c.has(column) }
 
 func (c *records[R]) Version(*R) uint64     { return 0 }
 func (c *records[R]) SetVersion(*R, uint64) {}

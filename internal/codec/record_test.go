@@ -38,7 +38,7 @@ var things = &schema.Definition{
 
 func TestRecordRoundTrip(t *testing.T) {
 	t.Parallel()
-	c := codec.NewRecord[record](things)
+	c := codec.NewRecord[record](things, nil)
 	at := time.Date(2024, 2, 29, 23, 59, 59, 123456789, time.UTC)
 	for name, c2 := range map[string]struct {
 		v    record
@@ -77,7 +77,7 @@ func TestRecordRoundTrip(t *testing.T) {
 // Members that the model does not have are not read.
 func TestRecordReadsColumnsOnly(t *testing.T) {
 	t.Parallel()
-	c := codec.NewRecord[record](things)
+	c := codec.NewRecord[record](things, nil)
 	got := record{"text": "before"}
 	if err := c.Decode(message(`{"id":1,"more":2,"Text":"x"}`, 3), &got); err != nil || !cmp.Equal(got, record{"id": int64(1)}) {
 		t.Errorf("read %v, %v", got, err)
@@ -87,7 +87,7 @@ func TestRecordReadsColumnsOnly(t *testing.T) {
 // Everything that is wrong with a record is said at once, with its fields.
 func TestRecordErrorsNameTheFields(t *testing.T) {
 	t.Parallel()
-	c := codec.NewRecord[record](things)
+	c := codec.NewRecord[record](things, nil)
 	_, err := c.Encode(&record{"id": "one", "uint": -1, "text": "\xff", "Bool": true, "nowhere": 1})
 	var invalid *errs.ValidationError
 	if !errors.As(err, &invalid) || !errors.Is(err, errs.ErrInvalid) || invalid.Model != "Thing" {
@@ -116,7 +116,7 @@ func TestRecordErrorsNameTheFields(t *testing.T) {
 
 func TestRecordKeysAndStamps(t *testing.T) {
 	t.Parallel()
-	c := codec.NewRecord[record](things)
+	c := codec.NewRecord[record](things, nil)
 	for _, zero := range []record{nil, {}, {"id": nil}, {"id": 0}, {"id": int64(0)}, {"id": uint8(0)}} {
 		if !c.ZeroKey(&zero) {
 			t.Errorf("%v has a key", zero)
@@ -160,7 +160,7 @@ func TestRecordKeysAndStamps(t *testing.T) {
 	if c.Version(&given) != 0 || !c.Writes("text") || c.Writes("Text") {
 		t.Error("a record has a version, or not the model's columns")
 	}
-	if c := codec.NewRecord[record](&schema.Definition{Columns: things.Columns[:2]}); c.NeedsCreated(&record{}) {
+	if c := codec.NewRecord[record](&schema.Definition{Columns: things.Columns[:2]}, nil); c.NeedsCreated(&record{}) {
 		t.Error("a model without stamps needs one")
 	}
 }
@@ -169,7 +169,7 @@ func FuzzRecord(f *testing.F) {
 	for _, seed := range []string{`{}`, `null`, `{"id":1e3}`, `{"decimal":1e-5,"time":"2024-02-29T23:59:59.5+01:00","bytes":"AP8="}`, `{"json":{"a":[1.0,{"b":null}]}}`, `{"json":null,"text":"\u0000"}`, `{"uint":-0}`, `{"float":-0.0}`, "{\"text\":\"\\ud800\"}", `{"id":1}x`} {
 		f.Add([]byte(seed))
 	}
-	c := codec.NewRecord[record](things)
+	c := codec.NewRecord[record](things, nil)
 	f.Fuzz(func(t *testing.T, doc []byte) {
 		var v, again record
 		if err := c.Decode(message(string(doc), 5), &v); err != nil {

@@ -3,6 +3,7 @@ package codec
 import (
 	"encoding"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"time"
@@ -10,6 +11,7 @@ import (
 	jsonx "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
@@ -20,33 +22,122 @@ import (
 type structs[T any] struct {
 	model   *schema.Struct
 	columns map[string]bool // that T has; the model can have more
+	write   func(x any) ([]byte, error)
 	read    func(doc []byte, x any) error
+	renamed []renamed
+	shared  bool // a field that natsorm writes is in a struct that is embedded by a pointer
+}
+
+// renamed is a field whose column has another name than its JSON member, or that has none.
+type renamed struct {
+	schema.Renamed
+	read func(doc []byte, x any) error
 }
 
 // NewStruct is the codec of a struct type.
 func NewStruct[T any](compiled *schema.Struct) Codec[T] {
-	c := &structs[T]{model: compiled, columns: map[string]bool{}, read: value.Unmarshaler(reflect.TypeFor[T]())}
+	c := &structs[T]{model: compiled, columns: map[string]bool{}, write: value.Marshaler(reflect.TypeFor[T]()), read: value.Unmarshaler(reflect.TypeFor[T]())}
 	for _, col := range compiled.Definition.Columns {
 		c.columns[col.Name] = true
+	}
+	for _, path := range c.written() {
+		for i := range path {
+			c.shared = c.shared || i > 0 && reflect.TypeFor[T]().FieldByIndex(path[:i]).Type.Kind() == reflect.Pointer
+		}
+	}
+	for _, r := range compiled.Renamed {
+		c.renamed = append(c.renamed, renamed{r, value.Unmarshaler(reflect.TypeFor[T]().FieldByIndex(r.Field).Type)})
 	}
 	return c
 }
 
 func (c *structs[T]) Writes(column string) bool { return c.columns[column] }
 
-func (c *structs[T]) Encode(v *T) ([]byte, error) {
-	doc, err := value.Marshal(v)
+func (c *structs[T]) Encode(v *T) (doc []byte, err error) {
+	defer func() { // calls may run in goroutines in which a caller cannot recover
+		if r := recover(); r != nil {
+			err = errs.Invalidf(c.model.Definition.Name, "", "a %T cannot be written: one of its methods panics: %v", *v, r)
+		}
+	}()
+	doc, err = c.write(v)
 	if err != nil {
 		return nil, encodingError(c.model.Definition.Name, err)
 	}
-	return doc, nil
+	if len(c.model.Dropped) > 0 {
+		if doc, err = document.Without(doc, c.model.Dropped); err != nil {
+			return nil, encodingError(c.model.Definition.Name, err)
+		}
+	}
+	if len(c.renamed) == 0 {
+		return doc, nil
+	}
+	set := make([]document.Member, 0, len(c.renamed))
+	for _, r := range c.renamed {
+		f := c.field(v, r.Field)
+		if !f.IsValid() {
+			continue
+		}
+		raw, err := value.Marshal(f.Addr().Interface())
+		if err != nil {
+			_, problem := Misfit(err)
+			return nil, errs.Invalidf(c.model.Definition.Name, r.Column, "cannot be stored as JSON: %v", problem)
+		}
+		set = append(set, document.Member{Name: r.Column, Raw: raw})
+	}
+	return document.Patch(doc, set)
 }
 
-func (c *structs[T]) Decode(m store.Message, v *T) error {
-	if err := c.read(m.Value, v); err != nil {
+func (c *structs[T]) Decode(m store.Message, v *T) (err error) {
+	defer func() { // as in Encode
+		if r := recover(); r != nil {
+			err = errs.Corrupt(c.model.Definition.Name, m.Key, fmt.Errorf("it cannot be read into a %T: one of its methods panics: %v", *v, r))
+		}
+	}()
+	doc := m.Value
+	if len(c.model.Dropped) > 0 { // another program may have stored what has such a name
+		doc, err = document.Without(doc, c.model.Dropped)
+	}
+	if err == nil {
+		err = c.read(doc, v)
+	}
+	if err == nil && len(c.renamed) > 0 {
+		err = c.readRenamed(m.Value, v)
+	}
+	if err != nil {
 		return errs.Corrupt(c.model.Definition.Name, m.Key, err)
 	}
 	c.SetVersion(v, m.Version())
+	return nil
+}
+
+// readRenamed reads the columns that have other names than their fields in JSON.
+func (c *structs[T]) readRenamed(doc []byte, v *T) error {
+	names := make([]string, len(c.renamed))
+	for i, r := range c.renamed {
+		names[i] = r.Column
+	}
+	raws, err := document.Raw(doc, names)
+	if err != nil {
+		return err
+	}
+	for i, r := range c.renamed {
+		if raws[i] == nil {
+			continue
+		}
+		f := reflect.ValueOf(v).Elem()
+		for _, at := range r.Field { // as FieldByIndex, but it makes embedded structs
+			if f.Kind() == reflect.Pointer {
+				if f.IsNil() {
+					f.Set(reflect.New(f.Type().Elem()))
+				}
+				f = f.Elem()
+			}
+			f = f.Field(at)
+		}
+		if err := r.read(raws[i], f.Addr().Interface()); err != nil {
+			return fmt.Errorf("column %s: %w", r.Column, err)
+		}
+	}
 	return nil
 }
 
@@ -63,8 +154,38 @@ func (c *structs[T]) field(v *T, path []int) reflect.Value {
 	return f
 }
 
+// written are the fields that natsorm writes.
+func (c *structs[T]) written() [][]int {
+	return [][]int{c.model.Key, c.model.Version, c.model.CreatedAt, c.model.UpdatedAt}
+}
+
 func (c *structs[T]) Clone(v *T) *T {
 	w := *v
+	if !c.shared {
+		return &w
+	}
+	// What is written into the copy must not show in v: so the structs that hold those
+	// fields are copied too, where they are embedded by a pointer.
+	done := map[uintptr]bool{}
+	for _, path := range c.written() {
+		f := reflect.ValueOf(&w).Elem()
+		for i, at := range path {
+			f = f.Field(at)
+			if i == len(path)-1 || f.Kind() != reflect.Pointer {
+				continue
+			}
+			if f.IsNil() {
+				break
+			}
+			if !done[f.Pointer()] {
+				own := reflect.New(f.Type().Elem())
+				own.Elem().Set(f.Elem())
+				f.Set(own)
+				done[own.Pointer()] = true
+			}
+			f = f.Elem()
+		}
+	}
 	return &w
 }
 
@@ -95,7 +216,7 @@ func (c *structs[T]) SetKey(v *T, id value.Value) error {
 		f.SetUint(id.Uint())
 	}
 	if !fits {
-		return errs.Invalidf(c.model.Definition.Name, c.model.Definition.Key().Name, "the next automatic id, %s, does not fit type %s; use a larger type", id.Text(), f.Type())
+		return errs.Invalidf(c.model.Definition.Name, c.model.Definition.Key().Name, "the key %s does not fit type %s; use a larger type", id.Text(), f.Type())
 	}
 	return nil
 }

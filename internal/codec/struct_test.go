@@ -74,7 +74,7 @@ type each struct {
 	MayTime *time.Time     `json:"mayTime"`
 	Absent  *string        `json:"absent,omitempty"`
 	Version uint64         `json:"-" orm:"version"`
-	Hidden  string         `json:"-"`
+	Hidden  string         `json:"-" orm:"-"`
 }
 
 func ptr[V any](v V) *V { return &v }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -215,13 +216,27 @@ func TestClaims(t *testing.T) {
 
 // Many records get what they lack in one call; those whose value another has are named,
 // with the others done.
+// Ensure and EnsureNew leave the same, whatever was there before.
 func TestEnsure(t *testing.T) {
 	t.Parallel()
+	for name, ensure := range map[string]func(*commit.Writer, context.Context, ...*layout.Footprint) ([]commit.Refused, error){
+		"Ensure": (*commit.Writer).Ensure, "EnsureNew": (*commit.Writer).EnsureNew,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testEnsure(t, func(w *commit.Writer, records ...*layout.Footprint) ([]commit.Refused, error) {
+				return ensure(w, context.Background(), records...)
+			})
+		})
+	}
+}
+
+func testEnsure(t *testing.T, ensure func(*commit.Writer, ...*layout.Footprint) ([]commit.Refused, error)) {
 	b := newFixture(t, openStore(t), schema.Native)
 	records := []*layout.Footprint{b.record(1, "Ada", "a"), b.record(2, "Ada", "b"), b.record(3, "Bea", "a"), b.record(4, "Bea", "x")}
 	b.put("M.unique.email.b", "9")    // of a record that is not there
 	b.put("M.unique.email.x", "none") // of nobody
-	refused, err := b.w.Ensure(context.Background(), records...)
+	refused, err := ensure(b.w, records...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,11 +253,61 @@ func TestEnsure(t *testing.T) {
 	}
 	b.holds(want)
 	claim := b.get("M.unique.email.a")
-	if _, err := b.w.Ensure(context.Background(), records[0]); err != nil {
+	if _, err := ensure(b.w, records[0]); err != nil {
 		t.Fatal(err)
 	}
 	if now := b.get(claim.Key); now.Revision == claim.Revision || string(now.Value) != "1" {
 		t.Error("a claim that is there was not written again, so that a writer that is about to take it would succeed")
+	}
+}
+
+// overtaken is a bucket in which somebody is always faster: before any write, each key that is
+// written on a condition is put once more, with the text that it is to have.
+type overtaken struct {
+	store.Store
+	times atomic.Int64 // how often that happens
+}
+
+func (o *overtaken) Write(ctx context.Context, ops ...store.Op) []store.Result {
+	if o.times.Add(-1) >= 0 {
+		for _, op := range ops {
+			if op.Conditional {
+				o.Store.Write(ctx, store.Op{Key: op.Key, Value: op.Value})
+			}
+		}
+	}
+	return o.Store.Write(ctx, ops...)
+}
+
+// Two who take the claims of the same records at the same time both have them: a record is not in
+// its own way. And what is another's is refused, however many claims are.
+func TestEnsureBesideAnother(t *testing.T) {
+	t.Parallel()
+	for times := range 4 {
+		s := openStore(t)
+		b := newFixture(t, s, schema.Native)
+		var records, others []*layout.Footprint
+		for i := range 20 {
+			records = append(records, b.record(i, "n", fmt.Sprint("e", i)))
+			others = append(others, b.record(100+i, "n", fmt.Sprint("e", i)))
+		}
+		faster := &overtaken{Store: s}
+		faster.times.Store(int64(times))
+		w := commit.NewWriter(faster, b.l)
+		refused, err := w.EnsureNew(context.Background(), records...)
+		if err != nil || len(refused) != 0 {
+			t.Errorf("overtaken %d times: %v, %d are refused, the first because of %+v", times, err, len(refused), refused)
+		}
+		refused, err = b.w.EnsureNew(context.Background(), others...)
+		if err != nil || len(refused) != len(others) {
+			t.Fatalf("%v, %d are refused", err, len(refused))
+		}
+		for i, r := range refused {
+			var unique *errs.UniqueError
+			if !errors.As(r.Err, &unique) || unique.Owner != fmt.Sprint(i) || unique.Value != fmt.Sprint("e", i) || r.Record != others[i] || r.Claim.Key != others[i].Claims[0].Key {
+				t.Errorf("%+v", r)
+			}
+		}
 	}
 }
 
@@ -360,7 +425,7 @@ type replicated struct {
 
 func (r *replicated) Traits() store.Traits {
 	t := r.Store.Traits()
-	t.Replicated = true
+	t.Replicable = true
 	return t
 }
 

@@ -109,9 +109,7 @@ type holder struct {
 	record store.Message
 }
 
-// holder reads the record that a claim names, and reports whether it holds the value. A
-// record whose document cannot be read is taken to hold it: a wrong refusal can be
-// corrected, two records with one unique value cannot.
+// holder reads the record that a claim names, and reports whether it holds the value.
 func (w *Writer) holder(ctx context.Context, c layout.Claim, claim store.Message) (holder, bool, error) {
 	id, err := w.layout.ReadOwner(claim.Value)
 	if err != nil {
@@ -121,10 +119,20 @@ func (w *Writer) holder(ctx context.Context, c layout.Claim, claim store.Message
 	if err != nil {
 		return holder{}, false, err
 	}
-	h := holder{id: id, record: rec}
-	if !rec.Live() {
-		return h, false, nil
+	if err := w.newer(rec); err != nil {
+		return holder{}, false, err
 	}
-	f, err := w.layout.Of(rec.Value)
-	return h, err != nil || f.Holds(c.Key), nil
+	return holder{id: id, record: rec}, Holds(w.layout, rec, c.Key), nil
+}
+
+// Holds reports whether a record, as it was read, holds the value of the entry or the
+// claim at key, so that it must not be taken from it. A record whose document cannot be
+// read is taken to hold it, and so is one of a newer version of the model: a wrong refusal can be
+// corrected, two records with one unique value cannot.
+func Holds(l layout.Layout, rec store.Message, key string) bool {
+	if !rec.Live() {
+		return false
+	}
+	f, err := l.Of(rec.Value)
+	return err != nil || Newer(l, rec) || f.Holds(key)
 }

@@ -51,12 +51,14 @@
 //
 // # Heads
 //
-// On a bucket with replicas every new entry comes with the write of its head, a key
-// that guards the lookups of transactions (package txn). A transaction that finds a
-// head unchanged concludes that no entry has come since it looked. So the head is
+// On a bucket that has replicas, or may get them, every new entry comes with the write of
+// its head, a key that guards the lookups of transactions (package txn). A transaction that
+// finds a head unchanged concludes that no entry has come since it looked. So the head is
 // written after the entry, and before the commit: in a batch the heads stand right
 // behind their entries, otherwise they are sent when the entries are acknowledged
-// (newEntries in entries.go).
+// (newEntries in entries.go). A plan that leaves heads out relies on a bucket without
+// replicas: its commit says so (Plan.Lone), is refused when that has changed, and the next
+// plan has heads.
 //
 // # Lists
 //
@@ -78,6 +80,16 @@
 // Only one of two changes to the same list can succeed, so the changes of one Writer
 // that share a list wait for each other (keylocks.go).
 //
+// # Schemas
+//
+// A Writer writes by one version of a model. The version may be replaced while a write is
+// under way: then the invariants hold for the indexes that the Writer knew. Whoever has
+// applied a change looks afterwards which version is in force, and makes the record good by
+// it before anybody is told that the write is done (package records, fence.go). In between, or
+// when that one dies, the record may lack entries and claims. So where the schema of a model
+// has changed, the message of a record says by which version it was written, and a plan for
+// one of an older version puts and takes everything (NewPlan).
+//
 // # Fences
 //
 // An entry or a claim whose record does not hold its value may belong to a writer
@@ -92,11 +104,12 @@
 //
 // # Repair
 //
-// repair.go serves checks, the building of indexes and layout changes. Writer.Ensure
-// writes all entries and claims of records that are there. Writer.Sweep takes records
-// that do not hold an entry's or a claim's value out of it, behind a fence each.
-// Writer.Discard deletes a record even when its document cannot be read, and leaves
-// the rest to a check.
+// Four more writes serve checks, the building of indexes, layout changes and the
+// emptying of models. Writer.Ensure (ensure.go) writes all entries and claims of records
+// that are there. Writer.Sweep (sweep.go) takes records that do not hold an entry's or a
+// claim's value out of it, behind a fence each. Writer.Move (move.go) writes a record to
+// the key that another layout gives it. Writer.Discard (discard.go) deletes a record even
+// when its document cannot be read, and leaves the rest to a check.
 //
 // # What a crash leaves
 //
@@ -110,7 +123,7 @@
 // commit is refused if the record has changed or was fenced, and its removals are
 // refused where another writer has put the key again.
 //
-// Check with Repair removes all of it. The models of the protocol are in spec/.
+// Check with Repair, or Sweep, removes all of it (package checking). The models of the protocol are in spec/.
 //
 // # Rejected
 //

@@ -58,17 +58,23 @@ func (k *keyed) ops(_ context.Context, plans []*Plan, claimed func(key string) u
 }
 
 func (k *keyed) ensure(ctx context.Context, records []*layout.Footprint) error {
-	var add newEntries
-	for _, f := range records {
-		add.keys = append(add.keys, f.Entries...)
-	}
-	add.heads = k.w.heads(add.keys)
-	_, err := add.write(ctx, k.w.store)
+	_, err := entriesOfAll(k.w, records).write(ctx, k.w.store)
 	return err
 }
 
+// entriesOfAll is all entries of records, with their heads.
+func entriesOfAll(w *Writer, records []*layout.Footprint) (all newEntries) {
+	for _, f := range records {
+		all.keys = append(all.keys, f.Entries...)
+	}
+	all.heads, _ = w.heads(all.keys)
+	return all
+}
+
 func (k *keyed) without(entry store.Message, _ []string) (store.Op, error) {
-	return store.Op{Key: entry.Key, Delete: true, Purge: true, Conditional: true, Expect: entry.Revision}, nil
+	op := k.w.removal(entry.Key)
+	op.Conditional, op.Expect = true, entry.Revision
+	return op, nil
 }
 
 func (k *keyed) shared() bool { return false }
@@ -86,11 +92,15 @@ func (k *keyed) shared() bool { return false }
 // not committed either, so no transaction misses anything.
 type newEntries struct{ keys, heads []string }
 
-// heads returns the heads of new entries, each once. It is empty unless the bucket is
-// replicated: one server guards a lookup by its pattern.
-func (w *Writer) heads(entries []string) (heads []string) {
-	if !w.store.Traits().Replicated {
-		return nil
+// heads returns the heads of new entries, each once. It is empty where one server keeps the
+// bucket, which guards a lookup by its pattern. lone says that this is why: then the record
+// may be committed only there.
+func (w *Writer) heads(entries []string) (heads []string, lone bool) {
+	if len(entries) == 0 {
+		return nil, false
+	}
+	if !w.store.Traits().Replicable {
+		return nil, true
 	}
 	seen := map[string]bool{"": true}
 	for _, e := range entries {
@@ -99,7 +109,7 @@ func (w *Writer) heads(entries []string) (heads []string) {
 			heads = append(heads, head)
 		}
 	}
-	return heads
+	return heads, false
 }
 
 // appendTo appends the writes for one batch. They have no conditions: a put entry that

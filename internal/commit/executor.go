@@ -69,7 +69,7 @@ func (t *traces) abandon(ctx context.Context, cur store.Message) {
 	}
 	if cur.Live() {
 		held, err := t.w.layout.Of(cur.Value)
-		if err != nil {
+		if err != nil || Newer(t.w.layout, cur) {
 			return
 		}
 		for key := range t.placed {

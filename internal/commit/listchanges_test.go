@@ -47,7 +47,7 @@ func changesOf(t testing.TB, l layout.Layout, changes ...string) *listChanges {
 		}
 		old, _ := of(before)
 		new, doc := of(after)
-		c.add(NewPlan(store.Message{Key: fmt.Sprintf("M.shard_%s.%s", id, id), Revision: 1}, old, new, doc, []byte(id)))
+		c.add(NewPlan(store.Message{Key: fmt.Sprintf("M.shard_%s.%s", id, id), Revision: 1}, old, new, doc, []byte(id), true))
 	}
 	return c
 }

@@ -162,10 +162,8 @@ func (l *lists) leave(ctx context.Context, key, record string) {
 		if err != nil {
 			return
 		}
-		if rec.Live() {
-			if f, err := l.w.layout.Of(rec.Value); err != nil || f.Holds(key) {
-				return
-			}
+		if Holds(l.w.layout, rec, key) {
+			return
 		}
 		if err = l.w.fence(ctx, rec); err == nil {
 			err = l.w.store.Write(ctx, listOp(have, left))[0].Err

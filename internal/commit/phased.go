@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/store"
 )
 
@@ -126,6 +127,15 @@ func (w *Writer) observe(ctx context.Context, p *Plan, into map[string]uint64) e
 	return nil
 }
 
+// removal is the write that removes an entry or a claim. The delete marker of an entry is
+// brief: no write depends on the revision of an entry that is not there, because entries
+// are put without a condition (spec/index.pml, EXPIRE). Claims, and lists, are taken at the
+// revision that they have, also that of a marker.
+func (w *Writer) removal(key string) store.Op {
+	brief := w.layout.Lists() == nil && !keys.IsClaim(w.layout.Model().Name, key)
+	return store.Op{Key: key, Delete: true, Purge: true, Brief: brief}
+}
+
 // remove deletes those keys that are still at the given revisions. A key whose removal
 // is refused or fails stays. That is harmless: either another writer needs it, or
 // readers drop it and Check with Repair removes it.
@@ -135,7 +145,9 @@ func (w *Writer) remove(ctx context.Context, at map[string]uint64) {
 	}
 	ops := make([]store.Op, 0, len(at))
 	for key, revision := range at {
-		ops = append(ops, store.Op{Key: key, Delete: true, Purge: true, Conditional: true, Expect: revision})
+		op := w.removal(key)
+		op.Conditional, op.Expect = true, revision
+		ops = append(ops, op)
 	}
 	w.store.Write(ctx, ops...)
 }

@@ -14,10 +14,12 @@ type Plan struct {
 	Expect  uint64         // its revision when it was read, 0 for none
 	Doc     []byte         // the new document; nil deletes the record
 	Entries []string       // entries to put: the record needs them and did not before
-	Heads   []string       // the heads of Entries; only on a replicated bucket
+	Heads   []string       // the heads of Entries; only where the bucket may have replicas
+	Lone    bool           // Heads were left out because the bucket has none, so the record is committed only there
 	Claims  []layout.Claim // claims to take
 	Owner   []byte         // what the claims hold
 	Release []string       // entries and claims that the record no longer needs
+	Schema  uint64         // the revision of the catalogue's document that the plan is by, where records say so
 
 	after  *layout.Footprint // of Doc; empty when the record is deleted
 	claims map[string]bool   // which of Release are claims
@@ -30,7 +32,10 @@ type Plan struct {
 // Entries and claims that both footprints have are left alone. They were put before the
 // revision that this plan expects; and a writer that removes one commits or fences the
 // record before, so that the commit of this plan is refused.
-func NewPlan(cur store.Message, old, new *layout.Footprint, doc, owner []byte) *Plan {
+//
+// That is so where cur was written by the schema that the plan is by, as sure says.
+// Otherwise cur may lack what it needs, and everything is put and taken.
+func NewPlan(cur store.Message, old, new *layout.Footprint, doc, owner []byte, sure bool) *Plan {
 	if new == nil {
 		new = &layout.Footprint{}
 	}
@@ -39,12 +44,12 @@ func NewPlan(cur store.Message, old, new *layout.Footprint, doc, owner []byte) *
 		old = &layout.Footprint{}
 	}
 	for _, e := range new.Entries {
-		if !slices.Contains(old.Entries, e) {
+		if !sure || !slices.Contains(old.Entries, e) {
 			p.Entries = append(p.Entries, e)
 		}
 	}
 	for _, c := range new.Claims {
-		if !old.Holds(c.Key) {
+		if !sure || !old.Holds(c.Key) {
 			p.Claims = append(p.Claims, c)
 		}
 	}
@@ -85,7 +90,7 @@ func (p *Plan) After() *layout.Footprint { return p.after }
 func (p *Plan) newEntries() newEntries { return newEntries{keys: p.Entries, heads: p.Heads} }
 
 // Ops returns the plan's writes for one batch, that of the record last. claimed returns
-// the revision that a claim must have to be taken. own holds those claims in Release that
+// the revision that a claim must have to be taken. The entries are keyed. own holds those claims in Release that
 // name the record, with their revisions; claims that are not in it stay.
 func (p *Plan) Ops(claimed func(key string) uint64, own map[string]uint64) []store.Op {
 	ops := make([]store.Op, 0, len(p.Entries)+len(p.Heads)+len(p.Claims)+len(p.Release)+1)
@@ -95,7 +100,7 @@ func (p *Plan) Ops(claimed func(key string) uint64, own map[string]uint64) []sto
 	}
 	for _, key := range p.Release {
 		if !p.isClaim(key) {
-			ops = append(ops, store.Op{Key: key, Delete: true, Purge: true})
+			ops = append(ops, store.Op{Key: key, Delete: true, Purge: true, Brief: true})
 		} else if revision, ok := own[key]; ok {
 			ops = append(ops, store.Op{Key: key, Delete: true, Purge: true, Conditional: true, Expect: revision})
 		}
@@ -106,5 +111,5 @@ func (p *Plan) Ops(claimed func(key string) uint64, own map[string]uint64) []sto
 // Commit is the write of the record, checked to be at Expect. The store settles it when
 // its answer is lost.
 func (p *Plan) Commit() store.Op {
-	return store.Op{Key: p.Record, Value: p.Doc, Delete: p.Doc == nil, Conditional: true, Expect: p.Expect, Settle: true}
+	return store.Op{Key: p.Record, Value: p.Doc, Delete: p.Doc == nil, Conditional: true, Expect: p.Expect, Schema: p.Schema, Lone: p.Lone, Settle: true}
 }

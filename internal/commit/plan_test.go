@@ -49,7 +49,7 @@ func TestNewPlan(t *testing.T) {
 		if c.new == nil {
 			doc = nil
 		}
-		p := NewPlan(store.Message{Key: "M.shard_7.7", Revision: 3}, c.old, c.new, doc, []byte("7"))
+		p := NewPlan(store.Message{Key: "M.shard_7.7", Revision: 3}, c.old, c.new, doc, []byte("7"), true)
 		for what, got := range map[string][2]string{
 			"entries":         {strings.Join(p.Entries, " "), c.entries},
 			"claims":          {claimKeys(p.Claims), c.claims},
@@ -90,7 +90,7 @@ func texts(ops []store.Op) string {
 // record in the end. Claims only go that are the record's.
 func TestOps(t *testing.T) {
 	t.Parallel()
-	p := NewPlan(store.Message{Key: "r", Revision: 3}, footprint("e1 e2", "c1 c2 c3"), footprint("e2 e3 e4", "c2 c4"), []byte("{}"), []byte("7"))
+	p := NewPlan(store.Message{Key: "r", Revision: 3}, footprint("e1 e2", "c1 c2 c3"), footprint("e2 e3 e4", "c2 c4"), []byte("{}"), []byte("7"), true)
 	p.Heads = []string{"h"}
 	taken := func(key string) uint64 { return map[string]uint64{"c4": 9}[key] }
 	ops := p.Ops(taken, map[string]uint64{"c1": 5})
@@ -103,7 +103,7 @@ func TestOps(t *testing.T) {
 	if record := ops[6]; !record.Settle || string(record.Value) != "{}" {
 		t.Errorf("the record's write is %+v", record)
 	}
-	gone := NewPlan(store.Message{Key: "r", Revision: 3}, footprint("e1", ""), nil, nil, []byte("7"))
+	gone := NewPlan(store.Message{Key: "r", Revision: 3}, footprint("e1", ""), nil, nil, []byte("7"), true)
 	if got, want := texts(gone.Ops(nil, nil)), "-e1 -r@3"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	syncatomic "sync/atomic"
 
 	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/errs"
@@ -19,6 +20,8 @@ type Writer struct {
 	layout  layout.Layout
 	entries entries
 	stage   Stage // of a transaction; nil when each change is committed by itself
+
+	trusted syncatomic.Uint64 // see Trust
 }
 
 // Together is how many changes a call that makes many of them has under way at the same
@@ -89,6 +92,8 @@ var ErrLeave = errors.New("leave the record")
 type Outcome struct {
 	Written  bool   // false when Next said ErrLeave
 	Revision uint64 // the record's new revision
+
+	Before store.Message // the record before it was written
 }
 
 // Apply carries a change out: it reads the record, asks Next for its new document, and
@@ -98,7 +103,8 @@ type Outcome struct {
 // fit the bucket or changes the primary key, ErrCorrupt when the present document cannot
 // be read, or the store's error. ErrUnknownOutcome says that the answer to the commit
 // was lost; ErrUnwritten, that surely nothing was changed and that the same call may
-// succeed.
+// succeed. A *NewerError says that a record has to do with it that a newer version of the model
+// has written.
 func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 	key := w.layout.RecordKey(ch.ID)
 	owner := w.layout.Owner(ch.ID)
@@ -112,19 +118,22 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 	}
 	exec, end := w.begin(&ch)
 	defer end()
-	replicated := w.stage == nil && w.store.Traits().Replicated
+	replicable := func() bool { return w.stage == nil && w.store.Traits().Replicable }
 	looked := guessed // how sure it is that cur is the record's last message
 	for try := 1; ; try++ {
 		// At this point cur is the record as it was read, or as the caller believes it to
 		// be. No invariant depends on its being right: the commit is checked to be at
 		// cur's revision.
-		draft, err := ch.Next(cur)
+		var draft Draft
+		if err = w.newer(cur); err == nil {
+			draft, err = ch.Next(cur)
+		}
 		if err == nil {
 			err = w.fits(key, draft.Doc)
 		}
 		// No commit will check an error of Next. So before such an error ends the change,
 		// the record is read with more certainty, and Next is asked again.
-		if need := certainty(err); replicated && looked < need {
+		if need := certainty(err); looked < need && replicable() {
 			if cur, err = w.look(ctx, key, need); err != nil {
 				return Outcome{}, w.failed(ch.ID, Untouched(err))
 			}
@@ -146,10 +155,10 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 		revision, err := exec.execute(ctx, plan)
 		switch {
 		case err == nil:
-			return Outcome{Written: true, Revision: revision}, nil
+			return Outcome{Written: true, Revision: revision, Before: cur}, nil
 		// The refusal rests on reads of a leader that may have been replaced. It is only
 		// believed after a barrier.
-		case errors.Is(err, errs.ErrUnique) && replicated && looked < agreed:
+		case errors.Is(err, errs.ErrUnique) && looked < agreed && replicable():
 			if cur, err = w.look(ctx, key, agreed); err != nil {
 				return Outcome{}, w.failed(ch.ID, Untouched(err))
 			}
@@ -165,12 +174,23 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 			}
 			exec = next
 			continue
+		// The server refuses a whole batch when there is no room for all of it, and a message
+		// also when it replaces one that is as large. So by themselves the writes may fit. A
+		// change that needs new entries or claims does not.
+		case errors.Is(err, errs.ErrFull) && len(plan.Entries)+len(plan.Claims) == 0:
+			next := exec.oneByOne()
+			if next == nil {
+				return Outcome{}, w.failed(ch.ID, err)
+			}
+			exec = next
+			continue
 		// After other errors of the store nothing is cleaned up: the way to the server is
 		// broken, or the commit may have been done. What was placed is harmless.
-		case !errors.Is(err, store.ErrWrongRevision):
+		case !errors.Is(err, store.ErrWrongRevision) && !errors.Is(err, store.ErrReplicable):
 			return Outcome{}, w.failed(ch.ID, err)
 		}
-		// Another writer was faster, or has fenced the record, or Assume was wrong.
+		// Another writer was faster, or has fenced the record, or Assume was wrong. Or the
+		// bucket may have replicas by now: then the next plan has heads.
 		if err := workers.Backoff(ctx, try); err != nil {
 			return Outcome{}, w.failed(ch.ID, Untouched(fmt.Errorf("others kept changing it: %w", err)))
 		}
@@ -268,8 +288,12 @@ func (w *Writer) held(ch *Change, cur store.Message) (*layout.Footprint, error) 
 
 // MakePlan is NewPlan, with the heads of the new entries.
 func (w *Writer) MakePlan(cur store.Message, old, new *layout.Footprint, doc, owner []byte) *Plan {
-	p := NewPlan(cur, old, new, doc, owner)
-	p.Heads = w.heads(p.Entries)
+	def := w.layout.Model()
+	p := NewPlan(cur, old, new, doc, owner, cur.Schema > def.Reindexed() || def.Reindexed() == 0)
+	if def.Changed() > 0 {
+		p.Schema = def.Revision
+	}
+	p.Heads, p.Lone = w.heads(p.Entries)
 	return p
 }
 
@@ -302,7 +326,7 @@ func (w *Writer) fence(ctx context.Context, cur store.Message) error {
 func FenceOp(cur store.Message) store.Op {
 	op := store.Op{Key: cur.Key, Conditional: true, Expect: cur.Revision, Settle: true}
 	if cur.Live() {
-		op.Value, op.Fence = cur.Value, cur.Version()
+		op.Value, op.Fence, op.Schema = cur.Value, cur.Version(), cur.Schema
 	} else {
 		op.Delete = true
 	}

@@ -8,6 +8,8 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/errs"
@@ -47,6 +49,7 @@ type Node struct {
 	Op     Op
 	Column string // comparisons: the column's name
 	Values []any  // comparisons: two for Between, any number for In and NotIn, else one or none
+	Whole  any    // In of a map's slice: the slice itself, which a JSON column is compared with
 	Kids   []Node // And, Or: the parts; Not: the one condition that is negated
 	Path   string // conditions in JSON: where this one stands, for errors
 	Depth  int    // how many combinations are nested in it, itself included
@@ -70,7 +73,7 @@ func FromMap(m map[string]any) Node {
 		x := m[name]
 		kid := Node{Op: Eq, Column: name, Values: []any{x}}
 		if rv := reflect.ValueOf(x); rv.Kind() == reflect.Slice && rv.Type().Elem().Kind() != reflect.Uint8 {
-			kid.Op, kid.Values = In, make([]any, rv.Len())
+			kid.Op, kid.Values, kid.Whole = In, make([]any, rv.Len()), x
 			for i := range kid.Values {
 				kid.Values[i] = rv.Index(i).Interface()
 			}
@@ -133,6 +136,19 @@ func Bind(n Node, def *schema.Definition) (*Bound, error) {
 	return simplify(b), nil
 }
 
+// Equals is the condition that columns, by their positions, have these values.
+func Equals(def *schema.Definition, columns []int, values []value.Value) *Bound {
+	out := &Bound{Op: And}
+	for i, at := range columns {
+		kid := &Bound{Op: Eq, Column: at, Values: values[i : i+1], absent: def.Columns[at].AbsentMeans()}
+		if values[i].IsNull() {
+			kid.Op, kid.Values = IsNull, nil
+		}
+		out.Kids = append(out.Kids, kid)
+	}
+	return simplify(out)
+}
+
 // bind is Bind without the simplification. It already reduces the operators: Between
 // to an And of two limits, and Ne, NotIn and NotNull to a Not.
 func bind(n Node, def *schema.Definition) (*Bound, error) {
@@ -152,15 +168,39 @@ func bind(n Node, def *schema.Definition) (*Bound, error) {
 		lo, hi := n, n
 		lo.Op, lo.Values = Gte, n.Values[:1]
 		hi.Op, hi.Values = Lte, n.Values[1:]
-		return bind(Node{Op: And, Kids: []Node{lo, hi}}, def)
+		b, err := bind(Node{Op: And, Kids: []Node{lo, hi}}, def)
+		if err != nil {
+			return nil, err
+		}
+		least, most := b.Kids[0], b.Kids[1]
+		if !least.Null && !most.Null && value.Compare(least.Values[0], most.Values[0]) > 0 {
+			return nil, n.located(errs.Invalidf(def.Name, def.Columns[least.Column].Name, "is never between %s and %s; the smaller value comes first", ValueText(least.Values[0]), ValueText(most.Values[0])))
+		}
+		return b, nil
 	}
 	pos, err := def.Resolve(n.Column)
 	if err != nil {
 		return nil, n.located(err)
 	}
 	col := def.Columns[pos]
+	if col.Hidden && n.Path != "" { // a tool's condition: to be told that it is hidden would be a hint
+		return nil, n.located(def.NoColumn(n.Column))
+	}
+	if col.Type == value.JSON && n.Whole != nil {
+		n.Op, n.Values = Eq, []any{n.Whole}
+	}
 	invalid := func(format string, args ...any) error {
-		return n.located(errs.Invalidf(def.Name, col.Name, format, args...))
+		return n.located(errs.Invalidf(def.Name, def.Called(pos, n.Column), format, args...))
+	}
+	switch n.Op {
+	case Gt, Gte, Lt, Lte:
+		if !col.Type.Ordered() {
+			return nil, invalid("has type %s, which has no order, so %s cannot be used; use eq, ne, in or isNull", col.Type, n.Op)
+		}
+	case Like, ILike, StartsWith, EndsWith, Contains, Regexp:
+		if col.Type != value.String {
+			return nil, invalid("has type %s; %s is for columns of type string", col.Type, n.Op)
+		}
 	}
 	b := &Bound{Op: n.Op, Column: pos, absent: col.AbsentMeans()}
 	for _, x := range n.Values {
@@ -172,6 +212,9 @@ func bind(n Node, def *schema.Definition) (*Bound, error) {
 			b.Null = true
 		default:
 			b.Values = append(b.Values, v)
+		}
+		if problem := misshapen(col, v); problem != "" {
+			return nil, invalid("%s", problem)
 		}
 	}
 	switch n.Op {
@@ -196,13 +239,7 @@ func bind(n Node, def *schema.Definition) (*Bound, error) {
 	case IsNull, NotNull:
 		b.Op = IsNull
 	case Gt, Gte, Lt, Lte:
-		if !col.Type.Ordered() {
-			return nil, invalid("has type %s, which has no order, so %s cannot be used; use eq, ne, in or isNull", col.Type, n.Op)
-		}
 	case Like, ILike, StartsWith, EndsWith, Contains, Regexp:
-		if col.Type != value.String {
-			return nil, invalid("has type %s; %s is for columns of type string", col.Type, n.Op)
-		}
 		if !b.Null {
 			if b.match, err = matcher(n.Op, b.Values[0].Str()); err != nil {
 				return nil, invalid("%v", err)
@@ -216,6 +253,20 @@ func bind(n Node, def *schema.Definition) (*Bound, error) {
 		return &Bound{Op: Not, Kids: []*Bound{b}}, nil
 	}
 	return b, nil
+}
+
+// misshapen says why a JSON column can never equal a value; "" if it can.
+func misshapen(col schema.Column, v value.Value) string {
+	if col.Type != value.JSON || v.IsNull() {
+		return ""
+	}
+	switch first := v.Str()[0]; {
+	case col.Holds == schema.List && first != '[':
+		return fmt.Sprintf("holds a list, and is compared as a whole, so it is never %s; compare it with a list", v.Str())
+	case col.Holds == schema.Object && first != '{':
+		return fmt.Sprintf("holds an object, and is compared as a whole, so it is never %s; compare it with an object", v.Str())
+	}
+	return ""
 }
 
 // located adds to err where the condition stands in its JSON, if it came from JSON.
@@ -324,6 +375,24 @@ func (b *Bound) test(v value.Value) truth {
 	}
 }
 
+// fold replaces each letter by one that stands for all its cases. Some letters have three:
+// σ, ς and Σ; k, K and the sign of kelvin.
+func fold(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < utf8.RuneSelf {
+			if 'a' <= r && r <= 'z' {
+				r -= 'a' - 'A'
+			}
+			return r
+		}
+		least := r
+		for other := unicode.SimpleFold(r); other != r; other = unicode.SimpleFold(other) {
+			least = min(least, other)
+		}
+		return least
+	}, s)
+}
+
 // matcher compiles the text of an operator on strings. It fails for a pattern or a
 // regular expression that is not valid.
 func matcher(op Op, text string) (func(string) bool, error) {
@@ -331,11 +400,11 @@ func matcher(op Op, text string) (func(string) bool, error) {
 	case Like:
 		return likePattern(text)
 	case ILike:
-		like, err := likePattern(strings.ToLower(text))
+		like, err := likePattern(fold(text))
 		if err != nil {
 			return nil, err
 		}
-		return func(s string) bool { return like(strings.ToLower(s)) }, nil
+		return func(s string) bool { return like(fold(s)) }, nil
 	case StartsWith:
 		return func(s string) bool { return strings.HasPrefix(s, text) }, nil
 	case EndsWith:

@@ -72,6 +72,16 @@ type Values struct {
 	values []value.Value
 }
 
+// ValuesOf are values that were not read from a document: the one at each position is of the
+// column at that position.
+func ValuesOf(values []value.Value) Values {
+	f := &Fields{at: make([]int, len(values))}
+	for i := range f.at {
+		f.at[i] = i
+	}
+	return Values{fields: f, values: values}
+}
+
 // At is the value of the column at this position of the definition. It is null when
 // the document does not have the member. At panics when the Fields that read the
 // document do not have the column.
@@ -248,10 +258,29 @@ func Patch(doc []byte, set []Member) ([]byte, error) {
 
 // Pick returns a copy of doc that has only the members with these names, in doc's order.
 func Pick(doc []byte, names []string) ([]byte, error) {
+	return filter(doc, func(name string) bool { return slices.Contains(names, name) })
+}
+
+// Without returns a copy of doc that has none of the members with these names. It returns
+// doc itself when that has none.
+func Without(doc []byte, names []string) ([]byte, error) {
+	found := false
+	err := members(doc, func(name jsontext.Value) int {
+		found = found || slices.Contains(names, plainName(name))
+		return -1
+	}, nil)
+	if err != nil || !found {
+		return doc, err
+	}
+	return filter(doc, func(name string) bool { return !slices.Contains(names, name) })
+}
+
+// filter returns a copy of doc that has only the members whose names are to stay.
+func filter(doc []byte, stays func(name string) bool) ([]byte, error) {
 	out := make([]byte, 0, len(doc))
 	out = append(out, '{')
 	err := members(doc, func(name jsontext.Value) int {
-		if !slices.Contains(names, plainName(name)) {
+		if !stays(plainName(name)) {
 			return -1
 		}
 		if len(out) > 1 {

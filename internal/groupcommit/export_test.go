@@ -6,3 +6,8 @@ func (g *Group) Waiting() int {
 	defer g.mu.Unlock()
 	return len(g.queue)
 }
+
+const (
+	Sharers = sharers
+	PeakFor = peakFor
+)

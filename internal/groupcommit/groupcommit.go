@@ -28,7 +28,7 @@
 // then surely nothing was changed. If they are under way it waits a little for the
 // batch, and then ends with store.ErrUnknown; the batch goes on for the other calls.
 //
-// Load (load.go) measures whether sharing is worth while.
+// Load (load.go) says whether sharing is worth while, by trying it (Choice, choice.go).
 package groupcommit
 
 import (
@@ -270,7 +270,9 @@ func (g *Group) send(jobs []*share) {
 			ops = append(ops, j.ops...)
 		}
 		first, err := g.bucket.Batch(ctx, store.Batch{Ops: ops})
-		if errors.Is(err, store.ErrBatchTooLarge) && len(jobs) > 1 { // the server takes less than store.MaxBatch says
+		// The server may take less than store.MaxBatch says. And a user may be allowed to
+		// write some keys only: then the shares with others are found by halves.
+		if (errors.Is(err, store.ErrBatchTooLarge) || errors.Is(err, errs.ErrPermission)) && len(jobs) > 1 {
 			g.send(jobs[:len(jobs)/2])
 			g.send(jobs[len(jobs)/2:])
 			return

@@ -284,6 +284,29 @@ func TestABatchThatIsTooLargeIsDivided(t *testing.T) {
 	w.absent("x")
 }
 
+// A share that the user of the connection may not write does not keep others from being
+// written, and they do not get its error.
+func TestAShareWithoutPermission(t *testing.T) {
+	t.Parallel()
+	w := begin(t, staged)
+	w.gate.refuse = func(ops []store.Op) error {
+		if slices.ContainsFunc(ops, func(op store.Op) bool { return op.Key == "secret" }) {
+			return fmt.Errorf("refused: %w", errs.ErrPermission)
+		}
+		return nil
+	}
+	first := w.hold()
+	one, secret, two := w.call(w.ctx, put("one")), w.call(w.ctx, put("secret")), w.call(w.ctx, put("two"))
+	close(w.gate.open)
+	w.done(first, "held")
+	w.done(one, "one")
+	w.done(two, "two")
+	if a := <-secret; !errors.Is(a.err, errs.ErrPermission) {
+		t.Errorf("the share without permission got revision %d, %v", a.revision, a.err)
+	}
+	w.absent("secret")
+}
+
 // What does not fit into a batch goes into the next one, in its turn.
 func TestBatchesAreBounded(t *testing.T) {
 	t.Parallel()

@@ -6,70 +6,85 @@ import (
 	"time"
 )
 
-const (
-	// sharers is how many changes must be under way at the same time for sharing to be
-	// worth while.
-	sharers = 4
-
-	// syncCost is a time for each message. When writes take longer, the server waits for a
-	// disk: without syncing a message takes 5 to 30 µs, with syncing 100 µs and more.
-	syncCost = 60 * time.Microsecond
-
-	// judgedOver is the busy time that a judgement needs. Twice as much is kept at the
-	// most; older time counts less. The time is long beside a pause of the server, for
-	// example when it begins a new file.
-	judgedOver = 50 * time.Millisecond
-
-	// costFor is how long a judgement holds. While batches are shared, there are no single
-	// writes by which to judge again.
-	costFor = 5 * time.Second
-)
-
-// Load measures how long single writes take while many are under way, to find out
-// whether they should share batches. The zero value is ready. It is safe for concurrent
-// use.
+// Load counts the changes that are under way, and chooses whether they share batches. It is
+// safe for concurrent use.
 type Load struct {
-	changes atomic.Int64 // how many changes of records are under way
+	changes atomic.Int64 // how many changes are under way
+	away    atomic.Int64 // for how long none was, in ns, as far as that is of interest
+	since   atomic.Int64 // when the last one ended that left none, in ns since start
+	ended   func()       // ends a change that is not measured; made once, so that no change makes its own
+	start   time.Time
 
-	mu       sync.Mutex
-	busy     time.Duration // time during which at least sharers changes were under way
-	messages int64         // how many messages were written in that time
-	last     time.Time     // the end of that time
+	mu     sync.Mutex
+	choice Choice
+
+	// quiet is the time, in ns since start and less the time away, until which choice is
+	// sure to say no, and need not be asked. It is 0 while it must be asked: there is a trial,
+	// or changes share. It is never while there was no trial yet.
+	quiet atomic.Int64
 }
 
-// Begin notes that a change begins. It reports whether enough are under way to share
-// batches. End must be called when the change has ended.
-func (l *Load) Begin() (enough bool) { return l.changes.Add(1) >= sharers }
+// NewLoad makes a Load.
+func NewLoad() *Load {
+	l := &Load{start: time.Now()}
+	l.ended = func() {
+		if l.changes.Add(-1) == 0 && l.quiet.Load() != never {
+			l.since.Store(int64(time.Since(l.start)))
+		}
+	}
+	l.quiet.Store(never)
+	return l
+}
 
-// End notes that a change has ended.
-func (l *Load) End() { l.changes.Add(-1) }
+// never is a time before any other, at which a trial may begin.
+const never = 1
 
-// Note notes that this many messages were written by single writes. It is called when
-// they are done.
-func (l *Load) Note(messages int) {
-	if l.changes.Load() < sharers {
-		return
+// Begin notes that a change begins. It reports whether the change is to share a batch with
+// others. end must be called when the change has ended.
+func (l *Load) Begin() (share bool, end func()) {
+	n, quiet := l.count(), l.quiet.Load()
+	if quiet > 0 && (n < sharers || int64(time.Since(l.start))-l.away.Load() < quiet) {
+		return false, l.ended
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now := time.Now()
-	switch idle := now.Sub(l.last); {
-	case idle > costFor: // what was measured before is too old
-		l.busy, l.messages = 0, 0
-	case idle < judgedOver: // after a longer pause the changes were waiting for something else
-		l.busy += idle
-		l.messages += int64(messages)
+	share, s := l.choice.Begin(time.Now(), int(n), time.Duration(l.away.Load()))
+	l.publish()
+	if s == (Sample{}) {
+		return share, l.ended
 	}
-	l.last = now
-	if l.busy > 2*judgedOver {
-		l.busy /= 2
-		l.messages /= 2
+	return share, func() {
+		l.ended()
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.choice.End(time.Now(), s)
+		l.publish()
 	}
 }
 
-// Slow reports whether writes have lately taken as long as with a disk that is synced.
-func (l *Load) Slow() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.busy > judgedOver && l.messages > 0 && l.busy/time.Duration(l.messages) > syncCost && time.Since(l.last) < costFor
+// Count notes that a change begins whose way is not a choice. end is as for Begin.
+func (l *Load) Count() (end func()) {
+	l.count()
+	return l.ended
+}
+
+// count counts a change, and returns how many are under way now. The time in which there
+// were none is of no interest before the first trial: then a lone change needs no clock.
+func (l *Load) count() int64 {
+	n := l.changes.Add(1)
+	if n == 1 && l.quiet.Load() != never {
+		if since := l.since.Swap(0); since > 0 {
+			l.away.Add(max(0, int64(time.Since(l.start))-since))
+		}
+	}
+	return n
+}
+
+// publish sets quiet. The caller holds the lock.
+func (l *Load) publish() {
+	quiet := int64(0)
+	if l.choice.trial == idle && !l.choice.second {
+		quiet = max(never, int64(l.choice.due.Sub(l.start)))
+	}
+	l.quiet.Store(quiet)
 }

@@ -9,8 +9,8 @@
 //	User.unique.email.<value>          the claim of a unique value
 //	User.head.email.17                 a head: see HeadOf
 //
-// Names that begin with _ are natsorm's own: the catalogue, sequences, and keys without
-// data.
+// Names that begin with _ are natsorm's own: the catalogue, sequences, the records of
+// migrations, how far builds have come, and keys without data.
 package keys
 
 import (
@@ -32,6 +32,8 @@ const (
 	headToken    = "head"
 	catalogue    = "_schema"
 	sequence     = "_sequence"
+	migration    = "_migration"
+	build        = "_build"
 	nullToken    = "=null"
 	columnJoiner = "-" // between the columns of a compound index
 )
@@ -44,8 +46,8 @@ const (
 	headSlots      = 256 // heads of each index
 )
 
-// CheckName returns why name cannot be a model's or an indexed column's token in a key,
-// or nil.
+// CheckName returns why name cannot be a token in a key, as that of a model, of an indexed
+// column or of a migration is, or nil.
 func CheckName(name string) error {
 	switch {
 	case name == "":
@@ -55,7 +57,7 @@ func CheckName(name string) error {
 	case name[0] == '_':
 		return fmt.Errorf("name %q begins with _, which natsorm keeps for itself", name)
 	case !plain(name, false):
-		return fmt.Errorf("name %q has a character outside A–Z a–z 0–9 _ -", name)
+		return fmt.Errorf("name %q has a character outside A–Z a–z 0–9 _ -; use others", name)
 	}
 	return nil
 }
@@ -198,7 +200,7 @@ func IsLookup(pattern string) bool {
 
 // HeadOf is the head of an index entry, or of a lookup's pattern: User.head.email.17.
 //
-// A head is a key that is written with every new entry on a replicated bucket, where
+// A head is a key that is written with every new entry where a bucket may have replicas, where
 // the server cannot guard a pattern (package txn). It depends only on the first value,
 // which every lookup knows: FNV-1a of that value's token, modulo 256 slots.
 func HeadOf(model, entry string) string {
@@ -241,6 +243,18 @@ func Claims(model string) string { return model + "." + uniqueToken + "." + anyT
 
 // Heads matches every head of a model.
 func Heads(model string) string { return model + "." + headToken + "." + anyTokens }
+
+// OfIndex matches the claims of a unique index, or the entries and the heads of another one.
+func OfIndex(model, index string, unique bool) (patterns []string) {
+	kinds := []string{indexToken, headToken}
+	if unique {
+		kinds = []string{uniqueToken}
+	}
+	for _, kind := range kinds {
+		patterns = append(patterns, model+"."+kind+"."+index+"."+anyTokens)
+	}
+	return patterns
+}
 
 // IsHead reports whether a key is a head of the model.
 func IsHead(model, key string) bool {
@@ -286,20 +300,34 @@ func IsSchema(key string) bool { return strings.HasPrefix(key, catalogue+".") }
 // IsSequence reports whether a key is that of a sequence.
 func IsSequence(key string) bool { return strings.HasPrefix(key, sequence+".") }
 
+// Migration is the key of a migration's record: _migration.add-email.
+func Migration(name string) string { return migration + "." + name }
+
+// Migrations matches the records of all migrations.
+func Migrations() string { return migration + "." + anyToken }
+
+// IsMigration reports whether a key is that of a migration's record.
+func IsMigration(key string) bool { return strings.HasPrefix(key, migration+".") }
+
+// Build is the key that says how far the building of a model's indexes has come: _build.User.
+func Build(model string) string { return build + "." + model }
+
 // Everything matches every key.
 const Everything = anyTokens
 
-// Passing reports whether a key holds no data: the anchor, the guard, or a probe. Such a
-// key is left out of backups and may be lost.
+// Passing reports whether a key holds no data: the anchor, the guard, a probe, a lease, or how
+// far a build has come. Such a key is left out of backups and may be lost.
 func Passing(key string) bool {
-	return key == Anchor || key == Guard || strings.HasPrefix(key, Probe)
+	return key == Anchor || key == Guard || key == MigrationLease || key == Sweeping || strings.HasPrefix(key, Probe) || strings.HasPrefix(key, build+".")
 }
 
-// Keys without data, which package bucket writes only for their revisions.
+// Keys without data. Package bucket writes the first three only for their revisions.
 const (
-	Anchor = "_anchor"
-	Guard  = "_guard"
-	Probe  = "_settle." // followed by a message id
+	Anchor         = "_anchor"
+	Guard          = "_guard"
+	Probe          = "_settle."         // followed by a message id
+	MigrationLease = "_lease.migration" // see package migration
+	Sweeping       = "_lease.sweep"     // who sweeps in the background, or restores: see package maintenance
 )
 
 // plain reports whether a text can stand in a key as it is; with slash, also "/" can.

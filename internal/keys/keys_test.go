@@ -78,6 +78,10 @@ func TestGoldenKeys(t *testing.T) {
 		Claim("User", "name", oslo[:1]):                              "User.unique.name.Oslo",
 		Schema("User"):                                               "_schema.User",
 		Sequence("User"):                                             "_sequence.User",
+		Migration("add-email"):                                       "_migration.add-email",
+		Migrations():                                                 "_migration.*",
+		MigrationLease:                                               "_lease.migration",
+		Sweeping:                                                     "_lease.sweep",
 		Records("User"):                                              "User.*.*",
 	} {
 		if got != want {

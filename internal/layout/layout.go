@@ -66,7 +66,7 @@ type Layout interface {
 	Overlay(key string, held *[]byte, gone func(record string) bool, now []value.Value) ([][]byte, error)
 
 	// HeadOf is the head of an entry, or of a pattern that Lookup gives: the key that is
-	// written with every new entry on a replicated bucket, and guards lookups there. It
+	// written with every new entry where the bucket may have replicas, and guards lookups there. It
 	// is "" in a layout whose Lookup gives no patterns.
 	HeadOf(entry string) string
 
@@ -201,8 +201,14 @@ func (f *Footprint) Equal(g *Footprint) bool {
 	return slices.Equal(f.Entries, g.Entries) && slices.EqualFunc(f.Claims, g.Claims, func(c, d Claim) bool { return c.Key == d.Key })
 }
 
-// claims is the part that all layouts share: the model, and what a claim holds.
-type claims struct{ def *schema.Definition }
+// claims is the part that all layouts share: the model, the former names of its columns, and
+// what a claim holds.
+type claims struct {
+	def   *schema.Definition
+	names *document.Names // a document may have members by former names
+}
+
+func claimsOf(def *schema.Definition) claims { return claims{def, document.NamesOf(def)} }
 
 func (c claims) Model() *schema.Definition { return c.def }
 

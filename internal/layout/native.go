@@ -24,14 +24,14 @@ type index struct {
 }
 
 func newNative(def *schema.Definition) (Layout, error) {
-	l := &native{claims: claims{def}, primary: def.PrimaryKey()}
+	l := &native{claims: claimsOf(def), primary: def.PrimaryKey()}
 	read := []int{l.primary}
 	for _, x := range def.Indexes {
 		ix := index{Index: x}
 		for _, name := range x.Columns {
 			at := def.Position(name)
 			if t := def.Columns[at].Type; !t.Indexable() {
-				return nil, def.Errorf("column %s has type %s, as slices, maps and structs have, and cannot be indexed", name, t)
+				return nil, def.Errorf("column %s has type %s, as slices, maps and structs have, and cannot be indexed; index another column", name, t)
 			}
 			ix.at = append(ix.at, at)
 		}
@@ -45,7 +45,7 @@ func newNative(def *schema.Definition) (Layout, error) {
 // Of gives a record no claim in a unique index in which one of its values is null: any
 // number of records may have null there.
 func (l *native) Of(doc []byte) (Footprint, error) {
-	vals, err := l.fields.Read(doc)
+	vals, err := l.fields.Read(l.names.Apply(doc))
 	if err != nil {
 		return Footprint{}, err
 	}

@@ -25,7 +25,7 @@ type sequelize struct {
 // does not have and would break.
 func newSequelize(def *schema.Definition) (Layout, error) {
 	key := def.Key()
-	l := &sequelize{claims: claims{def}, primary: key.Type, members: []string{key.Name}, types: []value.Type{key.Type}}
+	l := &sequelize{claims: claimsOf(def), primary: key.Type, members: []string{key.Name}, types: []value.Type{key.Type}}
 	const instead = "; leave it out, or use the native layout (ChangeLayout moves a model)"
 	if key.Name != "id" {
 		return nil, def.Errorf("primary key %s: the Sequelize layout's is always id; rename the member, or use the native layout", key.Name)
@@ -37,6 +37,9 @@ func newSequelize(def *schema.Definition) (Layout, error) {
 		if len(x.Columns) > 1 {
 			return nil, def.Errorf("index %s: the Sequelize layout has no indexes of several columns"+instead, x.Name)
 		}
+		if x.Name != x.Columns[0] {
+			return nil, def.Errorf("index %s is of column %s, which was renamed: the Sequelize layout finds a value by the name of its column; drop the index and declare it again, or use the native layout", x.Name, x.Columns[0])
+		}
 		l.members = append(l.members, x.Columns[0])
 		l.types = append(l.types, def.Columns[def.Position(x.Columns[0])].Type)
 	}
@@ -47,7 +50,7 @@ func newSequelize(def *schema.Definition) (Layout, error) {
 // has an entry: the text null. A document that does not fit the model is an error, as in
 // the native layout.
 func (l *sequelize) Of(doc []byte) (Footprint, error) {
-	raws, err := document.Raw(doc, l.members)
+	raws, err := document.Raw(l.names.Apply(doc), l.members)
 	if err != nil {
 		return Footprint{}, err
 	}
@@ -165,7 +168,7 @@ func (l *sequelize) Owns(key string) bool { return l.IsEntry(key) }
 func (l *sequelize) Lists() Lists { return l }
 
 func (l *sequelize) Value(doc []byte, key string) (column, text string) {
-	raws, err := document.Raw(doc, l.members)
+	raws, err := document.Raw(l.names.Apply(doc), l.members)
 	if err != nil {
 		return "", ""
 	}

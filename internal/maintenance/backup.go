@@ -3,13 +3,17 @@ package maintenance
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"slices"
 	"time"
 
 	"github.com/natsorm/natsorm/internal/backup"
+	"github.com/natsorm/natsorm/internal/catalogue"
+	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/keys"
+	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
 )
 
@@ -52,7 +56,8 @@ func BackupSequelize(ctx context.Context, s store.Store, w io.Writer) error {
 
 // dump delivers the whole bucket as it is at one instant: the end of the dump. A key that
 // changes while dump reads is delivered again, or as a delete marker; its last message
-// counts. So nothing has to be kept in memory. Keys without data are left out.
+// counts. So nothing has to be kept in memory. Keys without data are left out. ErrConflict
+// when all records of a model are being removed at that time, which a feed does not tell of.
 func dump(ctx context.Context, s store.Store, each func(store.Message) error) error {
 	if err := store.CatchUp(ctx, s); err != nil {
 		return err
@@ -61,7 +66,11 @@ func dump(ctx context.Context, s store.Store, each func(store.Message) error) er
 	if err != nil {
 		return err
 	}
-	feed, err := s.Feed(ctx, keys.Everything)
+	models, err := catalogue.ListReadable(ctx, s)
+	if err != nil {
+		return err
+	}
+	feed, err := s.Feed(ctx, keys.Everything, "")
 	if err != nil {
 		return err
 	}
@@ -80,8 +89,27 @@ func dump(ctx context.Context, s store.Store, each func(store.Message) error) er
 		case keys.Passing(ev.Message.Key), ev.Message.Deleted && ev.Message.Revision <= start:
 			continue
 		}
+		if keys.IsSchema(ev.Message.Key) && ev.Message.Live() {
+			def, err := catalogue.Decode(ev.Message)
+			if err == nil && removed(def, models, start) {
+				return fmt.Errorf("%w: the records of %s were removed while the backup was made; make it again", errs.ErrConflict, def.Name)
+			}
+		}
 		if err := each(ev.Message); err != nil {
 			return err
 		}
 	}
+}
+
+// removed reports whether the records of a model are being removed, or were since a revision
+// at which the models were as they were read then.
+func removed(now *schema.Definition, then []*schema.Definition, start uint64) bool {
+	if now.Emptying != nil {
+		return true
+	}
+	i := slices.IndexFunc(then, func(d *schema.Definition) bool { return d.Name == now.Name })
+	if i < 0 { // it was not there, or dropped
+		return max(now.Emptied, now.Born) > start
+	}
+	return now.Dropped || now.Emptied != then[i].Emptied || !now.Same(then[i])
 }

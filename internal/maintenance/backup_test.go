@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"strings"
 	"testing"
@@ -14,10 +15,13 @@ import (
 
 	"github.com/natsorm/natsorm/internal/backup"
 	"github.com/natsorm/natsorm/internal/bucket"
+	"github.com/natsorm/natsorm/internal/checking"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/maintenance"
+	"github.com/natsorm/natsorm/internal/migration"
 	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/store/fault"
 	"github.com/natsorm/natsorm/internal/testbed"
 )
@@ -130,6 +134,50 @@ func TestRestoreAfterACrash(t *testing.T) {
 	}
 }
 
+// The records of migrations come with the records of models, and before them: a restore that
+// dies is done again, into a bucket that has nothing else, and in place of what there is.
+func TestRestoreOfMigrationsAfterACrash(t *testing.T) {
+	t.Parallel()
+	w := begin(t)
+	migrate := func(b *bucket.Bucket, names ...string) {
+		var steps []migration.Step
+		for _, name := range names {
+			steps = append(steps, migration.Step{Name: name, Up: func(context.Context) error { return nil }})
+		}
+		_, err := (&migration.Runner{Store: b, Logger: slog.New(slog.DiscardHandler)}).Run(w.ctx, steps)
+		w.must(err)
+	}
+	m := w.define(w.bucket, person(byName))
+	migrate(w.bucket, "a", "b")
+	w.save(m, doc(1, "Ann", "a@x"), doc(2, "Bob", "b@x"))
+	file, want := w.backup(w.bucket), w.content(w.bucket)
+	for _, deleteOthers := range []bool{false, true} {
+		for n := 0; ; n++ {
+			into := w.session(fmt.Sprintf("into-%t-%d", deleteOthers, n))
+			if deleteOthers {
+				migrate(into, "a", "c")
+				w.save(w.define(into, person(byName)), doc(9, "Eve", "e@x"))
+			}
+			crashing := fault.CrashAfter(into, n)
+			err := maintenance.Restore(w.ctx, crashing, strings.NewReader(file), deleteOthers)
+			if !crashing.Crashed() {
+				w.must(err)
+				w.same("without a crash", w.content(into), want)
+				break
+			}
+			has, err := migration.List(w.ctx, into)
+			w.must(err)
+			left, err := into.Count(w.ctx, keys.Records("Person"), store.Exactly)
+			w.must(err)
+			if !deleteOthers && left > 0 && len(has) != 2 {
+				t.Errorf("after write %d there are %d records, and of the migrations %v", n, left, has)
+			}
+			w.must(maintenance.Restore(w.ctx, into, strings.NewReader(file), deleteOthers))
+			w.same(fmt.Sprint("after a crash after write ", n), w.content(into), want)
+		}
+	}
+}
+
 // A file that cannot be restored whole changes nothing.
 func TestRestoreRefuses(t *testing.T) {
 	t.Parallel()
@@ -139,12 +187,12 @@ func TestRestoreRefuses(t *testing.T) {
 	file := w.backup(w.bucket)
 	small := testbed.StartServer(t, func(o *server.Options) { o.MaxPayload = 4 << 10 })
 	for _, c := range []struct {
-		name    string
-		file    string
-		there   func(w *world) // what the bucket has
-		cleared bool
-		kind    error
-		words   string
+		name         string
+		file         string
+		there        func(w *world) // what the bucket has
+		deleteOthers bool
+		kind         error
+		words        string
 	}{
 		{"cut off", file[:len(file)/2], nil, true, backup.ErrFile, ""},
 		{"altered", file[:len(file)/2] + string(file[len(file)/2]^1) + file[len(file)/2+1:], nil, true, backup.ErrFile, ""},
@@ -160,7 +208,7 @@ func TestRestoreRefuses(t *testing.T) {
 		}, true, errs.ErrSchema, "let ChangeLayout come to its end first"},
 		{"a newer catalogue", file, func(w *world) {
 			w.define(w.bucket, person())
-			w.put("_schema.Person", strings.Replace(w.stored(), `"format":1`, `"format":2`, 1))
+			w.put("_schema.Person", strings.Replace(w.stored(), `"format":1`, `"format":4`, 1))
 		}, false, errs.ErrSchema, "newer natsorm"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -171,7 +219,7 @@ func TestRestoreRefuses(t *testing.T) {
 			}
 			w.put("Person.shard_1.1", doc(1, "theirs", ""))
 			before := w.content(w.bucket)
-			w.refused(maintenance.Restore(w.ctx, w.bucket, strings.NewReader(c.file), c.cleared), c.kind, c.words)
+			w.refused(maintenance.Restore(w.ctx, w.bucket, strings.NewReader(c.file), c.deleteOthers), c.kind, c.words)
 			w.same("after the refusal", w.content(w.bucket), before)
 			w.remove("_schema.Person") // nothing is to be proved of it
 		})
@@ -192,7 +240,7 @@ func TestRestoreRefuses(t *testing.T) {
 		into.save(theirs, doc(7, "theirs", "a@x"))
 		into.refused(maintenance.Restore(into.ctx, into.bucket, strings.NewReader(file), false), errs.ErrUnique, "two records have one unique value now")
 		into.must(destroy(into.ctx, theirs, 7)) // as the error says
-		into.repair(theirs.Def, func(p maintenance.Problem) bool { return p.Record != "" })
+		into.repair(theirs.Def, func(p checking.Problem) bool { return p.Record != "" })
 	})
 	t.Run("a model that is being moved", func(t *testing.T) {
 		t.Parallel()
@@ -200,7 +248,7 @@ func TestRestoreRefuses(t *testing.T) {
 		settle(from, from.bucket, schema.Native)
 		ctx, cancel := context.WithCancel(from.ctx)
 		defer cancel()
-		err := (&maintenance.LayoutChange{Store: from.bucket, Model: "Person", To: schema.Sequelize, Progress: func(maintenance.Step, int, int) { cancel() }}).Run(ctx)
+		err := (&maintenance.LayoutChange{Grace: alone, Store: from.bucket, Model: "Person", To: schema.Sequelize, Progress: func(maintenance.Step, int, int) { cancel() }}).Run(ctx)
 		if !errors.Is(err, context.Canceled) {
 			t.Fatalf("the move ended with %v", err)
 		}

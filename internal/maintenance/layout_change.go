@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/natsorm/natsorm/internal/catalogue"
+	"github.com/natsorm/natsorm/internal/checking"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/layout"
@@ -28,10 +29,6 @@ const (
 	Cleaning Step = "cleaning up" // the old layout's entries are deleted; calls use the new one
 	Checking Step = "checking"
 )
-
-// defaultGrace is how long a layout change waits after it has changed the catalogue: within this
-// time every handle hears of the change, and calls that had begun before it end.
-const defaultGrace = 2 * time.Second
 
 // LayoutChange moves a model from one layout to another, while others use it:
 //
@@ -61,7 +58,7 @@ type LayoutChange struct {
 	Model    string
 	To       string                           // the layout that the model is to have
 	Progress func(step Step, done, total int) // nil, or called by one goroutine at a time; counts records, or keys while cleaning up
-	Grace    time.Duration                    // how long each wait is; defaults to two seconds
+	Grace    time.Duration                    // how long each wait is; defaults to catalogue.Settled
 
 	def      *schema.Definition
 	revision uint64 // the revision of the catalogue's document def
@@ -80,8 +77,14 @@ func (c *LayoutChange) Run(ctx context.Context) error {
 	if c.def, c.revision, err = catalogue.Load(ctx, c.Store, c.Model); err != nil {
 		return err
 	}
+	if c.def.Emptying != nil {
+		return fmt.Errorf("%w: all records of %s are being removed; let Truncate or DropModel come to its end first", errs.ErrConflict, c.Model)
+	}
 	if c.def.Layout == c.To && c.def.Moving == nil {
 		return c.check(ctx)
+	}
+	if c.def.Moving == nil && len(c.def.Dropping) > 0 { // whose end would change the document, and leave calls waiting
+		return fmt.Errorf("%w: an index of %s is being dropped (%s); let that come to its end first, with Alter and DropIndex", errs.ErrConflict, c.Model, indexNames(c.def.Dropping))
 	}
 	if err := c.turnBack(ctx); err != nil {
 		return err
@@ -106,7 +109,11 @@ func (c *LayoutChange) save(ctx context.Context, change func(*schema.Definition)
 	change(&next)
 	revision, err := catalogue.Write(ctx, c.Store, &next, c.revision)
 	if errors.Is(err, store.ErrWrongRevision) {
-		return fmt.Errorf("%w: another program has declared or migrated %s meanwhile; run it again", errs.ErrConflict, c.Model)
+		waits := ""
+		if c.def.Paused() {
+			waits = ": until then calls of the model wait"
+		}
+		return fmt.Errorf("%w: another program has declared or migrated %s meanwhile; run it again%s", errs.ErrConflict, c.Model, waits)
 	}
 	if err != nil {
 		return err
@@ -186,7 +193,7 @@ func (c *LayoutChange) forward(ctx context.Context) (err error) {
 	}
 	// Every record now has its key and its entries in the new layout: calls may go on.
 	return c.save(ctx, func(d *schema.Definition) {
-		d.Layout, d.Moving = c.To, &schema.Moving{To: c.To, From: from}
+		d.Layout, d.Placed, d.Moving = c.To, c.revision, &schema.Moving{To: c.To, From: from}
 	})
 }
 
@@ -207,7 +214,7 @@ func (c *LayoutChange) giveUp(ctx context.Context, cause error) error {
 // wait waits until every call has heard of the last change of the catalogue.
 func (c *LayoutChange) wait(ctx context.Context) error {
 	c.tell(Waiting, 0, 0)
-	return workers.Sleep(ctx, cmp.Or(c.Grace, defaultGrace))
+	return workers.Sleep(ctx, cmp.Or(c.Grace, catalogue.Settled))
 }
 
 // tell reports progress.
@@ -225,56 +232,29 @@ func (c *LayoutChange) tell(step Step, done, total int) {
 // that can be read in neither, or that is at a wrong key in both, is left where it is;
 // Check names it.
 func (c *LayoutChange) each(ctx context.Context, step Step, all bool, f func(context.Context, []relocated) error) error {
-	if err := store.CatchUp(ctx, c.Store); err != nil {
-		return err
-	}
-	pool := workers.NewPool(ctx, copiers)
-	var chunk []relocated
-	send := func() {
-		now := chunk
-		chunk = nil
-		pool.Do(func(ctx context.Context) (int, error) { return len(now), f(ctx, now) })
-	}
 	seen := 0
-	for m, err := range c.Store.Scan(pool.Ctx(), keys.Records(c.Model), store.ScanOptions{Again: true}) {
-		if err != nil {
-			pool.Fail(err)
-			break
-		}
-		if !m.Live() {
-			continue
-		}
+	err := chunks(ctx, c.Store, c.Model, func(m store.Message) (relocated, bool, error) {
 		if seen++; seen%together == 0 {
 			c.tell(step, seen, max(seen, c.records))
 		}
 		footprint, err := c.new.layout.Of(m.Value)
 		if err != nil {
 			if was, e := c.old.layout.Of(m.Value); e == nil && !was.ID.IsNull() {
-				pool.Fail(fmt.Errorf("%w: %s %s cannot be moved to the %s layout: %w", errs.ErrInvalid, c.Model, was.ID.Text(), c.To, err))
-				break
+				return relocated{}, false, fmt.Errorf("%w: %s %s cannot be moved to the %s layout: %w", errs.ErrInvalid, c.Model, was.ID.Text(), c.To, err)
 			}
-			continue
+			return relocated{}, false, nil
 		}
 		// A record that a change before this one has moved is at its new key already.
 		here := m.Key == footprint.Record || m.Key == c.old.layout.RecordKey(footprint.ID)
 		if footprint.ID.IsNull() || !here || !all && m.Key == footprint.Record && m.Revision <= c.started {
-			continue
+			return relocated{}, false, nil
 		}
-		if chunk = append(chunk, relocated{m, &footprint}); len(chunk) == together {
-			send()
-		}
-	}
-	if len(chunk) > 0 {
-		send()
-	}
-	_, err := pool.Wait()
+		return relocated{m, &footprint}, true, nil
+	}, f)
 	c.tell(step, seen, seen)
 	c.records = seen
 	return err
 }
-
-// copiers is how many chunks of records are copied at the same time.
-const copiers = 4
 
 // relocated is a record as it was read, with its footprint in the new layout.
 type relocated struct {
@@ -303,8 +283,21 @@ func (c *LayoutChange) putEntries(ctx context.Context, records []relocated) erro
 
 // carry is step 3, while calls wait: it gives entries to the records that were written
 // since the copying began, and moves records that have another key in the new layout. A
-// record's entries are there before the record is, as in every write.
+// record's entries are there before the record is, as in every write. One who has stalled may
+// write a record before it is moved: then it is read again, as after a crash.
 func (c *LayoutChange) carry(ctx context.Context) error {
+	for try := 1; ; try++ {
+		err := c.carryOnce(ctx)
+		if !errors.Is(err, store.ErrWrongRevision) {
+			return err
+		}
+		if err := workers.Backoff(ctx, try); err != nil {
+			return err
+		}
+	}
+}
+
+func (c *LayoutChange) carryOnce(ctx context.Context) error {
 	return c.each(ctx, Carrying, false, func(ctx context.Context, records []relocated) error {
 		if err := c.putEntries(ctx, records); err != nil {
 			return err
@@ -337,8 +330,13 @@ func (c *LayoutChange) cleanUp(ctx context.Context) (err error) {
 	if c.new, err = c.in(c.def.Layout); err != nil {
 		return err
 	}
+	if err := catalogue.ForgetMark(ctx, c.Store, c.Model); err != nil {
+		return err
+	}
 	l := newLoader(c.Store)
 	n := 0
+	// A replica that is behind may show a key that was deleted; to delete it again is
+	// harmless.
 	for _, pattern := range []string{keys.Entries(c.Model), keys.Claims(c.Model), keys.Heads(c.Model)} {
 		for e, err := range c.Store.Scan(ctx, pattern, store.ScanOptions{Keys: true}) {
 			if err != nil {
@@ -368,16 +366,19 @@ func (c *LayoutChange) check(ctx context.Context) (err error) {
 	if c.new, err = c.in(c.def.Layout); err != nil {
 		return err
 	}
-	if _, err := c.new.check(ctx, true); err != nil {
+	mend := checking.Options{Mend: checking.All}
+	if _, err := checking.Check(ctx, c.Store, c.new.def, mend); err != nil {
 		return err
 	}
-	report, err := c.new.check(ctx, false)
+	// A write that was under way for long may come even now, by the old layout. Its writer makes
+	// it good, and so does this.
+	report, err := checking.Check(ctx, c.Store, c.new.def, mend)
 	if err != nil {
 		return err
 	}
-	wrong := slices.DeleteFunc(report.Problems, func(p Problem) bool { return p.Kind.Harmless() })
-	if len(wrong) > 0 {
-		return fmt.Errorf("%w: %s has the %s layout now, and %d problems, the first a %s: %s of %s; see Check", errs.ErrCorrupt, c.Model, c.def.Layout, len(wrong), wrong[0].Kind, wrong[0].Key, wrong[0].Record)
+	if n := report.Wrong(); n > 0 {
+		wrong := slices.DeleteFunc(report.Problems, func(p checking.Problem) bool { return p.Kind.Harmless() || p.Repaired })[0]
+		return fmt.Errorf("%w: %s has the %s layout now, and %d problems, the first a %s: %s of %s; see Check", errs.ErrCorrupt, c.Model, c.def.Layout, n, wrong.Kind, wrong.Key, wrong.Record)
 	}
 	c.tell(Checking, report.Records, report.Records)
 	return nil

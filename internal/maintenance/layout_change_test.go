@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/keys"
@@ -45,6 +45,9 @@ func settle(w *world, b store.Store, layout string) *records.Model {
 	return m
 }
 
+// alone is how long a change waits where no other program has to hear of it.
+const alone = time.Millisecond
+
 // settled is what a bucket holds with these records in a layout.
 func settled(w *world, layout string) map[string]string {
 	w.Helper()
@@ -56,9 +59,6 @@ func settled(w *world, layout string) map[string]string {
 // A model that has moved is, key by key, one that was always there.
 func TestChangeLayout(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		return // TestChangeLayoutCarriesOver is a whole change too
-	}
 	for _, from := range []string{schema.Native, schema.Sequelize} {
 		t.Run("from "+from, func(t *testing.T) {
 			t.Parallel()
@@ -67,7 +67,7 @@ func TestChangeLayout(t *testing.T) {
 			// What nobody can read is not moved, and not lost.
 			w.put("Person.shard_0.broken", "{")
 			var steps []maintenance.Step
-			change := maintenance.LayoutChange{Store: w.bucket, Model: "Person", To: other(from), Progress: func(s maintenance.Step, done, total int) {
+			change := maintenance.LayoutChange{Grace: alone, Store: w.bucket, Model: "Person", To: other(from), Progress: func(s maintenance.Step, done, total int) {
 				if len(steps) == 0 || steps[len(steps)-1] != s {
 					steps = append(steps, s)
 				}
@@ -107,7 +107,7 @@ func TestChangeLayoutCarriesOver(t *testing.T) {
 	old := settle(w, w.bucket, schema.Sequelize)
 	var write, look sync.Once
 	looked := false
-	change := maintenance.LayoutChange{Store: w.bucket, Model: "Person", To: schema.Native, Progress: func(s maintenance.Step, done, total int) {
+	change := maintenance.LayoutChange{Grace: alone, Store: w.bucket, Model: "Person", To: schema.Native, Progress: func(s maintenance.Step, done, total int) {
 		if s == maintenance.Copying && done == total { // all entries are copied, and programs go on
 			write.Do(func() {
 				w.save(old, doc(3, "late", "3"), doc(-3, "late", "-3"), doc(100, "late", "100"), doc(-100, "late", "-100"))
@@ -141,19 +141,15 @@ func TestChangeLayoutCarriesOver(t *testing.T) {
 // A change that is broken off at any step goes on, or back.
 func TestChangeLayoutBrokenOff(t *testing.T) {
 	t.Parallel()
-	all := []maintenance.Step{maintenance.Copying, maintenance.Waiting, maintenance.Carrying, maintenance.Cleaning}
-	for _, at := range testsize.Pick(all[:1], all, all) {
-		for _, back := range testsize.Pick([]bool{true}, []bool{true, false}, []bool{true, false}) {
-			if at == maintenance.Cleaning && back && os.Getenv(testsize.Env) != "1" {
-				continue // two whole changes, of four seconds each
-			}
+	for _, at := range []maintenance.Step{maintenance.Copying, maintenance.Waiting, maintenance.Carrying, maintenance.Cleaning} {
+		for _, back := range []bool{true, false} {
 			t.Run(fmt.Sprint(at, ", back ", back), func(t *testing.T) {
 				t.Parallel()
 				w := begin(t)
 				settle(w, w.bucket, schema.Sequelize)
 				ctx, cancel := context.WithCancel(w.ctx)
 				defer cancel()
-				err := (&maintenance.LayoutChange{Store: w.bucket, Model: "Person", To: schema.Native, Progress: func(s maintenance.Step, _, _ int) {
+				err := (&maintenance.LayoutChange{Grace: alone, Store: w.bucket, Model: "Person", To: schema.Native, Progress: func(s maintenance.Step, _, _ int) {
 					if s == at {
 						cancel()
 					}
@@ -169,7 +165,7 @@ func TestChangeLayoutBrokenOff(t *testing.T) {
 				if back {
 					to = schema.Sequelize
 				}
-				w.must((&maintenance.LayoutChange{Store: w.bucket, Model: "Person", To: to, Progress: func(s maintenance.Step, _, _ int) {
+				w.must((&maintenance.LayoutChange{Grace: alone, Store: w.bucket, Model: "Person", To: to, Progress: func(s maintenance.Step, _, _ int) {
 					if s == maintenance.Copying && paused {
 						t.Error("calls were let go on while some records have moved")
 					}
@@ -183,17 +179,14 @@ func TestChangeLayoutBrokenOff(t *testing.T) {
 // A process that dies after any of its writes leaves what another one can finish.
 func TestChangeLayoutAfterACrash(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		return // each takes as long as the whole suite may
-	}
 	const writes = 42 // a little more than a whole change makes
-	for n := 0; n < writes; n += testsize.Pick(1, 4, 1) {
+	for n := 0; n < writes; n += testsize.Pick(6, 1, 1) {
 		t.Run(fmt.Sprint("write ", n), func(t *testing.T) {
 			t.Parallel()
 			w := begin(t)
 			settle(w, w.bucket, schema.Native)
 			crashing := fault.CrashAfter(w.bucket, n)
-			err := (&maintenance.LayoutChange{Store: crashing, Model: "Person", To: schema.Sequelize}).Run(w.ctx)
+			err := (&maintenance.LayoutChange{Grace: alone, Store: crashing, Model: "Person", To: schema.Sequelize}).Run(w.ctx)
 			if !crashing.Crashed() {
 				w.must(err)
 				return
@@ -201,7 +194,7 @@ func TestChangeLayoutAfterACrash(t *testing.T) {
 			if !errors.Is(err, fault.ErrCrashed) {
 				t.Fatalf("it crashed with %v", err)
 			}
-			w.must((&maintenance.LayoutChange{Store: w.bucket, Model: "Person", To: schema.Sequelize}).Run(w.ctx))
+			w.must((&maintenance.LayoutChange{Grace: alone, Store: w.bucket, Model: "Person", To: schema.Sequelize}).Run(w.ctx))
 			w.same("in the end", w.content(w.bucket), settled(w, schema.Sequelize))
 		})
 	}
@@ -216,7 +209,7 @@ func TestChangeLayoutRefuses(t *testing.T) {
 		w.define(w.bucket, person(byEmail))
 		before := w.content(w.bucket)
 		run := func(model, to string) error {
-			return (&maintenance.LayoutChange{Store: w.bucket, Model: model, To: to}).Run(w.ctx)
+			return (&maintenance.LayoutChange{Grace: alone, Store: w.bucket, Model: model, To: to}).Run(w.ctx)
 		}
 		w.refused(run("Person", schema.Sequelize), errs.ErrSchema, "unique email")
 		w.refused(run("Person", "newer"), errs.ErrSchema, `"newer"`)
@@ -231,7 +224,7 @@ func TestChangeLayoutRefuses(t *testing.T) {
 		m := w.define(w.bucket, text)
 		w.save(m, `{"id":"a","name":"n"}`, `{"id":"no key","name":"n"}`, `{"id":"z","name":"n"}`)
 		before := w.content(w.bucket)
-		err := (&maintenance.LayoutChange{Store: w.bucket, Model: "Person", To: schema.Sequelize}).Run(w.ctx)
+		err := (&maintenance.LayoutChange{Grace: alone, Store: w.bucket, Model: "Person", To: schema.Sequelize}).Run(w.ctx)
 		w.refused(err, errs.ErrInvalid, "Person no key cannot be moved")
 		w.same("after the refusal", w.content(w.bucket), before)
 	})
@@ -240,7 +233,7 @@ func TestChangeLayoutRefuses(t *testing.T) {
 		w := begin(t)
 		settle(w, w.bucket, schema.Native)
 		var once sync.Once
-		err := (&maintenance.LayoutChange{Store: w.bucket, Model: "Person", To: schema.Sequelize, Progress: func(s maintenance.Step, _, _ int) {
+		err := (&maintenance.LayoutChange{Grace: alone, Store: w.bucket, Model: "Person", To: schema.Sequelize, Progress: func(s maintenance.Step, _, _ int) {
 			once.Do(func() {
 				more := in(schema.Native)
 				more.Columns = append(slices.Clone(more.Columns), schema.Column{Name: "age", Type: "int"})
@@ -248,7 +241,7 @@ func TestChangeLayoutRefuses(t *testing.T) {
 			})
 		}}).Run(w.ctx)
 		w.refused(err, errs.ErrConflict, "run it again")
-		w.must((&maintenance.LayoutChange{Store: w.bucket, Model: "Person", To: schema.Native}).Run(w.ctx))
+		w.must((&maintenance.LayoutChange{Grace: alone, Store: w.bucket, Model: "Person", To: schema.Native}).Run(w.ctx))
 		def := w.stored()
 		if !strings.Contains(def, `"age"`) || strings.Contains(def, "moving") {
 			t.Errorf("the catalogue has %s", def)

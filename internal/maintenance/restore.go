@@ -1,26 +1,30 @@
 package maintenance
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/maphash"
 	"io"
+	"maps"
 	"os"
 	"slices"
 
 	"github.com/natsorm/natsorm/internal/backup"
 	"github.com/natsorm/natsorm/internal/catalogue"
+	"github.com/natsorm/natsorm/internal/checking"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/layout"
+	"github.com/natsorm/natsorm/internal/migration"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
 )
 
-// Restore writes the keys of a backup file into a bucket. With cleared, the bucket is
-// emptied first. Nobody may write the bucket's models meanwhile.
+// Restore writes the keys of a backup file into a bucket. With deleteOthers, the keys that
+// the file does not have are deleted first. Nobody may write the bucket's models meanwhile.
 //
 // The order of the steps keeps a bad file from doing harm:
 //
@@ -28,8 +32,11 @@ import (
 //     off, altered, too large for the bucket or in contradiction to it is refused here,
 //     before anything is written. Unless r can be read twice (io.ReadSeeker), the file is
 //     kept in a temporary file.
-//  2. With cleared, the keys that the file does not have are deleted (empty).
-//  3. The file's keys are written and its models declared (load).
+//  2. Sweeps are kept away until the end (whileRestoring). With deleteOthers, the keys that the
+//     file does not have are deleted (empty).
+//  3. The records of migrations are written, so that an interrupted restore that is run again
+//     finds that the bucket has had what the file has had. Then the other keys are written, and
+//     the models declared (load).
 //  4. When the bucket had other keys, which stayed, or the file has no catalogue, all
 //     models are checked and repaired: the index of both sets of records must be one
 //     (reconcile).
@@ -38,9 +45,10 @@ import (
 // completes it.
 //
 // backup.ErrFile when the file is not a whole backup; ErrInvalid for a value that is too
-// large for the bucket; ErrSchema when models contradict; ErrUnique when two records have
+// large for the bucket; ErrSchema when models contradict, or when the file's records are to be
+// added to those of a bucket that has had other migrations; ErrUnique when two records have
 // one unique value in the end.
-func Restore(ctx context.Context, s store.Store, r io.Reader, cleared bool) error {
+func Restore(ctx context.Context, s store.Store, r io.Reader, deleteOthers bool) error {
 	file, done, err := seekable(r)
 	if err != nil {
 		return err
@@ -50,23 +58,42 @@ func Restore(ctx context.Context, s store.Store, r io.Reader, cleared bool) erro
 	if err != nil {
 		return err
 	}
-	found, err := survey(ctx, s, file, cleared)
+	found, err := survey(ctx, s, file, deleteOthers)
 	if err != nil {
 		return err
 	}
-	vacant, err := isVacant(ctx, s)
+	vacant, migrated, err := isVacant(ctx, s)
 	if err != nil {
 		return err
 	}
-	if cleared && !vacant {
-		if err := empty(ctx, s, found.has); err != nil {
+	if !deleteOthers && (!vacant || migrated) {
+		has, err := migration.List(ctx, s)
+		if err == nil {
+			err = migration.Mergeable(has, slices.Collect(maps.Values(found.migrations)), vacant)
+		}
+		if err != nil {
 			return err
 		}
+	}
+	return whileRestoring(ctx, s, func() error {
+		if deleteOthers && (!vacant || migrated) {
+			if err := empty(ctx, s, found.has); err != nil {
+				return err
+			}
+		}
+		return restore(ctx, s, file, begin, found, deleteOthers, vacant)
+	})
+}
+
+// restore is steps 3 and 4.
+func restore(ctx context.Context, s store.Store, file io.ReadSeeker, begin int64, found *contents, deleteOthers, vacant bool) error {
+	if err := loadMigrations(ctx, s, found); err != nil {
+		return err
 	}
 	if _, err := file.Seek(begin, io.SeekStart); err != nil {
 		return err
 	}
-	err = load(ctx, s, cleared, func(yield func(store.Message) error) error {
+	err := load(ctx, s, deleteOthers, func(yield func(store.Message) error) error {
 		_, err := backup.Read(file, func(e backup.Entry) error {
 			if e.Deleted || found.deleted[e.Key] {
 				return nil
@@ -75,7 +102,7 @@ func Restore(ctx context.Context, s store.Store, r io.Reader, cleared bool) erro
 		})
 		return err
 	})
-	if err != nil || found.catalogue && (cleared || vacant) {
+	if err != nil || found.catalogue && (deleteOthers || vacant) {
 		return err
 	}
 	return reconcile(ctx, s)
@@ -86,8 +113,11 @@ func Restore(ctx context.Context, s store.Store, r io.Reader, cleared bool) erro
 type contents struct {
 	catalogue bool            // the file has models
 	deleted   map[string]bool // the keys that are deleted at the end of the file
-	seed      maphash.Seed
-	keys      map[uint64]struct{} // hashes of the keys that the file writes; only for a bucket that is cleared
+
+	migrations map[string]migration.Record // by key
+	values     map[string][]byte           // of those keys
+	seed       maphash.Seed
+	keys       map[uint64]struct{} // hashes of the keys that the file writes; only with deleteOthers
 }
 
 // has reports whether the file writes a key. It compares 64-bit hashes, so that keys take
@@ -100,9 +130,9 @@ func (c *contents) has(key string) bool {
 // survey reads a whole backup file and writes nothing. backup.ErrFile when the file was
 // cut off or altered; then what it says is not judged. ErrInvalid for a value that is too large for the bucket, and the
 // errors of agrees.
-func survey(ctx context.Context, s store.Store, file io.Reader, cleared bool) (*contents, error) {
+func survey(ctx context.Context, s store.Store, file io.Reader, deleteOthers bool) (*contents, error) {
 	limit := s.Traits().MaxValue
-	c := &contents{deleted: map[string]bool{}, seed: maphash.MakeSeed(), keys: map[uint64]struct{}{}}
+	c := &contents{deleted: map[string]bool{}, seed: maphash.MakeSeed(), keys: map[uint64]struct{}{}, values: map[string][]byte{}, migrations: map[string]migration.Record{}}
 	var tooLarge error // the first value that is
 	var models []store.Message
 	_, err := backup.Read(file, func(e backup.Entry) error {
@@ -115,47 +145,73 @@ func survey(ctx context.Context, s store.Store, file io.Reader, cleared bool) (*
 		if e.Deleted {
 			c.deleted[e.Key] = true
 			delete(c.keys, maphash.String(c.seed, e.Key))
+			delete(c.values, e.Key)
 			return nil
 		}
 		delete(c.deleted, e.Key)
-		if cleared && !keys.IsSequence(e.Key) {
+		if deleteOthers && !keys.IsSequence(e.Key) {
 			c.keys[maphash.String(c.seed, e.Key)] = struct{}{}
 		}
 		if keys.IsSchema(e.Key) {
 			models = append(models, store.Message{Key: e.Key, Value: e.Value})
+		}
+		if keys.IsMigration(e.Key) {
+			c.values[e.Key] = bytes.Clone(e.Value)
 		}
 		return nil
 	})
 	if err == nil {
 		err = tooLarge
 	}
+	for key, value := range c.values {
+		if err == nil {
+			if c.migrations[key], err = migration.Decode(store.Message{Key: key, Value: value}); err != nil {
+				err = fmt.Errorf("in the backup: %w", err)
+			}
+		}
+	}
 	for _, m := range models {
 		if err == nil {
-			err = agrees(ctx, s, m, cleared)
+			err = agrees(ctx, s, m, deleteOthers)
 		}
 	}
 	c.catalogue = len(models) > 0
 	return c, err
 }
 
-// isVacant reports whether a bucket has no keys with data.
-func isVacant(ctx context.Context, s store.Store) (bool, error) {
-	for m, err := range s.Scan(ctx, keys.Everything, store.ScanOptions{Want: 1, Keys: true}) {
-		if err != nil {
-			return false, err
-		}
-		if !keys.Passing(m.Key) {
-			return false, nil
+// loadMigrations writes the records of migrations that a file has.
+func loadMigrations(ctx context.Context, s store.Store, found *contents) error {
+	l := newLoader(s)
+	for key, value := range found.values {
+		if err := l.add(ctx, store.Op{Key: key, Value: value}); err != nil {
+			return err
 		}
 	}
-	return true, nil
+	return l.flush(ctx)
+}
+
+// isVacant reports whether a bucket has no keys with data but the records of migrations, and,
+// if it is vacant, whether it has those. A replica that is behind may show a key that was
+// deleted. That is harmless: a bucket that is not vacant only takes more work.
+func isVacant(ctx context.Context, s store.Store) (vacant, migrated bool, err error) {
+	for m, err := range s.Scan(ctx, keys.Everything, store.ScanOptions{Want: 1, Keys: true}) {
+		switch {
+		case err != nil:
+			return false, false, err
+		case keys.IsMigration(m.Key):
+			migrated = true
+		case !keys.Passing(m.Key):
+			return false, migrated, nil
+		}
+	}
+	return true, migrated, nil
 }
 
 // agrees returns nil when a model of the backup's catalogue can be written into the
 // bucket. ErrSchema when this natsorm cannot read it, or one of the two is being moved to
-// another layout, or it contradicts the bucket's model of that name and the bucket is not
-// cleared.
-func agrees(ctx context.Context, s store.Store, m store.Message, cleared bool) error {
+// another layout, or it contradicts the bucket's model of that name, which deleteOthers
+// would delete.
+func agrees(ctx context.Context, s store.Store, m store.Message, deleteOthers bool) error {
 	def, err := catalogue.Decode(m)
 	if err != nil {
 		return err
@@ -163,8 +219,13 @@ func agrees(ctx context.Context, s store.Store, m store.Message, cleared bool) e
 	if m.Key != keys.Schema(def.Name) {
 		return def.Errorf("it is at key %s of the catalogue", m.Key)
 	}
-	if def.Moving != nil {
+	switch {
+	case def.Dropped: // which tells nothing to another bucket
+		return nil
+	case def.Moving != nil:
 		return def.Errorf("the backup was made while the model was being moved to another layout; take one from before or after that")
+	case def.Emptying != nil:
+		return def.Errorf("the backup was made while all records of the model were being removed; take one from before or after that")
 	}
 	if _, err := layout.New(def); err != nil {
 		return err
@@ -173,7 +234,11 @@ func agrees(ctx context.Context, s store.Store, m store.Message, cleared bool) e
 	switch {
 	case err == nil && have != nil && have.Moving != nil:
 		return def.Errorf("it is being moved to another layout; let ChangeLayout come to its end first")
-	case cleared: // the bucket's model goes, also one that cannot be read
+	case err == nil && have != nil && have.Emptying != nil:
+		return def.Errorf("all its records are being removed; let Truncate or DropModel come to its end first")
+	case err == nil && have != nil && have.Dropped:
+		return nil
+	case deleteOthers: // the bucket's model goes, also one that cannot be read
 		return nil
 	case err != nil || have == nil:
 		return err
@@ -197,6 +262,8 @@ func empty(ctx context.Context, s store.Store, keep func(key string) bool) error
 		models[keys.Schema(def.Name)] = true
 	}
 	l := newLoader(s)
+	// A replica that is behind may show a key that was deleted; to delete it again is
+	// harmless.
 	for e, err := range s.Scan(ctx, keys.Everything, store.ScanOptions{Keys: true}) {
 		if err != nil {
 			return err
@@ -213,11 +280,11 @@ func empty(ctx context.Context, s store.Store, keep func(key string) bool) error
 
 // load writes the keys that each yields. A sequence only goes forward, so that no id is
 // given out twice. Then all models are declared, those that the bucket had and those that
-// come, so that an index that only one of the two has is built. With cleared, a model
+// come, so that an index that only one of the two has is built. With deleteOthers, a model
 // that comes wins where the two contradict.
-func load(ctx context.Context, s store.Store, cleared bool, each func(yield func(store.Message) error) error) error {
+func load(ctx context.Context, s store.Store, deleteOthers bool, each func(yield func(store.Message) error) error) error {
 	list := catalogue.List
-	if cleared { // a document that cannot be read has been deleted, or is about to be replaced
+	if deleteOthers { // a document that cannot be read has been deleted, or is about to be replaced
 		list = catalogue.ListReadable
 	}
 	before, err := list(ctx, s)
@@ -228,7 +295,7 @@ func load(ctx context.Context, s store.Store, cleared bool, each func(yield func
 	l := newLoader(s)
 	err = each(func(m store.Message) error {
 		switch {
-		case keys.Passing(m.Key):
+		case keys.Passing(m.Key), keys.IsMigration(m.Key): // the latter have been written
 			return nil
 		case keys.IsSequence(m.Key):
 			if done, err := catalogue.Advance(ctx, s, m); done || err != nil {
@@ -236,11 +303,11 @@ func load(ctx context.Context, s store.Store, cleared bool, each func(yield func
 			}
 		case keys.IsSchema(m.Key):
 			def, err := catalogue.Decode(m)
-			if err != nil {
+			if err != nil || def.Dropped {
 				return err
 			}
 			come = append(come, def)
-			if m.Value, err = merged(before, def, m.Value); err != nil && !cleared {
+			if m.Value, err = merged(before, def, deleteOthers); err != nil && !deleteOthers {
 				return err
 			}
 		}
@@ -253,7 +320,7 @@ func load(ctx context.Context, s store.Store, cleared bool, each func(yield func
 		return err
 	}
 	for _, def := range slices.Concat(before, come) {
-		if _, err := Define(ctx, s, *def, def.Shards); err != nil && (!cleared || !errors.Is(err, errs.ErrSchema)) {
+		if _, err := Define(ctx, s, *def, def.Shards); err != nil && (!deleteOthers || !errors.Is(err, errs.ErrSchema)) {
 			return err
 		}
 	}
@@ -262,33 +329,40 @@ func load(ctx context.Context, s store.Store, cleared bool, each func(yield func
 
 // merged returns the document to write for a model that comes into the bucket: it is
 // merged with the one that the bucket has. ErrSchema when they contradict; then the
-// document is raw, the backup's own.
-func merged(before []*schema.Definition, def *schema.Definition, raw []byte) ([]byte, error) {
-	i := slices.IndexFunc(before, func(have *schema.Definition) bool { return have.Name == def.Name })
-	if i < 0 {
-		return raw, nil
+// document is the backup's own. alone is as for Definition.Arrive.
+func merged(before []*schema.Definition, def *schema.Definition, alone bool) ([]byte, error) {
+	var have *schema.Definition
+	var conflict error
+	if i := slices.IndexFunc(before, func(have *schema.Definition) bool { return have.Name == def.Name }); i >= 0 {
+		have = before[i]
+		var both schema.Definition
+		if both, _, conflict = schema.Reconcile(*def, *have); conflict == nil {
+			def = &both
+		}
 	}
-	both, changed, err := schema.Reconcile(*def, *before[i])
-	if err != nil || !changed {
-		return raw, err
+	def.Arrive(have, alone)
+	def.Format = def.FormatOf()
+	raw, err := json.Marshal(def)
+	if err != nil {
+		return nil, err
 	}
-	return json.Marshal(&both)
+	return raw, conflict
 }
 
 // reconcile checks and repairs all models, after the records of a file were added to those
 // of a bucket. ErrUnique when two records have one unique value; ErrSchema when the
 // bucket's model has its records at other keys than the file.
 func reconcile(ctx context.Context, s store.Store) error {
-	reports, err := CheckAll(ctx, s, true)
+	reports, _, err := checking.CheckAll(ctx, s, checking.Options{Mend: checking.Indexes})
 	if err != nil {
 		return err
 	}
 	for _, m := range reports {
 		for _, p := range m.Problems {
 			switch p.Kind {
-			case DuplicateValue:
+			case checking.DuplicateValue:
 				return fmt.Errorf("%w: %s of %s: two records have one unique value now; change one of them, then Check with Repair", errs.ErrUnique, p.Key, p.Record)
-			case MisplacedKey:
+			case checking.MisplacedKey:
 				return fmt.Errorf("%w: %s is not where the bucket's model %s has it; a file without a catalogue, as of sequelize-natskv, needs the model as it is declared there", errs.ErrSchema, p.Key, m.Model)
 			}
 		}

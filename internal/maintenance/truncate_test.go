@@ -3,6 +3,8 @@ package maintenance_test
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"strings"
 	"testing"
 
 	"github.com/natsorm/natsorm/internal/errs"
@@ -81,4 +83,37 @@ func TestTruncateBrokenOff(t *testing.T) {
 		t.Errorf("left: %v", got)
 	}
 	w.must(maintenance.Truncate(w.ctx, w.bucket, m.Def)) // of nothing
+}
+
+// Truncate deletes what is there, and passes over what a replica that is behind shows.
+func TestTruncateByAReplicaThatIsBehind(t *testing.T) {
+	t.Parallel()
+	for name, def := range map[string]schema.Definition{"native": person(byName, byEmail), "lists": listedPerson()} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := begin(t)
+			m := w.define(w.bucket, def)
+			for i := range 30 {
+				w.save(m, doc(i, "old", fmt.Sprint(i)))
+			}
+			w.put("Person.shard_7.7", "{")
+			behind := w.lagging()
+			for i := range 30 {
+				if i == 7 { // it cannot be read
+					continue
+				}
+				if i%3 == 0 {
+					w.must(destroy(w.ctx, m, i))
+				} else {
+					w.save(m, doc(i, "new", fmt.Sprint("n", i)))
+				}
+			}
+			w.remove("Person.shard_7.7")
+			w.must(maintenance.Truncate(w.ctx, behind, m.Def))
+			got := w.content(w.bucket)
+			delete(got, keys.Schema("Person"))
+			maps.DeleteFunc(got, func(key, _ string) bool { return strings.HasPrefix(key, "Person.head.") })
+			w.same("truncated", got, map[string]string{})
+		})
+	}
 }

@@ -3,7 +3,7 @@ package plan
 import (
 	"time"
 
-	"github.com/natsorm/natsorm/internal/batch"
+	"github.com/natsorm/natsorm/internal/readsize"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/value"
@@ -91,9 +91,9 @@ const (
 // scan that ends early, because enough records matched, does not ask what follows.
 func (pl *planner) scanRequests(keys, bytes int) int {
 	if pl.needs > 0 && keys > pl.needs {
-		return 3 + batch.Requests(pl.needs, bytes)
+		return 3 + readsize.Requests(pl.needs, bytes)
 	}
-	return 4 + batch.Requests(keys, bytes)
+	return 4 + readsize.Requests(keys, bytes)
 }
 
 // small reports whether a scan reads the whole model with one request.

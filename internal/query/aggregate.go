@@ -39,6 +39,19 @@ type Result struct {
 	Value value.Value // of Min and Max; null when there is no value
 }
 
+// Of is the result of a function as a value: null for the average of no values.
+func (r Result) Of(f Function) value.Value {
+	switch {
+	case f == CountRecords:
+		return value.OfInt(int64(r.Count))
+	case f != Sum && f != Avg:
+		return r.Value
+	case math.IsNaN(r.Float):
+		return value.Null
+	}
+	return value.OfFloat(r.Float)
+}
+
 // floatPrecision is a precision in bits at which every sum of float64s is exact. The bits
 // of a float64 are worth from 2^-1074 to less than 2^1024; 64 more hold the carries of up
 // to 2^64 terms.

@@ -1,6 +1,7 @@
 package query
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -136,8 +137,7 @@ func readCursor(def *schema.Definition, text string, q plan.Query) ([]value.Valu
 	if raw[0] != cursorVersion {
 		return nil, fmt.Errorf("%w %q: it has version %d, which this natsorm does not know; begin with the first page", ErrCursor, Clip(text), raw[0])
 	}
-	sum := fingerprint(def, q)
-	if string(raw[1:1+cursorQuery]) != string(sum[:cursorQuery]) {
+	if !fits(def, q, raw[1:1+cursorQuery]) {
 		return nil, fmt.Errorf("%w %q: it is of another query; the model, its conditions and OrderBy must be those it was made with", ErrCursor, Clip(text))
 	}
 	var list []json.RawMessage
@@ -151,6 +151,21 @@ func readCursor(def *schema.Definition, text string, q plan.Query) ([]value.Valu
 		}
 	}
 	return out, nil
+}
+
+// fits reports whether a cursor has the fingerprint of a query, by the names that its columns have,
+// or by names that they had when the cursor was made.
+func fits(def *schema.Definition, q plan.Query, of []byte) bool {
+	columns := sortColumns(q.Order)
+	if q.Filter != nil {
+		columns = q.Filter.Columns(columns)
+	}
+	for d := range def.Namings(columns) {
+		if sum := fingerprint(d, q); bytes.Equal(sum[:cursorQuery], of) {
+			return true
+		}
+	}
+	return false
 }
 
 // fingerprint is a hash of what a record's place depends on: the model, the condition,

@@ -8,11 +8,11 @@
 //     caller's names. Bind checks the Spec for its use, resolves the names against the
 //     model, reads the cursor, and makes a plan.Query.
 //  2. Source.Candidates (source.go) finds candidates: records among which are all that
-//     fulfil the condition. They come in batches, as records or as keys still to be read.
-//  3. The engine works on the batches (rows.go), several at a time. It reads the records
-//     of a batch, decodes each document only as far as the rest of the condition needs
+//     fulfil the condition. They come in chunks, as records or as keys still to be read.
+//  3. The engine works on the chunks (rows.go), several at a time. It reads the records
+//     of a chunk, decodes each document only as far as the rest of the condition needs
 //     it, and drops the records that do not fulfil it. For those that do it decodes what
-//     the caller asked for. Rows come out in the order of the candidates, whatever batch
+//     the caller asked for. Rows come out in the order of the candidates, whatever chunk
 //     is finished first.
 //  4. What follows depends on the call. Without an order, Select skips the offset and
 //     stops at the limit (select.go). With an order it keeps the first records in a heap,
@@ -22,19 +22,20 @@
 //
 // # Reading ahead
 //
-// A caller that reads every record wants large batches and as many at a time as is
+// A caller that reads every record wants large chunks and as many at a time as is
 // useful. A caller that may stop early wants the first records soon and the others not
 // at all. The parameter all of the functions here says which of the two it is; Pace
-// (pace.go) is the batch sizes that follow from it.
+// (pace.go) is the chunk sizes that follow from it.
 //
 // # Two steps, and what comes between them
 //
 // A source that looks up keys first and reads the records later answers from two moments.
 // In between, a value can go from a record that the lookup has found to one that it has
-// not. The engine notices that: a candidate is dropped, and it was written after the
-// lookups (selection.drop). Then it asks the source what has come under the lookups since
-// (Lookups.Since) and works on that too, until nothing is dropped for this reason. Keys
-// that were delivered are not delivered again.
+// not. The engine notices that it may have: a candidate is dropped, and it was written
+// after the lookups (selection.drop). Then it asks the source for the records that may
+// have been written since (Lookups.Written), as they are at one moment, and gives them the
+// same look. It does so once, however many writers go on. Records that were delivered are not
+// delivered again.
 //
 // # Errors
 //

@@ -1,13 +1,14 @@
 package query
 
 import (
-	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
+	"github.com/natsorm/natsorm/internal/cond"
 	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/plan"
@@ -44,6 +45,7 @@ type Grouping struct {
 
 	by            []int // the positions of the columns
 	aggregates    []aggregate
+	having        *cond.Bound // what groups must fulfil, of the members of Names; nil for nothing
 	order         []groupSort // what groups are sorted by; empty: by the values of the columns
 	limit, offset int         // how many groups; a negative limit is none
 }
@@ -65,7 +67,7 @@ func BindGroups(def *schema.Definition, columns []string, aggregates []Aggregate
 			return g, err
 		}
 		g.by = append(g.by, at)
-		g.Names = append(g.Names, def.Columns[at].Name)
+		g.Names = append(g.Names, def.Called(at, name))
 	}
 	for _, a := range aggregates {
 		bound, err := a.bind(def)
@@ -81,7 +83,7 @@ func BindGroups(def *schema.Definition, columns []string, aggregates []Aggregate
 		case a.Function == CountRecords:
 			name = string(CountRecords)
 		default:
-			name = string(a.Function) + "_" + def.Columns[bound.column].Name
+			name = string(a.Function) + "_" + def.Called(bound.column, a.Column)
 		}
 		g.Names = append(g.Names, name)
 	}
@@ -90,7 +92,71 @@ func BindGroups(def *schema.Definition, columns []string, aggregates []Aggregate
 			return g, fmt.Errorf("%w: GroupBy: two results are called %q; give one another name with As", errs.ErrInvalid, name)
 		}
 	}
+	if err := g.bindHaving(def, spec.Having); err != nil {
+		return g, err
+	}
 	return g, g.bindOrder(spec.Order)
+}
+
+// bindHaving resolves conditions on groups. To them, the members of a group are columns of
+// a model of their own.
+func (g *Grouping) bindHaving(def *schema.Definition, conditions []cond.Node) error {
+	if len(conditions) == 0 {
+		return nil
+	}
+	groups := schema.Definition{Name: "groups of " + def.Name}
+	for i, name := range g.Names {
+		col := schema.Column{Name: name}
+		if i < len(g.by) {
+			of := def.Columns[g.by[i]]
+			col.Type, col.Holds = of.Type, of.Holds
+		} else {
+			switch a := g.aggregates[i-len(g.by)]; a.function {
+			case CountRecords:
+				col.Type = value.Int
+			case Sum, Avg:
+				col.Type = value.Float
+			default:
+				col.Type = def.Columns[a.column].Type
+			}
+		}
+		groups.Columns = append(groups.Columns, col)
+	}
+	var err error
+	if g.having, err = cond.Bind(cond.Node{Op: cond.And, Kids: conditions}, &groups); err != nil {
+		return fmt.Errorf("%w (in Having)", err)
+	}
+	return nil
+}
+
+// Members are a group's columns and results, under their names.
+func (g *Grouping) Members(group Group) []document.Member {
+	out := make([]document.Member, len(g.Names))
+	for i, name := range g.Names {
+		var v value.Value
+		if i < len(g.by) {
+			v = group.By[i]
+		} else {
+			v = group.Results[i-len(g.by)].Of(g.aggregates[i-len(g.by)].function)
+		}
+		if f := v; f.Type() == value.Float && f.Float() == math.Trunc(f.Float()) && math.Abs(f.Float()) < 1<<63 {
+			v = value.OfInt(int64(f.Float())) // without an exponent, so that it fits an integer
+		}
+		out[i] = document.Member{Name: name, Raw: v.AppendJSON(nil)}
+	}
+	return out
+}
+
+// has reports whether a group fulfils the conditions on groups.
+func (g *Grouping) has(group Group) bool {
+	if g.having == nil {
+		return true
+	}
+	values := slices.Clone(group.By)
+	for i, r := range group.Results {
+		values = append(values, r.Of(g.aggregates[i].function))
+	}
+	return g.having.Match(document.ValuesOf(values))
 }
 
 // bind resolves an Aggregate against a model.
@@ -135,14 +201,8 @@ func (g *Grouping) compare(a, b Group) int {
 		if i := s.member - len(g.by); i < 0 {
 			c = value.Compare(a.By[s.member], b.By[s.member])
 		} else {
-			switch x, y := a.Results[i], b.Results[i]; g.aggregates[i].function {
-			case CountRecords:
-				c = cmp.Compare(x.Count, y.Count)
-			case Sum, Avg:
-				c = cmp.Compare(x.Float, y.Float) // NaN, the average of no values, is the smallest
-			default:
-				c = value.Compare(x.Value, y.Value)
-			}
+			f := g.aggregates[i].function
+			c = value.Compare(a.Results[i].Of(f), b.Results[i].Of(f)) // null, of no values, is the smallest
 		}
 		if s.desc {
 			c = -c
@@ -174,6 +234,7 @@ func GroupBy(ctx context.Context, src Source, q plan.Query, g Grouping) ([]Group
 	if err != nil {
 		return nil, err
 	}
+	groups = slices.DeleteFunc(groups, func(group Group) bool { return !g.has(group) })
 	if len(g.order) > 0 {
 		slices.SortStableFunc(groups, g.compare)
 	}

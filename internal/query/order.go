@@ -89,7 +89,7 @@ func ordered[V any](ctx context.Context, src Source, q plan.Query, all bool, tot
 }
 
 // inOrder reports whether the source promises that candidates come sorted by an order.
-// With Lookups that is no use: what Since adds would come at the end.
+// With Lookups that is no use: what was Written since would come at the end.
 func inOrder(c Candidates, order []plan.Sort) bool {
 	return c.Lookups == nil && len(c.Order) >= len(order) && slices.Equal(c.Order[:len(order)], order)
 }
@@ -200,23 +200,23 @@ func passed[V any](ctx context.Context, src Source, c Candidates, q plan.Query, 
 	}
 }
 
-// decodeBatch is how many records one worker decodes at a time.
-const decodeBatch = 256
+// decodeChunk is how many records one worker decodes at a time.
+const decodeChunk = 256
 
 // decoded streams what decode makes of records that were read already, in their order.
-// More than one batch is decoded on several cores.
+// More than one chunk is decoded on several cores.
 func decoded[V any](ctx context.Context, src Source, records []store.Message, decode func(store.Message) (V, error)) iter.Seq2[V, error] {
 	def := src.Model()
 	s := &selection[V]{src: src, def: def, more: document.NewFields(def), build: func(m store.Message, _ document.Values) (V, error) { return decode(m) }}
-	batches := func(yield func(Batch, error) bool) {
-		for chunk := range slices.Chunk(records, decodeBatch) {
-			if !yield(Batch{Records: chunk, Inline: len(chunk) == len(records)}, nil) {
+	chunks := func(yield func(Chunk, error) bool) {
+		for chunk := range slices.Chunk(records, decodeChunk) {
+			if !yield(Chunk{Records: chunk, Inline: len(chunk) == len(records)}, nil) {
 				return
 			}
 		}
 	}
 	return func(yield func(V, error) bool) {
-		work(ctx, batches, runtime.GOMAXPROCS(0), s.run, func(r row[V]) bool { return yield(r.v, r.err) })
+		work(ctx, chunks, runtime.GOMAXPROCS(0), s.run, func(r row[V]) bool { return yield(r.v, r.err) })
 	}
 }
 

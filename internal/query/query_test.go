@@ -126,7 +126,7 @@ func sources(r *rand.Rand, list []item, order []plan.Sort) map[string]*memory {
 	out := map[string]*memory{
 		"records":                {list: list},
 		"keys":                   {list: list, keys: true},
-		"small batches":          {list: list, keys: r.IntN(2) == 0, batch: 1 + r.IntN(3)},
+		"small chunks":           {list: list, keys: r.IntN(2) == 0, chunk: 1 + r.IntN(3)},
 		"in order":               sorted(list, order),
 		"in order, keys":         sorted(list, order),
 		"in a longer order":      sorted(list, longer),

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"runtime"
+	"slices"
 	"sync/atomic"
 
 	"github.com/natsorm/natsorm/internal/cond"
@@ -46,11 +47,15 @@ func rows[V any](ctx context.Context, src Source, q plan.Query, all bool, more [
 // returns false, and returns when no goroutine of it is left. Its caller cancels ctx in
 // the end.
 //
-// It works in rounds. The first round works on the candidates. Each later one works on
-// what has come under the source's lookups meanwhile, and only follows when the round
-// before dropped a candidate that was written after the lookups. A record is delivered
-// once: keys that were delivered are left out of later rounds. A record that was dropped
-// may come again, because it may fulfil the condition by then.
+// Candidates that were looked up come from two moments, that of the lookups and that of
+// the reading, and a value may have gone from one record to another in between: to one
+// that is no candidate, or that was read before. When that may be (see Lookups), the
+// records that were written since the lookups are given the same look, as they are at
+// one moment, the last one. A record is delivered once.
+//
+// So at the last moment nothing is missing. A record that fulfils the condition then was
+// written since the lookups, and is looked at; or it was not. Then it was a candidate, and
+// it was read as it still is.
 func rowsOf[V any](ctx context.Context, src Source, c Candidates, more []int, build func(store.Message, document.Values) (V, error), yield func(V, error) bool) {
 	def := src.Model()
 	s := selection[V]{src: src, def: def, lookups: c.Lookups, filter: c.Filter, more: document.NewFields(def, more...), build: build}
@@ -59,7 +64,7 @@ func rowsOf[V any](ctx context.Context, src Source, c Candidates, more []int, bu
 	}
 	var delivered []string // the keys of the rows that were delivered; only with Lookups
 	if c.Lookups != nil {
-		delivered = make([]string, 0, FirstBatch)
+		delivered = make([]string, 0, FirstChunk)
 	}
 	deliver := func(r row[V]) bool {
 		if c.Lookups != nil && r.key != "" {
@@ -68,35 +73,38 @@ func rowsOf[V any](ctx context.Context, src Source, c Candidates, more []int, bu
 		return yield(r.v, r.err)
 	}
 	workers := max(runtime.GOMAXPROCS(0), c.Workers)
-	// When work returns true, every batch was worked on, so left is complete.
-	for work(ctx, c.Batches, workers, s.run, deliver) && s.left.Swap(false) {
-		seen := make(map[string]bool, len(delivered))
-		for _, key := range delivered {
-			seen[key] = true
-		}
-		var err error
-		c.Batches, err = c.Lookups.Since(ctx, func(key string) bool { return seen[key] })
-		if err != nil {
-			var none V
-			yield(none, err)
-			return
-		}
-		if c.Batches == nil {
+	// When work returns true, every chunk was worked on, so late is complete.
+	if !work(ctx, c.Chunks, workers, s.run, deliver) || c.Lookups == nil || !s.late.Load() && !c.Lookups.Several() {
+		return
+	}
+	written, err := c.Lookups.Written(ctx)
+	if err != nil {
+		var none V
+		yield(none, err)
+		return
+	}
+	seen := make(map[string]bool, len(delivered))
+	for _, key := range delivered {
+		seen[key] = true
+	}
+	written = slices.DeleteFunc(written, func(m store.Message) bool { return seen[m.Key] })
+	for _, r := range s.run(ctx, Chunk{Records: written}) {
+		if !yield(r.v, r.err) {
 			return
 		}
 	}
 }
 
-// work runs batches on several goroutines and delivers their rows in the order of the
-// batches. It returns false when yield wanted no more, or an error ended it.
+// work runs chunks on several goroutines and delivers their rows in the order of the
+// chunks. It returns false when yield wanted no more, or an error ended it.
 //
-// inFlight is a queue of results, the oldest batch first. Each result comes on a channel
+// inFlight is a queue of results, the oldest chunk first. Each result comes on a channel
 // with room for it, so a goroutine can always finish, also when nobody reads its rows any
 // more. When there are as many results as workers, the oldest is waited for and
-// delivered before another batch is begun: that bounds the memory, and the work that is
+// delivered before another chunk is begun: that bounds the memory, and the work that is
 // in vain when the caller stops. Whatever way work ends, it cancels what is under way
 // and waits for it.
-func work[V any](ctx context.Context, batches iter.Seq2[Batch, error], workers int, run func(context.Context, Batch) []row[V], yield func(row[V]) bool) (complete bool) {
+func work[V any](ctx context.Context, chunks iter.Seq2[Chunk, error], workers int, run func(context.Context, Chunk) []row[V], yield func(row[V]) bool) (complete bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	var inFlight []chan []row[V]
 	defer func() {
@@ -118,20 +126,20 @@ func work[V any](ctx context.Context, batches iter.Seq2[Batch, error], workers i
 		inFlight = inFlight[1:]
 		return deliver(rows)
 	}
-	for b, err := range batches {
+	for chunk, err := range chunks {
 		switch {
 		case err != nil: // it takes its place in the queue, behind the rows that came before
 			c := make(chan []row[V], 1)
 			c <- []row[V]{{err: err}}
 			inFlight = append(inFlight, c)
-		case b.Inline && len(inFlight) == 0: // without a goroutine: the next batch may not be needed
-			if !deliver(run(ctx, b)) {
+		case chunk.Inline && len(inFlight) == 0: // without a goroutine: the next chunk may not be needed
+			if !deliver(run(ctx, chunk)) {
 				return false
 			}
 		default:
 			c := make(chan []row[V], 1)
 			inFlight = append(inFlight, c)
-			go func() { c <- run(ctx, b) }()
+			go func() { c <- run(ctx, chunk) }()
 		}
 		if len(inFlight) >= workers && !next() {
 			return false
@@ -145,7 +153,7 @@ func work[V any](ctx context.Context, batches iter.Seq2[Batch, error], workers i
 	return true
 }
 
-// selection makes rows of batches: it applies the filter, and builds the rows of the
+// selection makes rows of chunks: it applies the filter, and builds the rows of the
 // records that pass. run may be called by several goroutines at the same time.
 type selection[V any] struct {
 	src    Source
@@ -156,21 +164,21 @@ type selection[V any] struct {
 	build  func(store.Message, document.Values) (V, error)
 
 	lookups Lookups
-	left    atomic.Bool // a candidate was dropped that was written after the lookups
+	late    atomic.Bool // a candidate was dropped that was written after the lookups
 }
 
-// run makes the rows of those records of a batch that pass the filter. When the batch has
+// run makes the rows of those records of a chunk that pass the filter. When the chunk has
 // keys, each record is worked on as it comes, while the server sends the next.
-func (s *selection[V]) run(ctx context.Context, b Batch) []row[V] {
+func (s *selection[V]) run(ctx context.Context, chunk Chunk) []row[V] {
 	var scratch []value.Value
 	if s.first != nil {
 		scratch = make([]value.Value, s.first.Len())
 	}
-	if b.Keys == nil {
-		out := make([]row[V], 0, s.expect(len(b.Records)))
+	if chunk.Keys == nil {
+		out := make([]row[V], 0, s.expect(len(chunk.Records)))
 		var dropped uint64
-		for _, m := range b.Records {
-			if r, ok := s.row(m, scratch); ok {
+		for _, m := range chunk.Records {
+			if r, ok := s.row(ctx, m, scratch); ok {
 				out = append(out, r)
 			} else {
 				dropped = max(dropped, m.Revision)
@@ -182,10 +190,10 @@ func (s *selection[V]) run(ctx context.Context, b Batch) []row[V] {
 	// The records come in any order, and one may come twice: the last call for a position
 	// counts. So rows keep the places of their keys, and those that were not picked are
 	// taken out in the end.
-	rows, picked := make([]row[V], len(b.Keys)), make([]bool, len(b.Keys))
+	rows, picked := make([]row[V], len(chunk.Keys)), make([]bool, len(chunk.Keys))
 	var dropped uint64
-	err := s.src.Get(ctx, b.Keys, func(i int, m store.Message) {
-		if rows[i], picked[i] = s.row(m, scratch); !picked[i] {
+	err := s.src.Get(ctx, chunk.Keys, func(i int, m store.Message) {
+		if rows[i], picked[i] = s.row(ctx, m, scratch); !picked[i] {
 			dropped = max(dropped, m.Revision)
 		}
 	})
@@ -202,7 +210,7 @@ func (s *selection[V]) run(ctx context.Context, b Batch) []row[V] {
 	return kept
 }
 
-// drop notes the highest revision among the candidates of a batch that did not pass, 0
+// drop notes the highest revision among the candidates of a chunk that did not pass, 0
 // when all passed. A candidate that was written after the lookups may have given its
 // value to a record that they have not found.
 func (s *selection[V]) drop(last uint64) {
@@ -210,11 +218,11 @@ func (s *selection[V]) drop(last uint64) {
 		return
 	}
 	if asOf := s.lookups.AsOf(); asOf > 0 && last > asOf {
-		s.left.Store(true)
+		s.late.Store(true)
 	}
 }
 
-// expect is for how many rows of a batch room is made: for all when nothing is filtered
+// expect is for how many rows of a chunk room is made: for all when nothing is filtered
 // out, and otherwise for none, because few may pass.
 func (s *selection[V]) expect(records int) int {
 	if s.first == nil {
@@ -226,13 +234,17 @@ func (s *selection[V]) expect(records int) int {
 // row makes the row of a record; ok is false when the record is gone or does not pass the
 // filter. A record that cannot be read is a row too, with its error. scratch is room for
 // the filter's values.
-func (s *selection[V]) row(m store.Message, scratch []value.Value) (r row[V], ok bool) {
+func (s *selection[V]) row(ctx context.Context, m store.Message, scratch []value.Value) (r row[V], ok bool) {
 	r.key = m.Key
 	if !m.Live() {
 		return r, false
 	}
 	var vals document.Values
-	var err error
+	m, err := s.src.View(ctx, m)
+	if err != nil {
+		r.key, r.err = "", err
+		return r, true
+	}
 	if s.first != nil {
 		vals, err = s.first.ReadInto(m.Value, scratch)
 		if err == nil && !s.filter.Match(vals) {

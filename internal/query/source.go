@@ -26,40 +26,44 @@ type Source interface {
 	// as a message that is not live, or not at all.
 	Get(ctx context.Context, keys []string, each func(i int, m store.Message)) error
 
+	// View is a record that was read as Model describes it: with the names that its columns
+	// have there. A record may have been written by another version of the model.
+	View(ctx context.Context, m store.Message) (store.Message, error)
+
 	// Count is the number of records of the model.
 	Count(ctx context.Context) (int, error)
 }
 
 // Candidates are records among which are all that fulfil a condition.
 type Candidates struct {
-	// Batches yields the candidates. It is ranged over once, and each key comes once.
+	// Chunks yields the candidates. It is ranged over once, and each key comes once.
 	// After a *CorruptError the sequence goes on; any other error is its last element.
-	Batches iter.Seq2[Batch, error]
+	Chunks iter.Seq2[Chunk, error]
 
 	// Filter is what is still to be checked on each candidate; nil: nothing.
 	Filter *cond.Bound
 
-	// Workers is how many batches to work on at the same time. It counts when it is
+	// Workers is how many chunks to work on at the same time. It counts when it is
 	// larger than the number of cores: reading records is mostly waiting.
 	Workers int
 
-	// Order is what the candidates are sorted by, also from one batch to the next; nil:
+	// Order is what the candidates are sorted by, also from one chunk to the next; nil:
 	// nothing is promised. When the query's Order is its beginning, the query is answered
-	// without sorting, and the engine stops ranging over Batches when it has enough. So a
+	// without sorting, and the engine stops ranging over Chunks when it has enough. So a
 	// source with an order heeds the query's Limit and After, and all. The engine does
-	// not use Order together with Lookups, because what Since adds comes last.
+	// not use Order together with Lookups, because what was Written since comes last.
 	Order []plan.Sort
 
 	// Lookups is set by a source that finds keys first and reads the records later.
 	Lookups Lookups
 }
 
-// Batch is some of the candidates: records, or the keys of records still to be read.
-type Batch struct {
+// Chunk is some of the candidates: records, or the keys of records still to be read.
+type Chunk struct {
 	Records []store.Message
 	Keys    []string // for Source.Get; nil when Records are given
 
-	// Inline says that the batch is worked on before the next one is asked for, because
+	// Inline says that the chunk is worked on before the next one is asked for, because
 	// it may be enough, or because no other follows.
 	Inline bool
 }
@@ -67,15 +71,19 @@ type Batch struct {
 // Lookups are the lookups that found candidates whose records are read later. In
 // between, a value may go from a record that the lookups have found to one that they
 // have not. Then the first is read without the value, and the second is not read at all.
-// So when a candidate is dropped that was written after AsOf, the engine asks Since for
-// what has come under the lookups.
+// The same can happen between two lookups. So when a candidate is dropped that was
+// written after AsOf, or when there were several lookups, the engine asks for what may have
+// been Written since.
 type Lookups interface {
 	// AsOf is a revision that the bucket had when the lookups were made, or before. It
 	// is 0 while nothing was looked up.
 	AsOf() uint64
 
-	// Since finds the records to which entries lead that were written after AsOf, without
-	// those whose keys seen reports. It sets AsOf to a revision that the bucket has now.
-	// It returns nil when there are none.
-	Since(ctx context.Context, seen func(key string) bool) (iter.Seq2[Batch, error], error)
+	// Several reports whether the lookups were made at several moments. It is asked when
+	// all candidates were given.
+	Several() bool
+
+	// Written returns records of the model as they all are at one moment: at least those that
+	// the lookups lead to then, and that were written after AsOf.
+	Written(ctx context.Context) ([]store.Message, error)
 }

@@ -108,14 +108,16 @@ type memory struct {
 	order []plan.Sort
 	keys  bool // gives keys rather than records
 
-	given atomic.Int64 // records, or keys, in batches
-	batch int          // the largest; 0 for a default
+	given atomic.Int64 // records, or keys, in chunks
+	chunk int          // the largest; 0 for a default
 
 	once sync.Once
 	at   map[string]item
 }
 
 func (s *memory) Model() *schema.Definition { return items }
+
+func (s *memory) View(_ context.Context, m store.Message) (store.Message, error) { return m, nil }
 
 func (s *memory) Count(context.Context) (int, error) { return len(s.list), nil }
 
@@ -139,30 +141,30 @@ func (s *memory) Get(_ context.Context, keys []string, each func(i int, m store.
 }
 
 func (s *memory) Candidates(_ context.Context, q plan.Query, all bool) (query.Candidates, error) {
-	most := s.batch
+	most := s.chunk
 	if most == 0 {
 		most = 64
 	}
-	batches := func(yield func(query.Batch, error) bool) {
+	chunks := func(yield func(query.Chunk, error) bool) {
 		pace := query.NewPace(q.Needs(), all, most)
 		for list := s.list; len(list) > 0; pace.Next() {
 			n := min(pace.Size, len(list))
-			b := query.Batch{Inline: pace.Inline}
+			chunk := query.Chunk{Inline: pace.Inline}
 			for _, it := range list[:n] {
 				if s.keys {
-					b.Keys = append(b.Keys, it.key())
+					chunk.Keys = append(chunk.Keys, it.key())
 				} else {
-					b.Records = append(b.Records, it.message(1))
+					chunk.Records = append(chunk.Records, it.message(1))
 				}
 			}
 			s.given.Add(int64(n))
-			if !yield(b, nil) {
+			if !yield(chunk, nil) {
 				return
 			}
 			list = list[n:]
 		}
 	}
-	return query.Candidates{Batches: batches, Filter: q.Filter, Workers: 3, Order: s.order}, nil
+	return query.Candidates{Chunks: chunks, Filter: q.Filter, Workers: 3, Order: s.order}, nil
 }
 
 // sorted is the same items in an order that the source promises.
@@ -194,11 +196,11 @@ type passing struct {
 	revision uint64
 	passes   int
 	r        *rand.Rand
-	batch    int
+	chunk    int
 }
 
 func newPassing(r *rand.Rand, n, passes int) *passing {
-	s := &passing{r: r, passes: passes, written: make([]uint64, n), revision: 1, batch: 1 + r.IntN(5)}
+	s := &passing{r: r, passes: passes, written: make([]uint64, n), revision: 1, chunk: 1 + r.IntN(5)}
 	for i := range n {
 		zero := int64(0)
 		s.list = append(s.list, item{ID: int64(i), N: &zero})
@@ -209,6 +211,8 @@ func newPassing(r *rand.Rand, n, passes int) *passing {
 }
 
 func (s *passing) Model() *schema.Definition { return items }
+
+func (s *passing) View(_ context.Context, m store.Message) (store.Message, error) { return m, nil }
 
 func (s *passing) Count(context.Context) (int, error) { return len(s.list), nil }
 
@@ -250,19 +254,20 @@ func (s *passing) Candidates(_ context.Context, q plan.Query, _ bool) (query.Can
 		}
 	}
 	asOf := s.revision
-	return query.Candidates{Batches: chunks(keys, s.batch), Filter: q.Filter, Lookups: &since{s, asOf}}, nil
+	return query.Candidates{Chunks: chunks(keys, s.chunk), Filter: q.Filter, Lookups: &since{s, asOf}}, nil
 }
 
-func chunks(keys []string, size int) iter.Seq2[query.Batch, error] {
-	return func(yield func(query.Batch, error) bool) {
+func chunks(keys []string, size int) iter.Seq2[query.Chunk, error] {
+	return func(yield func(query.Chunk, error) bool) {
 		for chunk := range slices.Chunk(keys, size) {
-			if !yield(query.Batch{Keys: chunk}, nil) {
+			if !yield(query.Chunk{Keys: chunk}, nil) {
 				return
 			}
 		}
 	}
 }
 
+// since is the lookup of a passing Source.
 type since struct {
 	s    *passing
 	asOf uint64
@@ -270,21 +275,18 @@ type since struct {
 
 func (l *since) AsOf() uint64 { return l.asOf }
 
-func (l *since) Since(_ context.Context, seen func(string) bool) (iter.Seq2[query.Batch, error], error) {
+func (l *since) Several() bool { return false }
+
+func (l *since) Written(context.Context) (out []store.Message, err error) {
 	s := l.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var keys []string
 	for i, it := range s.list {
-		if s.written[i] > l.asOf && *it.N == 1 && !seen(it.key()) {
-			keys = append(keys, it.key())
+		if s.written[i] > l.asOf {
+			out = append(out, it.message(s.written[i]))
 		}
 	}
-	l.asOf = s.revision
-	if len(keys) == 0 {
-		return nil, nil
-	}
-	return chunks(keys, s.batch), nil
+	return out, nil
 }
 
 // bind is what the public API makes of a call's queries.

@@ -26,6 +26,10 @@ type Spec struct {
 	Current bool     // for Watch: it begins with the records that are there
 	Analyze bool     // for Explain: the query is run too
 
+	Having     []cond.Node // for groups: all of them must be true of a group
+	IfRevision *uint64     // for writes: the revision that a record must have; nil for any
+	OnConflict []string    // for ForUpsert: the columns of a unique index; nil for the primary key
+
 	Err error // the first mistake
 }
 
@@ -49,44 +53,56 @@ const (
 	ForChange             // changes records: the query must say which
 	ForWatch              // follows changes
 	ForExplain            // explains what ForRead would do
+	ForCreate             // creates records: there are only options of writes
+	ForSave               // writes a record over the one that has its key
+	ForUpsert             // writes a record over another, or creates it
 )
 
-// check returns the first mistake in a Spec. That is Err; or ErrInvalid for an option
+// option is an option of a call, and the uses in which it has a meaning.
+type option struct {
+	given func(*Spec) bool
+	what  string
+	uses  []Use
+	where string
+}
+
+var options = []option{
+	{func(s *Spec) bool { return s.Columns != nil || s.Current }, "Columns and WithCurrent are", []Use{ForWatch}, "Watch"},
+	{func(s *Spec) bool { return s.Order != nil || s.Limit >= 0 || s.Offset > 0 }, "OrderBy, Limit and Offset are", []Use{ForRead, ForTotal, ForGroups, ForChange, ForExplain}, "calls that read or change records, not for Watch"},
+	{func(s *Spec) bool { return s.After != "" }, "After is", []Use{ForRead, ForTotal, ForExplain}, "calls that read records"},
+	{func(s *Spec) bool { return s.Select != nil }, "Select is", []Use{ForRead, ForExplain}, "calls that return records"},
+	{func(s *Spec) bool { return s.Analyze }, "Analyze is", []Use{ForExplain}, "Explain"},
+	{func(s *Spec) bool { return s.Having != nil }, "Having is", []Use{ForGroups}, "GroupBy"},
+	{func(s *Spec) bool { return s.IfRevision != nil }, "IfRevision is", []Use{ForChange, ForSave, ForUpsert}, "Save, Upsert, Update, UpdateOne, Increment and Destroy"},
+	{func(s *Spec) bool { return s.OnConflict != nil }, "OnConflict is", []Use{ForUpsert}, "Upsert"},
+}
+
+// Check returns the first mistake in a Spec. That is Err; or ErrInvalid for an option
 // that has no meaning for this use; or ErrMissingWhere when a change does not say which
 // records it means.
-func (s *Spec) check(use Use) error {
+func (s *Spec) Check(use Use) error {
 	if s.Err != nil {
 		return s.Err
 	}
-	for _, o := range []struct {
-		given bool
-		what  string
-		uses  []Use
-		where string
-	}{
-		{s.Columns != nil || s.Current, "Columns and WithCurrent are", []Use{ForWatch}, "Watch"},
-		{s.Order != nil || s.Limit >= 0 || s.Offset > 0, "OrderBy, Limit and Offset are", []Use{ForRead, ForTotal, ForGroups, ForChange, ForExplain}, "calls that read or change records, not for Watch"},
-		{s.After != "", "After is", []Use{ForRead, ForTotal, ForExplain}, "calls that read records"},
-		{s.Select != nil, "Select is", []Use{ForRead, ForExplain}, "calls that return records"},
-		{s.Analyze, "Analyze is", []Use{ForExplain}, "Explain"},
-	} {
-		if o.given && !slices.Contains(o.uses, use) {
+	for _, o := range options {
+		if o.given(s) && !slices.Contains(o.uses, use) {
 			return fmt.Errorf("%w: %s for %s", errs.ErrInvalid, o.what, o.where)
 		}
 	}
-	constant, _ := cond.Node{Op: cond.And, Kids: s.Conditions}.Constant()
-	if use == ForChange && constant && !s.All {
-		return fmt.Errorf("%w: say which records, or natsorm.All() for every one", errs.ErrMissingWhere)
+	if use == ForChange && !s.All {
+		if constant, _ := (cond.Node{Op: cond.And, Kids: s.Conditions}).Constant(); constant {
+			return fmt.Errorf("%w: say which records, or natsorm.All() for every one", errs.ErrMissingWhere)
+		}
 	}
 	return nil
 }
 
 // Bind checks a Spec for its use, and resolves it against a model. In s it replaces the
-// columns of Select by their exact names. Its errors are those of check, and ErrInvalid
+// columns of Select by their exact names. Its errors are those of Check, and ErrInvalid
 // for a column or a value that does not fit the model; ErrCursor for a text that is not a
 // cursor of this query.
 func Bind(def *schema.Definition, s *Spec, use Use) (plan.Query, error) {
-	if err := s.check(use); err != nil {
+	if err := s.Check(use); err != nil {
 		return plan.Query{}, err
 	}
 	out := plan.Query{Limit: s.Limit, Offset: s.Offset}

@@ -7,8 +7,11 @@ import (
 	"testing"
 
 	"github.com/natsorm/natsorm/internal/commit"
+	"github.com/natsorm/natsorm/internal/cond"
+	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/keys"
+	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/records"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/store/fault"
@@ -37,6 +40,29 @@ func TestReplacedLeaderJudgesNoChange(t *testing.T) {
 			}})
 		}
 	}
+	one := func(column string, value any) func(uint64) func(*model) error {
+		return func(uint64) func(*model) error {
+			return func(m *model) error {
+				q := where(m, column, value)
+				if column != "city" { // where the old leader's record does not fulfil the rest
+					b, err := cond.Bind(cond.FromMap(map[string]any{column: value, "city": "Rome"}), m.Def)
+					if err != nil {
+						return err
+					}
+					q = plan.Where(b)
+				}
+				found, id, err := m.ModifyOne(ctx, q, records.Change{Next: func(before store.Message) (commit.Draft, error) {
+					doc, err := document.Patch(before.Value, []document.Member{{Name: "name", Raw: []byte(`"Bea"`)}})
+					return commit.Draft{Doc: doc}, err
+				}})
+				if err == nil && found != records.Changed {
+					err = fmt.Errorf("found %d %s", found, id)
+				}
+				return err
+			}
+		}
+	}
+	move := func(m *model) error { return update(ctx, m, byID(m, 1), "city", "Rome") }
 	for i, c := range []struct {
 		name           string
 		before, behind func(*model) error // what the old leader has, and what it has not
@@ -48,6 +74,10 @@ func TestReplacedLeaderJudgesNoChange(t *testing.T) {
 		{"update what was created", func(*model) error { return nil }, put(ada), func(uint64) func(*model) error {
 			return func(m *model) error { return update(ctx, m, byID(m, 1), "name", "Bea") }
 		}},
+		{"change one by its key", put(ada), move, one("id", 1)},
+		{"change one by its unique value", put(ada), move, one("email", "a@x")},
+		{"change one by a value", put(ada), move, one("city", "Rome")},
+		{"change one that was created", func(*model) error { return nil }, put(doc(1, "Ada", "a@x", "Rome")), one("id", 1)},
 		{"take a value that was given up", put(doc(2, "Bob", "b@x", "Rome")), func(m *model) error {
 			return update(ctx, m, byID(m, 2), "email", "c@x")
 		}, func(uint64) func(*model) error { return put(bea) }},

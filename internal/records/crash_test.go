@@ -16,6 +16,7 @@ import (
 
 	"github.com/natsorm/natsorm/embedded"
 	"github.com/natsorm/natsorm/internal/bucket"
+	"github.com/natsorm/natsorm/internal/checking"
 	"github.com/natsorm/natsorm/internal/commit"
 	"github.com/natsorm/natsorm/internal/cond"
 	"github.com/natsorm/natsorm/internal/document"
@@ -109,8 +110,12 @@ type model struct {
 	store store.Store
 }
 
-func (m *model) Check(ctx context.Context, repair bool) (maintenance.Report, error) {
-	return maintenance.Check(ctx, m.store, m.Def, repair)
+func (m *model) Check(ctx context.Context, repair bool) (checking.Report, error) {
+	o := checking.Options{}
+	if repair {
+		o.Mend = checking.All
+	}
+	return checking.Check(ctx, m.store, m.Def, o)
 }
 
 func (m *model) Truncate(ctx context.Context) error { return maintenance.Truncate(ctx, m.store, m.Def) }

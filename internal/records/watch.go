@@ -3,15 +3,20 @@ package records
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"fmt"
 	"slices"
 	"time"
 
 	"github.com/natsorm/natsorm/internal/cond"
 	"github.com/natsorm/natsorm/internal/document"
+	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/query"
+	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/workers"
 )
 
 // WatchKind is what happened to a record, or to the watch.
@@ -40,7 +45,11 @@ type WatchChange struct {
 // the last document of every record of its pattern in memory, because the bucket does not
 // keep what was there before a change. It is for one goroutine.
 type Watch struct {
+	model   *Model
 	feed    store.Feed
+	schema  string // the key of the model's document
+	dropped bool   // the model was, and nothing follows the queue
+	emptied uint64 // up to which revision the model's records were removed last
 	selects func(store.Message) (bool, error)
 	columns []string                 // updates of other members are not delivered; nil: all are
 	last    map[string]store.Message // the last message of every record under the pattern, by key
@@ -57,20 +66,22 @@ func (m *Model) Watch(ctx context.Context, filter *cond.Bound, columns []string,
 	if p := plan.Make(m.Def, plan.Where(filter), plan.Stats{}); p.Path == plan.Key && len(p.Keys) == 1 {
 		pattern = m.Layout.RecordKey(p.Keys[0])
 	}
-	feed, err := m.store.Feed(ctx, pattern)
+	feed, err := m.store.Feed(ctx, pattern, keys.Schema(m.Def.Name))
 	if err != nil {
 		return nil, err
 	}
-	w := &Watch{feed: feed, selects: query.Matcher(m.Def, filter), columns: columns, last: map[string]store.Message{}}
+	w := &Watch{model: m, feed: feed, schema: keys.Schema(m.Def.Name), emptied: m.Def.Emptied, selects: query.Matcher(m.Def, filter), columns: columns, last: map[string]store.Message{}}
 	for {
-		ev, err := feed.Next(ctx)
+		ev, err := w.read(ctx)
 		if err != nil {
 			feed.Close()
 			return nil, err
 		}
 		switch ev.Kind {
 		case store.Changed:
-			if e := ev.Message; e.Live() {
+			if e := ev.Message; e.Key == w.schema {
+				continue // it is read in the end
+			} else if e.Live() {
 				w.last[e.Key] = e
 			} else {
 				delete(w.last, e.Key)
@@ -78,6 +89,11 @@ func (m *Model) Watch(ctx context.Context, filter *cond.Bound, columns []string,
 		case store.Resync:
 			clear(w.last)
 		case store.CaughtUp:
+			if err := w.look(ctx); err != nil {
+				feed.Close()
+				return nil, err
+			}
+			w.queue = nil // nothing has been delivered yet
 			if current {
 				w.deliverCurrent()
 			}
@@ -107,22 +123,51 @@ func (w *Watch) Next(ctx context.Context) (WatchChange, error) {
 			w.queue = w.queue[1:]
 			return c, nil
 		}
-		ev, err := w.feed.Next(ctx)
+		if w.dropped {
+			return WatchChange{}, fmt.Errorf("%w: %s; this watch of it has ended", errs.ErrDropped, w.model.Def.Name)
+		}
+		ev, err := w.read(ctx)
 		if err != nil {
 			return WatchChange{}, err
 		}
 		switch ev.Kind {
 		case store.Changed:
-			if c, ok := w.change(ev.Message); ok {
+			if ev.Message.Key == w.schema {
+				w.removed(ev.Message)
+			} else if c, ok := w.change(ev.Message); ok {
 				return c, nil
 			}
 		case store.Resync:
 			w.fresh = map[string]bool{}
 		case store.CaughtUp:
+			if err := w.look(ctx); err != nil {
+				return WatchChange{}, err
+			}
 			w.resynced()
 		}
 	}
 }
+
+// read is the next event of the feed, in the names of the watch's version of the model. Where a
+// record is of a newer version, and nobody tells which, it goes on asking.
+func (w *Watch) read(ctx context.Context) (store.Event, error) {
+	ev, err := w.feed.Next(ctx)
+	for err == nil && ev.Kind == store.Changed && ev.Message.Key != w.schema {
+		var m store.Message
+		if m, err = w.model.View(ctx, ev.Message); err == nil {
+			ev.Message = m
+			break
+		}
+		if !store.Transient(err) {
+			return ev, err
+		}
+		err = workers.Sleep(ctx, viewPause)
+	}
+	return ev, err
+}
+
+// viewPause is the pause before a watch asks again for a newer version.
+const viewPause = 100 * time.Millisecond
 
 // change notes a message and says what it changes; ok is false when there is nothing to
 // deliver.
@@ -157,6 +202,41 @@ func (w *Watch) change(e store.Message) (c WatchChange, ok bool) {
 		}
 	}
 	return c, w.selected(before) || w.selected(e)
+}
+
+// look reads the model's document, of which the feed need not have told before it had caught
+// up.
+func (w *Watch) look(ctx context.Context) error {
+	document, err := w.model.store.GetLatest(ctx, w.schema)
+	if err == nil {
+		w.removed(document)
+	}
+	return err
+}
+
+// removed reads a document of the model. When it says that all records up to a revision were
+// removed, of which the feed does not tell, their deletions are delivered.
+func (w *Watch) removed(document store.Message) {
+	var def schema.Definition
+	if json.Unmarshal(document.Value, &def) != nil {
+		return
+	}
+	upTo := def.Emptied
+	if w.dropped = w.dropped || def.Dropped || !def.Same(w.model.Def); w.dropped {
+		upTo = document.Revision
+	}
+	if upTo <= w.emptied {
+		return
+	}
+	w.emptied = upTo
+	for key, before := range w.last {
+		if before.Revision <= upTo {
+			delete(w.last, key)
+			if w.selected(before) {
+				w.queue = append(w.queue, WatchChange{Kind: Deleted, Before: before, Time: document.Time})
+			}
+		}
+	}
 }
 
 // selected reports whether a record is live and fulfils the condition. For one that

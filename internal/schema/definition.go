@@ -24,7 +24,17 @@ import (
 
 // Format is the version of the catalogue's documents and of the keys. A program refuses
 // a model with a larger one.
-const Format = 1
+//
+// FormatChanging is that of a document with an index in state Writing or Dropping, of a model
+// that is being emptied, and of one that was dropped. A program of format 1 does not know
+// these states: it would build the index too early, or write what is being removed.
+// FormatFormer is that of a document with former names: an older program would not know that
+// members of records are of other columns.
+const (
+	Format         = 1
+	FormatChanging = 2
+	FormatFormer   = 3
+)
 
 // The layouts: which keys a record and its index entries have. See package layout.
 const (
@@ -48,6 +58,34 @@ type Definition struct {
 	Columns []Column `json:"columns"` // in the order of their declaration
 	Indexes []Index  `json:"indexes,omitempty"`
 	Moving  *Moving  `json:"moving,omitempty"` // while the model moves to another layout, else nil
+
+	Emptying *Emptying `json:"emptying,omitempty"` // while all records are being removed, else nil
+
+	// Dropping are indexes that nobody uses or maintains any more, while their entries and
+	// claims are being removed.
+	Dropping []Index `json:"dropping,omitempty"`
+
+	// Dropped says that the model is gone. The document stays, to tell programs that know an
+	// earlier one.
+	Dropped bool `json:"dropped,omitempty"`
+
+	// Born is the revision of the document that said that a model of this name was dropped,
+	// before this one was defined; 0 when there was none.
+	Born uint64 `json:"born,omitempty"`
+
+	// Emptied is the revision up to which the model's keys were removed last; 0 when they
+	// never were. A record of a writer that knew no later revision may lack its entries.
+	Emptied uint64 `json:"emptied,omitempty"`
+
+	Former []Former `json:"former,omitempty"` // names that columns had
+
+	// Placed is the revision of the document in which the model had another layout last; 0
+	// when it always had this one. A record of a writer that knew no later revision may lack
+	// the entries of this layout.
+	Placed uint64 `json:"placed,omitempty"`
+
+	// Revision is that of the catalogue's document; 0 for a definition that is not from there.
+	Revision uint64 `json:"-"`
 }
 
 // Column is one member of a model's documents.
@@ -57,12 +95,25 @@ type Column struct {
 	PrimaryKey bool       `json:"primaryKey,omitempty"`
 	Auto       bool       `json:"auto,omitempty"` // natsorm fills in a primary key that is zero
 	Role       Role       `json:"role,omitempty"`
+	Hidden     bool       `json:"hidden,omitempty"` // only programs that declare it see it
 
 	// ZeroNull says that the Go field of this program cannot be null, so null and an
 	// absent member are read as the type's zero. The catalogue does not hold it: other
 	// programs may declare the field differently.
 	ZeroNull bool `json:"-"`
+
+	// Holds says what the Go field of this program writes into a JSON column; "" for any
+	// value, or when it is not known. The catalogue does not hold it.
+	Holds Shape `json:"-"`
 }
+
+// Shape is what all values of a JSON column are, besides null.
+type Shape string
+
+const (
+	List   Shape = "list"
+	Object Shape = "object"
+)
 
 // Role says that natsorm sets a column itself. "" is a column that only programs set.
 type Role string
@@ -79,18 +130,69 @@ type Index struct {
 	Columns []string   `json:"columns"`
 	Unique  bool       `json:"unique,omitempty"`
 	State   IndexState `json:"state"`
+
+	// Declared is the revision of the document that the index was added to; 0 for an index of
+	// a new model. A record of a writer that knew no later revision may lack its entry. It also
+	// tells one declaration from another one, after the first was given up.
+	Declared uint64 `json:"declared,omitempty"`
 }
 
 // IndexState says whether queries may use an index.
 type IndexState string
 
 const (
+	// Writing means that writes begin to maintain the index: there may be programs that
+	// have not heard of it yet.
+	Writing IndexState = "writing"
 	// Building means that every write maintains the index, but queries do not use
 	// it: records from before it was declared may have no entry yet.
 	Building IndexState = "building"
 	// Ready means that every record has its entry, and queries use the index.
 	Ready IndexState = "ready"
+	// Dropping means that nobody uses or maintains the index any more, and that its entries
+	// and claims are being removed.
+	Dropping IndexState = "dropping"
 )
+
+// Reindexed is the last revision of the model's document that did not ask of a record all entries
+// and claims that d asks of it. 0 when none did.
+func (d *Definition) Reindexed() uint64 {
+	last := max(d.Placed, d.Emptied, d.Born)
+	for _, x := range d.Indexes {
+		last = max(last, x.Declared)
+	}
+	return last
+}
+
+// Changed is the last revision of the model's document that did not ask of a record all that d
+// asks of it, the names of its members among that. 0 when none did: then records do not say by
+// which they were written.
+func (d *Definition) Changed() uint64 {
+	last := d.Reindexed()
+	for _, f := range d.Former {
+		last = max(last, f.Since, f.Freed)
+	}
+	return last
+}
+
+// Is reports whether an index of d is in the state.
+func (d *Definition) Is(state IndexState) bool {
+	return slices.ContainsFunc(d.Indexes, func(x Index) bool { return x.State == state })
+}
+
+// Unbuilt reports whether an index of d is not ready.
+func (d *Definition) Unbuilt() bool { return d.Is(Writing) || d.Is(Building) }
+
+// FormatOf is the format of d's document.
+func (d *Definition) FormatOf() int {
+	if len(d.Former) > 0 {
+		return FormatFormer
+	}
+	if d.Is(Writing) || d.Emptying != nil || d.Dropped || len(d.Dropping) > 0 {
+		return FormatChanging
+	}
+	return Format
+}
 
 // NewIndex is an index of these columns, in state Ready.
 func NewIndex(unique bool, columns ...string) Index {
@@ -103,6 +205,13 @@ func (x Index) Kind() string {
 		return "unique"
 	}
 	return "index"
+}
+
+// Among reports whether a list has the index, by the same declaration.
+func (x Index) Among(list []Index) bool {
+	return slices.ContainsFunc(list, func(y Index) bool {
+		return x.Name == y.Name && x.Unique == y.Unique && x.Declared == y.Declared
+	})
 }
 
 // PrimaryKey is the position of the primary key among the columns.
@@ -119,11 +228,14 @@ func (d *Definition) Position(name string) int {
 }
 
 // Resolve is the position of the column that a caller means by name: the one with
-// exactly that name, or else the only one that differs from it in nothing but letter
-// case. It fails with errs.ErrInvalid when there is none, or more than one.
+// exactly that name, or had it before it was renamed, or else the only one that differs from
+// it in nothing but letter case. It fails with errs.ErrInvalid when there is none, or more than one.
 func (d *Definition) Resolve(name string) (int, error) {
 	if i := d.Position(name); i >= 0 {
 		return i, nil
+	}
+	if f, ok := d.FormerName(name); ok && !f.Dropped() && !f.Closed {
+		return d.Position(f.Column), nil
 	}
 	found := -1
 	for i, c := range d.Columns {
@@ -139,9 +251,24 @@ func (d *Definition) Resolve(name string) (int, error) {
 		name = name[:most] + "…"
 	}
 	if found < 0 {
-		return -1, errs.Invalidf(d.Name, name, "no such column; the columns of %s are %s", d.Name, strings.Join(d.columnNames(), ", "))
+		return -1, d.NoColumn(name)
 	}
 	return found, nil
+}
+
+// NoColumn is the error for a name that no column has. It does not tell of hidden ones.
+func (d *Definition) NoColumn(name string) error {
+	var names []string
+	for _, c := range d.Columns {
+		if !c.Hidden {
+			names = append(names, c.Name)
+		}
+	}
+	hint := d.formerHint(name)
+	if strings.EqualFold(name, "version") || strings.EqualFold(name, "revision") {
+		hint = "; a record's version is no column: a field with orm:\"version\" gets it, and IfRevision makes a write depend on it"
+	}
+	return errs.Invalidf(d.Name, name, "no such column; the columns of %s are %s%s", d.Name, strings.Join(names, ", "), hint)
 }
 
 // Index is the position of the index with this name and kind, or -1. An index and a
@@ -180,8 +307,12 @@ func (d *Definition) AddIndex(unique bool, columns ...string) error {
 	return nil
 }
 
-// Validate reports the first thing that makes d unusable, or nil.
+// Validate reports the first thing that makes d unusable, or nil. A definition with a
+// newer format may mean what this program does not know.
 func (d *Definition) Validate() error {
+	if d.Format > FormatFormer {
+		return d.Errorf("the catalogue has format %d, written by a newer natsorm; this one knows up to %d: upgrade this program", d.Format, FormatFormer)
+	}
 	if err := keys.CheckName(d.Name); err != nil {
 		return fmt.Errorf("%w: model: %w", errs.ErrSchema, err)
 	}
@@ -213,7 +344,7 @@ func (d *Definition) Validate() error {
 			return err
 		}
 	}
-	return nil
+	return d.validateFormer()
 }
 
 // validateColumn reports what is wrong with one column by itself.

@@ -22,6 +22,3 @@ type Moving struct {
 	// reads and writes records then; all other calls wait.
 	Paused bool `json:"paused,omitempty"`
 }
-
-// Paused reports whether the model's records are being moved.
-func (d *Definition) Paused() bool { return d.Moving != nil && d.Moving.Paused }

@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -14,14 +15,13 @@ import (
 //   - Columns and indexes that only the catalogue has stay, because other programs may
 //     use them.
 //   - Columns that only the code has are added at the end.
-//   - Indexes that only the code has are added in state Building.
+//   - Indexes that only the code has are added in state Writing. ErrDropping when an index of
+//     that name is being dropped.
+//   - A column may be declared by a name that it had before it was renamed.
 //
 // Where the two contradict each other, as with another type for a column, it returns an
 // errs.ErrSchema that names both and says what to change.
 func Reconcile(stored, code Definition) (merged Definition, changed bool, err error) {
-	if stored.Format > Format {
-		return merged, false, stored.Errorf("the catalogue has format %d, written by a newer natsorm; this one knows up to %d: upgrade this program", stored.Format, Format)
-	}
 	if stored.Layout != code.Layout {
 		return merged, false, code.Errorf("the catalogue has layout %q, the code %q; declare the catalogue's, or move the model with ChangeLayout", stored.Layout, code.Layout)
 	}
@@ -35,7 +35,11 @@ func Reconcile(stored, code Definition) (merged Definition, changed bool, err er
 	merged.Columns = slices.Clone(stored.Columns)
 	merged.Indexes = slices.Clone(stored.Indexes)
 	for _, c := range code.Columns {
-		i := stored.Position(c.Name)
+		name, err := stored.declared(&code, c.Name)
+		if err != nil {
+			return merged, false, err
+		}
+		i := stored.Position(name)
 		if i < 0 {
 			merged.Columns = append(merged.Columns, c)
 			changed = true
@@ -49,14 +53,30 @@ func Reconcile(stored, code Definition) (merged Definition, changed bool, err er
 			return merged, false, code.Errorf("column %s is %s in the catalogue and %s in the code; use a new column, or change the code back", c.Name, s.Role, c.Role)
 		}
 		// What either of them says of a column is valid: it is never taken away.
-		if c.Auto && !s.Auto || c.Role != "" && s.Role == "" {
-			s.Auto = s.Auto || c.Auto
-			s.Role = c.Role
+		if c.Auto && !s.Auto || c.Role != "" && s.Role == "" || c.Hidden && !s.Hidden {
+			s.Auto, s.Hidden = s.Auto || c.Auto, s.Hidden || c.Hidden
+			if c.Role != "" {
+				s.Role = c.Role
+			}
 			changed = true
 		}
-		s.ZeroNull = c.ZeroNull
+		s.ZeroNull, s.Holds = c.ZeroNull, c.Holds
+	}
+	for _, f := range code.Former { // of a program that defines its model again, in a bucket that was made anew
+		switch _, known := stored.FormerName(f.Name); {
+		case known:
+		case stored.Position(f.Name) >= 0:
+			return merged, false, code.Errorf("the catalogue has column %s, which was renamed or dropped in the bucket from which this definition is; do the same here, with Alter", f.Name)
+		default:
+			merged.Former = append(slices.Clip(merged.Former), f)
+			changed = true
+		}
 	}
 	for _, x := range code.Indexes {
+		if merged.IndexOf(x.Columns, x.Unique) >= 0 {
+			continue
+		}
+		x = NewIndex(x.Unique, merged.currents(x.Columns)...)
 		if i := merged.Index(x.Name, x.Unique); i >= 0 {
 			if !slices.Equal(merged.Indexes[i].Columns, x.Columns) {
 				return merged, false, code.Errorf("%s %s is of columns %s in the catalogue and %s in the code; rename a column in the code", x.Kind(), x.Name,
@@ -64,11 +84,50 @@ func Reconcile(stored, code Definition) (merged Definition, changed bool, err er
 			}
 			continue
 		}
-		x.State = Building
+		if merged.dropping(x) {
+			return merged, false, fmt.Errorf("%w: %w", ErrDropping, code.Errorf("%s %s is being dropped by another program", x.Kind(), x.Name))
+		}
+		x.State, x.Declared = Writing, stored.Revision
 		merged.Indexes = append(merged.Indexes, x)
 		changed = true
 	}
 	return merged, changed, merged.Validate()
+}
+
+// Arrive makes the revisions in d, which comes from a backup, those of the bucket that it comes into.
+// There have is the model's document, or nil; alone says that none of its records there stay. The
+// revisions in the backup are those of another bucket, or of another time, and would say of
+// records and watches what is not so.
+func (d *Definition) Arrive(have *Definition, alone bool) {
+	if have == nil {
+		have = &Definition{}
+	}
+	d.Born, d.Emptied, d.Placed = have.Born, have.Emptied, have.Placed
+	if d.Layout != have.Layout || d.Shards != have.Shards {
+		d.Placed = have.Revision
+	}
+	for _, list := range [][]Index{d.Indexes, d.Dropping} {
+		for i, x := range list {
+			list[i].Declared = 0
+			if !alone { // the records that stay have no entries in it
+				list[i].Declared = have.Revision
+			}
+			if at := have.Index(x.Name, x.Unique); at >= 0 {
+				list[i].Declared = have.Indexes[at].Declared
+			}
+		}
+	}
+	for i, f := range d.Former {
+		at := slices.IndexFunc(have.Former, func(g Former) bool { return g.Name == f.Name && g.Column == f.Column && (g.Freed > 0) == (f.Freed > 0) })
+		switch {
+		case at >= 0:
+			d.Former[i].Since, d.Former[i].Freed = have.Former[at].Since, have.Former[at].Freed
+		case f.Freed > 0:
+			d.Former[i].Since, d.Former[i].Freed = have.Revision, max(1, have.Revision)
+		default:
+			d.Former[i].Since = have.Revision
+		}
+	}
 }
 
 // AbsentMeans is the value that null, or an absent member, stands for in this program:

@@ -64,6 +64,9 @@ func spell(d Definition) string {
 		if x.Unique {
 			text = "+" + text
 		}
+		if x.State == Writing {
+			text = "!" + text
+		}
 		if x.State == Building {
 			text = "?" + text
 		}
@@ -86,8 +89,8 @@ func TestReconcile(t *testing.T) {
 		{"the code knows less", "id:int,pk name:string age:int", "name +age", "id:int,pk", "", "id:int,pk name:string age:int | name +age", false},
 		{"the code knows another column", "id:int,pk name:string", "", "id:int,pk age:int", "", "id:int,pk name:string age:int |", true},
 		{"in another order", "id:int,pk a:int b:int", "a b", "b:int a:int id:int,pk", "b a", "id:int,pk a:int b:int | a b", false},
-		{"a new index is built", "id:int,pk name:string", "name", "id:int,pk name:string", "name +name", "id:int,pk name:string | name ?+name", true},
-		{"of a new column", "id:int,pk", "", "id:int,pk city:string zip:string", "city-zip", "id:int,pk city:string zip:string | ?city-zip", true},
+		{"a new index is built", "id:int,pk name:string", "name", "id:int,pk name:string", "name +name", "id:int,pk name:string | name !+name", true},
+		{"of a new column", "id:int,pk", "", "id:int,pk city:string zip:string", "city-zip", "id:int,pk city:string zip:string | !city-zip", true},
 		{"one that is being built still is", "id:int,pk name:string", "?name", "id:int,pk name:string", "name", "id:int,pk name:string | ?name", false},
 		{"the code makes it automatic", "id:int,pk", "", "id:int,pk,auto", "", "id:int,pk,auto |", true},
 		{"it stays automatic", "id:int,pk,auto", "", "id:int,pk", "", "id:int,pk,auto |", false},
@@ -124,7 +127,7 @@ func TestReconcileContradictions(t *testing.T) {
 		stored, code func(*Definition)
 		want         string
 	}{
-		{"a newer format", func(d *Definition) { d.Format = Format + 1 }, nil, "upgrade this program"},
+		{"a newer format", func(d *Definition) { d.Format = FormatFormer + 1 }, nil, "upgrade this program"},
 		{"the layout", nil, func(d *Definition) { d.Layout = Sequelize }, `layout "native", the code "sequelize"`},
 		{"the shards", nil, func(d *Definition) { d.Shards = 8 }, "16 shards, the code 8"},
 		{"the primary key", nil, func(d *Definition) { *d = model("key:int,pk", "") }, "primary key is id, the code's is key"},

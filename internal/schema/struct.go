@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,11 +23,19 @@ type Struct struct {
 	CreatedAt  []int // orm:"createdAt"
 	UpdatedAt  []int // orm:"updatedAt"
 
+	// Renamed are the fields that are stored under a name that is not their JSON name, or
+	// that have none. Dropped are the names of JSON members that are not stored.
+	Renamed []Renamed
+	Dropped []string
+
 	paths [][]int // the field of each column, in the order of Definition.Columns
 }
 
-// tagOptions lists the options of an orm tag, for errors.
-const tagOptions = "primaryKey, auto, index, index:name, unique, unique:name, version, createdAt, updatedAt"
+// Renamed is a field with a column of its own name: orm:"column:name".
+type Renamed struct {
+	Field  []int
+	Column string
+}
 
 // Compile reads a model from the fields and tags of struct type t. The model's name is
 // name, or the type's own when name is "". Names of columns, embedding and hidden fields
@@ -55,22 +64,6 @@ func Compile(t reflect.Type, name string) (*Struct, error) {
 		}
 	}
 	return c.out, nil
-}
-
-// ColumnAt is the name of the column whose field in the struct v pointer points to. ok
-// is false when it points to none. v must be addressable.
-func ColumnAt(v, pointer reflect.Value) (name string, ok bool, err error) {
-	compiled, err := Compile(v.Type(), "Column")
-	if err != nil {
-		return "", false, err
-	}
-	for i, path := range compiled.paths {
-		f, err := v.FieldByIndexErr(path)
-		if err == nil && f.CanAddr() && f.Addr().Pointer() == pointer.Pointer() && f.Addr().Type() == pointer.Type() {
-			return compiled.Definition.Columns[i].Name, true, nil
-		}
-	}
-	return "", false, nil
 }
 
 // compiler collects what the fields of a struct declare.
@@ -104,6 +97,9 @@ func (c *compiler) fields(t reflect.Type, path []int, within []reflect.Type) err
 	within = append(within, t)
 	for i := range t.NumField() {
 		f := t.Field(i)
+		if problem := tagProblem(string(f.Tag)); problem != "" {
+			return c.errorf("field %s: its tag %s cannot be read: %s; the form is key:\"value\", with a space between two of them, and \\ doubled in a value", f.Name, f.Tag, problem)
+		}
 		at := append(append([]int(nil), path...), i)
 		jsonTag, _ := f.Tag.Lookup("json")
 		jsonName, jsonOpts, _ := strings.Cut(jsonTag, ",")
@@ -124,6 +120,9 @@ func (c *compiler) fields(t reflect.Type, path []int, within []reflect.Type) err
 			if tagged {
 				return c.errorf("field %s has an orm tag but is not exported; give it a capital letter", f.Name)
 			}
+			if jsonTag != "" && jsonTag != "-" {
+				return c.errorf("field %s has a json tag but is not exported; give it a capital letter, or drop the tag", f.Name)
+			}
 			continue
 		}
 		if err := c.field(f, at, jsonName, jsonOpts, orm); err != nil {
@@ -137,28 +136,39 @@ func (c *compiler) fields(t reflect.Type, path []int, within []reflect.Type) err
 // path.
 func (c *compiler) field(f reflect.StructField, at []int, jsonName, jsonOpts, orm string) error {
 	opts := splitTag(orm)
-	if jsonName == "-" && jsonOpts == "" {
-		for _, o := range opts {
-			if o != "version" {
-				return c.errorf("field %s is left out of the document by json:\"-\", so orm:%q has nothing to work on", f.Name, o)
-			}
-		}
+	inJSON := f.Tag.Get("json") != "-"
+	if jsonName == "" {
+		jsonName = f.Name
 	}
-	// The version is not a column: it is the revision of the record, and so must not be
-	// in the document.
+	name, renamed := jsonName, false
 	for _, o := range opts {
-		if o == "version" {
-			if f.Type.Kind() != reflect.Uint64 {
-				return c.errorf("version field %s has type %s; use uint64", f.Name, f.Type)
+		if word, arg, _ := strings.Cut(o, ":"); word == "column" {
+			if arg == "" || renamed {
+				return c.errorf("field %s: orm:%q; name one column, as in orm:\"column:secret\"", f.Name, orm)
 			}
-			if jsonName != "-" {
-				return c.errorf("version field %s must not be in the document; tag it json:\"-\"", f.Name)
-			}
-			c.out.Version = at
+			name, renamed = arg, true
 		}
 	}
-	if jsonName == "-" && jsonOpts == "" {
-		return nil
+	switch stays := slices.Contains(opts, "-"); {
+	case (stays || slices.Contains(opts, "version")) && len(opts) > 1:
+		return c.errorf("field %s: orm:%q; - and version stand by themselves, because such a field has no column", f.Name, orm)
+	case stays:
+		return c.drop(f, at, inJSON, jsonName)
+	case slices.Contains(opts, "version"):
+		// The version is not a column: it is the revision of the record, and so must not
+		// be in the document.
+		if f.Type.Kind() != reflect.Uint64 {
+			return c.errorf("version field %s has type %s; use uint64", f.Name, f.Type)
+		}
+		if c.out.Version != nil {
+			return c.errorf("field %s is a second version; one is enough", f.Name)
+		}
+		c.out.Version = at
+		return c.drop(f, at, inJSON, jsonName)
+	case !inJSON && !renamed && len(opts) > 0:
+		return c.errorf("field %s has json:\"-\", so orm:%q has no column to work on; name one with orm:\"column:name,…\"", f.Name, orm)
+	case !inJSON && !renamed:
+		return c.errorf("field %s has json:\"-\" and no orm tag, so it is not clear whether it is to be stored; say orm:\"-\" if it is not, or orm:\"column:name\" if it is", f.Name)
 	}
 	if hasOption(jsonOpts, "string") {
 		return c.errorf("field %s: the json option \"string\" is not supported; drop it", f.Name)
@@ -166,30 +176,22 @@ func (c *compiler) field(f reflect.StructField, at []int, jsonName, jsonOpts, or
 	if hasOption(jsonOpts, "inline") || hasOption(jsonOpts, "unknown") || hasOption(jsonOpts, "embed") {
 		return c.errorf("field %s: the json option %q is not supported; drop it", f.Name, jsonOpts)
 	}
-	name := jsonName
-	if name == "" {
-		name = f.Name
-	}
 	typ, nullable, err := columnType(f.Type)
 	if err != nil {
-		return c.errorf("field %s: %v; leave it out with json:\"-\", or use another type", f.Name, err)
+		return c.errorf("field %s: %v; leave it out with orm:\"-\", or use another type", f.Name, err)
 	}
 	col := Column{Name: name, Type: typ, ZeroNull: !nullable}
-	// A name may come twice when one field is embedded more deeply: the other hides it.
-	depth := len(at)
-	if d, ok := c.depth[name]; ok {
-		if d == depth {
-			return c.errorf("two fields have the column name %q; give one another json name", name)
-		}
-		if d < depth {
-			return nil // the field that has the name hides this one
-		}
-		return c.errorf("field %s hides an embedded field with the column name %q that is declared before it; declare %[1]s first, or rename it", f.Name, name)
+	if typ == value.JSON {
+		col.Holds = shapeOf(f.Type)
 	}
-	if c.depth == nil {
-		c.depth = map[string]int{}
+	if inJSON {
+		if hidden, err := c.member(f, at, jsonName); hidden || err != nil {
+			return err
+		}
 	}
-	c.depth[name] = depth
+	if c.out.Definition.Position(name) >= 0 {
+		return c.errorf("two fields have the column name %q; give one another name", name)
+	}
 	for _, o := range opts {
 		if err := c.option(&col, o, f, at); err != nil {
 			return err
@@ -197,7 +199,45 @@ func (c *compiler) field(f reflect.StructField, at []int, jsonName, jsonOpts, or
 	}
 	c.out.Definition.Columns = append(c.out.Definition.Columns, col)
 	c.out.paths = append(c.out.paths, at)
+	if renamed {
+		c.out.Renamed = append(c.out.Renamed, Renamed{Field: at, Column: name})
+		if inJSON {
+			c.out.Dropped = append(c.out.Dropped, jsonName)
+		}
+	}
 	return nil
+}
+
+// drop leaves a field out of the document.
+func (c *compiler) drop(f reflect.StructField, at []int, inJSON bool, name string) error {
+	if !inJSON {
+		return nil
+	}
+	hidden, err := c.member(f, at, name)
+	if !hidden && err == nil {
+		c.out.Dropped = append(c.out.Dropped, name)
+	}
+	return err
+}
+
+// member notes that a field has this name in JSON. A name may come twice when one field is
+// embedded more deeply: the other hides it.
+func (c *compiler) member(f reflect.StructField, at []int, name string) (hidden bool, err error) {
+	depth := len(at)
+	if d, ok := c.depth[name]; ok {
+		if d == depth {
+			return false, c.errorf("two fields have the column name %q; give one another json name", name)
+		}
+		if d < depth {
+			return true, nil // the field that has the name hides this one
+		}
+		return false, c.errorf("field %s hides an embedded field with the column name %q that is declared before it; declare %[1]s first, or rename it", f.Name, name)
+	}
+	if c.depth == nil {
+		c.depth = map[string]int{}
+	}
+	c.depth[name] = depth
+	return false, nil
 }
 
 // option applies one option of an orm tag to the column of field f.
@@ -222,7 +262,9 @@ func (c *compiler) option(col *Column, option string, f reflect.StructField, at 
 		col.Auto = true
 	case "index", "unique":
 		c.group(arg, word == "unique", col.Name)
-	case "version": // field has done it
+	case "column": // field has done it
+	case "hidden":
+		col.Hidden = true
 	case "createdAt", "updatedAt":
 		if f.Type != timeType {
 			return c.errorf("field %s: %s needs type time.Time, but it has type %s", f.Name, word, f.Type)
@@ -300,6 +342,22 @@ func columnType(t reflect.Type) (typ value.Type, nullable bool, err error) {
 		return value.JSON, true, storable(t, nil)
 	}
 	return "", false, fmt.Errorf("type %s cannot be stored as JSON", t)
+}
+
+// shapeOf is what the values of a type are in JSON.
+func shapeOf(t reflect.Type) Shape {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch {
+	case implements(t, jsonMarshaler) || implements(t, textMarshaler):
+		return ""
+	case t.Kind() == reflect.Slice || t.Kind() == reflect.Array:
+		return List
+	case t.Kind() == reflect.Map || t.Kind() == reflect.Struct:
+		return Object
+	}
+	return ""
 }
 
 // marshaledType is the column type for a Go type that writes its own JSON or text. What
@@ -384,25 +442,4 @@ func embeddedStruct(f reflect.StructField) (reflect.Type, bool) {
 		return nil, false
 	}
 	return t, true
-}
-
-// splitTag is the options of an orm tag, without spaces and empty ones.
-func splitTag(tag string) []string {
-	var out []string
-	for part := range strings.SplitSeq(tag, ",") {
-		if part = strings.TrimSpace(part); part != "" {
-			out = append(out, part)
-		}
-	}
-	return out
-}
-
-// hasOption reports whether the options of a json tag have this one.
-func hasOption(opts, want string) bool {
-	for o := range strings.SplitSeq(opts, ",") {
-		if o == want {
-			return true
-		}
-	}
-	return false
 }

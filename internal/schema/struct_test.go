@@ -45,7 +45,7 @@ func TestCompile(t *testing.T) {
 			Own     kindly            `json:"own"`
 			Any     any               `json:"any"`
 			M       map[string]string `json:"m"`
-			Out     chan int          `json:"-"`
+			Out     chan int          `json:"-" orm:"-"`
 			private int
 		}{}, "id:uint,pk,zero flag:bool,zero n:int F:float,zero d:decimal,zero b:bytes at:time,zero own:string any:json m:json |"},
 		{"indexes", struct {
@@ -134,11 +134,38 @@ func TestCompileErrors(t *testing.T) {
 			V int `json:"-" orm:"version"`
 		}{}, "version field V has type int; use uint64"},
 		{struct {
+			V uint64 `json:"-" orm:"version,index"`
+		}{}, "- and version stand by themselves"},
+		{struct {
 			V uint64 `orm:"version"`
-		}{}, "version field V must not be in the document"},
+			W uint64 `orm:"version"`
+		}{}, "field W is a second version"},
+		{struct {
+			X int `json:"-"`
+		}{}, `say orm:"-" if it is not, or orm:"column:name" if it is`},
+		{struct {
+			X int `orm:"-,unique"`
+		}{}, "- and version stand by themselves"},
+		{struct {
+			X int `json:"-" orm:"column:"`
+		}{}, "name one column"},
+		{struct {
+			X int `json:"a"`
+			Y int `json:"-" orm:"column:a"`
+		}{}, `two fields have the column name "a"`},
+		{struct {
+			base
+			X int `json:"id" orm:"-"`
+		}{}, `field X hides an embedded field with the column name "id"`},
+		{tagged(`orm:"unique,\S"`), `the value of orm is "unique,\S", which is not valid in Go`},
+		{tagged(`json:"a"orm:"unique"`), ""},
+		{tagged(`json:"a" orm:'unique'`), "is not key:"},
+		{tagged(`json:"a" orm: "unique"`), "is not key:"},
+		{tagged(`json:"a" orm:"unique`), "the value of orm has no end"},
+		{tagged(`json="a" orm="unique"`), "is not key:"},
 		{struct {
 			X int `json:"-" orm:"index"`
-		}{}, `field X is left out of the document`},
+		}{}, `so orm:"index" has no column to work on`},
 		{struct {
 			At string `orm:"createdAt"`
 		}{}, "field At: createdAt needs type time"},
@@ -189,10 +216,18 @@ func TestCompileErrors(t *testing.T) {
 			typ = reflect.TypeOf(c.of)
 		}
 		_, err := Compile(typ, name)
+		if c.want == "" && err == nil {
+			continue
+		}
 		if !errors.Is(err, errs.ErrSchema) || !strings.Contains(fmt.Sprint(err), c.want) {
 			t.Errorf("%T: %v, want %q", c.of, err, c.want)
 		}
 	}
+}
+
+// tagged is a struct with one field that has a tag which vet would refuse.
+func tagged(tag reflect.StructTag) reflect.Type {
+	return reflect.StructOf([]reflect.StructField{{Name: "X", Type: reflect.TypeFor[int](), Tag: tag}})
 }
 
 // A column is known by the field that a pointer points to.
@@ -200,14 +235,16 @@ func TestColumnAt(t *testing.T) {
 	t.Parallel()
 	var v struct {
 		base
-		Name string `json:"name"`
-		Out  int    `json:"-"`
+		Name string  `json:"name"`
+		Nick *string `json:"nick"`
+		Out  int     `json:"-" orm:"-"`
 	}
+	v.Nick = new(string)
 	for _, c := range []struct {
 		pointer any
 		want    string
-	}{{&v.ID, "id"}, {&v.Name, "name"}, {&v.Out, ""}, {new(int), ""}, {&v, ""}} {
-		name, ok, err := ColumnAt(reflect.ValueOf(&v).Elem(), reflect.ValueOf(c.pointer))
+	}{{&v.ID, "id"}, {&v.Name, "name"}, {&v.Nick, "nick"}, {v.Nick, "nick"}, {&v.Out, ""}, {new(int), ""}, {&v, ""}} {
+		name, ok, err := columnAt(reflect.ValueOf(&v).Elem(), reflect.ValueOf(c.pointer))
 		if err != nil || name != c.want || ok != (c.want != "") {
 			t.Errorf("%T: %q, %v, %v, want %q", c.pointer, name, ok, err, c.want)
 		}

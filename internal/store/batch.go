@@ -18,14 +18,19 @@ type Batch struct {
 	// revision.
 	After *uint64
 
+	// Lone says that the batch is right only where the bucket is not Replicable (Traits), as
+	// one is that relies on a guard on a pattern. Otherwise it is ErrReplicable. A batch
+	// with an op that has Lone has it too.
+	Lone bool
+
 	// Shared says that the ops may go in one batch with those of other calls. If their
 	// conditions do not hold, only this call fails. It has no guards.
 	Shared bool
 }
 
 // Guard is a condition of a batch: the last revision of a key, or of all keys
-// under a pattern together. On a replicated bucket a pattern guards nothing,
-// because there the server checks the writes under way by their literal keys.
+// under a pattern together. On a bucket with replicas a pattern does not guard against
+// writes that are under way, because there the server checks those by their literal keys.
 type Guard struct {
 	Key      string
 	Revision uint64

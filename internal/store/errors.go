@@ -17,6 +17,12 @@ var (
 	ErrUnknown = errors.New("sent, and not acknowledged")
 	// ErrNoBatches: the bucket takes no batches.
 	ErrNoBatches = errors.New("the bucket's atomic publish is off")
+	// ErrReplicable: the write, or the scan, would be right only where one server keeps the
+	// bucket, and others keep it by now, or may. Nothing was done. It is made in another way
+	// after that: Traits.Replicable is true from now on.
+	ErrReplicable = errors.New("the bucket may have replicas now")
+	// ErrNoPurge: the bucket does not allow that keys are removed together.
+	ErrNoPurge = errors.New("the bucket takes no purge")
 	// ErrBatchTooLarge: a batch exceeds MaxBatch or MaxBatchBytes, or what the
 	// server is set to take. Nothing was written.
 	ErrBatchTooLarge = errors.New("too many writes for one batch")

@@ -10,8 +10,9 @@ type Message struct {
 	Deleted  bool      // a delete marker
 	Expired  bool      // a delete marker that the server left when a TTL ran out
 	Fence    uint64    // of a fence, the revision whose value it repeats; see package commit
+	Schema   uint64    // of a record, the revision of the catalogue's document that its writer knew; 0: not said
 	Time     time.Time // when the server stored it; Feed sets it, and Scan where it is known
-	Again    bool      // it corrects what a scan has delivered; see ScanOptions
+	Again    bool      // it corrects what a scan has delivered, or may repeat it; see ScanOptions
 }
 
 // Live reports whether the key has a value.
@@ -32,10 +33,16 @@ type Op struct {
 	Value       []byte
 	Delete      bool          // writes a delete marker
 	Purge       bool          // with Delete: the key's history goes too
+	Brief       bool          // with Purge: no write depends on the delete marker, so it may go after BriefFor
 	Conditional bool          // only if the key's last revision is Expect
 	Expect      uint64        // 0: only if the key has none, not even a delete marker's
 	Fence       uint64        // the write repeats the value of this revision; see Message
+	Schema      uint64        // the writer knew this revision of the catalogue's document; see Message
 	TTL         time.Duration // in whole seconds, after which the server removes the message; 0 for never
+
+	// Lone says that the write is right only where the bucket is not Replicable (Traits).
+	// Otherwise it is ErrReplicable.
+	Lone bool
 
 	// Settle asks for certainty. When the answer is lost, the store finds out
 	// whether the write was done, and sends it again if not. That takes the server

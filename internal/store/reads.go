@@ -5,6 +5,8 @@ import (
 	"errors"
 	"iter"
 	"slices"
+
+	"github.com/natsorm/natsorm/internal/readsize"
 )
 
 // GetMany is Get of many keys, in their order.
@@ -37,7 +39,7 @@ func Match(ctx context.Context, s Store, patterns ...string) iter.Seq2[Message, 
 			return
 		}
 		for _, pattern := range patterns {
-			for m, err := range s.Scan(ctx, pattern, ScanOptions{}) {
+			for m, err := range Current(ctx, s, pattern) {
 				if !yield(m, err) || err != nil {
 					return
 				}
@@ -45,6 +47,79 @@ func Match(ctx context.Context, s Store, patterns ...string) iter.Seq2[Message, 
 		}
 	}
 }
+
+// Current streams the live messages under a pattern like a Scan, but shows none in a state
+// older than the session has seen. On a replicated bucket, where a scan may, it takes only
+// the keys from the scan, and reads them.
+func Current(ctx context.Context, s Store, pattern string) iter.Seq2[Message, error] {
+	return func(yield func(Message, error) bool) {
+		for m, err := range currently(ctx, s, pattern, ScanOptions{}) {
+			if !yield(m.Message, err) {
+				return
+			}
+		}
+	}
+}
+
+// Scanned is a message of a scan, and where in the scan it came.
+type Scanned struct {
+	Message
+	At uint64 // the revision at which the scan had it; they ascend, but for the end of a scan that writers never let end
+}
+
+// Repeating is Current for one who bears with messages of keys that have come already
+// (ScanOptions.Repeats). It takes the same memory however many keys there are.
+func Repeating(ctx context.Context, s Store, pattern string) iter.Seq2[Scanned, error] {
+	return currently(ctx, s, pattern, ScanOptions{Repeats: true})
+}
+
+func currently(ctx context.Context, s Store, pattern string, opts ScanOptions) iter.Seq2[Scanned, error] {
+	return func(yield func(Scanned, error) bool) {
+		if !s.Traits().Replicable {
+			for m, err := range s.Scan(ctx, pattern, opts) {
+				if !yield(Scanned{m, m.Revision}, err) {
+					return
+				}
+			}
+			return
+		}
+		opts.Keys = true
+		size, messages, bytes := readsize.First, 0, 0
+		chunk, scanned := make([]string, 0, size), make([]Message, 0, size)
+		read := func() bool {
+			found, err := GetMany(ctx, s, chunk)
+			if err != nil {
+				yield(Scanned{}, err)
+				return false
+			}
+			for i, m := range found {
+				messages, bytes = messages+1, bytes+len(m.Key)+len(m.Value)
+				m.Again = scanned[i].Again
+				if m.Live() && !yield(Scanned{m, scanned[i].Revision}, nil) {
+					return false
+				}
+			}
+			size = min(readsize.Next(size, messages, bytes), maxKeys)
+			chunk, scanned = chunk[:0], scanned[:0]
+			return true
+		}
+		for m, err := range s.Scan(ctx, pattern, opts) {
+			if err != nil {
+				yield(Scanned{}, err)
+				return
+			}
+			if chunk, scanned = append(chunk, m.Key), append(scanned, m); len(chunk) >= size && !read() {
+				return
+			}
+		}
+		if len(chunk) > 0 {
+			read()
+		}
+	}
+}
+
+// maxKeys bounds the keys that Current reads with one call. The scan waits meanwhile.
+const maxKeys = 1024
 
 // Since is the live messages among Changes, without those that later ones replace.
 func Since(ctx context.Context, s Store, pattern string, revision uint64) ([]Message, error) {

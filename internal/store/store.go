@@ -10,13 +10,15 @@ package store
 import (
 	"context"
 	"iter"
+	"time"
 )
 
 // Store reads and writes one bucket. It is safe for concurrent use.
 //
 // What one store writes and sees is a session: no read shows a state older than one
-// that the session has seen or written, except for Scan, which says how. On a replicated bucket, what others have
-// written may be missing until Revision has asked how far the bucket is.
+// that the session has seen or written, except for Scan, which says how. On a
+// Replicable bucket, what others have written may be missing until Revision has asked how
+// far the bucket is.
 //
 // Errors of the way to the server are Transient. A call whose context has ended
 // returns the context's error, which is too.
@@ -43,11 +45,11 @@ type Store interface {
 
 	// Scan streams the live messages under a pattern. A key that is live from before
 	// the scan until after it comes exactly once, also when it is overwritten
-	// meanwhile; one that appears or disappears, at most once. On a replicated bucket a
+	// meanwhile; one that appears or disappears, at most once. On a Replicable bucket a
 	// replica that is behind the session may serve it: nothing is left out then, but a
 	// message may be older than the session has seen it, and its key be deleted by now.
-	// Who minds asks for corrections (ScanOptions.Again). Breaking out of the stream
-	// frees everything.
+	// Who minds asks for corrections (ScanOptions.Again), or calls Current. Breaking out
+	// of the stream frees everything.
 	Scan(ctx context.Context, pattern string, opts ScanOptions) iter.Seq2[Message, error]
 
 	// Count returns the number of keys under a pattern.
@@ -63,8 +65,9 @@ type Store interface {
 	// the leader; 0 when there is none.
 	Last(ctx context.Context, pattern string) (uint64, error)
 
-	// Feed follows the keys under a pattern; see Feed.
-	Feed(ctx context.Context, pattern string) (Feed, error)
+	// Feed follows the keys under a pattern; see Feed. Changes of a key beside them come too,
+	// in order with the others, once the feed has caught up; "" for none.
+	Feed(ctx context.Context, pattern, beside string) (Feed, error)
 
 	// Revision returns how far the bucket is, to be as certain as asked for. Reads that
 	// follow are at least as new.
@@ -72,14 +75,14 @@ type Store interface {
 
 	// Write sends independent writes together and waits for all answers. A result has
 	// the write's revision, or why it was not done: ErrWrongRevision for a conditional
-	// write, ErrUnknown when the answer was lost. All results are ErrTooLarge when one
-	// value is too large: then nothing was sent.
+	// write, ErrUnknown when the answer was lost, errs.ErrFull when the bucket is full. All
+	// results are ErrTooLarge when one value is too large: then nothing was sent.
 	Write(ctx context.Context, ops ...Op) []Result
 
 	// Batch does all of a batch's writes with nothing between them, or none. It returns
 	// the revision of the first op; each next one has the next revision.
 	// ErrWrongRevision when a condition does not hold, ErrUnknown, ErrTooLarge,
-	// ErrBatchTooLarge, ErrNoBatches.
+	// ErrBatchTooLarge, ErrNoBatches, errs.ErrFull.
 	Batch(ctx context.Context, b Batch) (first uint64, err error)
 
 	// BeginChange begins a change of one record, and says how it is best written now;
@@ -88,6 +91,17 @@ type Store interface {
 
 	// Traits says what the bucket is like now.
 	Traits() Traits
+}
+
+// Purger is a Store that can remove many keys at once. A transaction's view cannot, nor can
+// stores that stand for a part of a bucket.
+type Purger interface {
+	Store
+
+	// Purge removes every message under a pattern whose revision is at most upTo, delete
+	// markers too. It leaves no markers, so no feed and no Changes tells of it. ErrNoPurge
+	// when the bucket does not allow it; then, and after any other error, some may be gone.
+	Purge(ctx context.Context, pattern string, upTo uint64) error
 }
 
 // Lookup is what Read is asked for.
@@ -109,6 +123,10 @@ type Answer struct {
 	Messages []Message // the live ones; if Exact, also delete markers
 	Left     int       // how many keys a Limit has left out
 	Revision uint64    // a revision that the bucket had reached; 0 when that is not known
+
+	// Torn says that the answer took several requests, so that its parts are from several
+	// moments. All of them are after Revision, which is not 0 then.
+	Torn bool
 }
 
 // Precision is how exact a Count is.
@@ -126,8 +144,8 @@ const (
 type Certainty int
 
 const (
-	// Leader: what the leader has. With one replica all reads have that, so it takes no
-	// request then, and the revision is 0. A leader that was replaced and does not know
+	// Leader: what the leader has. Where the bucket is not Replicable all reads have that,
+	// so it takes no request, and the revision is 0. A leader that was replaced and does not know
 	// it has what it had.
 	Leader Certainty = iota
 	// Acknowledged: every write that was acknowledged before the call; the revision may
@@ -137,16 +155,25 @@ const (
 	// written at that revision.
 	Whole
 	// Agreed: every write that anyone was told is done before the call, also when the
-	// leader was replaced and does not know it. On a replicated bucket it takes a write,
+	// leader was replaced and does not know it. On a Replicable bucket it takes a write,
 	// which calls at the same time share. The revision is 0.
 	Agreed
 )
 
 // Traits is what a bucket is like.
 type Traits struct {
-	Replicated bool // several servers keep it
-	MaxValue   int  // the largest value that can be written, in bytes
-	Writes     Way  // how a change of one record is written that comes alone: Atomic or Phased
+	// Replicable: several servers keep the bucket, or may keep it at any time from now on
+	// without that the store notices. A change that relies on its being false says so
+	// (Op.Lone, Batch.Lone), and a scan (ScanOptions.Current); then they are refused once it
+	// is true. Once it is true it stays true.
+	Replicable bool
+
+	// Created is when the bucket was made. With that, its revisions are told from those of
+	// another bucket of its name.
+	Created time.Time
+
+	MaxValue int // the largest value that can be written, in bytes
+	Writes   Way // how a change of one record is written that comes alone: Atomic or Phased
 }
 
 // ScanOptions is what the reader of a scan knows that makes the scan, or later
@@ -156,11 +183,31 @@ type ScanOptions struct {
 	Counted bool // Count is called for this pattern too, and may reuse what the scan learns
 	Keys    bool // values are not needed, and may be left out
 
-	// Again asks for corrections. On a replicated bucket the scan may be served by
+	// After leaves out the messages at this revision and below it. What the scan delivers
+	// besides corrections is in the order of the revisions, so a later scan can go on where
+	// this one has come to. A transaction's view has no order, and ignores it.
+	After uint64
+
+	// Gentle says that the reader is in no hurry: requests are small, so that others are
+	// served in between.
+	Gentle bool
+
+	// Current says that the values are of use only if they are as new as the session. Where
+	// the bucket is Replicable (Traits) the scan is ErrReplicable; in the middle, too, when
+	// it becomes so.
+	Current bool
+
+	// Again asks for corrections. On a Replicable bucket the scan may be served by
 	// a replica that was behind what the session had seen. A key that was delivered
 	// as it was then is delivered once more, with Message.Again set: as it is now,
 	// or as a delete marker.
 	Again bool
+
+	// Repeats says that the reader bears with messages of keys that have come already, so that
+	// the scan need not remember which have: it takes the same memory then, however many keys
+	// there are. A message that may be of such a key has Message.Again; where a replica that is
+	// behind serves the scan, others may be too. Want, Current and Again do not go with it.
+	Repeats bool
 }
 
 // Way is a way to write a record with its index entries and claims.

@@ -2,12 +2,12 @@ package testbed
 
 import (
 	"context"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -60,7 +60,7 @@ const clusterTimeout = time.Minute
 
 // NewCluster starts the nodes and waits until they have elected a leader.
 func NewCluster(ctx context.Context, o ClusterOptions) (*Cluster, error) {
-	ports, err := freePorts(2 * ClusterSize)
+	ports, err := FreePorts(2 * ClusterSize)
 	if err != nil {
 		return nil, err
 	}
@@ -170,10 +170,52 @@ func (c *Cluster) Leader(ctx context.Context, stream string) (*Node, error) {
 	return leader, err
 }
 
+// MetaLeader returns the node that leads JetStream: it places streams and consumers. It
+// waits until there is one. No node may be paused.
+func (c *Cluster) MetaLeader(ctx context.Context) (leader *Node, err error) {
+	err = Until(ctx, func(context.Context) error {
+		for _, n := range c.Nodes {
+			if !n.Up() {
+				continue
+			}
+			switch leads, err := n.life.leads(); {
+			case err != nil:
+				return err
+			case leads:
+				leader = n
+				return nil
+			}
+		}
+		return errors.New("JetStream has no leader")
+	})
+	return leader, err
+}
+
 // StepDown asks the stream's leader to give its place to another node.
 func (c *Cluster) StepDown(ctx context.Context, stream string) error {
 	_, err := c.nc.RequestWithContext(ctx, "$JS.API.STREAM.LEADER.STEPDOWN."+stream, nil)
 	return err
+}
+
+// Fill writes at least so many bytes into a bucket's stream, all to one key, which it
+// removes again. They are random, because servers compress what they send each other.
+func (c *Cluster) Fill(ctx context.Context, stream string, bytes int) error {
+	const size = 256 << 10
+	subject := "$KV." + strings.TrimPrefix(stream, "KV_") + "._fill"
+	value := make([]byte, size)
+	for ; bytes > 0; bytes -= size {
+		_, _ = crand.Read(value) // never fails
+		if err := Until(ctx, func(ctx context.Context) error {
+			_, err := c.js.Publish(ctx, subject, value)
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	return Until(ctx, func(ctx context.Context) error {
+		_, err := c.js.PublishMsg(ctx, &nats.Msg{Subject: subject, Header: nats.Header{"KV-Operation": {"DEL"}}})
+		return err
+	})
 }
 
 // Links calls do for the connections between a node and the others.
@@ -199,9 +241,13 @@ func (c *Cluster) Settled(ctx context.Context, stream string) error {
 		if _, err := c.js.AccountInfo(ctx); err != nil {
 			return err
 		}
-		info, err := c.info(ctx, stream)
+		s, err := c.js.Stream(ctx, stream)
 		if err != nil {
 			return err
+		}
+		conf, info := s.CachedInfo().Config, s.CachedInfo().Cluster
+		if info == nil {
+			return fmt.Errorf("stream %s has no leader", stream)
 		}
 		current := 0
 		for _, r := range info.Replicas {
@@ -209,11 +255,62 @@ func (c *Cluster) Settled(ctx context.Context, stream string) error {
 				current++
 			}
 		}
-		if info.Leader == "" || current < len(c.Nodes)-1 {
-			return fmt.Errorf("stream %s: leader %q, %d replicas are current", stream, info.Leader, current)
+		if info.Leader == "" || current != conf.Replicas-1 || len(info.Replicas) != current {
+			return fmt.Errorf("stream %s: leader %q, %d of %d followers are current", stream, info.Leader, current, conf.Replicas-1)
 		}
 		return nil
 	})
+}
+
+// Configure changes the configuration of a stream, and waits until the stream is settled.
+func (c *Cluster) Configure(ctx context.Context, stream string, change func(*jetstream.StreamConfig)) error {
+	err := Until(ctx, func(ctx context.Context) error {
+		s, err := c.js.Stream(ctx, stream)
+		if err != nil {
+			return err
+		}
+		conf := s.CachedInfo().Config
+		change(&conf)
+		_, err = c.js.UpdateStream(ctx, conf)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return c.Settled(ctx, stream)
+}
+
+// Remake deletes a stream, and makes it anew, empty and with the same configuration.
+func (c *Cluster) Remake(ctx context.Context, stream string) error {
+	var conf jetstream.StreamConfig
+	err := Until(ctx, func(ctx context.Context) error {
+		s, err := c.js.Stream(ctx, stream)
+		if err != nil {
+			return err
+		}
+		conf = s.CachedInfo().Config
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = Until(ctx, func(ctx context.Context) error {
+		if err := c.js.DeleteStream(ctx, stream); !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = Until(ctx, func(ctx context.Context) error {
+		_, err := c.js.CreateOrUpdateStream(ctx, conf)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return c.Settled(ctx, stream)
 }
 
 func (c *Cluster) info(ctx context.Context, stream string) (*jetstream.ClusterInfo, error) {
@@ -247,38 +344,3 @@ func (c *Cluster) Close() error {
 	}
 	return errors.Join(errs...)
 }
-
-// freePorts returns n ports on which no program listens. A node comes back to its port
-// after a kill. So the ports are below those that systems give to outgoing connections:
-// no other program gets one by chance while its node is down.
-func freePorts(n int) ([]int, error) {
-	const lowest, highest = 20_000, 32_000
-	given.Lock()
-	defer given.Unlock()
-	var ports []int
-	for try := 0; len(ports) < n; try++ {
-		port := lowest + rand.N(highest-lowest)
-		if given.ports[port] {
-			continue
-		}
-		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port))
-		if err != nil {
-			if try > 1000 {
-				return nil, err
-			}
-			continue
-		}
-		if err := l.Close(); err != nil {
-			return nil, err
-		}
-		ports = append(ports, port)
-		given.ports[port] = true
-	}
-	return ports, nil
-}
-
-// given holds the ports of all clusters of this process.
-var given = struct {
-	sync.Mutex
-	ports map[int]bool
-}{ports: map[int]bool{}}

@@ -87,6 +87,8 @@ func (l *losses) loses(args [][]byte) bool {
 	case verb == "MSG" || verb == "HMSG":
 		if asked, ok := l.asked[subject]; ok {
 			lost = l.lose(asked, true)
+		} else {
+			lost = l.lose(subject, true) // what others have published
 		}
 	}
 	if lost {

@@ -34,13 +34,16 @@ func Main(m *testing.M) {
 
 // overlap lets more tests run at the same time than there are processors, unless
 // -parallel says otherwise: much of their time they wait for servers, disks and
-// elections. The race detector keeps the processors busy, and answers would come
-// too late.
+// elections. Fewer under the race detector, which keeps the processors busy, so that
+// answers do not come too late.
 func overlap() {
-	chosen := race
+	chosen, each := false, 5
+	if Race {
+		each = 2
+	}
 	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
 	if !chosen {
-		_ = flag.Set("test.parallel", strconv.Itoa(3*runtime.GOMAXPROCS(0))) // which is a number
+		_ = flag.Set("test.parallel", strconv.Itoa(each*runtime.GOMAXPROCS(0))) // which is a number
 	}
 }
 

@@ -72,6 +72,7 @@ type life interface {
 	stop(ctx context.Context) error
 	pause() error
 	resume() error
+	leads() (bool, error)
 }
 
 // Name is the server's name.
@@ -146,3 +147,4 @@ func (i inside) kill() error                { return i.stop(context.Background()
 func (i inside) stop(context.Context) error { shutdown(i.ns); return nil }
 func (i inside) pause() error               { return errors.ErrUnsupported }
 func (i inside) resume() error              { return errors.ErrUnsupported }
+func (i inside) leads() (bool, error)       { return i.ns.JetStreamIsLeader(), nil }

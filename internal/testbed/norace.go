@@ -2,5 +2,5 @@
 
 package testbed
 
-// race says that the race detector makes everything slow.
-const race = false
+// Race says that the race detector makes everything slow.
+const Race = false

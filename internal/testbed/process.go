@@ -32,7 +32,8 @@ func beNode() {
 	os.Exit(0)
 }
 
-// serveNode runs a server until the parent closes standard input or is gone.
+// serveNode runs a server until the parent closes standard input or is gone. It answers
+// each line of that by whether it is the leader of JetStream.
 func serveNode(text string) error {
 	var spec nodeSpec
 	if err := json.Unmarshal([]byte(text), &spec); err != nil {
@@ -43,17 +44,21 @@ func serveNode(text string) error {
 		return err
 	}
 	fmt.Println(ready)
-	_, err = io.Copy(io.Discard, os.Stdin)
+	asked := bufio.NewScanner(os.Stdin)
+	for asked.Scan() {
+		fmt.Println(s.JetStreamIsLeader())
+	}
 	shutdown(s)
-	return err
+	return asked.Err()
 }
 
 // process is a node in a process of its own.
 type process struct {
 	dir    string
 	cmd    *exec.Cmd
-	stdin  io.Closer
-	exited chan error // the answer of Wait
+	stdin  io.WriteCloser
+	lines  chan string // what it writes, after ready
+	exited chan error  // the answer of Wait
 }
 
 func startProcess(ctx context.Context, spec nodeSpec) (life, error) {
@@ -84,7 +89,7 @@ func startProcess(ctx context.Context, spec nodeSpec) (life, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	p := &process{dir: spec.Dir, cmd: cmd, stdin: stdin, exited: make(chan error, 1)}
+	p := &process{dir: spec.Dir, cmd: cmd, stdin: stdin, lines: make(chan string), exited: make(chan error, 1)}
 	up := make(chan struct{})
 	go func() {
 		lines := bufio.NewScanner(stdout)
@@ -94,7 +99,10 @@ func startProcess(ctx context.Context, spec nodeSpec) (life, error) {
 				break
 			}
 		}
-		_, _ = io.Copy(io.Discard, stdout) // until it exits, as Wait wants it
+		for lines.Scan() { // until it exits, as Wait wants it
+			p.lines <- lines.Text()
+		}
+		close(p.lines)
 		p.exited <- cmd.Wait()
 	}()
 	select {
@@ -106,6 +114,13 @@ func startProcess(ctx context.Context, spec nodeSpec) (life, error) {
 	case <-ctx.Done():
 		return nil, errors.Join(fmt.Errorf("did not start: %w", ctx.Err()), p.kill())
 	}
+}
+
+func (p *process) leads() (bool, error) {
+	if _, err := fmt.Fprintln(p.stdin); err != nil {
+		return false, err
+	}
+	return <-p.lines == "true", nil
 }
 
 func (p *process) kill() error { return p.gone(p.cmd.Process.Kill(), false) }
@@ -128,8 +143,8 @@ func (p *process) gone(err error, orderly bool) error {
 	return err
 }
 
-func (p *process) pause() error  { return suspend(p.cmd.Process) }
-func (p *process) resume() error { return resume(p.cmd.Process) }
+func (p *process) pause() error  { return Suspend(p.cmd.Process) }
+func (p *process) resume() error { return Resume(p.cmd.Process) }
 
 // lastWords is the end of what the node wrote to standard error.
 func (p *process) lastWords() string {

@@ -26,6 +26,7 @@ type Proxy struct {
 	blocked bool
 	route   int
 	delay   time.Duration
+	rate    int // bytes a second in each direction; 0: as many as the other side takes
 	links   map[*link]struct{}
 }
 
@@ -153,9 +154,16 @@ func (p *Proxy) Delay(d time.Duration) {
 	p.delay = d
 }
 
+// Slow passes no more than so many bytes a second on, in each direction; 0 ends that.
+func (p *Proxy) Slow(bytes int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rate = bytes
+}
+
 // Lose sets the function that decides which messages a lossy proxy loses. It is asked
 // about each request, and later about the answer to it, both by the subject of the
-// request.
+// request; and about each message that others have published, by its own.
 func (p *Proxy) Lose(decide func(subject string, answer bool) bool) { p.losses.set(decide) }
 
 // LoseNothing ends Lose.
@@ -231,6 +239,9 @@ func (p *Proxy) pump(l *link, from, to net.Conn, answers bool) {
 		chunk, err := next()
 		p.mu.Lock()
 		mute, delay := l.mute && answers, p.delay
+		if p.rate > 0 {
+			delay += time.Duration(len(chunk)) * time.Second / time.Duration(p.rate)
+		}
 		p.mu.Unlock()
 		if delay > 0 && !p.holdBack(delay) {
 			return

@@ -56,12 +56,7 @@ func TestProxy(t *testing.T) {
 	t.Parallel()
 	a, gotA := echo(t, "a")
 	b, gotB := echo(t, "b")
-	gone, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	gone.Close()
-	p, err := NewProxy([]string{a, gone.Addr().String(), b}, 0)
+	p, err := NewProxy([]string{a, fmt.Sprint("127.0.0.1:", FreePort(t)), b}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

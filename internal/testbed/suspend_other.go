@@ -7,5 +7,6 @@ import (
 	"os"
 )
 
-func suspend(*os.Process) error { return errors.ErrUnsupported }
-func resume(*os.Process) error  { return errors.ErrUnsupported }
+// Suspend and Resume are not possible on this system.
+func Suspend(*os.Process) error { return errors.ErrUnsupported }
+func Resume(*os.Process) error  { return errors.ErrUnsupported }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/natsorm/natsorm/internal/commit"
 	"github.com/natsorm/natsorm/internal/errs"
-	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/layout"
 	"github.com/natsorm/natsorm/internal/store"
 )
@@ -60,7 +59,7 @@ func (t *Tx) commit(ctx context.Context) (map[string]uint64, error) {
 	}
 	first, err := t.store.Batch(ctx, b)
 	switch {
-	case errors.Is(err, store.ErrWrongRevision):
+	case errors.Is(err, store.ErrWrongRevision), errors.Is(err, store.ErrReplicable):
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		return nil, t.fail(errConflict)
@@ -159,10 +158,13 @@ func (a *assembly) judge(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if other.Live() {
-				if f, err := c.layout.Of(other.Value); err != nil || f.Holds(claim.Key) {
-					return claim.Taken(c.layout.Model().Name, owner)
-				}
+			if commit.Newer(c.layout, other) { // the commit would be refused, because the model was altered
+				a.tx.mu.Lock()
+				defer a.tx.mu.Unlock()
+				return a.tx.conflict(record)
+			}
+			if commit.Holds(c.layout, other, claim.Key) {
+				return claim.Taken(c.layout.Model().Name, owner)
 			}
 			a.fences[record] = commit.FenceOp(other)
 		}
@@ -251,12 +253,18 @@ func (a *assembly) batch(ctx context.Context) (store.Batch, error) {
 			b.Guards = append(b.Guards, store.Guard{Key: key, Revision: revision})
 		}
 	}
+	// A lookup is guarded by its head and by its pattern. The head is enough where every
+	// writer knows that there may be replicas. The pattern is enough where there are none,
+	// and a writer that knows so, or another version of the program, writes no heads.
+	replicable := a.tx.store.Traits().Replicable
 	for pattern, s := range a.tx.ranges {
+		b.Guards = append(b.Guards, store.Guard{Key: pattern, Revision: s.last})
 		switch {
-		case !a.tx.store.Traits().Replicated:
-			b.Guards = append(b.Guards, store.Guard{Key: pattern, Revision: s.last})
-		case s.large || !keys.IsLookup(pattern): // otherwise the lookup's head is among the keys
+		case !s.large && s.headed:
+		case replicable: // a scan; or a lookup that began before that was known
 			whole = true
+		default:
+			b.Lone = true
 		}
 	}
 	if whole || b.Messages() > store.MaxBatch {
@@ -266,7 +274,7 @@ func (a *assembly) batch(ctx context.Context) (store.Batch, error) {
 		if err != nil {
 			return b, err
 		}
-		b.Guards, b.After = nil, &revision
+		b.Guards, b.After, b.Lone = nil, &revision, false
 	}
 	slices.SortFunc(b.Guards, func(x, y store.Guard) int { return bytes.Compare([]byte(x.Key), []byte(y.Key)) })
 	return b, nil

@@ -30,13 +30,17 @@
 //   - A key that was read is guarded by its own revision: also a key that was missing,
 //     and a record that an index led to and that did not fulfil the condition.
 //   - An index lookup is guarded by the last revision under its pattern, so that an
-//     entry that was added since is noticed: no phantoms. On a replicated bucket the
-//     server does not see writes that are under way through a pattern: 98 of 593
-//     commits overtook one. There every write that adds an entry also writes a head,
-//     one of 256 keys of the index, and the lookup guards the head. Removed entries
-//     need no guard, because the record that the entry led to was read.
-//   - A scan is guarded by its pattern on one server. On a replicated bucket it is
-//     guarded by the bucket's last revision: any other write makes it run again.
+//     entry that was added since is noticed: no phantoms. With replicas the server does
+//     not see writes that are under way through a pattern: 98 of 593 commits overtook
+//     one. So where the bucket has replicas or may get them (store.Traits.Replicable)
+//     every write that adds an entry also writes a head, one of 256 keys of the index,
+//     and the lookup guards the head too. Each of the two is enough in its place: the
+//     head where all writers know that there may be replicas, the pattern on one server,
+//     where some may know that there are none, and write no heads (spec/transaction.pml,
+//     MIXED). A lookup that was made before the bucket became Replicable has no head to
+//     guard; the bucket's last revision guards it.
+//   - A scan is guarded by its pattern on one server. Where the bucket is Replicable it
+//     is guarded by the bucket's last revision: any other write makes it run again.
 //   - A transaction with more conditions than a batch has messages (store.MaxBatch) is
 //     guarded by the bucket's last revision too.
 //

@@ -3,6 +3,9 @@ package txn
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
+	"time"
 
 	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/store"
@@ -61,9 +64,9 @@ func (t *Tx) read(ctx context.Context, patterns []string) ([]store.Message, erro
 func (t *Tx) agree(ctx context.Context, asOf, newest uint64) error {
 	switch {
 	case t.asOf == 0 && newest <= asOf:
-		t.asOf = asOf
+		t.asOf, t.at = asOf, t.began
 		return nil
-	case t.asOf != 0 && newest <= t.asOf:
+	case t.asOf != 0 && newest <= t.asOf && time.Since(t.at) < trusted:
 		return nil
 	}
 	t.unsure = true // what was read is noted, and might not agree
@@ -95,18 +98,52 @@ func (t *Tx) noteKey(e store.Message, guard bool) error {
 }
 
 func (t *Tx) noteSpan(pattern string, last uint64, large bool) error {
-	if known, ok := t.ranges[pattern]; ok && known.last != last {
+	known, ok := t.ranges[pattern]
+	if ok && known.last != last {
 		return t.conflict(pattern)
 	}
-	t.ranges[pattern] = &span{last: last, large: large}
+	t.ranges[pattern] = &span{last: last, large: large, headed: ok && known.headed}
 	return nil
 }
 
-// revalidate reads again everything that was read, and ends the run when anything has
+// headed notes that the heads of those patterns that are lookups were read with them.
+func (t *Tx) headed(patterns []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, p := range patterns {
+		if s := t.ranges[p]; s != nil && keys.IsLookup(p) {
+			s.headed = true
+		}
+	}
+}
+
+// trusted is how long after the transaction's instant an answer in which nothing is newer
+// shows the same state. Later it might not: an entry may have been removed since, and its
+// delete marker too.
+const trusted = store.BriefFor / 2
+
+// revalidate makes now the transaction's instant, if nothing that was read has changed, and
+// returns its revision. Otherwise it ends the run.
+//
+// When the last instant is long ago, it looks twice. An index lookup may find its pattern
+// unchanged because what came since has gone, and its markers too; and several requests
+// look at different times. Between the two looks no marker goes. So what both find
+// unchanged was so all the time between them.
+func (t *Tx) revalidate(ctx context.Context) (uint64, error) {
+	if time.Since(t.at) >= trusted {
+		if _, err := t.look(ctx); err != nil {
+			return 0, err
+		}
+	}
+	return t.look(ctx)
+}
+
+// look reads again everything that was read, and ends the run when anything has
 // changed. Otherwise all of it holds at the revision that it returns, which becomes the
 // transaction's instant. The revision is taken before the reading: what is unchanged
 // after it was unchanged at it.
-func (t *Tx) revalidate(ctx context.Context) (uint64, error) {
+func (t *Tx) look(ctx context.Context) (uint64, error) {
+	now := time.Now()
 	start, err := t.store.Revision(ctx, store.Whole)
 	if err != nil {
 		return 0, err
@@ -122,8 +159,8 @@ func (t *Tx) revalidate(ctx context.Context) (uint64, error) {
 		ask, size = ask[:0], 0
 		return err
 	}
-	for pattern, s := range t.ranges {
-		if s.large {
+	for _, pattern := range slices.Sorted(maps.Keys(t.ranges)) { // in one order, so that the same change is found each time
+		if t.ranges[pattern].large {
 			err = t.unchanged(ctx, pattern)
 		} else {
 			err = add(pattern)
@@ -132,7 +169,7 @@ func (t *Tx) revalidate(ctx context.Context) (uint64, error) {
 			return 0, err
 		}
 	}
-	for key := range t.keys {
+	for _, key := range slices.Sorted(maps.Keys(t.keys)) {
 		if err := add(key); err != nil {
 			return 0, err
 		}
@@ -140,7 +177,7 @@ func (t *Tx) revalidate(ctx context.Context) (uint64, error) {
 	if err := t.compare(ctx, ask, start); err != nil {
 		return 0, err
 	}
-	t.asOf = start
+	t.asOf, t.at = start, now
 	return start, nil
 }
 

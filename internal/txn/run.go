@@ -28,8 +28,9 @@ const (
 	queueWait = 250 * time.Millisecond
 	stripes   = 64 // queues; keys share one by their hash
 
-	// maxOwnLosses ends a transaction that loses only while its own DB writes outside of
-	// it. Most likely its function makes those writes itself, each time that it runs.
+	// maxOwnLosses ends a transaction that loses at the same key again and again while its
+	// own DB writes outside of it. Most likely its function makes those writes itself, each
+	// time that it runs.
 	maxOwnLosses = 32
 )
 
@@ -57,7 +58,8 @@ func (r *Runner) queueOf(key string) chan struct{} {
 // Run runs a transaction: again when it lost to other writes, until it commits, fn
 // returns an error, or the context ends. Its error is fn's, or the commit's;
 // ErrConflict when the context ended first, or when the transaction lost
-// maxOwnLosses times in a row beside writes that its own DB made outside of it.
+// maxOwnLosses times in a row at the same key beside writes that its own DB made outside
+// of it.
 func (r *Runner) Run(ctx context.Context, s store.Store, fn func(*Tx) error) error {
 	var token chan struct{} // of the queue that this transaction is the first in
 	defer func() {
@@ -65,19 +67,23 @@ func (r *Runner) Run(ctx context.Context, s store.Store, fn func(*Tx) error) err
 			token <- struct{}{}
 		}
 	}()
-	ownLosses := 0
+	ownLosses, ownKey := 0, ""
 	pauses := workers.Pauses{First: firstPause, Most: mostPause, Jitter: true}
 	for try := 1; ; try++ {
-		out, err := once(ctx, s, fn)
+		out, err := once(ctx, s, fn, ownLosses >= maxOwnLosses/2)
 		if !out.lost && (err == nil || try == 1 || ctx.Err() == nil || !errors.Is(err, ctx.Err()) || errors.Is(err, errs.ErrUnknownOutcome)) {
 			return err
 		}
 		if ctx.Err() != nil { // perhaps while fn ran
 			return fmt.Errorf("natsorm: transaction: what it read or wrote was changed while it ran, in %d tries, the last time %s, until its context ended; do less in it, or give it more time: %w: %w: %w", try, cmp.Or(out.key, "at an unknown key"), errs.ErrUnwritten, errConflict, ctx.Err())
 		}
-		if out.beside == "" {
-			ownLosses = 0
-		} else if ownLosses++; ownLosses == maxOwnLosses {
+		if out.beside == "" || out.contested != "" && ownKey != "" && out.contested != ownKey {
+			ownLosses, ownKey = 0, ""
+		}
+		if out.beside != "" {
+			ownLosses, ownKey = ownLosses+1, cmp.Or(out.contested, ownKey)
+		}
+		if ownLosses == maxOwnLosses {
 			return fmt.Errorf("natsorm: transaction: it ran %d times in a row beside writes of %s that this DB made outside of it, and lost each time, the last time %s; inside its function, call with the context that the function gets, or with Outside(ctx) what is meant to stand anyway, but not what the transaction reads: %w", maxOwnLosses, out.beside, cmp.Or(out.key, "at an unknown key"), errConflict)
 		}
 		pause := pauses.Next()
@@ -100,13 +106,14 @@ func (r *Runner) Run(ctx context.Context, s store.Store, fn func(*Tx) error) err
 
 // outcome is what became of a run that did not return fn's own error.
 type outcome struct {
-	lost   bool   // to other writes: the function has to run again
-	key    string // the key or pattern that was changed, or the first record that the run changed
-	beside string // the model that this DB wrote outside of the transaction meanwhile; "" for none
+	lost      bool   // to other writes: the function has to run again
+	contested string // the key or pattern that was changed; "" while that is not known
+	key       string // the same; or else the first record that the run changed
+	beside    string // the model that this DB wrote outside of the transaction meanwhile; "" for none
 }
 
-// once runs fn once.
-func once(ctx context.Context, s store.Store, fn func(*Tx) error) (out outcome, err error) {
+// once runs fn once. With find, a run that lost at its commit finds out where.
+func once(ctx context.Context, s store.Store, fn func(*Tx) error, find bool) (out outcome, err error) {
 	if err := store.CatchUp(ctx, s); err != nil {
 		return out, commit.Untouched(err)
 	}
@@ -122,11 +129,14 @@ func once(ctx context.Context, s store.Store, fn func(*Tx) error) (out outcome, 
 	if t.failed != nil { // fn cannot know what it would have returned
 		err = t.failed
 	}
-	out.key = t.contested
+	out.lost = t.failed != nil && errors.Is(t.failed, errConflict)
+	if find && out.lost && t.contested == "" {
+		_, _ = t.look(ctx) // when it does not find out, it stays unknown
+	}
+	out.contested, out.key = t.contested, t.contested
 	if out.key == "" && len(t.order) > 0 {
 		out.key = t.order[0].base.Key
 	}
-	out.lost = t.failed != nil && errors.Is(t.failed, errConflict)
 	out.beside = t.writtenBeside()
 	return out, err
 }

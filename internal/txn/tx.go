@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/natsorm/natsorm/internal/commit"
 	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/layout"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/value"
@@ -26,6 +28,8 @@ type Tx struct {
 	failed    error                    // why it cannot commit, whatever happens
 	contested string                   // the key or pattern that others have changed; "" while that is not known
 	asOf      uint64                   // the instant: everything that was read is as it was at this revision
+	began     time.Time                // of the run
+	at        time.Time                // not later than the instant
 	unsure    bool                     // a call failed before it found out whether that is so
 	messages  map[string]store.Message // what was read, by key or through a pattern
 	keys      map[string]uint64        // the revisions of keys that are guarded one by one
@@ -41,6 +45,10 @@ type Tx struct {
 type span struct {
 	last  uint64 // the last revision under it
 	large bool   // it has more keys than one request reads
+
+	// headed: its head was read in the same request when it was read first, or since then,
+	// and is among the keys that are guarded.
+	headed bool
 }
 
 // change is what the transaction makes of one record.
@@ -69,7 +77,7 @@ func Provisional(revision uint64) bool { return revision >= provisional }
 
 func newTx(s store.Store) *Tx {
 	return &Tx{
-		store:    s,
+		store: s, began: time.Now(),
 		messages: map[string]store.Message{}, keys: map[string]uint64{}, ranges: map[string]*span{}, changes: map[string]*change{}, beside: map[string]besideWrites{},
 	}
 }
@@ -122,6 +130,19 @@ func (t *Tx) Conflict(key string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.conflict(key)
+}
+
+// Under lets the transaction commit only while a model's document in the catalogue is at a
+// revision.
+func (t *Tx) Under(model string, revision uint64) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	key := keys.Schema(model)
+	if known, ok := t.keys[key]; ok && known != revision {
+		return t.conflict(key)
+	}
+	t.keys[key] = revision
+	return nil
 }
 
 // Stamp calls resolve when the transaction ends, with the revision that a write of the

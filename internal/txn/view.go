@@ -157,7 +157,8 @@ func (v *View) Read(ctx context.Context, l store.Lookup) (store.Answer, error) {
 
 func (v *View) read(ctx context.Context, patterns []string) (found []store.Message, err error) {
 	ask := patterns
-	if v.tx.store.Traits().Replicated {
+	heads := v.tx.store.Traits().Replicable
+	if heads {
 		ask = append([]string(nil), patterns...)
 		for _, p := range patterns {
 			if keys.IsLookup(p) {
@@ -168,6 +169,9 @@ func (v *View) read(ctx context.Context, patterns []string) (found []store.Messa
 	all, err := v.tx.read(ctx, ask)
 	if err != nil {
 		return nil, err
+	}
+	if heads {
+		v.tx.headed(patterns)
 	}
 	wanted := keys.NewMatcher(patterns)
 	for _, e := range all {
@@ -328,7 +332,9 @@ func (v *View) Last(context.Context, string) (uint64, error) {
 	return 0, refuse("the last revision under a pattern")
 }
 
-func (v *View) Feed(context.Context, string) (store.Feed, error) { return nil, refuse("a watch") }
+func (v *View) Feed(context.Context, string, string) (store.Feed, error) {
+	return nil, refuse("a watch")
+}
 
 func (v *View) Write(_ context.Context, ops ...store.Op) []store.Result {
 	out := make([]store.Result, len(ops))

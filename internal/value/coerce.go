@@ -51,7 +51,7 @@ func Coerce(x any, t Type) (Value, error) {
 		return coerceTime(x, t)
 	case []byte:
 		if t == Bytes {
-			return OfBytes(x), nil
+			return ofSlice(x), nil
 		}
 	}
 	rv := reflect.ValueOf(x)
@@ -64,7 +64,7 @@ func Coerce(x any, t Type) (Value, error) {
 			p.Elem().Set(rv)
 			x = p.Interface()
 		}
-		raw, err := Marshal(x)
+		raw, err := marshalGuarded(x)
 		if err != nil {
 			return Null, err
 		}
@@ -87,7 +87,7 @@ func Coerce(x any, t Type) (Value, error) {
 		return coerceFloat(rv.Float(), rv.Type().Bits(), t)
 	case reflect.Slice:
 		if t == Bytes && rv.Type().Elem().Kind() == reflect.Uint8 {
-			return OfBytes(rv.Bytes()), nil
+			return ofSlice(rv.Bytes()), nil
 		}
 	}
 	if t == JSON {
@@ -116,13 +116,32 @@ var (
 	textMarshaler = reflect.TypeFor[encoding.TextMarshaler]()
 )
 
+// ofSlice is a []byte as a document has it: nil is null.
+func ofSlice(b []byte) Value {
+	if b == nil {
+		return Null
+	}
+	return OfBytes(b)
+}
+
 // coerceJSON is x as a value of type JSON.
 func coerceJSON(x any) (Value, error) {
-	raw, err := Marshal(x)
+	raw, err := marshalGuarded(x)
 	if err != nil {
 		return Null, err
 	}
 	return FromJSON(raw, JSON)
+}
+
+// marshalGuarded is Marshal of a caller's value, whose methods may panic, also in goroutines
+// where the caller cannot recover: then it fails.
+func marshalGuarded(x any) (raw []byte, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("a %T cannot be written: one of its methods panics: %v", x, r)
+		}
+	}()
+	return Marshal(x)
 }
 
 // coerceTime converts a time.Time.

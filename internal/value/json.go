@@ -80,11 +80,11 @@ func FromJSON(raw []byte, t Type) (Value, error) {
 			return OfTime(at), nil
 		}
 	case JSON:
-		compact := jsontext.Value(raw).Clone()
-		if err := compact.Compact(); err != nil {
+		text := jsontext.Value(raw).Clone()
+		if err := text.Format(jsontext.ReorderRawObjects(true)); err != nil {
 			return Null, err
 		}
-		return OfJSON(string(compact)), nil
+		return OfJSON(string(text)), nil
 	default:
 		return Null, fmt.Errorf("unknown type %q", t)
 	}

@@ -39,7 +39,7 @@ const (
 	String  Type = "string"  // valid UTF-8, compared byte by byte
 	Bytes   Type = "bytes"   // standard base64 in the document
 	Time    Type = "time"    // RFC 3339 in the document, compared as an instant, in nanoseconds
-	JSON    Type = "json"    // any JSON value, compared by its text without spaces
+	JSON    Type = "json"    // any JSON value; equal if its text is, without spaces and with members sorted
 )
 
 // Types lists every type a column can have.

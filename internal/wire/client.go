@@ -2,11 +2,10 @@
 // one connection that may break at any time.
 //
 //   - A Client sends requests and collects their replies (client.go, requests.go), each
-//     call on a lane of its own (lanes.go).
+//     call on a lane of its own (lanes.go). Where there are several servers, it does not
+//     wait long for one of them (hedge.go).
 //   - A Stream is a Client with the requests that JetStream takes for one stream
-//     (stream.go, multi.go).
-//   - A Consumer reads many messages of a stream, in order (consumer.go).
-//   - Usage counts what calls cost (usage.go).
+//     (stream.go, multi.go). A Consumer reads many messages of it (consumer.go, making.go).
 //
 // What is safe to repeat is repeated here: a request that only reads, and a request that
 // no server took. The caller decides about everything else, because it knows what its
@@ -25,7 +24,11 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/natsorm/natsorm/internal/flow"
+	"github.com/natsorm/natsorm/internal/pace"
+	"github.com/natsorm/natsorm/internal/refusal"
 	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/usage"
 	"github.com/natsorm/natsorm/internal/workers"
 )
 
@@ -51,9 +54,17 @@ var ErrNoAnswer = store.Unavailable(errors.New("no answer from the server in tim
 // Client sends requests over one connection. The connection belongs to the caller of
 // NewClient, and Close leaves it open. A Client is safe for concurrent use.
 type Client struct {
-	nc      *nats.Conn
-	retries int   // how often a request is sent that no server takes
-	alive   *lane // a subscription on which nothing comes: its closing tells that the connection was closed
+	nc       *nats.Conn
+	several  atomic.Bool                 // there is, or may be, more than one server that can answer
+	pace     pace.Pace                   // of answers
+	making   pace.Pace                   // of consumers
+	untaken  func(context.Context) error // see OnUntaken; or nil
+	nobody   func(context.Context) error // see OnNobody; or nil
+	refusals refusal.List                // what the server refused
+	deafen   func()                      // ends the hearing of refusals
+	flow     *flow.Flow                  // what the readers of the connection share
+	unshare  func()                      // ends the sharing
+	alive    *lane                       // a subscription on which nothing comes: its closing tells that the connection was closed
 
 	// epoch counts the reconnects of the connection that were noticed. A request that
 	// was sent before a reconnect is not answered after it.
@@ -74,18 +85,18 @@ type Client struct {
 	done      chan struct{}          // closed when closed is set
 }
 
-// NewClient makes a client for a connection. elections says that the servers behind it
-// elect a leader: then a request that no server takes is sent again for longer.
-func NewClient(nc *nats.Conn, elections bool) (*Client, error) {
+// NewClient makes a client for a connection.
+func NewClient(nc *nats.Conn) (*Client, error) {
 	c := &Client{
-		nc: nc, retries: noResponderRetries,
+		nc:    nc,
 		lanes: map[*lane]struct{}{}, consumers: map[*Consumer]struct{}{}, done: make(chan struct{}),
 	}
-	if elections {
-		c.retries = electionRetries
-	}
+	c.deafen = refusal.Listen(nc, c.refuse)
+	c.flow, c.unshare = flow.Of(nc)
 	var err error
 	if c.alive, err = c.newLane(); err != nil {
+		c.deafen()
+		c.unshare()
 		return nil, err
 	}
 	c.epoch.Store(nc.Stats().Reconnects)
@@ -94,6 +105,19 @@ func NewClient(nc *nats.Conn, elections bool) (*Client, error) {
 	go c.watch()
 	c.alive.sub.SetClosedHandler(func(string) { c.fail(fmt.Errorf("%w: %w", store.ErrClosed, nats.ErrConnectionClosed)) })
 	return c, nil
+}
+
+// Several says that more than one server may answer from now on, which elect a leader. Then
+// a request that no server takes is sent again for longer, and a silent server is not
+// waited for.
+func (c *Client) Several() { c.several.Store(true) }
+
+// retries is how often a request is sent that no server takes.
+func (c *Client) retries() int {
+	if c.several.Load() {
+		return electionRetries
+	}
+	return noResponderRetries
 }
 
 // watch wakes all calls that wait for answers when the connection has come back. Each
@@ -140,16 +164,21 @@ func (c *Client) Go(task func()) bool { return c.tasks.Go(task) }
 // Hear calls f with every message that is published on a subject from now on, by any
 // client, until Close. While the connection is lost, messages are missed: Epoch changes
 // then. A write is heard when it is sent, also one that the server refuses. It needs no
-// consumer.
-func (c *Client) Hear(subject string, f func(value []byte)) error {
+// consumer. A *refusal.Refusal when the connection's user may not hear it.
+func (c *Client) Hear(ctx context.Context, subject string, f func(value []byte)) error {
 	sub, err := c.nc.Subscribe(subject, func(m *nats.Msg) { f(m.Data) })
 	if err != nil {
 		return c.Explain(err)
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.heard = append(c.heard, sub)
-	return nil
+	c.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, DefaultTimeout)
+	defer cancel()
+	if err := c.nc.FlushWithContext(ctx); err != nil { // the server has answered the subscription
+		return c.Explain(err)
+	}
+	return c.Refused(subject)
 }
 
 // Close waits for tasks, removes the consumers from the server and the subscriptions from
@@ -176,6 +205,8 @@ func (c *Client) Close() {
 
 // end ends every call with store.ErrClosed. It may be called more than once.
 func (c *Client) end() {
+	c.deafen()
+	c.unshare()
 	c.fail(store.ErrClosed)
 	c.mu.Lock()
 	idle := append(c.free, c.alive)
@@ -247,7 +278,7 @@ func unsent(err error) bool {
 }
 
 // detached makes a context for work that goes on when its call has ended. What the work
-// costs still counts in usage.
-func detached(usage *Usage, timeout time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(Measured(context.Background(), usage), timeout)
+// costs still counts in used.
+func detached(used *usage.Usage, timeout time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(usage.Measured(context.Background(), used), timeout)
 }

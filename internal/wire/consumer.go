@@ -1,28 +1,56 @@
 package wire
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nuid"
 
-	"github.com/natsorm/natsorm/internal/batch"
+	"github.com/natsorm/natsorm/internal/delivery"
+	"github.com/natsorm/natsorm/internal/flow"
+	"github.com/natsorm/natsorm/internal/readsize"
+	"github.com/natsorm/natsorm/internal/refusal"
 	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/usage"
 )
 
 const (
-	// followBatch is how many messages each request asks for once a consumer follows.
-	followBatch = 1024
+	// followSize is how many messages each request asks for once a consumer follows, and
+	// readsize.Bytes how many bytes at the most.
+	followSize = 1024
+
+	// gentleSize is how many messages a request of a gentle reader asks for at the most.
+	gentleSize = 512
+
+	// leastBytes is about how many bytes a request asks for where others read too.
+	leastBytes = 1 << 20
+
+	// subjects is how much larger a message may count than its headers and its value.
+	subjects = 64 << 10
 
 	// readSilence is how long the next message may stay out, while a consumer reads what is
-	// there, before the consumer counts as lost.
-	readSilence = 2 * time.Second
+	// there, before the consumer counts as lost. Where there are several servers it is
+	// stallSilence, or longer where answers are slow: one of them may have stalled, and
+	// another can go on.
+	readSilence  = 2 * time.Second
+	stallSilence = 300 * time.Millisecond
+
+	// mostMaking is how many consumers are made for one reader at the same time, while
+	// servers do not answer. It is low because making one is work for a server where the
+	// pattern has many keys.
+	mostMaking = 4
+
+	// tooManyBytes is how the server says that a request with max_bytes is full, and
+	// batchCompleted that it has brought all messages.
+	tooManyBytes   = "Message Size Exceeds MaxBytes"
+	batchCompleted = "Batch Completed"
 
 	// statuses is how many messages of the server's own (heartbeats, ends of requests) the
 	// channel has room for, besides messages of the stream.
@@ -33,19 +61,21 @@ const (
 	// scan asks for nothing while its reader is busy.
 	inactiveThreshold = 5 * time.Minute
 
-	// removeTimeout is how long a caller waits for the removal of a consumer.
+	// removeTimeout is how long a caller waits for the removal of a consumer. Where there are
+	// several servers it is stallSilence.
 	removeTimeout = time.Second
 
-	// While a request waits for messages, the server sends a heartbeat this often. When two
-	// stay out, the consumer counts as lost. A request ends after pullExpires, and then
-	// another one is sent.
-	heartbeat   = 5 * time.Second
-	pullExpires = 30 * time.Second
+	// While a request waits for messages, the server sends a heartbeat this often, and more
+	// often where another server could go on. When two stay out, the consumer counts as
+	// lost. A request ends after pullExpires, and then another one is sent.
+	heartbeat      = 5 * time.Second
+	heartbeatOften = 500 * time.Millisecond
+	pullExpires    = 30 * time.Second
 )
 
 // ErrLost says that a consumer is gone, or that one of its messages was lost. The reader
 // makes a new consumer that continues.
-var ErrLost = errors.New("consumer lost")
+var ErrLost = store.Unavailable(errors.New("consumer lost"))
 
 // Consumer is an ephemeral pull consumer of JetStream, read in order and without
 // acknowledgements. The connection's reader puts its messages straight into a channel. The
@@ -61,137 +91,53 @@ var ErrLost = errors.New("consumer lost")
 // silence and a reconnect. The reader knows the revision that it has come to, and
 // continues from there with a new consumer.
 type Consumer struct {
-	s       *Stream
-	name    string
-	inbox   string
-	sub     *nats.Subscription
-	msgs    chan *nats.Msg
-	usage   *Usage // counts what the call costs that the consumer is for; or nil
-	follow  bool   // requests wait for messages, with heartbeats; otherwise they end when there are none
-	pending uint64 // how many messages are to come, as the server counted with the last one
-	batch   int    // how many messages the last request asked for
-	most    int    // how many messages one request asks for at the most: two such requests fit into the channel
-	few     bool   // the reader may need no more than was asked for: ask late
-	got     int    // how many messages have come
-	bytes   int    // their size, with subjects
-	asked   int    // how many messages were asked for and have not come
-	seen    uint64 // the number of the last message, in the consumer's own sequence from 1
-	heard   time.Time
-	status  <-chan nats.Status
+	s        *Stream
+	name     string
+	inbox    string
+	next     string                // where requests for messages are sent
+	refused  chan *refusal.Refusal // tells that the server refused one of them, or the inbox
+	sub      *nats.Subscription
+	msgs     chan *nats.Msg
+	used     *usage.Usage // counts what the call costs that the consumer is for; or nil
+	follow   bool         // requests wait for messages, with heartbeats; otherwise they end when there are none
+	pending  uint64       // how many messages are to come, as the server counted with the last one
+	size     int          // how many messages the last request asked for
+	most     int          // how many messages one request asks for at the most: two such requests fit into the channel
+	keys     bool         // it reads keys without their values
+	few      bool         // the reader may need no more than was asked for: ask late
+	got      int          // how many messages have come
+	bytes    int          // their size, with subjects
+	requests flow.Requests
+	waited   time.Duration // how long the last message was waited for
+	usual    *atomic.Int64 // the average size of messages like these, in bytes; 0: not known
+	seen     uint64        // the number of the last message, in the consumer's own sequence from 1
+	heard    time.Time
+	status   <-chan nats.Status
 }
 
 // ConsumerOptions says what a consumer reads. The zero value reads the last message of
 // each key.
 type ConsumerOptions struct {
 	From   uint64             // read all messages from this revision on, instead of each key's last; 0: each key's last
+	Beside string             // read this key too; "" for none
 	Keys   bool               // leave out the values
+	Gentle bool               // requests are small, so that others are served in between
 	Want   int                // how many messages the reader expects to need, when they are few; 0: all
 	Follow bool               // the reader will call Follow
 	Status <-chan nats.Status // tells when the connection has come back: requests from before it are lost
 }
 
-// Consume makes a consumer of the messages under a pattern. The caller must Close it.
-//
-// When ctx ends before the server has answered, Consume returns at once. A task goes on
-// to wait for the answer and removes the consumer, so that none stays on the server.
-// store.ErrClosed after the client's Close.
-func (s *Stream) Consume(ctx context.Context, pattern string, opts ConsumerOptions) (*Consumer, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	c := &Consumer{s: s, name: nuid.Next(), inbox: s.nc.NewInbox(), usage: usageOf(ctx), batch: batch.First / 2, few: opts.Want > 0, status: opts.Status}
-	made := make(chan error, 1)
-	if !s.Go(func() { made <- c.create(pattern, opts) }) {
-		return nil, store.ErrClosed
-	}
-	// The request runs as a task, with a deadline of its own: if the call ended it, nobody
-	// would know whether the server has made the consumer.
-	select {
-	case err := <-made:
-		if err != nil {
-			return nil, err
-		}
-		c.heard = time.Now()
-		return c, nil
-	case <-ctx.Done():
-		if !s.Go(func() { c.discard(<-made) }) {
-			c.discard(<-made) // Close is waiting for the creation too
-		}
-		return nil, ctx.Err()
-	}
+// stalled is after how long of silence one of several servers counts as stalled.
+func (c *Client) stalled() time.Duration {
+	return min(max(stallSilence, (hedges+1)*c.pace.Delay(hedgeMost)), readSilence)
 }
 
-// discard removes a consumer whose call has ended. err is that of its creation, which
-// cleans up by itself when it fails.
-func (c *Consumer) discard(err error) {
-	if err == nil {
-		c.Close()
+// beat is how often the server sends a heartbeat.
+func (c *Client) beat() time.Duration {
+	if c.several.Load() {
+		return heartbeatOften
 	}
-}
-
-// create asks the server for the consumer, subscribes to its messages, and registers it
-// with the client. After an error no consumer stays on the server, as far as it answers;
-// otherwise it removes the consumer after inactiveThreshold.
-func (c *Consumer) create(pattern string, opts ConsumerOptions) error {
-	ctx, cancel := detached(c.usage, DefaultTimeout)
-	defer cancel()
-	s := c.s
-	cfg := map[string]any{
-		"name":               c.name,
-		"deliver_policy":     "last_per_subject",
-		"ack_policy":         "none",
-		"filter_subject":     s.Prefix + pattern,
-		"max_deliver":        1,
-		"max_waiting":        8,
-		"mem_storage":        true,
-		"num_replicas":       1,
-		"inactive_threshold": inactiveThreshold.Nanoseconds(),
-	}
-	if opts.Keys {
-		cfg["headers_only"] = true
-	}
-	if opts.From > 0 {
-		cfg["deliver_policy"], cfg["opt_start_seq"] = "by_start_sequence", opts.From
-	}
-	body, err := json.Marshal(map[string]any{"stream_name": s.Name, "config": cfg, "action": "create"})
-	if err != nil {
-		return err
-	}
-	m, err := s.one(ctx, "$JS.API.CONSUMER.CREATE."+s.Name+"."+c.name+"."+s.Prefix+pattern, body)
-	if err != nil {
-		c.Close() // it may have been made all the same
-		if errors.Is(err, context.DeadlineExceeded) {
-			err = ErrNoAnswer // the deadline is not the caller's
-		}
-		return err
-	}
-	var resp struct {
-		Pending uint64              `json:"num_pending"`
-		Error   *jetstream.APIError `json:"error"`
-	}
-	if err := json.Unmarshal(m.Data, &resp); err != nil {
-		c.Close()
-		return err
-	}
-	if resp.Error != nil {
-		return resp.Error
-	}
-	// The first request is sent by Next, so nothing can come before the subscription is
-	// there. The channel has room for two requests, which is what wants allows.
-	c.pending = resp.Pending
-	c.most = followBatch
-	if !opts.Follow {
-		c.most = int(min(max(c.pending, batch.First), batch.Most))
-	}
-	c.msgs = make(chan *nats.Msg, 2*c.most+statuses)
-	if c.sub, err = s.nc.ChanSubscribe(c.inbox, c.msgs); err != nil {
-		c.Close()
-		return s.Explain(err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.consumers[c] = struct{}{}
-	return nil
+	return heartbeat
 }
 
 // Close ends the consumer and removes it from the server. It does not wait longer than a
@@ -200,11 +146,15 @@ func (c *Consumer) Close() {
 	if c.sub != nil {
 		_ = c.sub.Unsubscribe() // fails only when the connection is gone
 	}
+	c.requests.End()
+	if c.got > 0 && !c.keys {
+		c.usual.Store(int64(c.bytes/c.got + 1))
+	}
 	c.remove()
 }
 
 // remove removes the consumer from the server, and waits until it is gone or
-// removeTimeout has passed. It has a context of its own, because the caller's may have
+// its time has passed. It has a context of its own, because the caller's may have
 // ended: that is a common reason to close a consumer.
 func (c *Consumer) remove() {
 	c.s.mu.Lock()
@@ -215,16 +165,20 @@ func (c *Consumer) remove() {
 	}
 	// The caller does not wait longer for a slow server. A task does, and the client's Close
 	// waits for that.
-	if c.delete(removeTimeout) != nil {
+	timeout := removeTimeout
+	if c.s.several.Load() {
+		timeout = stallSilence
+	}
+	if c.delete(timeout) != nil {
 		c.s.Go(func() { _ = c.delete(DefaultTimeout) })
 	}
 }
 
 // delete asks the server to delete the consumer.
 func (c *Consumer) delete(timeout time.Duration) error {
-	ctx, cancel := detached(c.usage, timeout)
+	ctx, cancel := detached(c.used, timeout)
 	defer cancel()
-	_, err := c.s.one(ctx, "$JS.API.CONSUMER.DELETE."+c.s.Name+"."+c.name, nil)
+	_, err := c.s.slow(ctx, "$JS.API.CONSUMER.DELETE."+c.s.Name+"."+c.name, nil)
 	return err
 }
 
@@ -236,40 +190,116 @@ func (c *Consumer) Pending() int { return int(c.pending) }
 // Heard is the last time at which the server sent something that Next had to wait for.
 func (c *Consumer) Heard() time.Time { return c.heard }
 
+// More makes Next ask once more for what is there now, after it has said that there are no
+// more messages. Pending is not 0 until the answer.
+func (c *Consumer) More() {
+	c.requests.End()
+	c.pending = uint64(c.most)
+}
+
 // Follow makes Next wait for messages from now on.
 func (c *Consumer) Follow() {
+	c.requests.End() // the server answers what was asked before with "no messages"
 	c.follow = true
-	c.asked = 0 // the server answers what was asked before with "no messages"
 }
 
 // ask sends requests for messages, early enough that the server always has one to work
 // on. Until Follow it asks for no more than is pending: the server would end such a
-// request early, and its rest would be lost time. The sizes follow package batch.
-func (c *Consumer) ask() error {
+// request early, and its rest would be lost time. The sizes follow package readsize, and
+// package flow where others read too.
+func (c *Consumer) ask(ctx context.Context) error {
 	for c.wants() {
 		req := struct {
 			Batch     int   `json:"batch"`
 			NoWait    bool  `json:"no_wait,omitzero"`
 			Expires   int64 `json:"expires,omitzero"`
 			Heartbeat int64 `json:"idle_heartbeat,omitzero"`
-		}{Batch: followBatch}
+			MaxBytes  int   `json:"max_bytes,omitzero"`
+		}{}
+		messages, bytes, err := c.take(ctx)
+		if err != nil || messages == 0 {
+			return err
+		}
+		req.Batch = messages
 		if c.follow {
-			req.Expires, req.Heartbeat = pullExpires.Nanoseconds(), heartbeat.Nanoseconds()
+			req.Expires, req.Heartbeat, req.MaxBytes = pullExpires.Nanoseconds(), c.s.beat().Nanoseconds(), bytes
 		} else {
-			c.batch = min(batch.Next(c.batch, c.got, c.bytes), c.most)
-			req.Batch, req.NoWait = min(c.batch, int(c.pending)-c.asked), true
+			req.NoWait = true
 		}
 		body, err := json.Marshal(&req)
 		if err != nil {
 			return err
 		}
-		if err := c.s.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+c.s.Name+"."+c.name, c.inbox, body); err != nil {
+		if err := c.s.nc.PublishRequest(c.next, c.inbox, body); err != nil {
+			if errors.Is(err, nats.ErrReconnectBufExceeded) { // the connection is lost, and the consumer with it
+				return fmt.Errorf("%w: %w", ErrLost, err)
+			}
 			return c.s.Explain(err)
 		}
-		c.usage.asked()
-		c.asked += req.Batch
+		c.used.Asked(false)
 	}
 	return nil
+}
+
+// take decides how much the next request asks for. It is nothing, with messages 0, where
+// one is under way and what others read leaves no room for a second one.
+//
+// Only a consumer that follows tells the server how many bytes it takes. What is there is
+// asked for by the number of messages, of the size that those before had: nats-server
+// 2.15.2 never delivers the message that a request has no bytes left for, when no other
+// request waits and the consumer reads the last message of each key.
+func (c *Consumer) take(ctx context.Context) (messages, bytes int, err error) {
+	most := int(c.s.nc.MaxPayload()) + subjects // of one message
+	if c.follow {
+		w := &c.s.flow.Follows
+		if c.requests.Open() > 0 {
+			if bytes = w.TryTake(most, max(most, readsize.Bytes)); bytes == 0 {
+				return 0, 0, nil
+			}
+		} else {
+			bytes = w.Share(most, max(most, readsize.Bytes))
+		}
+		c.requests.Add(followSize, bytes, w)
+		return followSize, bytes, nil
+	}
+	size := min(readsize.Next(c.size, c.got, c.bytes), c.most)
+	messages = min(size, int(c.pending)-c.requests.Asked())
+	if c.keys {
+		c.size = size
+		c.requests.Add(messages, 0, nil)
+		return messages, 0, nil
+	}
+	average := int(c.usual.Load())
+	if c.got > 0 {
+		average = c.bytes/c.got + 1
+	}
+	unknown := average == 0
+	average = cmp.Or(average, most)
+	want := messages * average
+	least := min(want, max(average, leastBytes))
+	w := &c.s.flow.Scans
+	if c.requests.Open() > 0 {
+		if bytes = w.TryTake(least, want); bytes == 0 {
+			return 0, 0, nil
+		}
+	} else if unknown { // all of them alone, or few
+		bytes = w.TryTake(want, want)
+	}
+	if bytes == 0 {
+		if bytes, err = w.Take(ctx, least, want, c.s.done); errors.Is(err, flow.ErrDone) {
+			err = c.gone()
+		}
+		if err != nil {
+			return 0, 0, err
+		}
+	}
+	if bytes < want {
+		messages = max(1, bytes/average)
+		size = messages
+	}
+	c.size = size
+	c.requests.Add(messages, bytes, w)
+	return messages, bytes, nil
 }
 
 // wants reports whether it is time for another request. It is so when no more than the
@@ -277,17 +307,19 @@ func (c *Consumer) ask() error {
 // half of it. So two requests are under way at the most, and the channel has room for
 // both.
 func (c *Consumer) wants() bool {
-	switch {
-	case c.follow:
-		return c.asked <= followBatch
-	case uint64(c.asked) >= c.pending:
+	switch asked := c.requests.Asked(); {
+	case c.requests.Open() == 2:
 		return false
-	case c.asked > 0 && c.got == 0:
+	case c.follow:
+		return asked <= followSize
+	case uint64(asked) >= c.pending:
+		return false
+	case asked > 0 && c.got == 0:
 		return false // wait for the first message: the size of requests depends on how large messages are
 	case c.few:
-		return c.asked <= c.batch/2
+		return asked <= c.size/2
 	default:
-		return c.asked <= c.batch
+		return asked <= c.size
 	}
 }
 
@@ -297,7 +329,7 @@ func (c *Consumer) wants() bool {
 // received stay in the channel.
 func (c *Consumer) Next(ctx context.Context) (m store.Message, ok bool, err error) {
 	for {
-		if err := c.ask(); err != nil {
+		if err := c.ask(ctx); err != nil {
 			return store.Message{}, false, err
 		}
 		m, err := c.receive(ctx)
@@ -311,6 +343,7 @@ func (c *Consumer) Next(ctx context.Context) (m store.Message, ok bool, err erro
 				return store.Message{}, false, err
 			}
 			if done {
+				c.requests.End()
 				c.pending = 0 // what was pending has been overwritten or removed
 				return store.Message{}, false, nil
 			}
@@ -318,17 +351,17 @@ func (c *Consumer) Next(ctx context.Context) (m store.Message, ok bool, err erro
 		}
 		// The server numbers this consumer's messages without gaps. A gap is a message that
 		// was lost on the way, which it does not send again.
-		d, ok := parseDelivery(m.Reply)
-		if !ok || d.consumer != c.seen+1 {
-			return store.Message{}, false, fmt.Errorf("%w: message %d follows %d", ErrLost, d.consumer, c.seen)
+		d, ok := delivery.Parse(m.Reply)
+		if !ok || d.Consumer != c.seen+1 {
+			return store.Message{}, false, fmt.Errorf("%w: message %d follows %d", ErrLost, d.Consumer, c.seen)
 		}
-		c.seen = d.consumer
-		c.asked = max(0, c.asked-1)
-		c.pending = d.pending
+		c.seen = d.Consumer
+		c.requests.Came(len(m.Data)+len(m.Subject), c.waited)
+		c.pending = d.Pending
 		c.got++
 		c.bytes += len(m.Data) + len(m.Subject)
-		if c.usage != nil {
-			c.usage.got(m)
+		if c.used != nil {
+			c.used.Got(m)
 		}
 		out, err := c.s.delivered(m, d)
 		return out, err == nil, err
@@ -339,6 +372,7 @@ func (c *Consumer) Next(ctx context.Context) (m store.Message, ok bool, err erro
 // reconnect, silence, the client's Close, or ctx. Messages that were received before a
 // reconnect are still good: their numbers show whether one is missing.
 func (c *Consumer) receive(ctx context.Context) (*nats.Msg, error) {
+	c.waited = 0
 	select { // most often a message is there, and no timer is needed
 	case m, ok := <-c.msgs:
 		if !ok {
@@ -348,9 +382,13 @@ func (c *Consumer) receive(ctx context.Context) (*nats.Msg, error) {
 	default:
 	}
 	quiet := readSilence
-	if c.follow {
-		quiet = 2 * heartbeat
+	switch {
+	case c.follow:
+		quiet = 2 * c.s.beat()
+	case c.s.several.Load():
+		quiet = c.s.stalled()
 	}
+	began := time.Now()
 	timer := time.NewTimer(quiet)
 	defer timer.Stop()
 	select {
@@ -359,7 +397,10 @@ func (c *Consumer) receive(ctx context.Context) (*nats.Msg, error) {
 			return nil, c.gone()
 		}
 		c.heard = time.Now()
+		c.waited = c.heard.Sub(began)
 		return m, nil
+	case f := <-c.refused:
+		return nil, f
 	case <-c.status: // the connection came back: the server has forgotten requests from before
 		return nil, ErrLost
 	case <-timer.C:
@@ -383,6 +424,16 @@ func (c *Consumer) statusMessage(h nats.Header) (done bool, err error) {
 		return false, nil
 	case "404": // no more messages; when the consumer follows, a late answer to a request from before
 		return !c.follow, nil
+	case "409":
+		// With MaxBytes a request ends before a message that is too large for what is left of
+		// it.
+		switch why := h.Get("Description"); {
+		case strings.Contains(why, batchCompleted):
+			return false, nil // it has brought all its messages, and has bytes left
+		case !strings.Contains(why, tooManyBytes):
+			return false, fmt.Errorf("%w: %s %s", ErrLost, status, h.Get("Description"))
+		}
+		fallthrough
 	case "408": // a request has ended before it had all messages that it asked for
 		left, err := strconv.Atoi(h.Get("Nats-Pending-Messages"))
 		if err != nil {
@@ -391,9 +442,9 @@ func (c *Consumer) statusMessage(h nats.Header) (done bool, err error) {
 			if !c.follow {
 				return false, nil
 			}
-			left = followBatch
+			left = followSize
 		}
-		c.asked = max(0, c.asked-left) // these will not come: they may be asked for again
+		c.requests.Less(left) // these will not come: they may be asked for again
 		return false, nil
 	default:
 		return false, fmt.Errorf("%w: %s %s", ErrLost, status, h.Get("Description"))

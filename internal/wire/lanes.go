@@ -3,9 +3,12 @@ package wire
 import (
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/natsorm/natsorm/internal/refusal"
 )
 
 const (
@@ -35,6 +38,10 @@ type lane struct {
 	sub    *nats.Subscription
 	msgs   chan *nats.Msg
 
+	writes   string                          // the subject of the first message that the present call writes; "" when it reads
+	refusals uint64                          // the last refusal before this call
+	deaf     atomic.Pointer[refusal.Refusal] // the server refused the subscription
+
 	// alarm wakes the call when replies stay out. It is a timer that calls a function: one
 	// with a channel would enter and leave the runtime's heap each time a reply is waited
 	// for.
@@ -52,7 +59,7 @@ func (l *lane) wake() {
 }
 
 func (c *Client) newLane() (*lane, error) {
-	l := &lane{prefix: c.nc.NewInbox() + ".", msgs: make(chan *nats.Msg, laneBuffer)}
+	l := &lane{prefix: c.nc.NewInbox() + ".", msgs: make(chan *nats.Msg, laneBuffer), refusals: c.refusals.Last()}
 	l.next()
 	l.alarm = time.AfterFunc(time.Hour, l.wake)
 	l.alarm.Stop()
@@ -85,6 +92,7 @@ func (c *Client) take() (*lane, error) {
 		c.free = c.free[:n-1]
 		c.mu.Unlock()
 		l.next()
+		l.refusals = c.refusals.Last()
 		return l, nil
 	}
 	c.mu.Unlock()
@@ -110,6 +118,7 @@ func (c *Client) give(l *lane, complete bool) {
 // next begins another call.
 func (l *lane) next() {
 	l.call++
+	l.writes = ""
 	l.mine = l.prefix + strconv.FormatUint(l.call, 36) + "-"
 }
 

@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/natsorm/natsorm/internal/delivery"
 	"github.com/natsorm/natsorm/internal/store"
 )
 
@@ -23,7 +25,8 @@ const (
 	HeaderBatchID       = "Nats-Batch-Id"
 	HeaderBatchSequence = "Nats-Batch-Sequence"
 	HeaderBatchCommit   = "Nats-Batch-Commit"
-	HeaderFence         = "Natsorm-Fence" // a fence's original revision
+	HeaderFence         = "Natsorm-Fence"  // a fence's original revision
+	HeaderSchema        = "Natsorm-Schema" // the revision of the catalogue's document that the writer of a record knew
 )
 
 // mark sets what a message's headers say about it: a delete marker, expired, a fence.
@@ -36,6 +39,9 @@ func mark(m *store.Message, h nats.Header) {
 	m.Expired = reason == "MaxAge"
 	if fence := h.Get(HeaderFence); fence != "" {
 		m.Fence, _ = strconv.ParseUint(fence, 10, 64) // a header that is no number is not natsorm's: no fence
+	}
+	if known := h.Get(HeaderSchema); known != "" {
+		m.Schema, _ = strconv.ParseUint(known, 10, 64) // 0 is the safe one
 	}
 }
 
@@ -51,12 +57,23 @@ func (s *Stream) direct(m *nats.Msg) (store.Message, error) {
 	return out, nil
 }
 
+// timed is direct with the time at which the server stored the message.
+func (s *Stream) timed(m *nats.Msg) (store.Message, error) {
+	out, err := s.direct(m)
+	if err == nil {
+		if out.Time, err = time.Parse(time.RFC3339Nano, m.Header.Get("Nats-Time-Stamp")); err != nil {
+			err = fmt.Errorf("natsorm: the server does not say when %q was stored: %w", out.Key, err)
+		}
+	}
+	return out, err
+}
+
 // delivered makes a message of one that a consumer delivered.
-func (s *Stream) delivered(m *nats.Msg, d delivery) (store.Message, error) {
+func (s *Stream) delivered(m *nats.Msg, d delivery.Delivery) (store.Message, error) {
 	if !strings.HasPrefix(m.Subject, s.Prefix) {
 		return store.Message{}, fmt.Errorf("natsorm: unexpected subject %q", m.Subject)
 	}
-	out := store.Message{Key: m.Subject[len(s.Prefix):], Value: m.Data, Revision: d.revision, Time: d.at}
+	out := store.Message{Key: m.Subject[len(s.Prefix):], Value: m.Data, Revision: d.Revision, Time: d.At}
 	mark(&out, m.Header)
 	return out, nil
 }

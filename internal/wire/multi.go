@@ -5,22 +5,31 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/nats-io/nats.go"
 
+	"github.com/natsorm/natsorm/internal/flow"
+	"github.com/natsorm/natsorm/internal/readsize"
 	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/usage"
 )
 
 const (
-	// multiBytes is the size in bytes after which the server ends a part of an answer. A
-	// server drops a connection on which 64 MB are waiting, and several requests may be
-	// under way.
-	multiBytes = 4 << 20
+	// firstBytes is the size in bytes after which the server ends the first part of an
+	// answer. Package flow does not count that part: most often it is all, and it is no more
+	// than one message may be.
+	firstBytes = 1 << 20
 
 	// noResults is the description of the 404 that says that no key matches. Any other 404
 	// is a message that the server could not load.
 	noResults = "No Results"
+
+	// mostTorn is how often an answer is asked for again in which a message went away
+	// between its listing and its loading: because it expired, or because a replica learns
+	// what was deleted while it was away.
+	mostTorn = 20
 )
 
 // ErrBehind says that a replica has answered which does not have everything yet that was
@@ -40,7 +49,7 @@ var ErrBehind = errors.New("the replica is behind")
 // found. ErrBehind when a later part comes from a server that has not reached it.
 // store.ErrTooMany when more keys match than the server answers for.
 func (s *Stream) GetMany(ctx context.Context, keys []string, limit int, found func(m store.Message, repeated bool)) (rest int, asOf uint64, err error) {
-	usage, parts := usageOf(ctx), 0
+	used, parts, torn := usage.Of(ctx), 0, 0
 	body, after := make([]byte, 0, len(keys)*(len(s.Prefix)+len(keys[0])+8)+64), uint64(0)
 	for {
 		body = append(body[:0], '{')
@@ -50,7 +59,18 @@ func (s *Stream) GetMany(ctx context.Context, keys []string, limit int, found fu
 		if limit > 0 {
 			body = append(strconv.AppendInt(append(body, `"batch":`...), int64(limit), 10), ',')
 		}
-		body = strconv.AppendInt(append(body, `"max_bytes":`...), multiBytes, 10)
+		part, began := firstBytes, time.Time{}
+		if parts > 0 {
+			var err error
+			if part, err = s.flow.Scans.Take(ctx, firstBytes, readsize.Bytes, s.done); errors.Is(err, flow.ErrDone) {
+				err = s.err()
+			}
+			if err != nil {
+				return 0, 0, err
+			}
+			began = time.Now()
+		}
+		body = strconv.AppendInt(append(body, `"max_bytes":`...), int64(part), 10)
 		body = append(body, `,"multi_last":[`...)
 		for i, key := range keys {
 			if i > 0 {
@@ -62,7 +82,7 @@ func (s *Stream) GetMany(ctx context.Context, keys []string, limit int, found fu
 		var end nats.Header
 		var bad error
 		got, tries, start := 0, 0, after
-		err := s.request(ctx, "$JS.API.DIRECT.GET."+s.Name, body, func() { got, after = 0, start; tries++ }, func(m *nats.Msg) (more bool) {
+		err := s.anyone(ctx, "$JS.API.DIRECT.GET."+s.Name, body, func() { got, after = 0, start; tries++ }, func(m *nats.Msg) (more bool) {
 			if m.Header.Get("Status") != "" {
 				end = m.Header
 				return false
@@ -72,12 +92,15 @@ func (s *Stream) GetMany(ctx context.Context, keys []string, limit int, found fu
 				bad = err
 				return true
 			}
-			usage.got(m)
+			used.Got(m)
 			got++
 			after = max(after, e.Revision+1)
-			found(e, tries > 1 || parts > 0)
+			found(e, tries > 1 || parts > 0 || torn > 0)
 			return true
 		})
+		if parts > 0 {
+			s.flow.Scans.Give(part, part, time.Since(began))
+		}
 		if err == nil {
 			err = bad
 		}
@@ -88,13 +111,17 @@ func (s *Stream) GetMany(ctx context.Context, keys []string, limit int, found fu
 		case "204":
 		case "404":
 			if end.Get("Description") != noResults {
-				return 0, 0, fmt.Errorf("natsorm: get %d keys: %w", len(keys), refusal(end))
+				if torn++; torn < mostTorn {
+					after = start
+					continue
+				}
+				return 0, 0, fmt.Errorf("natsorm: get %d keys: %w", len(keys), noMessage(end))
 			}
 			return 0, 0, nil
 		case "413":
 			return 0, 0, store.ErrTooMany
 		default:
-			return 0, 0, fmt.Errorf("natsorm: get %d keys: %w", len(keys), refusal(end))
+			return 0, 0, fmt.Errorf("natsorm: get %d keys: %w", len(keys), noMessage(end))
 		}
 		reached, err := upTo(end)
 		if err != nil {

@@ -9,7 +9,9 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/refusal"
 	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/usage"
 	"github.com/natsorm/natsorm/internal/workers"
 )
 
@@ -29,12 +31,14 @@ const (
 //
 // ErrNoAnswer when no reply has come for quiet, or when the connection has come back since
 // the request was sent, at epoch: then its replies are lost. ctx's error when ctx ended
-// and grace has passed after that. The client's error when it was closed.
+// and grace has passed after that. The client's error when it was closed. A
+// *refusal.Refusal when the server refused what was sent, as ends tells, or the lane. A
+// *refusal.Failure when the bucket that is written to takes no writes any more.
 //
 // The loop waits on the lane alone. Everything else that may end the wait (the alarm, the
 // end of ctx, a reconnect, Close) puts a nil into the lane, and then the loop looks at all
 // of them.
-func (c *Client) collect(ctx context.Context, l *lane, epoch uint64, quiet, grace time.Duration, got func(n int, m *nats.Msg) (more bool)) error {
+func (c *Client) collect(ctx context.Context, l *lane, epoch uint64, quiet, grace time.Duration, ends func(*refusal.Refusal) bool, got func(n int, m *nats.Msg) (more bool)) error {
 	l.alarm.Reset(quiet)
 	defer l.alarm.Stop()
 	if ctx.Done() != nil {
@@ -45,6 +49,14 @@ func (c *Client) collect(ctx context.Context, l *lane, epoch uint64, quiet, grac
 	for replies := 0; ; {
 		m := <-l.msgs
 		if m == nil {
+			if err := c.refused(l, ends); err != nil {
+				return err
+			}
+			if l.writes != "" {
+				if f := refusal.Failed(c.nc, l.writes); f != nil {
+					return f
+				}
+			}
 			if err := ctx.Err(); err != nil {
 				if last.IsZero() {
 					last = time.Now().Add(grace)
@@ -90,6 +102,26 @@ func (c *Client) one(ctx context.Context, subject string, data []byte) (reply *n
 	return reply, err
 }
 
+// slow is one for a request that takes the servers longer than most, or that is work for
+// them: it is not sent again as early.
+func (c *Client) slow(ctx context.Context, subject string, data []byte) (reply *nats.Msg, err error) {
+	err = c.repeat(ctx, false, silence, subject, data, func() {}, func(m *nats.Msg) bool {
+		reply = m
+		return false
+	})
+	return reply, err
+}
+
+// leader is one for a request that only a leader answers: one that is sent while there is
+// none is lost, so it is sent again every second.
+func (c *Client) leader(ctx context.Context, subject string, data []byte) (reply *nats.Msg, err error) {
+	err = c.repeat(ctx, c.several.Load(), firstSilence, subject, data, func() {}, func(m *nats.Msg) bool {
+		reply = m
+		return false
+	})
+	return reply, err
+}
+
 // many sends a request with several replies; last reports which one ends them. Like
 // request it may send it several times.
 func (c *Client) many(ctx context.Context, subject string, data []byte, last func(*nats.Msg) bool) (replies []*nats.Msg, err error) {
@@ -108,18 +140,30 @@ func (c *Client) many(ctx context.Context, subject string, data []byte, last fun
 // from the first one. begin is called each time it is sent. ErrNoAnswer when ctx has no
 // deadline and DefaultTimeout has passed without an answer.
 func (c *Client) request(ctx context.Context, subject string, data []byte, begin func(), got func(*nats.Msg) (more bool)) error {
+	return c.repeat(ctx, c.several.Load(), silence, subject, data, begin, got)
+}
+
+// repeat is request; early says that each attempt is sent again while replies are overdue,
+// and most is the longest time without replies until the next attempt.
+func (c *Client) repeat(ctx context.Context, early bool, most time.Duration, subject string, data []byte, begin func(), got func(*nats.Msg) (more bool)) error {
 	_, patient := ctx.Deadline()
 	quiet, began := firstSilence, time.Now()
 	untaken := 0
-	for {
-		taken, err := c.attempt(ctx, subject, data, quiet, begin, got)
+	for tries := 0; ; tries++ {
+		var taken bool
+		var err error
+		if early {
+			taken, err = c.hedge(ctx, subject, data, tries > 0, quiet, begin, got)
+		} else {
+			taken, err = c.attempt(ctx, subject, data, tries > 0, quiet, begin, got)
+		}
 		switch {
 		case errors.Is(err, ErrNoAnswer):
 			waited := time.Since(began)
 			if !patient && waited >= DefaultTimeout {
 				return err
 			}
-			quiet = min(2*quiet, silence)
+			quiet = min(2*quiet, most)
 			if !patient {
 				quiet = min(quiet, DefaultTimeout-waited)
 			}
@@ -127,6 +171,9 @@ func (c *Client) request(ctx context.Context, subject string, data []byte, begin
 			return err
 		default:
 			untaken++
+			if err := c.asks(ctx, subject, untaken); err != nil {
+				return err
+			}
 			if err := c.Pause(ctx, untaken, subject); err != nil {
 				return err
 			}
@@ -134,8 +181,31 @@ func (c *Client) request(ctx context.Context, subject string, data []byte, begin
 	}
 }
 
-// attempt sends a request once. taken is false when no server takes it.
-func (c *Client) attempt(ctx context.Context, subject string, data []byte, quiet time.Duration, begin func(), got func(*nats.Msg) (more bool)) (taken bool, err error) {
+// send publishes a request. When the connection is lost it waits until that has come back,
+// or for a moment, and returns ErrNoAnswer.
+func (c *Client) send(ctx context.Context, subject, reply string, data []byte) error {
+	err := c.nc.PublishRequest(subject, reply, data)
+	if err == nil {
+		return nil
+	}
+	if err = c.Explain(err); errors.Is(err, nats.ErrReconnectBufExceeded) { // nothing is sent while the connection is lost
+		if e := c.Connected(ctx); e != nil {
+			return e
+		}
+		return fmt.Errorf("%w: %w", ErrNoAnswer, err)
+	}
+	if !unsent(err) {
+		err = fmt.Errorf("%w: %w", ErrNoAnswer, err)
+		if e := workers.Sleep(ctx, BrokenPause); e != nil {
+			return e
+		}
+	}
+	return err
+}
+
+// attempt sends a request once; again says that it is not the first time. taken is false
+// when no server takes it.
+func (c *Client) attempt(ctx context.Context, subject string, data []byte, again bool, quiet time.Duration, begin func(), got func(*nats.Msg) (more bool)) (taken bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
@@ -145,16 +215,10 @@ func (c *Client) attempt(ctx context.Context, subject string, data []byte, quiet
 	}
 	defer func() { c.give(l, err == nil) }()
 	epoch, replies := c.epoch.Load(), 0
-	if err := c.nc.PublishRequest(subject, l.reply(0), data); err != nil {
-		if err = c.Explain(err); !unsent(err) {
-			err = fmt.Errorf("%w: %w", ErrNoAnswer, err)
-			if e := workers.Sleep(ctx, BrokenPause); e != nil {
-				return false, e
-			}
-		}
+	if err := c.send(ctx, subject, l.reply(0), data); err != nil {
 		return false, err
 	}
-	usageOf(ctx).asked()
+	usage.Of(ctx).Asked(again)
 	begin()
 	taken = true
 	defer func() {
@@ -164,7 +228,7 @@ func (c *Client) attempt(ctx context.Context, subject string, data []byte, quiet
 			err = ErrNoAnswer
 		}
 	}()
-	err = c.collect(ctx, l, epoch, quiet, 0, func(_ int, m *nats.Msg) bool {
+	err = c.collect(ctx, l, epoch, quiet, 0, refusal.Of(subject), func(_ int, m *nats.Msg) bool {
 		if NobodyTook(m) {
 			taken = false
 			return false
@@ -188,8 +252,12 @@ func (c *Client) All(ctx context.Context, msgs []*nats.Msg, quiet time.Duration)
 			}
 		}
 	}
+	if f := refusal.Failed(c.nc, msgs[0].Subject); f != nil {
+		fill(f) // nothing is sent, so the outcome is known
+		return replies, errs
+	}
 	if err := ctx.Err(); err != nil {
-		fill(err) // nothing is sent, so the outcome is known
+		fill(err)
 		return replies, errs
 	}
 	l, err := c.take()
@@ -198,7 +266,8 @@ func (c *Client) All(ctx context.Context, msgs []*nats.Msg, quiet time.Duration)
 		return replies, errs
 	}
 	defer func() { c.give(l, err == nil) }()
-	usage, missing, epoch := usageOf(ctx), 0, c.epoch.Load()
+	l.writes = msgs[0].Subject
+	used, missing, epoch := usage.Of(ctx), 0, c.epoch.Load()
 	for i, m := range msgs {
 		m.Reply = l.reply(i)
 		if err := c.Explain(c.nc.PublishMsg(m)); err != nil {
@@ -207,15 +276,24 @@ func (c *Client) All(ctx context.Context, msgs []*nats.Msg, quiet time.Duration)
 			}
 			errs[i] = err
 		} else {
-			usage.asked()
+			used.Asked(false)
 			missing++
 		}
 	}
 	if missing == 0 {
 		return replies, errs
 	}
-	err = c.collect(ctx, l, epoch, quiet, WriteGrace, func(n int, m *nats.Msg) bool {
-		if n >= 0 && n < len(replies) && replies[n] == nil {
+	refused := func(f *refusal.Refusal) (all bool) {
+		for i, m := range msgs {
+			if m.Subject == f.Subject && replies[i] == nil && errs[i] == nil {
+				errs[i] = f
+				missing--
+			}
+		}
+		return missing == 0
+	}
+	err = c.collect(ctx, l, epoch, quiet, WriteGrace, refused, func(n int, m *nats.Msg) bool {
+		if n >= 0 && n < len(replies) && replies[n] == nil && errs[n] == nil {
 			replies[n] = m
 			missing--
 		}
@@ -232,6 +310,9 @@ func (c *Client) All(ctx context.Context, msgs []*nats.Msg, quiet time.Duration)
 // unfinished batch of this client. Its errors are those of All, and errs.ErrUnwritten when
 // the last message was not sent: without that the server does nothing.
 func (c *Client) Batch(ctx context.Context, msgs []*nats.Msg, quiet time.Duration) (reply *nats.Msg, err error) {
+	if f := refusal.Failed(c.nc, msgs[0].Subject); f != nil {
+		return nil, f
+	}
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("%w: %w", errs.ErrUnwritten, err)
 	}
@@ -240,6 +321,7 @@ func (c *Client) Batch(ctx context.Context, msgs []*nats.Msg, quiet time.Duratio
 		return nil, err
 	}
 	defer func() { c.give(l, err == nil) }()
+	l.writes = msgs[0].Subject
 	msgs[len(msgs)-1].Reply = l.reply(0)
 	epoch := c.epoch.Load()
 	c.batching.Lock()
@@ -256,11 +338,15 @@ func (c *Client) Batch(ctx context.Context, msgs []*nats.Msg, quiet time.Duratio
 		}
 	}
 	c.batching.Unlock()
-	usageOf(ctx).asked()
-	err = c.collect(ctx, l, epoch, quiet, WriteGrace, func(_ int, m *nats.Msg) bool {
+	usage.Of(ctx).Asked(false)
+	refused := func(f *refusal.Refusal) bool { return f.Among(msgs) }
+	err = c.collect(ctx, l, epoch, quiet, WriteGrace, refused, func(_ int, m *nats.Msg) bool {
 		reply = m
 		return false
 	})
+	if f := (*refusal.Refusal)(nil); errors.As(err, &f) && !f.Subscribe {
+		return nil, f // without one message the server does nothing
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", store.ErrUnknown, err)
 	}
@@ -273,10 +359,26 @@ func NobodyTook(m *nats.Msg) bool {
 	return len(m.Data) == 0 && len(m.Header) != 0 && m.Header.Get("Status") == "503"
 }
 
+// gone asks why nobody has answered; see OnNobody. The question does not ask itself.
+func (c *Client) gone(ctx context.Context) error {
+	if c.nobody == nil || ctx.Value(asking{}) != nil {
+		return nil
+	}
+	if err := c.nobody(context.WithValue(ctx, asking{}, true)); err != nil {
+		return fmt.Errorf("%w: %w", Mark(nats.ErrNoResponders), err)
+	}
+	return nil
+}
+
+type asking struct{}
+
 // Pause waits before a request that no server took is sent again. After the last try it
 // returns store.ErrUnavailable. try is the number of tries so far.
 func (c *Client) Pause(ctx context.Context, try int, subject string) error {
-	if try >= c.retries {
+	if try >= c.retries() {
+		if err := c.gone(ctx); err != nil {
+			return err
+		}
 		return fmt.Errorf("nobody answers on %q: %w; is JetStream enabled, and does the bucket exist?", subject, Mark(nats.ErrNoResponders))
 	}
 	return workers.Sleep(ctx, noResponderPause)

@@ -5,13 +5,17 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/natsorm/natsorm/internal/readsize"
 	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/usage"
 )
 
 // Stream sends the requests that JetStream takes for the stream of one bucket.
@@ -22,6 +26,35 @@ type Stream struct {
 	*Client
 	Name   string // the stream's name: KV_<bucket>
 	Prefix string // the beginning of its subjects: $KV.<bucket>.
+
+	size  atomic.Pointer[size]
+	usual sync.Map // the average size of messages, in bytes, by the first token of their keys: *atomic.Int64
+}
+
+// size is how many messages a stream had at a time.
+type size struct {
+	messages int
+	at       time.Time
+}
+
+// Size is how many messages the stream had when State was last asked, and how long ago
+// that is; ok is false when State was not asked yet.
+func (s *Stream) Size() (messages int, age time.Duration, ok bool) {
+	if z := s.size.Load(); z != nil {
+		return z.messages, time.Since(z.at), true
+	}
+	return 0, 0, false
+}
+
+// usualSize is the average size, in bytes, of the messages under a pattern, or near to it,
+// that the last consumer has read; 0 while none was read.
+func (s *Stream) usualSize(pattern string) *atomic.Int64 {
+	token, _, _ := strings.Cut(pattern, ".")
+	if known, ok := s.usual.Load(token); ok {
+		return known.(*atomic.Int64)
+	}
+	known, _ := s.usual.LoadOrStore(token, new(atomic.Int64))
+	return known.(*atomic.Int64)
 }
 
 // api sends a request to JetStream, and reads the answer into resp. It sends it again
@@ -29,7 +62,7 @@ type Stream struct {
 // failed returns the error in resp, or nil.
 func (s *Stream) api(ctx context.Context, subject string, body []byte, resp any, failed func() *jetstream.APIError) (*nats.Msg, error) {
 	for try := 1; ; try++ {
-		m, err := s.one(ctx, subject, body)
+		m, err := s.leader(ctx, subject, body)
 		if err != nil {
 			return nil, err
 		}
@@ -37,7 +70,7 @@ func (s *Stream) api(ctx context.Context, subject string, body []byte, resp any,
 			return nil, err
 		}
 		e := failed()
-		if e == nil || e.Code != CodeUnavailable {
+		if e == nil || e.Code != CodeUnavailable || e.ErrorCode == codeNoJetStream || e.ErrorCode == codeNoAccount {
 			return m, nil
 		}
 		if err := s.Pause(ctx, try, subject); err != nil {
@@ -45,6 +78,13 @@ func (s *Stream) api(ctx context.Context, subject string, body []byte, resp any,
 		}
 	}
 }
+
+// These errors do not go away by themselves, although their code is CodeUnavailable:
+// JetStream is off on the server, or for the account.
+const (
+	codeNoJetStream = 10076
+	codeNoAccount   = 10039
+)
 
 // CodeUnavailable is the code of those of JetStream's errors that go away by themselves.
 const CodeUnavailable = 503
@@ -54,7 +94,8 @@ func (s *Stream) State(ctx context.Context) (created time.Time, last uint64, err
 	var resp struct {
 		Created time.Time `json:"created"`
 		State   struct {
-			Last uint64 `json:"last_seq"`
+			Last     uint64 `json:"last_seq"`
+			Messages int    `json:"messages"`
 		} `json:"state"`
 		Error *jetstream.APIError `json:"error"`
 	}
@@ -64,7 +105,111 @@ func (s *Stream) State(ctx context.Context) (created time.Time, last uint64, err
 	if resp.Error != nil {
 		return created, 0, fmt.Errorf("natsorm: get the state of %s: %w", s.Name, resp.Error)
 	}
+	s.size.Store(&size{messages: resp.State.Messages, at: time.Now()})
 	return resp.Created, resp.State.Last, nil
+}
+
+// rollOverlap is how many keys of a page of a roll come again in the next one.
+const rollOverlap = 1000
+
+// Roll asks the leader for the keys under a pattern, those with delete markers too, and
+// gives each to key, some twice. The leader looked at them after it had reached last.
+//
+// The server sorts the keys, and lists a part of them at a time, by their number. Keys that
+// go away between two parts change the numbers of those that follow. So each part begins
+// among the keys of the one before, or is asked for again: then no key is passed over that
+// was there all the while.
+func (s *Stream) Roll(ctx context.Context, pattern string, key func(string)) (last uint64, err error) {
+	largest, overlap := "", 0
+	for offset, first := 0, true; ; first = false {
+		page, err := s.rollPage(ctx, pattern, offset)
+		if err != nil {
+			return 0, err
+		}
+		if first || page.last < last { // the leader may be another one
+			last = page.last
+		}
+		from, to := "", ""
+		for _, k := range page.keys {
+			if from == "" || k < from {
+				from = k
+			}
+			to = max(to, k)
+		}
+		if offset > 0 && (from == "" || from > largest) {
+			overlap = max(2*overlap, 1)
+			offset = max(offset-overlap, 0)
+			continue
+		}
+		for _, k := range page.keys {
+			key(k)
+		}
+		largest = max(largest, to)
+		end := offset + len(page.keys)
+		if end >= page.total {
+			return last, nil
+		}
+		overlap = min(rollOverlap, len(page.keys)/2)
+		offset = end - overlap
+	}
+}
+
+// rollPage is a part of a roll.
+type rollPage struct {
+	keys  []string
+	total int // how many keys there are
+	last  uint64
+}
+
+func (s *Stream) rollPage(ctx context.Context, pattern string, offset int) (rollPage, error) {
+	var resp struct {
+		Total int `json:"total"`
+		State struct {
+			Last     uint64         `json:"last_seq"`
+			Subjects map[string]int `json:"subjects"`
+		} `json:"state"`
+		Error *jetstream.APIError `json:"error"`
+	}
+	body, err := json.Marshal(struct {
+		Filter string `json:"subjects_filter"`
+		Offset int    `json:"offset,omitempty"`
+	}{s.Prefix + pattern, offset})
+	if err != nil {
+		return rollPage{}, err
+	}
+	_, err = s.api(ctx, "$JS.API.STREAM.INFO."+s.Name, body, &resp, func() *jetstream.APIError { return resp.Error })
+	if err == nil && resp.Error != nil {
+		err = resp.Error
+	}
+	if err != nil {
+		return rollPage{}, fmt.Errorf("natsorm: list the keys of %s: %w", s.Name, err)
+	}
+	page := rollPage{keys: make([]string, 0, len(resp.State.Subjects)), total: resp.Total, last: resp.State.Last}
+	for subject := range resp.State.Subjects {
+		page.keys = append(page.keys, strings.TrimPrefix(subject, s.Prefix))
+	}
+	return page, nil
+}
+
+// Purge asks the leader to remove every message under a pattern whose revision is at most
+// upTo. Other requests of the stream wait meanwhile: 2 µs for each message. The request may be
+// sent again, which removes nothing more. store.ErrNoPurge when the stream does not allow it.
+func (s *Stream) Purge(ctx context.Context, pattern string, upTo uint64) error {
+	body, err := json.Marshal(map[string]any{"filter": s.Prefix + pattern, "seq": upTo + 1})
+	if err != nil {
+		return err
+	}
+	var resp struct {
+		Error *jetstream.APIError `json:"error"`
+	}
+	_, err = s.api(ctx, "$JS.API.STREAM.PURGE."+s.Name, body, &resp, func() *jetstream.APIError { return resp.Error })
+	if err == nil && resp.Error != nil {
+		err = fmt.Errorf("%w: %w", store.ErrNoPurge, resp.Error)
+	}
+	if err != nil {
+		return fmt.Errorf("natsorm: purge %q: %w", pattern, err)
+	}
+	return nil
 }
 
 // LeaderLast asks the leader for the last message under a key or pattern. One that
@@ -93,10 +238,11 @@ func (s *Stream) fromLeader(ctx context.Context, req map[string]any) (LeaderMess
 	var resp struct {
 		Error   *jetstream.APIError `json:"error"`
 		Message struct {
-			Subject  string `json:"subject"`
-			Sequence uint64 `json:"seq"`
-			Header   []byte `json:"hdrs"`
-			Data     []byte `json:"data"`
+			Subject  string    `json:"subject"`
+			Sequence uint64    `json:"seq"`
+			Header   []byte    `json:"hdrs"`
+			Data     []byte    `json:"data"`
+			Time     time.Time `json:"time"`
 		} `json:"message"`
 	}
 	m, err := s.api(ctx, "$JS.API.STREAM.MSG.GET."+s.Name, body, &resp, func() *jetstream.APIError { return resp.Error })
@@ -107,10 +253,15 @@ func (s *Stream) fromLeader(ctx context.Context, req map[string]any) (LeaderMess
 		if resp.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound {
 			return LeaderMessage{}, nil
 		}
+		if resp.Error.ErrorCode == jetstream.JSErrCodeStreamNotFound {
+			if err := s.gone(ctx); err != nil {
+				return LeaderMessage{}, err
+			}
+		}
 		return LeaderMessage{}, fmt.Errorf("natsorm: get from the leader: %w", resp.Error)
 	}
-	usageOf(ctx).got(m)
-	out := LeaderMessage{Message: store.Message{Key: strings.TrimPrefix(resp.Message.Subject, s.Prefix), Revision: resp.Message.Sequence, Value: resp.Message.Data}}
+	usage.Of(ctx).Got(m)
+	out := LeaderMessage{Message: store.Message{Key: strings.TrimPrefix(resp.Message.Subject, s.Prefix), Revision: resp.Message.Sequence, Value: resp.Message.Data, Time: resp.Message.Time}}
 	if len(resp.Message.Header) > 0 {
 		h, err := nats.DecodeHeadersMsg(resp.Message.Header)
 		if err != nil {
@@ -132,10 +283,28 @@ func (s *Stream) Get(ctx context.Context, key string) (store.Message, error) {
 		if status == "404" {
 			return store.Message{Key: key}, nil
 		}
-		return store.Message{}, fmt.Errorf("natsorm: get %q: %w", key, refusal(m.Header))
+		return store.Message{}, fmt.Errorf("natsorm: get %q: %w", key, noMessage(m.Header))
 	}
-	usageOf(ctx).got(m)
+	usage.Of(ctx).Got(m)
 	return s.direct(m)
+}
+
+// At gets the message of a revision, with a direct get. One that is absent has no
+// revision.
+func (s *Stream) At(ctx context.Context, revision uint64) (store.Message, error) {
+	m, err := s.one(ctx, "$JS.API.DIRECT.GET."+s.Name, append(strconv.AppendUint([]byte(`{"seq":`), revision, 10), '}'))
+	if err != nil {
+		return store.Message{}, fmt.Errorf("natsorm: get revision %d: %w", revision, err)
+	}
+	switch m.Header.Get("Status") {
+	case "":
+	case "404":
+		return store.Message{}, nil
+	default:
+		return store.Message{}, fmt.Errorf("natsorm: get revision %d: %w", revision, noMessage(m.Header))
+	}
+	usage.Of(ctx).Got(m)
+	return s.timed(m)
 }
 
 // nextRequest asks for the messages that follow a revision.
@@ -143,6 +312,7 @@ type nextRequest struct {
 	Seq     uint64 `json:"seq"` // the lowest revision
 	Pattern string `json:"next_by_subj"`
 	Batch   int    `json:"batch,omitzero"`
+	Bytes   int    `json:"max_bytes,omitzero"` // the server ends the answer after so many
 }
 
 // Next gets the first message under a pattern that follows a revision, with a direct
@@ -161,18 +331,19 @@ func (s *Stream) Next(ctx context.Context, pattern string, revision uint64) (m s
 	case "404":
 		return m, false, nil
 	default:
-		return m, false, fmt.Errorf("natsorm: get what follows revision %d: %w", revision, refusal(reply.Header))
+		return m, false, fmt.Errorf("natsorm: get what follows revision %d: %w", revision, noMessage(reply.Header))
 	}
-	usageOf(ctx).got(reply)
-	m, err = s.direct(reply)
+	usage.Of(ctx).Got(reply)
+	m, err = s.timed(reply)
 	return m, err == nil, err
 }
 
-// NextMany gets at most n messages under a pattern that follow a revision. rest is how
+// NextMany gets at most n messages under a pattern that follow a revision, fewer where
+// they are large. rest is how
 // many follow them. It is one direct get, which the server answers with no write in
 // between. For the count the server looks at every key under the pattern.
 func (s *Stream) NextMany(ctx context.Context, pattern string, revision uint64, n int) (found []store.Message, rest int, err error) {
-	body, err := json.Marshal(nextRequest{Seq: revision + 1, Pattern: s.Prefix + pattern, Batch: n})
+	body, err := json.Marshal(nextRequest{Seq: revision + 1, Pattern: s.Prefix + pattern, Batch: n, Bytes: readsize.Bytes})
 	if err != nil {
 		return nil, 0, err
 	}
@@ -188,11 +359,11 @@ func (s *Stream) NextMany(ctx context.Context, pattern string, revision uint64, 
 	case "404":
 		return nil, 0, nil
 	default:
-		return nil, 0, refusal(end)
+		return nil, 0, noMessage(end)
 	}
-	usageOf(ctx).got(msgs...)
+	usage.Of(ctx).Got(msgs...)
 	for _, m := range msgs {
-		e, err := s.direct(m)
+		e, err := s.timed(m)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -215,12 +386,12 @@ func (s *Stream) Newest(ctx context.Context) (uint64, error) {
 	case "404":
 		return 0, nil
 	default:
-		return 0, fmt.Errorf("natsorm: get the last revision: %w", refusal(m.Header))
+		return 0, fmt.Errorf("natsorm: get the last revision: %w", noMessage(m.Header))
 	}
 }
 
-// refusal is the error of an answer that is no message.
-func refusal(h nats.Header) error {
+// noMessage is the error of an answer that is no message.
+func noMessage(h nats.Header) error {
 	return fmt.Errorf("server answered %s %s", h.Get("Status"), h.Get("Description"))
 }
 

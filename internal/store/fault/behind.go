@@ -32,7 +32,7 @@ func NewBehind(ctx context.Context, s store.Store, keys ...string) (*Behind, err
 
 func (b *Behind) Traits() store.Traits {
 	t := b.Store.Traits()
-	t.Replicated = true
+	t.Replicable = true
 	return t
 }
 

@@ -66,6 +66,18 @@ func (f *Store) Batch(ctx context.Context, b store.Batch) (uint64, error) {
 	return f.Store.Batch(ctx, b)
 }
 
+// Purge passes a purge on as one write, to a store that has it.
+func (f *Store) Purge(ctx context.Context, pattern string, upTo uint64) error {
+	if f.budget.Add(-1) < 0 {
+		return ErrCrashed
+	}
+	p, ok := f.Store.(store.Purger)
+	if !ok {
+		return store.ErrNoPurge
+	}
+	return p.Purge(ctx, pattern, upTo)
+}
+
 func (f *Store) Get(ctx context.Context, key string) (store.Message, error) {
 	if err := f.alive(); err != nil {
 		return store.Message{}, err
@@ -122,11 +134,11 @@ func (f *Store) Last(ctx context.Context, pattern string) (uint64, error) {
 	return f.Store.Last(ctx, pattern)
 }
 
-func (f *Store) Feed(ctx context.Context, pattern string) (store.Feed, error) {
+func (f *Store) Feed(ctx context.Context, pattern, beside string) (store.Feed, error) {
 	if err := f.alive(); err != nil {
 		return nil, err
 	}
-	return f.Store.Feed(ctx, pattern)
+	return f.Store.Feed(ctx, pattern, beside)
 }
 
 func (f *Store) Revision(ctx context.Context, c store.Certainty) (uint64, error) {

@@ -19,7 +19,7 @@ func scan(t *test) {
 	s := t.reader()
 	// A replica that is behind gives keys that were deleted, unless it is corrected.
 	wrong := func(got int, corrected bool) bool {
-		return got < live || got > n || got > live && (corrected || !s.Traits().Replicated)
+		return got < live || got > n || got > live && (corrected || !s.Traits().Replicable)
 	}
 	found := t.scan(s, t.key("n", "*"), store.ScanOptions{})
 	if wrong(len(found), false) {
@@ -30,10 +30,24 @@ func scan(t *test) {
 			t.Fatalf("%+v", m)
 		}
 	}
+	current, err := t.collect(store.Current(t.ctx, s, t.key("n", "*")))
+	t.ok(err)
+	if len(t.byKey(current)) != live {
+		t.Errorf("%d of %d are current", len(current), live)
+	}
+	for _, m := range current {
+		if m.Key != t.key("n", string(m.Value)) || !m.Live() {
+			t.Fatalf("current: %+v", m)
+		}
+	}
+	for _, err := range store.Current(t.ctx, s, t.key("n", "*")) {
+		t.ok(err)
+		break
+	}
 	if got := len(t.scan(s, t.key("none", "*"), store.ScanOptions{})); got != 0 {
 		t.Errorf("%d of none", got)
 	}
-	for _, opts := range []store.ScanOptions{{Keys: true}, {Want: 10}, {Again: true}, {Counted: true}} {
+	for _, opts := range []store.ScanOptions{{Keys: true}, {Want: 10}, {Again: true}, {Counted: true}, {Gentle: true}, {Repeats: true}} {
 		if got := len(t.scan(s, t.key("n", "*"), opts)); wrong(got, opts.Again) {
 			t.Errorf("%+v: %d of %d", opts, got, live)
 		}
@@ -42,6 +56,42 @@ func scan(t *test) {
 			t.ok(err)
 			if got++; got == 10 {
 				break
+			}
+		}
+	}
+}
+
+// scanAfter: a scan goes on after a revision, in the order of revisions.
+func scanAfter(t *test) {
+	if t.Frozen {
+		return // its scans have no order
+	}
+	const n = 1200
+	t.fill(n, "n")
+	for i := 0; i < n; i += 7 { // they come last
+		t.put(t.key("n", i), fmt.Sprint(i))
+	}
+	for i := 0; i < n; i += 50 {
+		t.remove(t.key("n", i))
+	}
+	s := t.reader()
+	all, err := t.collect(s.Scan(t.ctx, t.key("n", "*"), store.ScanOptions{}))
+	t.ok(err)
+	for _, gentle := range []bool{false, true} {
+		for _, at := range []int{0, 1, len(all) / 2, len(all) - 2, len(all) - 1} {
+			opts := store.ScanOptions{After: all[at].Revision, Gentle: gentle}
+			rest, err := t.collect(s.Scan(t.ctx, t.key("n", "*"), opts))
+			t.ok(err)
+			want := len(all) - at - 1
+			if len(rest) < want || len(rest) > want && !s.Traits().Replicable { // a replica that is behind gives keys that were deleted
+				t.Errorf("after %d of %d: %d", at, len(all), len(rest))
+			}
+			last := opts.After
+			for _, m := range rest {
+				if m.Revision <= last {
+					t.Errorf("revision %d after %d", m.Revision, last)
+				}
+				last = m.Revision
 			}
 		}
 	}
@@ -105,6 +155,32 @@ func scanUnderWriters(t *test) {
 	})
 }
 
+// scanWithRepeats: of the messages that cannot be repeats, no two are of one key, and every key
+// comes that is live all the while.
+func scanWithRepeats(t *test) {
+	const stable = 200
+	t.underWriters(stable, func() {
+		came, sure := map[string]bool{}, map[string]bool{}
+		for m, err := range t.reader().Scan(t.ctx, t.key("n", "*", "*"), store.ScanOptions{Repeats: true}) {
+			if t.conflicted(err) {
+				return
+			}
+			if !m.Live() || !m.Again && sure[m.Key] && !t.Writer.Traits().Replicable {
+				t.Fatalf("%+v has come before", m)
+			}
+			came[m.Key] = true
+			sure[m.Key] = sure[m.Key] || !m.Again
+		}
+		for i := range stable {
+			for _, kind := range []string{"still", "moving"} {
+				if key := t.key("n", kind, i); !came[key] || kind == "still" && !sure[key] {
+					t.Fatalf("%s was live, and came: %v, for sure: %v", key, came[key], sure[key])
+				}
+			}
+		}
+	})
+}
+
 // count: exact, with delete markers under the pattern, and after scans.
 func count(t *test) {
 	const n = 1500
@@ -160,7 +236,7 @@ func size(t *test) {
 		if got == n {
 			return
 		}
-		if !t.Writer.Traits().Replicated || got > n {
+		if !t.Writer.Traits().Replicable || got > n {
 			t.Fatalf("the size of %d is %d", n, got)
 		}
 	}

@@ -168,7 +168,7 @@ func feed(t *test) {
 	t.remove(t.key("n", 2))
 	t.put(t.key("other"), "x")
 	t.ok(store.CatchUp(t.ctx, s))
-	f, err := s.Feed(t.ctx, t.key("n", "*"))
+	f, err := s.Feed(t.ctx, t.key("n", "*"), "")
 	t.ok(err)
 	defer f.Close()
 	var at uint64
@@ -223,7 +223,7 @@ func feed(t *test) {
 		t.Errorf("Next with an ended context: %v", err)
 	}
 
-	empty, err := s.Feed(t.ctx, t.key("none", "*"))
+	empty, err := s.Feed(t.ctx, t.key("none", "*"), "")
 	t.ok(err)
 	defer empty.Close()
 	if ev, err := empty.Next(t.ctx); err != nil || ev.Kind != store.CaughtUp {
@@ -272,13 +272,13 @@ func (t *test) calls(ctx context.Context, s store.Store, each func(name string, 
 		each("Whole", err)
 	}
 	if t.Refuses&Feeds == 0 {
-		f, err := s.Feed(ctx, pattern)
+		f, err := s.Feed(ctx, pattern, "")
 		if err == nil {
 			f.Close()
 		}
 		each("Feed", err)
 	}
-	if s.Traits().Replicated {
+	if s.Traits().Replicable {
 		each("CatchUp", store.CatchUp(ctx, s))
 		_, err = s.Revision(ctx, store.Agreed)
 		each("Agreed", err)
@@ -309,7 +309,7 @@ func closed(t *test) {
 	s := t.Store()
 	var waiting chan error
 	if t.Refuses&Feeds == 0 {
-		f, err := s.Feed(t.ctx, t.key("*"))
+		f, err := s.Feed(t.ctx, t.key("*"), "")
 		t.ok(err)
 		defer f.Close()
 		ev, err := f.Next(t.ctx)

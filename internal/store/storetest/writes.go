@@ -178,7 +178,7 @@ func guards(t *test) {
 		return err
 	}
 	holds := []store.Guard{{Key: t.key("held"), Revision: held}, {Key: t.key("absent")}}
-	if !s.Traits().Replicated { // there a pattern guards nothing
+	if !s.Traits().Replicable { // there a pattern guards nothing
 		holds = append(holds, store.Guard{Key: t.key("p", "*"), Revision: under}, store.Guard{Key: t.key("none", "*")})
 	}
 	t.ok(write(holds...))
@@ -294,7 +294,7 @@ func ways(t *test) {
 	if s.Traits().MaxValue <= 0 {
 		t.Errorf("values of %d bytes", s.Traits().MaxValue)
 	}
-	if s.Traits().Replicated != t.Writer.Traits().Replicated {
+	if s.Traits().Replicable != t.Writer.Traits().Replicable {
 		t.Error("replicated, or not")
 	}
 }
@@ -318,7 +318,7 @@ func refusals(t *test) {
 		note(Read, err)
 	}
 	if t.Refuses&Feeds != 0 {
-		_, err := s.Feed(t.ctx, t.key("*"))
+		_, err := s.Feed(t.ctx, t.key("*"), "")
 		note(Feeds, err)
 	}
 	if t.Refuses&Revisions != 0 {
@@ -336,5 +336,58 @@ func refusals(t *test) {
 	}
 	if found := t.scan(t.reader(), t.key("*"), store.ScanOptions{}); len(found) != 0 {
 		t.Errorf("what was refused was written: %v", found)
+	}
+}
+
+// purge: what was written up to a revision goes, with its markers, and nothing else.
+func purge(t *test) {
+	s, ok := t.Store().(store.Purger)
+	if !ok {
+		return
+	}
+	t.put(t.key("a", 1), "old")
+	t.put(t.key("a", 2), "old")
+	gone := t.remove(t.key("a", 2))
+	t.put(t.key("b", 1), "beside")
+	n, err := s.Count(t.ctx, t.key("a", "*"), store.Exactly)
+	t.ok(err)
+	if n != 1 {
+		t.Errorf("%d keys", n)
+	}
+	upTo := t.put(t.key("a", 3), "the last one")
+	t.put(t.key("a", 4), "new")
+	t.ok(s.Purge(t.ctx, t.key("a", "*"), upTo))
+	t.ok(s.Purge(t.ctx, t.key("a", "*"), upTo))
+	t.ok(s.Purge(t.ctx, t.key("a", "*"), 0))
+	t.ok(s.Purge(t.ctx, t.key("none", ">"), upTo))
+	t.expect("the rest", t.scan(s, t.key(">"), store.ScanOptions{}), map[string]string{t.key("a", 4): "new", t.key("b", 1): "beside"})
+	for _, key := range []string{t.key("a", 1), t.key("a", 2), t.key("a", 3)} {
+		if m := t.now(key); m.Revision != 0 {
+			t.Errorf("%s is at revision %d", key, m.Revision)
+		}
+	}
+	for _, p := range []store.Precision{store.Exactly, store.About} {
+		n, err := s.Count(t.ctx, t.key("a", "*"), p)
+		t.ok(err)
+		if n != 1 {
+			t.Errorf("%d keys are left", n)
+		}
+	}
+	changes, err := s.Changes(t.ctx, t.key("a", "*"), gone)
+	t.ok(err)
+	if len(changes) != 1 || changes[0].Key != t.key("a", 4) {
+		t.Errorf("changes: %v", changes)
+	}
+	last, err := s.Last(t.ctx, t.key("a", "*"))
+	t.ok(err)
+	t.ok(s.Purge(t.ctx, t.key("a", "*"), last)) // also the session's own last write
+	if found := t.scan(s, t.key("a", "*"), store.ScanOptions{}); len(found) != 0 {
+		t.Errorf("%v are left", found)
+	}
+	t.write(store.Op{Key: t.key("a", 1), Value: []byte("again"), Conditional: true})
+	n, err = s.Count(t.ctx, t.key("a", "*"), store.Exactly)
+	t.ok(err)
+	if n != 1 {
+		t.Errorf("%d keys after another write", n)
 	}
 }

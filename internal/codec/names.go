@@ -1,0 +1,85 @@
+package codec
+
+import (
+	"reflect"
+
+	"github.com/natsorm/natsorm/internal/document"
+	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/store"
+)
+
+// Under is a codec under a version of the model, in which columns may have other names than T
+// declares, or may have been dropped. It is c itself where they have not.
+func Under[T any](c Codec[T], def *schema.Definition) Codec[T] {
+	if len(def.Former) == 0 {
+		return c
+	}
+	in, out, dropped := document.DeclaredNames(def, c.Writes)
+	if out == nil {
+		return c
+	}
+	u := &under[T]{Codec: c, def: def, in: in, out: out}
+	if reflect.TypeFor[T]().Kind() == reflect.Map {
+		u.refused = dropped // a struct always has its fields, a map has what somebody has put there
+	}
+	return u
+}
+
+// Outdated is an errs.ErrSchema when T, which was declared under the version first, declares a
+// former name that counts no more.
+func Outdated[T any](c Codec[T], first, def *schema.Definition) error {
+	for _, f := range def.Former {
+		switch {
+		case !c.Writes(f.Name) || first.Freed(f):
+		case f.Freed > 0:
+			return def.Errorf("column %s was dropped or renamed, and its name is free for another column; change the declaration and define the model again, or open it again", f.Name)
+		case f.Closed:
+			return def.Errorf("column %s is called %s now, and Alter has ended the time of the former name; declare the new one, and define the model again", f.Name, f.Column)
+		}
+	}
+	return nil
+}
+
+// Dropped are the columns that T declares and that were dropped.
+func Dropped[T any](c Codec[T], def *schema.Definition) []string {
+	_, _, dropped := document.DeclaredNames(def, c.Writes)
+	return dropped
+}
+
+// under is the codec of a T that declares columns by former names.
+type under[T any] struct {
+	Codec[T]
+	def     *schema.Definition
+	in, out *document.Names
+	refused []string // dropped columns that a value may not have
+}
+
+func (u *under[T]) Encode(v *T) ([]byte, error) {
+	doc, err := u.Codec.Encode(v)
+	if err != nil {
+		return nil, err
+	}
+	if len(u.refused) > 0 {
+		raws, err := document.Raw(doc, u.refused)
+		if err != nil {
+			return nil, document.Invalid(u.def.Name, err)
+		}
+		for i, raw := range raws {
+			if raw != nil {
+				return nil, errs.Invalidf(u.def.Name, u.refused[i], "was dropped by Alter; leave it out of the Record")
+			}
+		}
+	}
+	return u.out.Apply(doc), nil
+}
+
+func (u *under[T]) Decode(m store.Message, v *T) error {
+	m.Value = u.in.Apply(m.Value)
+	return u.Codec.Decode(m, v)
+}
+
+// Writes is by the names that the columns have now.
+func (u *under[T]) Writes(column string) bool {
+	return u.Codec.Writes(u.in.To(column)) && u.out.To(column) == column
+}

@@ -1,0 +1,74 @@
+// Package typed reads and writes the records of a model as Go values. It stands between the
+// public API, which has a method for each call, and package records, which knows only
+// documents.
+//
+// Every write of a record, whichever call makes it, is a change (write.go): a function from
+// the record as it is to the record as it will be, which is then committed. A document is
+// encoded once, and its keys are computed once; a state carries both.
+package typed
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/natsorm/natsorm/internal/catalogue"
+	"github.com/natsorm/natsorm/internal/codec"
+	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/records"
+	"github.com/natsorm/natsorm/internal/txn"
+)
+
+// Records are the records of a model as values of type T, as one call uses them.
+type Records[T any] struct {
+	Name  string         // the model's
+	Docs  *records.Model // in the version that holds now, and inside the transaction if there is one
+	Codec codec.Codec[T]
+	Seq   *catalogue.Sequence // of automatic keys
+	Tx    *Tx                 // nil outside transactions
+}
+
+// Describe is an error about a record.
+func (s *Records[T]) Describe(err error, id string) error { return Describe(err, s.Name, id) }
+
+// Describe is an error about a record of a model.
+func Describe(err error, model, id string) error { return fmt.Errorf("%w: %s %s", err, model, id) }
+
+// unfulfilled says that a record is not as a call demands. It matches the kinds of errors that
+// it is, but does not say that somebody has changed the record: perhaps nobody has.
+type unfulfilled struct {
+	text  string
+	kinds []error
+}
+
+func (u *unfulfilled) Error() string { return "natsorm: " + u.text }
+
+func (u *unfulfilled) Is(target error) bool { return slices.Contains(u.kinds, target) }
+
+// NilRecord is the error of a call that got a nil *T.
+func (s *Records[T]) NilRecord() error {
+	return errs.Invalidf(s.Name, "", "nil record; pass a pointer to one")
+}
+
+// Tx is a transaction, with the versions that values of its caller had before it.
+type Tx struct {
+	Run *txn.Tx
+
+	mu       sync.Mutex
+	versions map[any]uint64 // by pointer to a written value: the version that it had before
+}
+
+// firstVersion is the version that a value had before the transaction first wrote it.
+// was is its version before the present write, which counts if that is the first.
+func (t *Tx) firstVersion(v any, was uint64) uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if first, ok := t.versions[v]; ok {
+		return first
+	}
+	if t.versions == nil {
+		t.versions = map[any]uint64{}
+	}
+	t.versions[v] = was
+	return was
+}

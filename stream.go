@@ -1,0 +1,108 @@
+package natsorm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/natsorm/natsorm/internal/keyset"
+	"github.com/natsorm/natsorm/internal/plan"
+	"github.com/natsorm/natsorm/internal/query"
+	"github.com/natsorm/natsorm/internal/records"
+	"github.com/natsorm/natsorm/internal/store"
+)
+
+// stream is a read that delivers records before it has found all. When the schema changes
+// meanwhile, what it has not found yet may be elsewhere: then it reads again by the new schema,
+// and leaves out what it has delivered.
+type stream[T any] struct {
+	by      *records.Model // the version of the model that it began with; nil before
+	seen    *keyset.Set    // the keys of what it has delivered, by that version
+	n       int            // how many records it has delivered
+	stopped bool           // the caller has enough
+}
+
+// row is a record that a stream delivers, with its key by the version that it began with.
+type row[T any] struct {
+	v   *T
+	key string
+}
+
+// deliver gives yield what queries select and it has not had.
+func (st *stream[T]) deliver(ctx context.Context, s *session[T], bound plan.Query, spec query.Spec, yield func(*T, error) bool) error {
+	again, limit := st.by != nil, bound.Limit
+	revision := uint64(1) // before the start of seen: nothing comes twice
+	switch {
+	case st.stopped || again && st.n == limit:
+		return nil
+	case !again:
+		st.by, st.seen = s.Docs, keyset.New(revision)
+	case st.n > 0 && bound.Offset > 0:
+		return fmt.Errorf("%w: the schema of %s was changed while records were read with an Offset, which does not say any more where to go on; begin again", ErrConflict, s.Name)
+	default:
+		revision++
+		if limit >= 0 {
+			bound.Limit += st.n
+		}
+	}
+	decode := s.Decoder(spec)
+	found := query.Select(ctx, s.Docs.Source(), bound, false, func(m store.Message) (row[T], error) {
+		v, err := decode(m)
+		r := row[T]{v, m.Key}
+		if again && err == nil {
+			if f, err := s.Docs.Layout.Of(m.Value); err == nil {
+				r.key = st.by.Layout.RecordKey(f.ID)
+			}
+		}
+		return r, err
+	})
+	for r, err := range found {
+		var corrupt *CorruptError
+		if errors.As(err, &corrupt) {
+			r.key = corrupt.Key
+		} else if err != nil {
+			return err
+		}
+		// By another schema it may be at another key, or a part of what was there.
+		if err := s.Docs.Moved(ctx); err != nil {
+			return err
+		}
+		if !st.seen.First(r.key, revision) {
+			continue
+		}
+		if st.stopped = !yield(r.v, err); st.stopped {
+			return nil
+		}
+		if err == nil {
+			if st.n++; st.n == limit {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+// each streams what the queries select. Inside a transaction, it first reads all records and
+// then delivers them, because the caller may make other calls of the transaction for each
+// record.
+func (m *Model[T]) each(ctx context.Context, call string, q []Query) iter.Seq2[*T, error] {
+	return func(yield func(*T, error) bool) {
+		var gathered iter.Seq2[*T, error]
+		var st stream[T]
+		err := m.read(ctx, call, q, query.ForRead, func(s *session[T], bound plan.Query, spec query.Spec) error {
+			if s.Tx != nil {
+				gathered = query.Gathered(query.Select(ctx, s.Docs.Source(), bound, false, s.Decoder(spec)))
+				return nil
+			}
+			return st.deliver(ctx, s, bound, spec, yield)
+		})
+		switch {
+		case st.stopped:
+		case err != nil:
+			yield(nil, err)
+		case gathered != nil:
+			gathered(yield)
+		}
+	}
+}
