@@ -101,7 +101,7 @@ func each(b *testing.B, run func(b *testing.B, db *natsorm.DB, kv jetstream.KeyV
 	}
 }
 
-func check(b *testing.B, err error) {
+func check(b testing.TB, err error) {
 	if err != nil {
 		b.Helper()
 		b.Fatal(err)

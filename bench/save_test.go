@@ -62,6 +62,16 @@ func BenchmarkUpdate(b *testing.B) {
 	})
 }
 
+// BenchmarkUpdateIndexed is BenchmarkUpdate of a column with an index: an entry is put, and
+// one is deleted.
+func BenchmarkUpdateIndexed(b *testing.B) {
+	changes(b, func(ctx context.Context, articles *natsorm.Model[article], a *article) error {
+		a.Views++
+		_, err := articles.Update(ctx, natsorm.Set{"state": strconv.Itoa(a.Views % 10)}, natsorm.Eq("id", a.ID))
+		return err
+	})
+}
+
 // changes compares changes of records, by one client and by 64, each of a record of its
 // own, with kv.Get and kv.Update.
 func changes(b *testing.B, change func(context.Context, *natsorm.Model[article], *article) error) {

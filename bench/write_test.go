@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -24,6 +23,7 @@ import (
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/store/fault"
+	"github.com/natsorm/natsorm/internal/testbed"
 	"github.com/natsorm/natsorm/internal/value"
 )
 
@@ -218,18 +218,32 @@ func BenchmarkReplicated(b *testing.B) {
 			check(b, err)
 		})
 	})
+	b.Run("ten by an index", func(b *testing.B) {
+		for i := range int64(10) {
+			u := indexed(1e9 + i)
+			u.Name = "ten"
+			check(b, users.Create(ctx, u))
+		}
+		compare(b, func(int) {
+			_, err := kv.Get(ctx, "raw.shard_1.0")
+			check(b, err)
+		}, func(int) {
+			found, err := users.FindAll(ctx, natsorm.Eq("name", "ten"))
+			check(b, err)
+			if len(found) != 10 {
+				b.Fatal(len(found))
+			}
+		})
+	})
 }
 
 // cluster is a bucket with three replicas, on servers in this process.
 func cluster(b *testing.B) *natsorm.DB {
+	ports, err := testbed.FreePorts(3)
+	check(b, err)
 	var routes string
-	var ports []int
-	for range 3 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		check(b, err)
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-		routes += ",nats://" + l.Addr().String()
-		check(b, l.Close())
+	for _, port := range ports {
+		routes += fmt.Sprint(",nats://127.0.0.1:", port)
 	}
 	var servers []*server.Server
 	for i, port := range ports {
