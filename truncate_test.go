@@ -70,19 +70,21 @@ func TestTruncateLeavesNothing(t *testing.T) {
 			// Writers go on meanwhile; in the end they stop.
 			var stop atomic.Bool
 			var wg sync.WaitGroup
+			halt := func() { stop.Store(true); wg.Wait() }
+			defer halt() // also where Truncate fails
 			for w := range 2 {
 				wg.Go(func() {
 					for i := int64(0); !stop.Load(); i++ {
 						u := &nodeUser{ID: int64(n*100*(w+1)) + i, Name: "n1", Email: ptr("a@b")}
 						if err := users.Create(ctx, u); err != nil && !errors.Is(err, natsorm.ErrCorrupt) {
 							t.Error(err)
+							return
 						}
 					}
 				})
 			}
 			ok(t, users.Truncate(ctx))
-			stop.Store(true)
-			wg.Wait()
+			halt()
 			if n := must[int](t)(users.Count(ctx, natsorm.Lt("id", n))); n != 0 {
 				t.Errorf("%d are left", n)
 			}

@@ -167,9 +167,15 @@ func (t *tail) read(ctx context.Context) error {
 	return err
 }
 
-// drain reads what the consumer has.
+// drain reads what the consumer has, and no more, however much is written meanwhile.
 func (t *tail) drain(ctx context.Context) error {
-	for !t.ended && t.c.Pending() > 0 {
+	for came, most := 0, 0; !t.ended && t.c.Pending() > 0; came++ {
+		if came == 1 { // before that it is a guess (More)
+			most = 1 + t.c.Pending()
+		}
+		if came > 0 && came >= most {
+			return nil
+		}
 		m, ok, err := t.c.Next(ctx)
 		switch {
 		case ok:
@@ -247,20 +253,21 @@ func (t *tail) revisions(ctx context.Context, upTo uint64) error {
 // moment. Such a request finds nothing that follows. Where writers are so many that it
 // always finds something, one that gives all that follows takes its place: the server
 // answers it with no write in between. It is not asked at once because then the server
-// looks at every key under the pattern. Where no such request can be trusted, because
-// other servers may answer it, rest takes its place, if there is one.
+// looks at every key under the pattern. Where that was too much for one answer, or no such
+// request can be trusted, because other servers may answer it, rest takes its place, if there
+// is one.
 func (t *tail) finish(ctx context.Context) error {
 	size, _, _ := t.b.Stream.Size()
 	for tries := size / keysATry; !t.ended; tries-- {
 		switch {
 		case tries > 0:
+		case t.rest != nil && tries < 0:
+			if err := t.checked(ctx, t.rest(ctx)); !errors.Is(err, wire.ErrBehind) {
+				return err
+			}
 		case t.b.Isolates():
 			done, err := t.all(ctx)
 			if err != nil || done {
-				return err
-			}
-		case t.rest != nil && tries < 0:
-			if err := t.checked(ctx, t.rest(ctx)); !errors.Is(err, wire.ErrBehind) {
 				return err
 			}
 		}

@@ -186,9 +186,11 @@
 // not delivered would have to follow. Where the bucket is not alone only the leader can say
 // that nothing follows, so it is asked last.
 //
-// Beside many writers something always follows. Where the bucket is alone one request then
-// reads all that follows, with no write in between (all, in changes.go). Elsewhere the
-// leader is asked which keys there are, and those that were not delivered are read by
+// Beside many writers something always follows, and where they are faster than the reader,
+// ever more. So a consumer is read for no longer than for twice what it had at its start.
+// Where the bucket is alone one request then reads all that follows, with no write in between
+// (all, in changes.go). Where that is too much for one answer, and where there are several
+// servers, the leader is asked which keys there are, and those that were not delivered are read by
 // themselves (rest, in scan.go): a key that is there all the while is one of them, or was
 // delivered.
 //

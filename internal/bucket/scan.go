@@ -17,6 +17,11 @@ import (
 // getting any further.
 const scanRestarts = 5
 
+// followers is how many messages a consumer is read for, besides as many as it has at its
+// start and as many again. Where it still has some then, writers are faster than the reader,
+// and they may stay so.
+const followers = 32
+
 // Scan reads the last message of every key under the pattern, with a consumer
 // that starts at each key's last message.
 //
@@ -31,7 +36,8 @@ const scanRestarts = 5
 // follows the last message delivered is then read until a request says that nothing
 // follows. That one has seen, at one moment, every key that was not delivered before.
 //
-// Beside many writers something always follows; see rest, and tail.all.
+// Beside many writers, or where the reader is slower than they are, something always
+// follows; see followers, rest, and tail.all.
 func (b *Bucket) Scan(ctx context.Context, pattern string, opts store.ScanOptions) iter.Seq2[store.Message, error] {
 	return func(yield func(store.Message, error) bool) {
 		sc := scan{b: b, pattern: pattern, opts: opts, last: opts.After, floor: b.Floor(), yield: yield}
@@ -132,7 +138,7 @@ func (sc *scan) run(ctx context.Context) error {
 	if err := sc.unmoved(ctx); err != nil { // the consumer may be on another server
 		return err
 	}
-	for c.Pending() > 0 {
+	for most := 2*c.Pending() + followers; c.Pending() > 0 && most > 0; most-- {
 		m, ok, err := c.Next(ctx)
 		if err != nil {
 			return err
@@ -168,7 +174,7 @@ func (sc *scan) rest(ctx context.Context) error {
 		found, err := store.GetMany(ctx, sc.b, missing)
 		for _, m := range found {
 			m.Again = sc.opts.Repeats // then none was remembered
-			if m.Live() && !sc.stopped && (m.Again || sc.seen.Add(m.Key)) {
+			if m.Live() && m.Revision > sc.opts.After && !sc.stopped && (m.Again || sc.seen.Add(m.Key)) {
 				sc.stopped = !sc.yield(m, nil)
 			}
 		}

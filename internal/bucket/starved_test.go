@@ -118,3 +118,55 @@ func TestReadsBesideManyWriters(t *testing.T) {
 		})
 	}
 }
+
+// A scan ends although its reader is slower than those who write what it reads: each message that it
+// gets finds two more written. It lacks nothing that is there all the while.
+func TestScanOfASlowReader(t *testing.T) {
+	t.Parallel()
+	cluster := testbed.StartCluster(t)
+	for name, open := range map[string]func(t *testing.T) *bucket.Bucket{
+		"one server": func(t *testing.T) *bucket.Bucket {
+			return onServer(t, bucket.Config{Storage: jetstream.MemoryStorage})
+		},
+		"no direct gets": func(t *testing.T) *bucket.Bucket {
+			b := onServer(t, bucket.Config{Storage: jetstream.MemoryStorage})
+			b.ForgoDirect(t)
+			return b
+		},
+		"three servers": func(t *testing.T) *bucket.Bucket {
+			cfg := bucket.Config{Bucket: "slow", Storage: jetstream.MemoryStorage, Replicas: testbed.ClusterSize}
+			return openOn(t, cfg, func() (*nats.Conn, error) { return nats.Connect(cluster.Nodes[1].URL()) })
+		},
+	} {
+		for _, repeats := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, "/repeats ", repeats), func(t *testing.T) {
+				t.Parallel()
+				const stay, most = 50, 200 * 50
+				b := open(t)
+				for i := range stay {
+					put(t, b, fmt.Sprint("k.", i), "")
+				}
+				seen, came, written := map[string]int{}, 0, 0
+				for m, err := range b.Scan(t.Context(), "k.*", store.ScanOptions{Repeats: repeats}) {
+					if err != nil {
+						t.Fatal(err)
+					}
+					seen[m.Key]++
+					if came++; came > most {
+						t.Fatalf("%d messages have come, of %d keys, and it goes on", came, len(seen))
+					}
+					for range 2 { // one that stays, and a new one
+						put(t, b, fmt.Sprint("k.", written%stay), "")
+						put(t, b, fmt.Sprint("k.", stay+written), "")
+						written++
+					}
+				}
+				for i := range stay {
+					if n := seen[fmt.Sprint("k.", i)]; n == 0 || n > 1 && !repeats {
+						t.Errorf("k.%d comes %d times", i, n)
+					}
+				}
+			})
+		}
+	}
+}

@@ -169,6 +169,7 @@ type checker struct {
 	sawNewer  bool // one was met
 
 	balance *balance
+	looked  *looked // of the present pass
 	pass    pass
 	from    Place // what an earlier check has reported
 
@@ -288,7 +289,7 @@ func (c *checker) read(ctx context.Context, p pass, look func(context.Context, [
 	if err := store.CatchUp(ctx, c.store); err != nil {
 		return err
 	}
-	c.pass = p
+	c.pass, c.looked = p, newLooked(cmp.Or(c.o.known, mostKnown))
 	if c.place.before(p) {
 		c.place = Place{Pass: p}
 	}
@@ -496,7 +497,7 @@ func (c *checker) lookIndex(ctx context.Context, batch []store.Scanned, ours fun
 			}
 			continue
 		}
-		if c.awaits(m.Key) || c.sweep == nil && !c.balance.open(m.Key) {
+		if c.awaits(m.Key) || c.sweep == nil && !c.balance.open(m.Key) || c.looked.has(m) {
 			continue
 		}
 		records, err := c.layout.Pointers(nil, m.Key, m.Value)

@@ -1,6 +1,10 @@
 package checking
 
-import "hash/maphash"
+import (
+	"hash/maphash"
+
+	"github.com/natsorm/natsorm/internal/store"
+)
 
 // mostKnown is how many keys a tally remembers: about 2 MB.
 const mostKnown = 1 << 16
@@ -61,4 +65,29 @@ func (t *tally) count() int {
 		return t.sure + t.doubtful/2
 	}
 	return t.sure + int(float64(t.doubtful)*float64(t.sampledAnew)/float64(t.sampled))
+}
+
+// looked remembers the index keys that were looked at in a pass, so that a list that writers
+// write all the time, and that a scan brings each time, is looked at once: what was wrong when
+// the pass began was in it then. Beyond most of them it remembers no more.
+type looked struct {
+	seed maphash.Seed
+	most int
+	keys map[uint64]struct{}
+}
+
+func newLooked(most int) *looked {
+	return &looked{seed: maphash.MakeSeed(), most: most, keys: map[uint64]struct{}{}}
+}
+
+// has reports whether a message is of a key that it has been given before, as far as it remembers.
+func (l *looked) has(m store.Scanned) bool {
+	h := maphash.String(l.seed, m.Key)
+	if _, has := l.keys[h]; has {
+		return m.Again
+	}
+	if len(l.keys) < l.most {
+		l.keys[h] = struct{}{}
+	}
+	return false
 }
