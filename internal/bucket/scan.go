@@ -25,19 +25,8 @@ const followers = 32
 // Scan reads the last message of every key under the pattern, with a consumer
 // that starts at each key's last message.
 //
-// The server lists those messages at the start, in stream order, and goes on
-// with what is written later. A key that is overwritten before its turn is
-// missing from the list and comes later; one that is overwritten after its
-// turn comes twice. So the scan reads on to the end, and passes over what it
-// has delivered; see package keyset.
-//
-// The consumer's word that nothing is pending is not the end: an overwrite
-// takes the old message off its count before it puts the new one on. What
-// follows the last message delivered is then read until a request says that nothing
-// follows. That one has seen, at one moment, every key that was not delivered before.
-//
-// Beside many writers, or where the reader is slower than they are, something always
-// follows; see followers, rest, and tail.all.
+// The server lists those messages at the start, and goes on with what is written later; the
+// package's comment says why, and where, a scan may end.
 func (b *Bucket) Scan(ctx context.Context, pattern string, opts store.ScanOptions) iter.Seq2[store.Message, error] {
 	return func(yield func(store.Message, error) bool) {
 		sc := scan{b: b, pattern: pattern, opts: opts, last: opts.After, floor: b.Floor(), yield: yield}
