@@ -51,6 +51,8 @@ func LayoutProgress(f func(step LayoutStep, done, total int)) ChangeLayoutOption
 // process and of others go on reading and writing. Only while what they wrote meanwhile
 // is carried over do their calls wait, which takes a scan of the model and a second and a
 // half. What was under way before, and comes later, is carried over by the call that wrote it.
+// What others declare of the model is taken along: while calls wait, a Define that changes the
+// catalogue waits too, and before that the copying begins again.
 // In that time, records whose key differs between the layouts (those with negative or
 // text ids) are moved, each in one batch; a watch sees them deleted and created. At the
 // end the model is checked. Its number of shards stays, while Node services have 16
@@ -69,8 +71,8 @@ func LayoutProgress(f func(step LayoutStep, done, total int)) ChangeLayoutOption
 // model can have, and when the layout cannot keep the model, as the Sequelize layout
 // cannot keep unique values. ErrInvalid for an unknown layout, and when the layout
 // cannot keep one of the records, which the error names; then everything is as it was.
-// ErrConflict when another program changes the model's layout or declaration, and while an index
-// of the model is being dropped.
+// ErrConflict when another program changes the model's layout too, or removes its records, and
+// while an index of the model is being dropped.
 // ErrCorrupt when the check finds something that it cannot repair.
 func (db *DB) ChangeLayout(ctx context.Context, model string, to Layout, opts ...ChangeLayoutOption) error {
 	return db.call(ctx, operation{name: "ChangeLayout", outside: true}, func() error {

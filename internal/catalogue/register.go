@@ -66,6 +66,12 @@ func register(ctx context.Context, s store.Store, code, fresh schema.Definition)
 		if !changed {
 			return &def, nil
 		}
+		if stored != nil && stored.Moving != nil && stored.Moving.Paused {
+			if err := awaitMove(ctx, stored); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		_, err = Write(ctx, s, &def, revision)
 		if !errors.Is(err, store.ErrWrongRevision) {
 			return &def, err
@@ -132,6 +138,12 @@ func change(ctx context.Context, s store.Store, def *schema.Definition, apply fu
 		if stored == nil || stored.Dropped || !stored.Same(def) {
 			return nil, fmt.Errorf("%w: %s disappeared from the catalogue meanwhile", errs.ErrSchema, def.Name)
 		}
+		if stored.Moving != nil && stored.Moving.Paused {
+			if err := awaitMove(ctx, stored); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		apply(stored)
 		keepZeroNull(stored, def)
 		_, err = Write(ctx, s, stored, revision)
@@ -142,4 +154,13 @@ func change(ctx context.Context, s store.Store, def *schema.Definition, apply fu
 			return nil, err
 		}
 	}
+}
+
+// awaitMove waits for a moment, because a model's records are being moved to their keys in another
+// layout: calls of the model wait for whoever does it, who must not find the document changed.
+func awaitMove(ctx context.Context, def *schema.Definition) error {
+	if err := workers.Sleep(ctx, pausedPoll); err != nil {
+		return fmt.Errorf("natsorm: %s is being moved to another layout, and its declaration waited for that until the context ended; if no program is moving it any more, call ChangeLayout again: %w", def.Name, err)
+	}
+	return nil
 }

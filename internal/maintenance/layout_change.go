@@ -70,13 +70,30 @@ type LayoutChange struct {
 // Run changes the layout. ErrNotFound when the catalogue does not have the model,
 // ErrSchema when the new layout cannot keep it. ErrInvalid when the new layout cannot keep
 // one of its records, and ErrExists when two records would have one key there; then the
-// model is as it was. ErrConflict when another program has changed the catalogue's
-// document meanwhile. ErrCorrupt when the check at the end finds records that are wrong.
-func (c *LayoutChange) Run(ctx context.Context) error {
-	var err error
-	if c.def, c.revision, err = catalogue.Load(ctx, c.Store, c.Model); err != nil {
-		return err
+// model is as it was. ErrConflict when another program moves the model too, or removes its
+// records. ErrCorrupt when the check at the end finds records that are wrong.
+func (c *LayoutChange) Run(ctx context.Context) error { return c.repeat(ctx, c.run) }
+
+// repeat takes some steps by the catalogue's document as it is now, and once more when another
+// program has declared something of the model meanwhile: what an interruption leaves is
+// completed by another run, which makes the entries of new indexes too.
+func (c *LayoutChange) repeat(ctx context.Context, steps func(context.Context) error) error {
+	for try := 1; ; try++ {
+		var err error
+		if c.def, c.revision, err = catalogue.Load(ctx, c.Store, c.Model); err != nil {
+			return err
+		}
+		c.started = 0
+		if err = steps(ctx); !errors.Is(err, errDeclared) {
+			return err
+		}
+		if err := workers.Backoff(ctx, try); err != nil {
+			return err
+		}
 	}
+}
+
+func (c *LayoutChange) run(ctx context.Context) error {
 	if c.def.Emptying != nil {
 		return fmt.Errorf("%w: all records of %s are being removed; let Truncate or DropModel come to its end first", errs.ErrConflict, c.Model)
 	}
@@ -100,20 +117,30 @@ func (c *LayoutChange) Run(ctx context.Context) error {
 	return c.check(ctx)
 }
 
+// errDeclared says that another program has changed the document, and not because it moves the
+// model.
+var errDeclared = errors.New("another program has declared something of the model meanwhile")
+
 // save changes the catalogue's document, checked to be at the revision that was read, so
 // that two layout changes of one model cannot both go on. ErrConflict when another
-// program has changed it. change begins with a definition that is not being moved.
+// program moves the model, and errDeclared when one has changed what else the document says.
+// change begins with a definition that is not being moved.
 func (c *LayoutChange) save(ctx context.Context, change func(*schema.Definition)) error {
 	next := *c.def
 	next.Moving = nil
 	change(&next)
 	revision, err := catalogue.Write(ctx, c.Store, &next, c.revision)
 	if errors.Is(err, store.ErrWrongRevision) {
-		waits := ""
-		if c.def.Paused() {
-			waits = ": until then calls of the model wait"
+		now, _, err := catalogue.Load(ctx, c.Store, c.Model)
+		switch {
+		case err != nil:
+			return err
+		case now.SameMove(c.def) && now.Emptying == nil && !now.SameBut(c.def):
+			return errDeclared
+		case now.Paused():
+			return fmt.Errorf("%w: another program moves %s, or removes its records; until that has come to its end, calls of the model wait", errs.ErrConflict, c.Model)
 		}
-		return fmt.Errorf("%w: another program has declared or migrated %s meanwhile; run it again%s", errs.ErrConflict, c.Model, waits)
+		return fmt.Errorf("%w: another program has moved %s meanwhile; run it again", errs.ErrConflict, c.Model)
 	}
 	if err != nil {
 		return err
@@ -204,11 +231,13 @@ func (c *LayoutChange) giveUp(ctx context.Context, cause error) error {
 	if !errors.Is(cause, errs.ErrInvalid) && !errors.Is(cause, errs.ErrExists) {
 		return cause
 	}
-	c.To, c.started = c.def.Layout, 0
-	if err := c.turnBack(ctx); err != nil {
-		return errors.Join(cause, err)
-	}
-	return errors.Join(cause, c.cleanUp(ctx))
+	c.To = c.def.Layout
+	return errors.Join(cause, c.repeat(ctx, func(ctx context.Context) error {
+		if err := c.turnBack(ctx); err != nil {
+			return err
+		}
+		return c.cleanUp(ctx)
+	}))
 }
 
 // wait waits until every call has heard of the last change of the catalogue.

@@ -11,12 +11,12 @@ import (
 	"time"
 
 	"github.com/natsorm/natsorm/internal/errs"
-	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/maintenance"
 	"github.com/natsorm/natsorm/internal/records"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/store/fault"
+	"github.com/natsorm/natsorm/internal/testbed"
 	"github.com/natsorm/natsorm/internal/testsize"
 )
 
@@ -228,28 +228,82 @@ func TestChangeLayoutRefuses(t *testing.T) {
 		w.refused(err, errs.ErrInvalid, "Person no key cannot be moved")
 		w.same("after the refusal", w.content(w.bucket), before)
 	})
-	t.Run("somebody declares", func(t *testing.T) {
+	t.Run("another change", func(t *testing.T) {
 		t.Parallel()
 		w := begin(t)
 		settle(w, w.bucket, schema.Native)
 		var once sync.Once
 		err := (&maintenance.LayoutChange{Grace: alone, Store: w.bucket, Model: "Person", To: schema.Sequelize, Progress: func(s maintenance.Step, _, _ int) {
 			once.Do(func() {
-				more := in(schema.Native)
-				more.Columns = append(slices.Clone(more.Columns), schema.Column{Name: "age", Type: "int"})
-				w.define(w.session("b"), more)
+				w.must((&maintenance.LayoutChange{Grace: alone, Store: w.session("b"), Model: "Person", To: schema.Native}).Run(w.ctx))
 			})
 		}}).Run(w.ctx)
-		w.refused(err, errs.ErrConflict, "run it again")
-		w.must((&maintenance.LayoutChange{Grace: alone, Store: w.bucket, Model: "Person", To: schema.Native}).Run(w.ctx))
-		def := w.stored()
-		if !strings.Contains(def, `"age"`) || strings.Contains(def, "moving") {
+		w.refused(err, errs.ErrConflict, "another program has moved Person")
+		if def := w.stored(); strings.Contains(def, "moving") {
 			t.Errorf("the catalogue has %s", def)
 		}
-		want := settled(w, schema.Native)
-		got := w.content(w.bucket)
-		delete(want, keys.Schema("Person"))
-		delete(got, keys.Schema("Person"))
-		w.same("in the end", got, want)
+		w.same("in the end", w.content(w.bucket), settled(w, schema.Native))
 	})
+}
+
+// What others declare meanwhile is taken along, and never leaves calls waiting. While calls wait, so
+// does a declaration.
+func TestChangeLayoutBesideDeclarations(t *testing.T) {
+	t.Parallel()
+	for _, at := range []maintenance.Step{maintenance.Copying, maintenance.Waiting, maintenance.Carrying, maintenance.Cleaning} {
+		for _, what := range []string{"column", "index"} {
+			t.Run(fmt.Sprint(what, " while ", at), func(t *testing.T) {
+				t.Parallel()
+				w := begin(t)
+				settle(w, w.bucket, schema.Native)
+				more := in(schema.Native)
+				if at == maintenance.Cleaning {
+					more.Layout = schema.Sequelize
+				}
+				if what == "column" {
+					more.Columns = append(slices.Clone(more.Columns), schema.Column{Name: "age", Type: "int"})
+				} else {
+					more.Indexes = append(slices.Clone(more.Indexes), schema.NewIndex(false, "email"))
+				}
+				theirs := w.session("b")
+				declared := make(chan error, 1)
+				var once sync.Once
+				w.must((&maintenance.LayoutChange{Grace: alone, Store: w.bucket, Model: "Person", To: schema.Sequelize, Progress: func(s maintenance.Step, _, _ int) {
+					if s != at {
+						return
+					}
+					once.Do(func() {
+						go func() {
+							_, err := maintenance.Define(w.ctx, theirs, more, 16)
+							declared <- err
+						}()
+						if at == maintenance.Copying { // so that the document has changed before it goes on
+							w.must(testbed.Until(w.ctx, func(context.Context) error {
+								if def := w.stored(); !strings.Contains(def, `"age"`) && !strings.Contains(def, `"writing"`) {
+									return fmt.Errorf("the catalogue has %s", def)
+								}
+								return nil
+							}))
+						}
+					})
+				}}).Run(w.ctx))
+				switch err := <-declared; {
+				case at == maintenance.Waiting || at == maintenance.Carrying: // it has waited, and then the model had the other layout
+					w.refused(err, errs.ErrSchema, "ChangeLayout")
+				default:
+					w.must(err)
+				}
+				if def := w.stored(); strings.Contains(def, "moving") || !strings.Contains(def, schema.Sequelize) {
+					t.Errorf("the catalogue has %s", def)
+				}
+				// All is found in the layout that the model has, by the index that came meanwhile too.
+				now := in(schema.Sequelize)
+				now.Columns, now.Indexes = more.Columns, more.Indexes
+				m := w.define(w.bucket, now)
+				if ids := w.find(m, "n1"); len(ids) != 8 {
+					t.Errorf("%v are found", ids)
+				}
+			})
+		}
+	}
 }

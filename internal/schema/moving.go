@@ -1,5 +1,7 @@
 package schema
 
+import "reflect"
+
 // Moving says how far a model has moved from one layout to another. The catalogue holds
 // it, so that a migration that was broken off can go on, and so that every program knows
 // what it may do meanwhile.
@@ -21,4 +23,22 @@ type Moving struct {
 	// Paused says that a record may be at the keys of either layout. Only the migration
 	// reads and writes records then; all other calls wait.
 	Paused bool `json:"paused,omitempty"`
+}
+
+// SameMove reports whether another document of the model says the same of its layout, and of how
+// far it has moved.
+func (d *Definition) SameMove(other *Definition) bool {
+	if d.Moving == nil || other.Moving == nil {
+		return d.Moving == other.Moving && d.Layout == other.Layout
+	}
+	return *d.Moving == *other.Moving && d.Layout == other.Layout
+}
+
+// SameBut reports whether another document of the model says the same, besides of how far it has
+// moved.
+func (d *Definition) SameBut(other *Definition) bool {
+	a, b := *d, *other
+	a.Moving, b.Moving = nil, nil
+	a.Revision, b.Revision, a.Format, b.Format = 0, 0, 0, 0
+	return reflect.DeepEqual(&a, &b)
 }
