@@ -380,7 +380,7 @@ func TestRemovalIsTakenOver(t *testing.T) {
 	if err := maintenance.Empty(ctx, crashing, "account"); !errors.Is(err, fault.ErrCrashed) {
 		t.Fatal(err)
 	}
-	short, cancel := context.WithTimeout(ctx, time.Second) // enough to see that it has to wait
+	short, cancel := context.WithTimeout(ctx, 5*time.Second) // enough to see that it has to wait, and half of what it would have to
 	defer cancel()
 	if _, err := accounts.Count(short); !errors.Is(err, context.DeadlineExceeded) || !natsorm.SafeToRetry(err) || !strings.Contains(err.Error(), "Truncate") {
 		t.Errorf("a call that has no time: %v", err)

@@ -104,23 +104,30 @@ func (h *Handle[M]) Since(ctx context.Context, revision uint64) (M, error) {
 func (h *Handle[M]) current(ctx context.Context) (*version[M], error) {
 	now := time.Now()
 	h.from.use(now)
+	why := "" // this call waits
+	ended := func(v *version[M], err error) (*version[M], error) {
+		if why != "" && ctx.Err() != nil {
+			err = fmt.Errorf("natsorm: %s %s: %w", v.def.Name, why, err)
+		}
+		return v, err
+	}
 	for ; ; now = time.Now() {
 		if !h.from.young(now) {
 			if err := h.from.Confirm(ctx); err != nil {
-				return h.last.Load(), err
+				return ended(h.last.Load(), err)
 			}
 		}
 		v, err := h.adopt()
 		if err != nil || !v.from.Paused() {
 			return v, err
 		}
-		why := "is being moved to another layout, and this call waited for it until its context ended; if no program is moving it any more, call ChangeLayout again"
+		why = "is being moved to another layout, and this call waited for it until its context ended; if no program is moving it any more, call ChangeLayout again"
 		if v.from.Emptying != nil {
 			h.from.takeOver(h.known, v.from)
 			why = "has its records removed at this time, by Truncate or DropModel, and this call waited for it until its context ended; make it again, with more time"
 		}
 		if err := workers.Sleep(ctx, pausedPoll); err != nil {
-			return v, fmt.Errorf("natsorm: %s %s: %w", v.def.Name, why, err)
+			return ended(v, err)
 		}
 		h.from.sure.Store(nil) // it may have ended, and not be heard of
 	}

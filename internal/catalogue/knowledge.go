@@ -51,7 +51,7 @@ type Knowledge struct {
 	sure atomic.Pointer[time.Time] // the catalogue was as it is known at this time; nil: at none
 	used atomic.Pointer[time.Time] // when it was last asked for
 
-	confirmed atomic.Int64 // how often the catalogue was looked at
+	looks usage.Usage // what it took to look at the catalogue
 
 	confirming chan struct{} // held, as a lock, by the one who reads the catalogue
 	last       uint64        // the catalogue's last revision at sure; guarded by confirming
@@ -97,9 +97,8 @@ func (k *Knowledge) Close() {
 	k.ended.Wait()
 }
 
-// Confirmed is how often the catalogue was looked at. Each time takes a request, and more when
-// it has changed.
-func (k *Knowledge) Confirmed() int { return int(k.confirmed.Load()) }
+// Looks is how many requests it took to look at the catalogue.
+func (k *Knowledge) Looks() int { return int(k.looks.Requests.Load()) }
 
 // Hear takes a document that somebody has sent to the catalogue; whether the server takes
 // it is not known. A text that is not a document is ignored. Nobody relies on hearing it:
@@ -211,7 +210,7 @@ func (k *Knowledge) renew() {
 // majority of the servers. What it costs is no call's.
 func (k *Knowledge) Confirm(ctx context.Context) error {
 	called := time.Now()
-	ctx = usage.Measured(ctx, nil)
+	ctx = usage.Measured(ctx, &k.looks)
 	select {
 	case k.confirming <- struct{}{}:
 		defer func() { <-k.confirming }()
@@ -222,7 +221,6 @@ func (k *Knowledge) Confirm(ctx context.Context) error {
 		return nil
 	}
 	began := time.Now()
-	k.confirmed.Add(1)
 	if k.store.Traits().Replicable {
 		if _, err := k.store.Revision(ctx, store.Agreed); err != nil {
 			return err
