@@ -24,6 +24,7 @@ var layers = [][]string{
 	{"internal/backup", "internal/dial", "internal/schema"},
 	{"internal/document"},
 	{"internal/cond", "internal/layout", "internal/store"},
+	{"internal/message"},
 	{"internal/codec", "internal/plan", "internal/commit", "internal/store/fault", "internal/store/storetest", "internal/wire", "internal/groupcommit"},
 	{"internal/session", "internal/txn", "internal/query", "internal/catalogue", "internal/migration"},
 	{"internal/bucket", "internal/building", "internal/checking"},
@@ -42,7 +43,7 @@ var layers = [][]string{
 var network = map[string][]string{
 	module + "/internal/bucket":         {""},
 	module + "/internal/wire":           {"", "internal/bucket", "internal/session"},
-	"github.com/nats-io/nats.go":        {"", "internal/dial", "internal/flow", "internal/refusal", "internal/usage", "internal/wire", "internal/session", "internal/bucket", "embedded", "natsormtest", "internal/chaos", "internal/testbed"},
+	"github.com/nats-io/nats.go":        {"", "internal/dial", "internal/flow", "internal/message", "internal/refusal", "internal/usage", "internal/wire", "internal/session", "internal/bucket", "embedded", "natsormtest", "internal/chaos", "internal/testbed"},
 	"github.com/nats-io/nats-server/v2": {"embedded", "internal/testbed"},
 }
 

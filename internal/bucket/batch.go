@@ -13,6 +13,7 @@ import (
 
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/keys"
+	"github.com/natsorm/natsorm/internal/message"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/wire"
 	"github.com/natsorm/natsorm/internal/workers"
@@ -82,7 +83,7 @@ func (b *Bucket) batch(ctx context.Context, batch store.Batch) (first uint64, er
 		case sendErr == nil:
 			result = b.acknowledgement(reply.Data)
 		case errors.Is(sendErr, store.ErrUnknown) && witness >= 0:
-			w := lost{op: &ops[witness], id: msgs[at+witness].Header[wire.HeaderID][0], sent: sent, epoch: epoch}
+			w := lost{op: &ops[witness], id: msgs[at+witness].Header[message.ID][0], sent: sent, epoch: epoch}
 			done, revision, err := b.settle(ctx, w)
 			switch {
 			case err != nil:
@@ -140,8 +141,8 @@ func (b *Bucket) batchMessages(batch store.Batch) (msgs []*nats.Msg, at int) {
 	id := b.ids.Next()
 	guards := batch.Guards
 	carry := func(m *nats.Msg) {
-		m.Header[wire.HeaderExpect] = []string{strconv.FormatUint(guards[0].Revision, 10)}
-		m.Header[wire.HeaderExpectSubject] = []string{b.Stream.Prefix + guards[0].Key}
+		m.Header[message.Expect] = []string{strconv.FormatUint(guards[0].Revision, 10)}
+		m.Header[message.ExpectSubject] = []string{b.Stream.Prefix + guards[0].Key}
 		guards = guards[1:]
 	}
 	for i := range msgs {
@@ -150,7 +151,7 @@ func (b *Bucket) batchMessages(batch store.Batch) (msgs []*nats.Msg, at int) {
 		if i < at {
 			m.Subject, m.Header = b.Stream.Prefix+guardKey, nats.Header{}
 			if b.Now().MessageTTL {
-				m.Header[wire.HeaderTTL] = []string{strconv.Itoa(int(guardTTL / time.Second))}
+				m.Header[message.TTL] = message.Seconds(guardTTL)
 			}
 			carry(m)
 		} else {
@@ -163,12 +164,12 @@ func (b *Bucket) batchMessages(batch store.Batch) (msgs []*nats.Msg, at int) {
 				carry(m)
 			}
 		}
-		m.Header[wire.HeaderBatchID] = []string{id}
-		m.Header[wire.HeaderBatchSequence] = []string{strconv.Itoa(i + 1)}
+		m.Header[message.BatchID] = []string{id}
+		m.Header[message.BatchSequence] = []string{strconv.Itoa(i + 1)}
 	}
 	if batch.After != nil {
-		msgs[0].Header[wire.HeaderExpectLast] = []string{strconv.FormatUint(*batch.After, 10)}
+		msgs[0].Header[message.ExpectLast] = []string{strconv.FormatUint(*batch.After, 10)}
 	}
-	msgs[len(msgs)-1].Header[wire.HeaderBatchCommit] = []string{"1"}
+	msgs[len(msgs)-1].Header[message.BatchCommit] = []string{"1"}
 	return msgs, at
 }

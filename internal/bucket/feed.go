@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/message"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/wire"
 	"github.com/natsorm/natsorm/internal/workers"
@@ -18,7 +19,7 @@ import (
 const (
 	// After an outage of this length delete markers may be gone, so that
 	// deletions would go unnoticed: the feed starts over.
-	resyncAfter = markerTTL / 2
+	resyncAfter = message.MarkerTTL / 2
 
 	// A bucket that is gone for this long is not being restored.
 	deletedAfter = 10 * time.Second

@@ -30,10 +30,6 @@ const (
 	// message ids. The server holds all of them in memory.
 	duplicateWindow = 30 * time.Second
 
-	// markerTTL is how long a delete marker stays. No request may be in flight
-	// for longer. If they stayed forever, a bucket would only ever grow.
-	markerTTL = time.Hour
-
 	// codeReplicas is the error of a server that is in no cluster, for more than one
 	// replica. codeNoPeers and refusal.CodeResources are those of a cluster that has too
 	// few servers, or too few with room.

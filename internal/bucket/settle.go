@@ -5,13 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/nats-io/nats.go"
 
 	"github.com/natsorm/natsorm/internal/keys"
+	"github.com/natsorm/natsorm/internal/message"
 	"github.com/natsorm/natsorm/internal/refusal"
 	"github.com/natsorm/natsorm/internal/session"
 	"github.com/natsorm/natsorm/internal/store"
@@ -65,9 +65,9 @@ type lost struct {
 // says that nobody could tell.
 func (b *Bucket) settle(ctx context.Context, w lost) (done bool, revision uint64, err error) {
 	key := settlePrefix + w.id
-	probe := nats.Msg{Subject: b.Stream.Prefix + key, Header: nats.Header{wire.HeaderID: []string{w.id}}}
+	probe := nats.Msg{Subject: b.Stream.Prefix + key, Header: nats.Header{message.ID: []string{w.id}}}
 	if b.Now().MessageTTL {
-		probe.Header[wire.HeaderTTL] = []string{strconv.Itoa(int((max(settleTTL, b.Now().Window) + time.Second) / time.Second))}
+		probe.Header[message.TTL] = message.Seconds(max(settleTTL, b.Now().Window) + time.Second)
 	}
 	unknown := func(err error) (bool, uint64, error) {
 		return false, 0, fmt.Errorf("%w: %w", store.ErrUnknown, err)
@@ -155,7 +155,7 @@ func (b *Bucket) taken(ctx context.Context, w lost) (done bool, revision uint64,
 
 // newestOf gets the last message of a key from a leader that has what the session has. One
 // that was just replaced, or elected, may take a while to have it.
-func (b *Bucket) newestOf(ctx context.Context, key string) (last wire.LeaderMessage, err error) {
+func (b *Bucket) newestOf(ctx context.Context, key string) (last message.Leader, err error) {
 	began, pause := time.Now(), workers.Pauses{First: busyPause, Most: settleAfter}
 	for {
 		if last, err = b.LeaderLast(ctx, key); err == nil && !b.Replicable() {

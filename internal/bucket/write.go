@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/message"
 	"github.com/natsorm/natsorm/internal/refusal"
 	"github.com/natsorm/natsorm/internal/session"
 	"github.com/natsorm/natsorm/internal/store"
@@ -114,7 +115,7 @@ func (b *Bucket) write(ctx context.Context, ops []store.Op, results []store.Resu
 				results[i].Err = fmt.Errorf("%w: %w", errs.ErrUnwritten, sendErrs[n])
 				again, unsent = append(again, i), true
 			case errors.Is(sendErrs[n], store.ErrUnknown) && ops[i].Settle:
-				unsettled = append(unsettled, lost{op: &ops[i], id: msgs[n].Header[wire.HeaderID][0], sent: sent, epoch: epoch})
+				unsettled = append(unsettled, lost{op: &ops[i], id: msgs[n].Header[message.ID][0], sent: sent, epoch: epoch})
 				verdicts = append(verdicts, &results[i])
 				silent = append(silent, i)
 			case errors.Is(sendErrs[n], store.ErrUnknown) && !ops[i].Conditional && !ops[i].Delete:
@@ -177,48 +178,8 @@ func fail(results []store.Result, err error) {
 
 // message makes the message of a write.
 func (b *Bucket) message(op *store.Op, m *nats.Msg) {
-	m.Subject, m.Data = b.Stream.Prefix+op.Key, op.Value
-	if !op.Delete && !op.Conditional && op.Fence == 0 && op.Schema == 0 && !op.Settle && op.TTL == 0 {
-		return
-	}
-	m.Header = nats.Header{}
-	if op.Settle {
-		m.Header[wire.HeaderID] = []string{b.ids.Next()}
-	}
 	s := b.Now()
-	if op.TTL != 0 && s.MessageTTL {
-		m.Header[wire.HeaderTTL] = []string{strconv.Itoa(int(op.TTL / time.Second))}
-	}
-	if op.Conditional {
-		m.Header[wire.HeaderExpect] = []string{strconv.FormatUint(op.Expect, 10)}
-	}
-	if op.Delete {
-		m.Header[wire.HeaderOperation] = []string{"DEL"}
-		// A marker over an older revision must stay: when it went, that revision would be
-		// the last one again. So one that does not stay removes what its key had before, also
-		// where a key has no history: it may have got one, and nothing would tell.
-		expires := s.MessageTTL && s.Rollup && (op.Purge || !s.History)
-		if op.Purge && s.History {
-			m.Header[wire.HeaderOperation] = []string{"PURGE"}
-		}
-		// An index entry that comes back so is harmless, and the removal is work for the server.
-		if op.Purge && s.History || expires && (s.History || !op.Brief) {
-			m.Header[wire.HeaderRollup] = []string{"sub"}
-		}
-		if expires {
-			ttl := markerTTL
-			if op.Brief {
-				ttl = store.BriefFor
-			}
-			m.Header[wire.HeaderTTL] = []string{strconv.Itoa(int(ttl / time.Second))}
-		}
-	}
-	if op.Fence != 0 {
-		m.Header[wire.HeaderFence] = []string{strconv.FormatUint(op.Fence, 10)}
-	}
-	if op.Schema != 0 {
-		m.Header[wire.HeaderSchema] = []string{strconv.FormatUint(op.Schema, 10)}
-	}
+	message.Write(m, b.Stream.Prefix, op, message.Settings{TTL: s.MessageTTL, History: s.History, Rollup: s.Rollup}, b.ids.Next)
 }
 
 // publishAck is the server's answer to a publish.

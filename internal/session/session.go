@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/natsorm/natsorm/internal/keys"
+	"github.com/natsorm/natsorm/internal/message"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/wire"
 	"github.com/natsorm/natsorm/internal/workers"
@@ -136,7 +137,7 @@ func (s *Session) leaderIsCurrent(ctx context.Context) bool {
 }
 
 // LeaderLast gets the last message under a key or pattern from the leader.
-func (s *Session) LeaderLast(ctx context.Context, pattern string) (wire.LeaderMessage, error) {
+func (s *Session) LeaderLast(ctx context.Context, pattern string) (message.Leader, error) {
 	m, err := s.Stream.LeaderLast(ctx, pattern)
 	s.Saw(m.Revision)
 	return m, err

@@ -15,6 +15,7 @@ import (
 
 	"github.com/natsorm/natsorm/internal/delivery"
 	"github.com/natsorm/natsorm/internal/flow"
+	"github.com/natsorm/natsorm/internal/message"
 	"github.com/natsorm/natsorm/internal/readsize"
 	"github.com/natsorm/natsorm/internal/refusal"
 	"github.com/natsorm/natsorm/internal/store"
@@ -363,7 +364,7 @@ func (c *Consumer) Next(ctx context.Context) (m store.Message, ok bool, err erro
 		if c.used != nil {
 			c.used.Got(m)
 		}
-		out, err := c.s.delivered(m, d)
+		out, err := message.Delivered(m, c.s.Prefix, d)
 		return out, err == nil, err
 	}
 }

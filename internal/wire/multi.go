@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/natsorm/natsorm/internal/flow"
+	"github.com/natsorm/natsorm/internal/message"
 	"github.com/natsorm/natsorm/internal/readsize"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/usage"
@@ -87,7 +88,7 @@ func (s *Stream) GetMany(ctx context.Context, keys []string, limit int, found fu
 				end = m.Header
 				return false
 			}
-			e, err := s.direct(m)
+			e, err := message.Direct(m, s.Prefix)
 			if err != nil {
 				bad = err
 				return true

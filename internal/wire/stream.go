@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/natsorm/natsorm/internal/message"
 	"github.com/natsorm/natsorm/internal/readsize"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/usage"
@@ -214,26 +215,26 @@ func (s *Stream) Purge(ctx context.Context, pattern string, upTo uint64) error {
 
 // LeaderLast asks the leader for the last message under a key or pattern. One that
 // is absent has no revision.
-func (s *Stream) LeaderLast(ctx context.Context, pattern string) (LeaderMessage, error) {
+func (s *Stream) LeaderLast(ctx context.Context, pattern string) (message.Leader, error) {
 	return s.fromLeader(ctx, map[string]any{"last_by_subj": s.Prefix + pattern})
 }
 
 // LeaderNext asks the leader for the first message under a pattern that follows a
 // revision. One that is absent has no revision.
-func (s *Stream) LeaderNext(ctx context.Context, pattern string, revision uint64) (LeaderMessage, error) {
+func (s *Stream) LeaderNext(ctx context.Context, pattern string, revision uint64) (message.Leader, error) {
 	return s.fromLeader(ctx, map[string]any{"seq": revision + 1, "next_by_subj": s.Prefix + pattern})
 }
 
 // LeaderAt asks the leader for the message of a revision. One that is absent has no
 // revision.
-func (s *Stream) LeaderAt(ctx context.Context, revision uint64) (LeaderMessage, error) {
+func (s *Stream) LeaderAt(ctx context.Context, revision uint64) (message.Leader, error) {
 	return s.fromLeader(ctx, map[string]any{"seq": revision})
 }
 
-func (s *Stream) fromLeader(ctx context.Context, req map[string]any) (LeaderMessage, error) {
+func (s *Stream) fromLeader(ctx context.Context, req map[string]any) (message.Leader, error) {
 	body, err := json.Marshal(req)
 	if err != nil {
-		return LeaderMessage{}, err
+		return message.Leader{}, err
 	}
 	var resp struct {
 		Error   *jetstream.APIError `json:"error"`
@@ -247,29 +248,22 @@ func (s *Stream) fromLeader(ctx context.Context, req map[string]any) (LeaderMess
 	}
 	m, err := s.api(ctx, "$JS.API.STREAM.MSG.GET."+s.Name, body, &resp, func() *jetstream.APIError { return resp.Error })
 	if err != nil {
-		return LeaderMessage{}, fmt.Errorf("natsorm: get from the leader: %w", err)
+		return message.Leader{}, fmt.Errorf("natsorm: get from the leader: %w", err)
 	}
 	if resp.Error != nil {
 		if resp.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound {
-			return LeaderMessage{}, nil
+			return message.Leader{}, nil
 		}
 		if resp.Error.ErrorCode == jetstream.JSErrCodeStreamNotFound {
 			if err := s.gone(ctx); err != nil {
-				return LeaderMessage{}, err
+				return message.Leader{}, err
 			}
 		}
-		return LeaderMessage{}, fmt.Errorf("natsorm: get from the leader: %w", resp.Error)
+		return message.Leader{}, fmt.Errorf("natsorm: get from the leader: %w", resp.Error)
 	}
 	usage.Of(ctx).Got(m)
-	out := LeaderMessage{Message: store.Message{Key: strings.TrimPrefix(resp.Message.Subject, s.Prefix), Revision: resp.Message.Sequence, Value: resp.Message.Data, Time: resp.Message.Time}}
-	if len(resp.Message.Header) > 0 {
-		h, err := nats.DecodeHeadersMsg(resp.Message.Header)
-		if err != nil {
-			return LeaderMessage{}, err
-		}
-		out.mark(h)
-	}
-	return out, nil
+	out := store.Message{Key: strings.TrimPrefix(resp.Message.Subject, s.Prefix), Revision: resp.Message.Sequence, Value: resp.Message.Data, Time: resp.Message.Time}
+	return message.FromLeader(out, resp.Message.Header)
 }
 
 // Get gets the last message of a key, with a direct get. One that is absent has the key
@@ -286,7 +280,7 @@ func (s *Stream) Get(ctx context.Context, key string) (store.Message, error) {
 		return store.Message{}, fmt.Errorf("natsorm: get %q: %w", key, noMessage(m.Header))
 	}
 	usage.Of(ctx).Got(m)
-	return s.direct(m)
+	return message.Direct(m, s.Prefix)
 }
 
 // At gets the message of a revision, with a direct get. One that is absent has no
@@ -304,7 +298,7 @@ func (s *Stream) At(ctx context.Context, revision uint64) (store.Message, error)
 		return store.Message{}, fmt.Errorf("natsorm: get revision %d: %w", revision, noMessage(m.Header))
 	}
 	usage.Of(ctx).Got(m)
-	return s.timed(m)
+	return message.Timed(m, s.Prefix)
 }
 
 // nextRequest asks for the messages that follow a revision.
@@ -334,7 +328,7 @@ func (s *Stream) Next(ctx context.Context, pattern string, revision uint64) (m s
 		return m, false, fmt.Errorf("natsorm: get what follows revision %d: %w", revision, noMessage(reply.Header))
 	}
 	usage.Of(ctx).Got(reply)
-	m, err = s.timed(reply)
+	m, err = message.Timed(reply, s.Prefix)
 	return m, err == nil, err
 }
 
@@ -363,7 +357,7 @@ func (s *Stream) NextMany(ctx context.Context, pattern string, revision uint64, 
 	}
 	usage.Of(ctx).Got(msgs...)
 	for _, m := range msgs {
-		e, err := s.timed(m)
+		e, err := message.Timed(m, s.Prefix)
 		if err != nil {
 			return nil, 0, err
 		}
