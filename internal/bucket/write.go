@@ -65,11 +65,43 @@ func (b *Bucket) Write(ctx context.Context, ops ...store.Op) []store.Result {
 	}
 	for start := 0; start < len(ops); start += writeChunk {
 		end := min(start+writeChunk, len(ops))
+		if b.writeLoose(ctx, ops[start:end], results[start:end]) {
+			continue
+		}
 		b.write(ctx, ops[start:end], results[start:end])
 		b.squeeze(ctx, ops[start:end], results[start:end])
 	}
 	b.Certify(ctx, mark, results)
 	return results
+}
+
+// loose is how many loose writes are worth a try with one subject for their answers.
+const loose = 16
+
+// writeLoose does writes that are all loose, and reports whether it has. It cannot tell what an
+// answer is to, so all of them have to be good: each has a larger revision than the one before,
+// as the only server answers them. Otherwise nothing is known of any.
+func (b *Bucket) writeLoose(ctx context.Context, ops []store.Op, results []store.Result) (done bool) {
+	if len(ops) < loose || !b.Now().Alone || slices.ContainsFunc(ops, func(op store.Op) bool { return !op.Loose || op.Settle || op.Lone }) {
+		return false
+	}
+	buf := make([]nats.Msg, len(ops))
+	for i := range ops {
+		b.message(&ops[i], &buf[i])
+	}
+	replies, err := b.Stream.Together(ctx, buf, patience(ctx))
+	if err != nil {
+		return false
+	}
+	last := uint64(0)
+	for i, m := range replies {
+		if results[i] = b.acknowledgement(m.Data); results[i].Err != nil || results[i].Revision <= last {
+			clear(results)
+			return false
+		}
+		last = results[i].Revision
+	}
+	return true
 }
 
 // write sends writes, and sends those again that were surely not done, for as long

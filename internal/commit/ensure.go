@@ -51,6 +51,7 @@ func (w *Writer) EnsureNew(ctx context.Context, records ...*layout.Footprint) ([
 	for i, c := range wanted {
 		ops[i] = claimOp(c.claim.Key, w.layout.Owner(c.record.ID), 0)
 		ops[i].Settle = false // a lost answer is followed by a look
+		ops[i].Loose = !w.contended.Load()
 	}
 	add := entriesOfAll(w, records)
 	results, err := add.write(ctx, w.store, ops...)
@@ -58,6 +59,11 @@ func (w *Writer) EnsureNew(ctx context.Context, records ...*layout.Footprint) ([
 		return nil, err
 	}
 	left := wanted[:0]
+	defer func() {
+		if len(left) > 0 { // then all of them were sent twice
+			w.contended.Store(true)
+		}
+	}()
 	for i, res := range results[len(add.keys):] {
 		switch {
 		case res.Err == nil:

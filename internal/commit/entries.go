@@ -68,6 +68,7 @@ func entriesOfAll(w *Writer, records []*layout.Footprint) (all newEntries) {
 		all.keys = append(all.keys, f.Entries...)
 	}
 	all.heads, _ = w.heads(all.keys)
+	all.loose = true
 	return all
 }
 
@@ -90,7 +91,10 @@ func (k *keyed) shared() bool { return false }
 //
 // A crash between the two leaves entries whose heads were not written. Their record was
 // not committed either, so no transaction misses anything.
-type newEntries struct{ keys, heads []string }
+type newEntries struct {
+	keys, heads []string
+	loose       bool // nobody asks for their revisions
+}
 
 // heads returns the heads of new entries, each once. It is empty where one server keeps the
 // bucket, which guards a lookup by its pattern. lone says that this is why: then the record
@@ -116,7 +120,7 @@ func (w *Writer) heads(entries []string) (heads []string, lone bool) {
 // is there already gets a new revision, which keeps others from removing it.
 func (n newEntries) appendTo(ops []store.Op) []store.Op {
 	for _, key := range n.keys {
-		ops = append(ops, store.Op{Key: key})
+		ops = append(ops, store.Op{Key: key, Loose: n.loose})
 	}
 	for _, key := range n.heads {
 		ops = append(ops, store.Op{Key: key})
@@ -129,7 +133,7 @@ func (n newEntries) appendTo(ops []store.Op) []store.Op {
 // entries, and behind them those of the others. The error is the first one of an entry
 // or a head; errors of the others are only in their results.
 func (n newEntries) write(ctx context.Context, s store.Store, others ...store.Op) ([]store.Result, error) {
-	ops := newEntries{keys: n.keys}.appendTo(make([]store.Op, 0, len(n.keys)+len(others)))
+	ops := newEntries{keys: n.keys, loose: n.loose}.appendTo(make([]store.Op, 0, len(n.keys)+len(others)))
 	results := s.Write(ctx, append(ops, others...)...)
 	for i, key := range n.keys {
 		if err := results[i].Err; err != nil {

@@ -22,6 +22,8 @@ type Writer struct {
 	stage   Stage // of a transaction; nil when each change is committed by itself
 
 	trusted syncatomic.Uint64 // see Trust
+
+	contended syncatomic.Bool // EnsureNew has met claims of others
 }
 
 // Together is how many changes a call that makes many of them has under way at the same

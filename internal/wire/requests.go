@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -303,6 +304,40 @@ func (c *Client) All(ctx context.Context, msgs []*nats.Msg, quiet time.Duration)
 		fill(fmt.Errorf("%w: %w", store.ErrUnknown, err))
 	}
 	return replies, errs
+}
+
+// Together is All with one subject for all replies: the server, which knows who gets what by the
+// subject, takes a third less time. The replies are in the order in which they come, and not
+// told apart. After an error it is not known which messages were taken.
+func (c *Client) Together(ctx context.Context, msgs []nats.Msg, quiet time.Duration) (replies []*nats.Msg, err error) {
+	if f := refusal.Failed(c.nc, msgs[0].Subject); f != nil {
+		return nil, f
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	l, err := c.take()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { c.give(l, err == nil) }()
+	l.writes = msgs[0].Subject
+	used, epoch, reply := usage.Of(ctx), c.epoch.Load(), l.reply(0)
+	for i := range msgs {
+		msgs[i].Reply = reply
+		if err := c.nc.PublishMsg(&msgs[i]); err != nil {
+			return nil, c.Explain(err)
+		}
+		used.Asked(false)
+	}
+	replies = make([]*nats.Msg, 0, len(msgs))
+	err = c.collect(ctx, l, epoch, quiet, WriteGrace, func(f *refusal.Refusal) bool {
+		return slices.ContainsFunc(msgs, func(m nats.Msg) bool { return m.Subject == f.Subject })
+	}, func(_ int, m *nats.Msg) bool {
+		replies = append(replies, m)
+		return len(replies) < len(msgs)
+	})
+	return replies, err
 }
 
 // Batch publishes the messages of one batch, and waits for the answer to the last one. No

@@ -87,6 +87,7 @@ func Run(t *testing.T, open func(t testing.TB) *Subject) {
 		{"revisions", revisions, Revisions},
 		{"checked writes", checkedWrites, Writes},
 		{"independent writes", independentWrites, Writes},
+		{"loose writes", looseWrites, Writes},
 		{"large values", largeValues, Writes},
 		{"batch", batch, Writes},
 		{"guards", guards, Writes},

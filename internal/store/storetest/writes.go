@@ -65,6 +65,30 @@ func checkedWrites(t *test) {
 	}
 }
 
+// looseWrites: each is done, unless it is refused, whatever becomes of the others.
+func looseWrites(t *test) {
+	s := t.Store()
+	const n = 1100
+	for _, refused := range []int{-1, 7} {
+		before, ops := t.now(t.key(0)).Revision, make([]store.Op, n)
+		for i := range ops {
+			ops[i] = store.Op{Key: t.key(i), Value: fmt.Append(nil, refused, i), Loose: true, Conditional: i == refused, Expect: 1 << 40}
+		}
+		for i, r := range s.Write(t.ctx, ops...) {
+			if i == refused {
+				t.is(r.Err, store.ErrWrongRevision)
+			} else if r.Err != nil || r.Revision <= before {
+				t.Errorf("write %d: %+v", i, r)
+			}
+		}
+		for i := range ops {
+			if m := t.now(t.key(i)); i != refused && string(m.Value) != string(ops[i].Value) {
+				t.Errorf("%+v, and not %q", m, ops[i].Value)
+			}
+		}
+	}
+}
+
 // independentWrites: each has its own result, and its own revision.
 func independentWrites(t *test) {
 	s := t.Store()
