@@ -31,8 +31,9 @@ type Config struct {
 	Bucket string
 
 	// WaitForServer makes Open wait for a server that is not there yet, for as long as its
-	// context allows, instead of failing at once: for programs that are started beside
-	// their server. New does not use it.
+	// context allows, instead of failing at once, and where the bucket is to be made, for as many
+	// servers as Replicas: for programs that are started beside their servers. New does only
+	// the second.
 	WaitForServer bool
 
 	// User and Pass authenticate to the server. For other ways, such as tokens and

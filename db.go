@@ -89,7 +89,7 @@ func New(ctx context.Context, nc *nats.Conn, cfg Config) (*DB, error) {
 		return nil, err
 	}
 	st, err := bucket.Open(ctx, nc, bucket.Config{
-		Bucket: cfg.Bucket, Replicas: cfg.Replicas, Storage: cfg.Storage, History: cfg.History, Logger: cfg.Logger,
+		Bucket: cfg.Bucket, Replicas: cfg.Replicas, Storage: cfg.Storage, History: cfg.History, Wait: cfg.WaitForServer, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, err

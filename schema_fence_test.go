@@ -167,7 +167,7 @@ func TestBulkCallsThatTakeLongerThanAChange(t *testing.T) {
 	rate := testsize.Pick(25_000, 25_000, 150_000) // bytes a second
 	versions(t, func(t *testing.T, d *deploy) {
 		ctx := within(t)
-		n := int64(testsize.Pick(500, 500, 6000))
+		n := int64(testsize.Pick(500, 500, 12_000))
 		bulk := func(first int64, during func()) {
 			t.Helper()
 			all := make([]*memberV1, n)
@@ -201,9 +201,9 @@ func TestBulkCallsThatTakeLongerThanAChange(t *testing.T) {
 			}
 		}
 		bulk(1, func() { ok(t, d.newDB.ChangeLayout(ctx, "member", natsorm.Sequelize)) })
-		bulk(10_000, func() { ok(t, d.newDB.ChangeLayout(ctx, "member", natsorm.Native)) })
+		bulk(100_000, func() { ok(t, d.newDB.ChangeLayout(ctx, "member", natsorm.Native)) })
 		var members *natsorm.Model[memberV2]
-		bulk(20_000, func() { members = define[memberV2](t, d.newDB, natsorm.Name("member")) })
+		bulk(200_000, func() { members = define[memberV2](t, d.newDB, natsorm.Name("member")) })
 		seen := map[int64]bool{}
 		for m, err := range members.Each(ctx) {
 			ok(t, err)

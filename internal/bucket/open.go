@@ -37,7 +37,7 @@ const (
 	codeNoPeers  = 10005
 
 	// gatherTimeout is for how long it is tried to make a bucket while there are too few
-	// servers, with a pause in between.
+	// servers, with a pause in between, unless Config.Wait says longer.
 	gatherTimeout = 5 * time.Second
 	gatherPause   = 200 * time.Millisecond
 
@@ -54,6 +54,7 @@ type Config struct {
 	Replicas int
 	Storage  jetstream.StorageType
 	History  uint8
+	Wait     bool // for servers to gather, until the context ends
 	Logger   *slog.Logger
 }
 
@@ -151,7 +152,7 @@ func create(ctx context.Context, stream *wire.Stream, cfg Config) (wire.Info, er
 			return info, fmt.Errorf("%w; Config.Replicas is %d, which takes a cluster of as many servers", err, cfg.Replicas)
 		case !tooFew(api, cfg.Replicas):
 			return info, refusal.NoRoom(stream.Name, api)
-		case time.Since(began) > gatherTimeout || workers.Sleep(ctx, gatherPause) != nil:
+		case !cfg.Wait && time.Since(began) > gatherTimeout || workers.Sleep(ctx, gatherPause) != nil:
 			return info, fmt.Errorf("%w; Config.Replicas is %d: are as many servers running, with enough storage?", err, cfg.Replicas)
 		}
 	}
