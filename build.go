@@ -8,7 +8,8 @@ import (
 
 // BuildRate limits how many records a second Define takes when it builds an index. 0, the default,
 // is as many as leave the server's other work alone: a build slows down by itself while others
-// write to the bucket, or while answers take long. Define returns ErrSchema for a negative number.
+// write to the bucket, or while answers take long. Records whose writers knew the index do not
+// count: they have their entries. Define returns ErrSchema for a negative number.
 //
 // It is this call's. Another program that builds the index at the same time has its own.
 func BuildRate(perSecond int) ModelOption { return func(o *modelOptions) { o.build.Rate = perSecond } }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -59,6 +61,43 @@ func TestBuildRate(t *testing.T) {
 	}
 	if _, err := natsorm.Define[builtItem](within(t), db, natsorm.Index("email"), natsorm.BuildRate(-1)); !errors.Is(err, natsorm.ErrSchema) {
 		t.Errorf("a negative rate: %v", err)
+	}
+}
+
+// A build ends beside writers that create records faster than it may take them: theirs have entries.
+func TestBuildBesideFasterWriters(t *testing.T) {
+	t.Parallel()
+	db := natsormtest.New(t)
+	const records, rate, writers = 60, 60, 4
+	m := items(t, db, records, different)
+	ctx, cancel := context.WithTimeout(within(t), time.Minute)
+	defer cancel()
+	var next atomic.Int64
+	next.Store(records)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range writers {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				id := next.Add(1)
+				if err := m.Create(ctx, &builtItem{ID: id, Name: "late", Email: different(int(id))}); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	named, err := natsorm.Define[builtItem](ctx, db, natsorm.Index("name"), natsorm.BuildRate(rate))
+	close(stop)
+	wg.Wait()
+	ok(t, err)
+	if n, late := must[int](t)(named.Count(ctx, natsorm.Eq("name", "late"))), int(next.Load())-records; n != late {
+		t.Errorf("%d of %d are found", n, late)
 	}
 }
 

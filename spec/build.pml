@@ -10,6 +10,9 @@
  * a mark of the first declaration means nothing. Asserted: while the index is ready, each record
  * has its entry.
  *
+ * A builder passes over a record whose message says that its writer knew the declaration that is
+ * built: that one has put the entry.
+ *
  * With WRITES two writers change one record, and nobody drops the index.
  *
  * Mutations, each of which must fail (BLIND with WRITES):
@@ -17,6 +20,7 @@
  *   UNACKED  the mark is written before the entry is acknowledged
  *   UNSORTED records are read in any order
  *   SKIP     the mark says the bucket's last revision
+ *   OLD      a builder passes over records of writers that knew an earlier declaration
  *   BLIND    a writer takes the entry of its old value away without a condition
  * REACH1 and REACH2 must fail too: they assert that nobody ever goes on at a mark, and that the
  * index is never ready after that.
@@ -31,6 +35,7 @@
 byte last;                       /* the last revision of a record */
 byte rec[RECORDS];               /* the revision of each record */
 byte val[RECORDS];               /* its value */
+byte wrote[RECORDS];             /* which declaration its writer knew; 0 for none */
 bool entry[RECORDS * VALUES];    /* each entry is there */
 byte put[RECORDS * VALUES];      /* a bit for each writer: it was put since that has seen it */
 byte state;                      /* of the index: 0 absent, 1 building, 2 ready */
@@ -57,7 +62,7 @@ proctype Net(byte b) {
 /* building.Run, which ends without having done all when its program dies. */
 proctype Builder(byte b) {
 	byte mine, pos, r, v, upto;
-	bool found;
+	bool found, pass;
 
 	if
 	:: atomic { state == 1 -> mine = declared }
@@ -97,11 +102,17 @@ proctype Builder(byte b) {
 		:: rec[0] <= pos && rec[1] <= pos
 		fi;
 #endif
-		v = val[r]; upto = rec[r]
+		v = val[r]; upto = rec[r];
+#ifdef OLD
+		pass = wrote[r] > 0
+#else
+		pass = wrote[r] == mine
+#endif
 	   };
 		if
 		:: !found -> break
-		:: found
+		:: found && pass -> pos = upto; goto mark
+		:: found && !pass
 		fi;
 		under[b] = KEY(r, v);
 #ifdef UNACKED
@@ -111,7 +122,7 @@ proctype Builder(byte b) {
 		:: under[b] == NONE -> pos = upto
 		:: goto gone
 		fi;
-		if
+mark:		if
 		:: atomic {
 			marked = true; markOf = mine;
 #ifdef SKIP
@@ -157,7 +168,7 @@ proctype Writer(byte me; byte r; byte v) {
 		   call returns, and before the building begins (schema.pml). So here its commit is with it. */
 		if
 		:: rec[r] == read ->
-			last++; rec[r] = last; val[r] = v;
+			last++; rec[r] = last; val[r] = v; wrote[r] = knew;
 			if
 			:: state > 0 && knew != declared -> entry[KEY(r, v)] = true; put[KEY(r, v)] = 3
 			:: else

@@ -125,7 +125,7 @@ func (b *build) all(ctx context.Context) (ended bool, err error) {
 	defer stop()
 	for {
 		next, err := r.next(ctx, b.pace.size())
-		if err != nil || next.size() == 0 {
+		if err != nil || next.read == 0 && next.size() == 0 {
 			return false, err
 		}
 		if err := b.pace.before(ctx, next.size()); err != nil {
@@ -163,11 +163,19 @@ const grainSize = 64
 type portion struct {
 	records []*layout.Footprint
 	read    int    // how many records were read for it, those that need nothing too
+	passed  int    // how many of them have writers that knew the indexes
 	upTo    uint64 // the revision of the last one of them
 }
 
-// size is how much work it is. A record that comes again, corrected, is not read once more.
-func (p portion) size() int { return max(p.read, len(p.records)) }
+// size is how much work it is. A record that comes again, corrected, is not read once more. One
+// that is passed over is none: writers that are faster than a build would make it go on for ever.
+func (p portion) size() int { return max(p.read-p.passed, len(p.records)) }
+
+// knew reports whether the writer of a record knew the indexes, so that it has what it needs.
+func (b *build) knew(m store.Message) bool {
+	before := b.def.Reindexed()
+	return b.marks != nil && before > 0 && m.Schema > before && m.Schema <= b.def.Revision
+}
 
 // reader reads the records of the model, ahead of those who use them.
 type reader struct {
@@ -206,13 +214,16 @@ func (b *build) read(ctx context.Context) *reader {
 				r.err = err
 				return
 			}
+			knew := b.knew(m) || commit.Newer(b.layout, m) // the writer of one of a newer version of the model knew the indexes
 			if !m.Again {
 				now.upTo = max(now.upTo, m.Revision)
 				now.read++
+				if knew {
+					now.passed++
+				}
 			}
-			// One that cannot be read has no entries, and Check names it. The writer of one of a newer
-			// version of the model knew the indexes.
-			if m.Live() && !commit.Newer(b.layout, m) {
+			// One that cannot be read has no entries, and Check names it.
+			if m.Live() && !knew {
 				if f, err := layout.At(b.layout, m.Key, m.Value); err == nil {
 					now.records = append(now.records, &f)
 				}
@@ -221,7 +232,7 @@ func (b *build) read(ctx context.Context) *reader {
 				return
 			}
 		}
-		if now.size() > 0 {
+		if now.read > 0 || now.size() > 0 {
 			send()
 		}
 	}()
@@ -242,7 +253,7 @@ func (r *reader) next(ctx context.Context, size int) (sum portion, err error) {
 				}
 				return sum, nil
 			}
-			sum.records, sum.read, sum.upTo = append(sum.records, p.records...), sum.read+p.read, p.upTo
+			sum.records, sum.read, sum.passed, sum.upTo = append(sum.records, p.records...), sum.read+p.read, sum.passed+p.passed, p.upTo
 		case <-ctx.Done():
 			return portion{}, ctx.Err()
 		}

@@ -10,6 +10,9 @@
 // is put here may be an entry that no record needs, which readers drop. Entries are put without a
 // condition. Claims are conditional: one is taken only when no record that holds the value has it.
 //
+// A record whose message says that its writer knew the indexes has its entries already: it is
+// passed over, however many of them there are.
+//
 // When Run has returned without an error, every record has its entries and claims.
 //
 // # Rounds
