@@ -11,6 +11,7 @@ import (
 	"github.com/natsorm/natsorm/internal/query"
 	"github.com/natsorm/natsorm/internal/records"
 	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/workers"
 )
 
 // Op says what happened to a record.
@@ -143,7 +144,13 @@ func (s *session[T]) watch(ctx context.Context, q []Query) (*Watcher[T], error) 
 		defer cancel()
 		defer stop()
 		defer feed.Close()
-		w.fail(s.deliver(ctx, feed, w.changes))
+		w.fail(workers.Queue(ctx, w.changes, watchBuffer, watchBytes, func(ctx context.Context) (Change[T], int, error) {
+			c, err := feed.Next(ctx)
+			if err != nil {
+				return Change[T]{}, 0, err
+			}
+			return s.changeOf(c), len(c.Before.Value) + len(c.After.Value), nil
+		}))
 	}) {
 		stop()
 		cancel()
@@ -151,57 +158,6 @@ func (s *session[T]) watch(ctx context.Context, q []Query) (*Watcher[T], error) 
 		return nil, ErrClosed
 	}
 	return w, nil
-}
-
-// deliver sends changes to out until ctx ends. It reads ahead of the reader as far as
-// watchBuffer and watchBytes allow.
-func (s *session[T]) deliver(ctx context.Context, feed *records.Watch, out chan<- Change[T]) error {
-	type read struct {
-		change Change[T]
-		bytes  int
-	}
-	in, ended := make(chan read), make(chan error, 1)
-	go func() {
-		defer close(in)
-		for {
-			c, err := feed.Next(ctx)
-			if err != nil {
-				ended <- err
-				return
-			}
-			select {
-			case in <- read{s.changeOf(c), len(c.Before.Value) + len(c.After.Value)}:
-			case <-ctx.Done():
-				ended <- ctx.Err()
-				return
-			}
-		}
-	}()
-	var waiting []read
-	for bytes, open := 0, true; open || len(waiting) > 0; {
-		from, to, first := in, chan<- Change[T](nil), Change[T]{}
-		if !open || len(waiting) >= watchBuffer || bytes >= watchBytes {
-			from = nil
-		}
-		if len(waiting) > 0 {
-			to, first = out, waiting[0].change
-		}
-		select {
-		case c, more := <-from:
-			if open = more; more {
-				waiting, bytes = append(waiting, c), bytes+c.bytes
-			}
-		case to <- first:
-			bytes -= waiting[0].bytes
-			waiting[0] = read{} // or the array would hold it
-			waiting = waiting[1:]
-		case <-ctx.Done():
-			for range in { // until it has ended, which uses the feed
-			}
-			return <-ended
-		}
-	}
-	return <-ended
 }
 
 func (s *session[T]) changeOf(c records.WatchChange) Change[T] {
