@@ -2,12 +2,12 @@ package natsorm
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/natsorm/natsorm/internal/cond"
+	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/explain"
 	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/query"
@@ -88,7 +88,7 @@ func (m *Model[T]) Explain(ctx context.Context, q ...Query) (Plan, error) {
 	var used usage.Usage
 	start := time.Now()
 	found, err := m.FindAll(usage.Measured(ctx, &used), append(append([]Query(nil), q...), withoutAnalyze)...)
-	if err != nil && !errors.Is(err, ErrCorrupt) {
+	if err != nil && !errs.Unreadable(err) {
 		return Plan{}, err
 	}
 	n := len(found)

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"slices"
 
+	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/query"
 	"github.com/natsorm/natsorm/internal/typed"
@@ -42,7 +43,7 @@ func (m *Model[T]) FindOne(ctx context.Context, q ...Query) (*T, error) {
 		switch {
 		case err == nil:
 			return v, nil
-		case !errors.Is(err, ErrCorrupt):
+		case !errs.Unreadable(err):
 			return nil, err
 		}
 		corrupt = err
@@ -73,7 +74,7 @@ func (m *Model[T]) Exists(ctx context.Context, q ...Query) (found bool, err erro
 		found = false
 		var corrupt error
 		for _, err := range query.Records(ctx, s.Docs.Source(), bound) {
-			if !errors.Is(err, ErrCorrupt) {
+			if !errs.Unreadable(err) {
 				found = err == nil
 				return err
 			}
@@ -102,7 +103,7 @@ func (m *Model[T]) FindAll(ctx context.Context, q ...Query) (all []*T, err error
 
 // readable is what a call returns that has read records: none after an error other than ErrCorrupt.
 func readable[V any](all []V, err error) ([]V, error) {
-	if err != nil && !errors.Is(err, ErrCorrupt) {
+	if err != nil && !errs.Unreadable(err) {
 		return nil, err
 	}
 	return all, err
@@ -117,7 +118,7 @@ func collect[V any](found iter.Seq2[V, error]) ([]V, error) {
 		switch {
 		case err == nil:
 			out = append(out, v)
-		case errors.Is(err, ErrCorrupt):
+		case errs.Unreadable(err):
 			corrupt = append(corrupt, err)
 		default:
 			return nil, err

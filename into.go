@@ -48,7 +48,7 @@ func FindAllInto[R, T any](ctx context.Context, m *Model[T], q ...Query) (all []
 				return fmt.Errorf("%w (of a field of %s)", err, reflect.TypeFor[R]())
 			case def.Called(at, col.Name) != col.Name:
 				return errs.Invalidf(s.Name, col.Name, "is called %s in the model; give the field of %s that JSON name", def.Columns[at].Name, reflect.TypeFor[R]())
-			case def.Columns[at].Type != col.Type:
+			case def.Typed(def.Columns[at], col.Name, col.Type) != nil:
 				return errs.Invalidf(s.Name, col.Name, "has type %s, but type %s in %s", def.Columns[at].Type, col.Type, reflect.TypeFor[R]())
 			}
 			columns = append(columns, def.Columns[at].Name)

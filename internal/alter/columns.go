@@ -75,6 +75,9 @@ func drop(d *schema.Definition, name string) (changed bool, err error) {
 		return false, err
 	}
 	c := d.Columns[at]
+	if err := d.Busy(name); err != nil {
+		return false, err
+	}
 	if i := slices.IndexFunc(d.Indexes, func(x schema.Index) bool { return slices.Contains(x.Columns, name) }); i >= 0 {
 		return false, errs.Invalidf(d.Name, name, "is a column of the %s of %v; drop that first, with DropIndex", d.Indexes[i].Kind(), d.Indexes[i].Columns)
 	}
@@ -85,6 +88,7 @@ func drop(d *schema.Definition, name string) (changed bool, err error) {
 		return false, errs.Invalidf(d.Name, name, "is the %s time, which natsorm sets, and cannot be dropped", c.Role)
 	}
 	d.Columns = slices.Delete(d.Columns, at, at+1)
+	d.Converted = slices.DeleteFunc(slices.Clone(d.Converted), func(c schema.Conversion) bool { return c.Column == name })
 	for i, f := range d.Former {
 		if f.Column == name && f.Freed == 0 {
 			d.Former[i] = schema.Former{Name: f.Name, Since: d.Revision}
@@ -138,6 +142,9 @@ func rename(d *schema.Definition, from, to string) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	if err := d.Busy(from); err != nil {
+		return false, err
+	}
 	if d.Position(to) >= 0 {
 		return false, errs.Invalidf(d.Name, to, "is a column already, so %s cannot be renamed to it: a program that declares it may have been started too soon. Copy what records have in %s with Rewrite, and drop %s with DropColumn", from, from, from)
 	}
@@ -165,6 +172,11 @@ func rename(d *schema.Definition, from, to string) (changed bool, err error) {
 		}
 	}
 	d.Columns[at].Name = to
+	for i, c := range d.Converted {
+		if c.Column == from {
+			d.Converted[i].Column = to
+		}
+	}
 	d.Former = slices.DeleteFunc(d.Former, func(f schema.Former) bool { return f.Name == to && f.Freed == 0 })
 	for i, f := range d.Former {
 		if f.Column == from && f.Freed == 0 {

@@ -42,6 +42,9 @@ type Codec[T any] interface {
 	// Writes reports whether Encode writes this column, or would if it had a value.
 	// A save leaves other columns as they are stored.
 	Writes(column string) bool
+
+	// Type is the type with which T declares a column; "" when Writes is false.
+	Type(column string) value.Type
 }
 
 // Partial is the version of a record of which only some columns were read.

@@ -1,25 +1,28 @@
 package codec
 
 import (
+	"fmt"
 	"reflect"
 
 	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/value"
 )
 
-// Under is a codec under a version of the model, in which columns may have other names than T
-// declares, or may have been dropped. It is c itself where they have not.
+// Under is a codec under a version of the model, in which columns may have other names and types than
+// T declares, or may have been dropped. It is c itself where they have not.
 func Under[T any](c Codec[T], def *schema.Definition) Codec[T] {
-	if len(def.Former) == 0 {
+	if len(def.Former) == 0 && len(def.Converted) == 0 {
 		return c
 	}
 	in, out, dropped := document.DeclaredNames(def, c.Writes)
-	if out == nil {
+	types := document.DeclaredTypes(def, in, c.Type)
+	if out == nil && types == nil {
 		return c
 	}
-	u := &under[T]{Codec: c, def: def, in: in, out: out}
+	u := &under[T]{Codec: c, def: def, in: in, out: out, types: types}
 	if reflect.TypeFor[T]().Kind() == reflect.Map {
 		u.refused = dropped // a struct always has its fields, a map has what somebody has put there
 	}
@@ -27,7 +30,7 @@ func Under[T any](c Codec[T], def *schema.Definition) Codec[T] {
 }
 
 // Outdated is an errs.ErrSchema when T, which was declared under the version first, declares a
-// former name that counts no more.
+// former name, or a former type, that counts no more.
 func Outdated[T any](c Codec[T], first, def *schema.Definition) error {
 	for _, f := range def.Former {
 		switch {
@@ -36,6 +39,18 @@ func Outdated[T any](c Codec[T], first, def *schema.Definition) error {
 			return def.Errorf("column %s was dropped or renamed, and its name is free for another column; change the declaration and define the model again, or open it again", f.Name)
 		case f.Closed:
 			return def.Errorf("column %s is called %s now, and Alter has ended the time of the former name; declare the new one, and define the model again", f.Name, f.Column)
+		}
+	}
+	if len(def.Converted) == 0 {
+		return nil
+	}
+	in, _, _ := document.DeclaredNames(def, c.Writes)
+	for _, col := range def.Columns {
+		name := in.To(col.Name)
+		if t := c.Type(name); t != "" {
+			if err := def.Typed(col, name, t); err != nil {
+				return fmt.Errorf("%w, and define the model again", err)
+			}
 		}
 	}
 	return nil
@@ -47,11 +62,12 @@ func Dropped[T any](c Codec[T], def *schema.Definition) []string {
 	return dropped
 }
 
-// under is the codec of a T that declares columns by former names.
+// under is the codec of a T that declares columns by former names, or with former types.
 type under[T any] struct {
 	Codec[T]
 	def     *schema.Definition
 	in, out *document.Names
+	types   *document.Types
 	refused []string // dropped columns that a value may not have
 }
 
@@ -71,12 +87,32 @@ func (u *under[T]) Encode(v *T) ([]byte, error) {
 			}
 		}
 	}
+	if err := u.types.Widen(doc); err != nil {
+		return nil, converted(u.def, err)
+	}
 	return u.out.Apply(doc), nil
 }
 
 func (u *under[T]) Decode(m store.Message, v *T) error {
-	m.Value = u.in.Apply(m.Value)
+	doc, err := u.types.NarrowRecord(u.def.Name, m.Key, u.in.Apply(m.Value))
+	if err != nil {
+		return err
+	}
+	m.Value = doc
 	return u.Codec.Decode(m, v)
+}
+
+// converted is the errs.ErrInvalid for a value that is of a column's former type only.
+func converted(def *schema.Definition, err error) error {
+	return fmt.Errorf("%w; Alter has converted the column", document.Invalid(def.Name, err))
+}
+
+// Type is by the names that the columns have now.
+func (u *under[T]) Type(column string) value.Type {
+	if !u.Writes(column) {
+		return ""
+	}
+	return u.Codec.Type(u.in.To(column))
 }
 
 // Writes is by the names that the columns have now.

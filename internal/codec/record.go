@@ -142,6 +142,15 @@ func (c *records[R]) SetKey(v *R, id value.Value) error {
 
 func (c *records[R]) Writes(column string) bool { return c.has(column) }
 
+func (c *records[R]) Type(column string) value.Type {
+	for _, col := range c.columns {
+		if col.Name == column {
+			return col.Type
+		}
+	}
+	return ""
+}
+
 func (c *records[R]) Version(*R) uint64     { return 0 }
 func (c *records[R]) SetVersion(*R, uint64) {}
 

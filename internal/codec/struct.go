@@ -21,7 +21,7 @@ import (
 // structs is the codec of a struct type.
 type structs[T any] struct {
 	model   *schema.Struct
-	columns map[string]bool // that T has; the model can have more
+	columns map[string]value.Type // that T has; the model can have more
 	write   func(x any) ([]byte, error)
 	read    func(doc []byte, x any) error
 	renamed []renamed
@@ -36,9 +36,9 @@ type renamed struct {
 
 // NewStruct is the codec of a struct type.
 func NewStruct[T any](compiled *schema.Struct) Codec[T] {
-	c := &structs[T]{model: compiled, columns: map[string]bool{}, write: value.Marshaler(reflect.TypeFor[T]()), read: value.Unmarshaler(reflect.TypeFor[T]())}
+	c := &structs[T]{model: compiled, columns: map[string]value.Type{}, write: value.Marshaler(reflect.TypeFor[T]()), read: value.Unmarshaler(reflect.TypeFor[T]())}
 	for _, col := range compiled.Definition.Columns {
-		c.columns[col.Name] = true
+		c.columns[col.Name] = col.Type
 	}
 	for _, path := range c.written() {
 		for i := range path {
@@ -51,7 +51,9 @@ func NewStruct[T any](compiled *schema.Struct) Codec[T] {
 	return c
 }
 
-func (c *structs[T]) Writes(column string) bool { return c.columns[column] }
+func (c *structs[T]) Writes(column string) bool { return c.columns[column] != "" }
+
+func (c *structs[T]) Type(column string) value.Type { return c.columns[column] }
 
 func (c *structs[T]) Encode(v *T) (doc []byte, err error) {
 	defer func() { // calls may run in goroutines in which a caller cannot recover

@@ -203,6 +203,27 @@ func (e *CorruptError) Error() string {
 func (e *CorruptError) Is(target error) bool { return target == ErrCorrupt }
 func (e *CorruptError) Unwrap() error        { return e.Err }
 
+// TypeError says that a record has a value which the type that a program declares for its column
+// does not have, because Alter has given the column another type. It is ErrSchema.
+type TypeError struct {
+	Model, Key    string // Key is the record's in the bucket
+	Column        string
+	Declared, Now string // types
+	Err           error  // what is wrong with the value, which it quotes
+}
+
+func (e *TypeError) Error() string {
+	return fmt.Sprintf("%v: %s record at key %q: column %s: %v, by which this program declares it; Alter has converted it to %s: declare that", ErrSchema, e.Model, e.Key, e.Column, e.Err, e.Now)
+}
+
+func (e *TypeError) Is(target error) bool { return target == ErrSchema || target == errTyped }
+func (e *TypeError) Unwrap() error        { return e.Err }
+
+var errTyped = errors.New("a value of another type")
+
+// Unreadable reports whether an error is that of records that cannot be read. Others may be.
+func Unreadable(err error) bool { return errors.Is(err, ErrCorrupt) || errors.Is(err, errTyped) }
+
 // BulkError says which records of a BulkCreate were not created. All others were
 // created; in a transaction, none was. errors.Is and errors.As look into every fault.
 type BulkError struct {

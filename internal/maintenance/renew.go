@@ -2,6 +2,7 @@ package maintenance
 
 import (
 	"context"
+	"slices"
 
 	"github.com/natsorm/natsorm/internal/building"
 	"github.com/natsorm/natsorm/internal/catalogue"
@@ -17,6 +18,7 @@ import (
 func Renew(ctx context.Context, s store.Store, was *schema.Definition) (*schema.Definition, error) {
 	code := *was
 	code.Moving, code.Emptying, code.Dropping, code.Born, code.Emptied = nil, nil, nil, 0, 0
+	code.Converted = slices.DeleteFunc(slices.Clone(was.Converted), schema.Conversion.Underway)
 	stored, _, err := catalogue.Read(ctx, s, was.Name)
 	if err != nil {
 		return nil, err

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -104,7 +103,7 @@ func Page[V any](ctx context.Context, src Source, q plan.Query, decode func(stor
 		return result{v, m.Value}, err
 	}) {
 		switch {
-		case errors.Is(err, errs.ErrCorrupt):
+		case errs.Unreadable(err):
 			unreadable = append(unreadable, err)
 		case err != nil:
 			return nil, "", nil, err

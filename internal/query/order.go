@@ -3,7 +3,6 @@ package query
 import (
 	"container/heap"
 	"context"
-	"errors"
 	"iter"
 	"runtime"
 	"slices"
@@ -111,7 +110,7 @@ func sorted[V any](ctx context.Context, src Source, c Candidates, q plan.Query, 
 		return sortable{placeOf(def, q.Order, vals), m}, nil
 	}, func(s sortable, err error) bool {
 		switch {
-		case errors.Is(err, errs.ErrCorrupt):
+		case errs.Unreadable(err):
 			unreadable = append(unreadable, err) // delivered last: it has no place
 			return true
 		case err != nil:
@@ -179,7 +178,7 @@ func passed[V any](ctx context.Context, src Source, c Candidates, q plan.Query, 
 		return r, nil
 	}, func(r result, err error) bool {
 		switch {
-		case errors.Is(err, errs.ErrCorrupt):
+		case errs.Unreadable(err):
 			unreadable = append(unreadable, err)
 		case err != nil:
 			ended = true
@@ -188,7 +187,7 @@ func passed[V any](ctx context.Context, src Source, c Candidates, q plan.Query, 
 		case skip > 0:
 			skip--
 		default:
-			ended = !yield(r.v, r.err) || r.err != nil && !errors.Is(r.err, errs.ErrCorrupt)
+			ended = !yield(r.v, r.err) || r.err != nil && !errs.Unreadable(r.err)
 			left--
 		}
 		return !ended && left != 0

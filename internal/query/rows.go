@@ -2,7 +2,6 @@ package query
 
 import (
 	"context"
-	"errors"
 	"iter"
 	"runtime"
 	"slices"
@@ -115,7 +114,7 @@ func work[V any](ctx context.Context, chunks iter.Seq2[Chunk, error], workers in
 	}()
 	deliver := func(rows []row[V]) bool {
 		for _, r := range rows {
-			if !yield(r) || r.err != nil && !errors.Is(r.err, errs.ErrCorrupt) {
+			if !yield(r) || r.err != nil && !errs.Unreadable(r.err) {
 				return false
 			}
 		}

@@ -2,7 +2,6 @@ package query
 
 import (
 	"context"
-	"errors"
 	"iter"
 
 	"github.com/natsorm/natsorm/internal/cond"
@@ -87,7 +86,7 @@ func SelectAndCount[V any](ctx context.Context, src Source, q plan.Query, decode
 		switch {
 		case err == nil:
 			page = append(page, v)
-		case errors.Is(err, errs.ErrCorrupt):
+		case errs.Unreadable(err):
 			unreadable = append(unreadable, err)
 		default:
 			return err

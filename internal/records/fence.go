@@ -119,8 +119,8 @@ func (m *Model) complete(ctx context.Context, id value.Value) error {
 		return err
 	}
 	_, err = now.mend(ctx, m, id, commit.Outcome{Revision: rec.Version(), Before: rec})
-	if errors.Is(err, errs.ErrUnique) || errors.Is(err, errs.ErrExists) {
-		return nil // nobody was told that it is there, and Check names it
+	if errors.Is(err, errs.ErrUnique) || errors.Is(err, errs.ErrExists) || errors.Is(err, errs.ErrInvalid) {
+		return nil // nobody was told that it is there, and Check, or whoever reads it, names it
 	}
 	return err
 }
@@ -197,7 +197,13 @@ func (m *Model) mend(ctx context.Context, was *Model, id value.Value, out commit
 		if len(refused) > 0 {
 			return out, m.undo(ctx, id, out, refused[0].Err)
 		}
-		if doc := m.names.Apply(rec.Value); !bytes.Equal(doc, rec.Value) {
+		doc := m.names.Apply(rec.Value)
+		if err := m.misfits(was, doc); err != nil && others {
+			return out, nil
+		} else if err != nil {
+			return out, m.undo(ctx, id, out, err)
+		}
+		if !bytes.Equal(doc, rec.Value) {
 			named, err := m.rename(ctx, id, rec)
 			switch {
 			case errors.Is(err, errs.ErrUnique) && others:

@@ -29,6 +29,7 @@ type Model struct {
 	inside bool                                             // in a transaction
 	fence  Fence                                            // nil: there is one version
 	names  *document.Names                                  // the names that members of records are to have
+	both   *document.Types                                  // columns that are being converted, whose values have to fit both types
 	newer  *atomic.Pointer[newer]                           // how to read records of a newer version
 	stale  func(ctx context.Context, revision uint64) error // inside a transaction: ends it when the model was altered
 
@@ -41,7 +42,7 @@ func New(s store.Store, def *schema.Definition) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{Def: def, Layout: l, store: s, writer: commit.NewWriter(s, l), names: document.NamesOf(def), newer: new(atomic.Pointer[newer]), written: new(atomic.Uint64)}
+	m := &Model{Def: def, Layout: l, store: s, writer: commit.NewWriter(s, l), names: document.NamesOf(def), both: document.Converting(def), newer: new(atomic.Pointer[newer]), written: new(atomic.Uint64)}
 	m.source = access.New(s, l).Viewed(m.View)
 	return m, nil
 }
@@ -49,7 +50,7 @@ func New(s store.Store, def *schema.Definition) (*Model, error) {
 // On is the same model in another store on the same bucket, for example one that injects
 // faults.
 func (m *Model) On(s store.Store) *Model {
-	n := &Model{Def: m.Def, Layout: m.Layout, store: s, writer: commit.NewWriter(s, m.Layout), names: m.names, newer: m.newer, fence: m.fence, written: m.written}
+	n := &Model{Def: m.Def, Layout: m.Layout, store: s, writer: commit.NewWriter(s, m.Layout), names: m.names, both: m.both, newer: m.newer, fence: m.fence, written: m.written}
 	n.source = m.source.On(s).Viewed(n.View)
 	return n
 }
@@ -58,7 +59,7 @@ func (m *Model) On(s store.Store) *Model {
 func (m *Model) In(t *txn.Tx) *Model {
 	view := t.View(m.Layout)
 	t.Beside(m.Def.Name, m.written)
-	n := &Model{Def: m.Def, Layout: m.Layout, store: view, writer: view.Writer(), names: m.names, newer: m.newer, inside: true, written: m.written}
+	n := &Model{Def: m.Def, Layout: m.Layout, store: view, writer: view.Writer(), names: m.names, both: m.both, newer: m.newer, inside: true, written: m.written}
 	n.stale = func(ctx context.Context, revision uint64) error {
 		if m.fence != nil { // so that the next run begins with the newer version
 			if now, err := m.fence.Since(ctx, revision); err != nil || now == m {

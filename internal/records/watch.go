@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -154,7 +155,11 @@ func (w *Watch) read(ctx context.Context) (store.Event, error) {
 	ev, err := w.feed.Next(ctx)
 	for err == nil && ev.Kind == store.Changed && ev.Message.Key != w.schema {
 		var m store.Message
-		if m, err = w.model.View(ctx, ev.Message); err == nil {
+		m, err = w.model.View(ctx, ev.Message)
+		if errors.Is(err, ErrReplaced) { // whoever decodes it says so
+			err = nil
+		}
+		if err == nil {
 			ev.Message = m
 			break
 		}

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"github.com/natsorm/natsorm/internal/commit"
+	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/keyset"
@@ -78,24 +79,36 @@ func (m *Model) Write(ctx context.Context, t Target, c Change) error {
 	}
 }
 
-// naming is a change's Next that sees and makes documents in the names of the version m.
+// naming is a change's Next that sees and makes documents in the names of the version m, and makes
+// only such as fit it.
 func (m *Model) naming(next func(store.Message) (commit.Draft, error)) func(store.Message) (commit.Draft, error) {
-	if m.names == nil {
+	if m.names == nil && m.both == nil {
 		return next
 	}
 	return func(before store.Message) (commit.Draft, error) {
 		before.Value = m.names.Apply(before.Value)
-		return next(before)
+		draft, err := next(before)
+		if err == nil {
+			err = m.fits(draft.Doc)
+		}
+		return draft, err
 	}
 }
 
 // instead is the Next of a change that is made by the version m, while the call works by an older
-// one: it sees and makes documents in the names of that one.
+// one: it sees and makes documents in the names and types of that one.
 func (m *Model) instead(of *Model, next func(store.Message) (commit.Draft, error)) func(store.Message) (commit.Draft, error) {
-	names := of.namesIn(m)
+	n := of.in(m)
 	return m.naming(func(before store.Message) (commit.Draft, error) {
-		before.Value = of.names.Apply(names.Apply(before.Value))
+		doc, err := n.from(before.Value)
+		if err != nil {
+			return commit.Draft{}, err
+		}
+		before.Value = of.names.Apply(doc)
 		draft, err := next(before)
+		if e := n.types.Widen(draft.Doc); err == nil && e != nil {
+			err = document.Invalid(m.Def.Name, e)
+		}
 		draft.Doc = m.names.Apply(draft.Doc)
 		draft.Keys, draft.SameKeys = nil, false // which are by the version that of is
 		return draft, err

@@ -29,11 +29,13 @@ import (
 // that is being emptied, and of one that was dropped. A program of format 1 does not know
 // these states: it would build the index too early, or write what is being removed.
 // FormatFormer is that of a document with former names: an older program would not know that
-// members of records are of other columns.
+// members of records are of other columns. FormatConverted is that of a document with conversions: an
+// older program would write what does not fit the new type.
 const (
-	Format         = 1
-	FormatChanging = 2
-	FormatFormer   = 3
+	Format          = 1
+	FormatChanging  = 2
+	FormatFormer    = 3
+	FormatConverted = 4
 )
 
 // The layouts: which keys a record and its index entries have. See package layout.
@@ -78,6 +80,8 @@ type Definition struct {
 	Emptied uint64 `json:"emptied,omitempty"`
 
 	Former []Former `json:"former,omitempty"` // names that columns had
+
+	Converted []Conversion `json:"converted,omitempty"` // changes of columns' types
 
 	// Placed is the revision of the document in which the model had another layout last; 0
 	// when it always had this one. A record of a writer that knew no later revision may lack
@@ -172,6 +176,9 @@ func (d *Definition) Changed() uint64 {
 	for _, f := range d.Former {
 		last = max(last, f.Since, f.Freed)
 	}
+	for _, c := range d.Converted {
+		last = max(last, c.Since)
+	}
 	return last
 }
 
@@ -185,6 +192,9 @@ func (d *Definition) Unbuilt() bool { return d.Is(Writing) || d.Is(Building) }
 
 // FormatOf is the format of d's document.
 func (d *Definition) FormatOf() int {
+	if len(d.Converted) > 0 {
+		return FormatConverted
+	}
 	if len(d.Former) > 0 {
 		return FormatFormer
 	}
@@ -310,8 +320,8 @@ func (d *Definition) AddIndex(unique bool, columns ...string) error {
 // Validate reports the first thing that makes d unusable, or nil. A definition with a
 // newer format may mean what this program does not know.
 func (d *Definition) Validate() error {
-	if d.Format > FormatFormer {
-		return d.Errorf("the catalogue has format %d, written by a newer natsorm; this one knows up to %d: upgrade this program", d.Format, FormatFormer)
+	if d.Format > FormatConverted {
+		return d.Errorf("the catalogue has format %d, written by a newer natsorm; this one knows up to %d: upgrade this program", d.Format, FormatConverted)
 	}
 	if err := keys.CheckName(d.Name); err != nil {
 		return fmt.Errorf("%w: model: %w", errs.ErrSchema, err)
@@ -343,6 +353,9 @@ func (d *Definition) Validate() error {
 		if err := d.validateIndex(x); err != nil {
 			return err
 		}
+	}
+	if err := d.validateConverted(); err != nil {
+		return err
 	}
 	return d.validateFormer()
 }

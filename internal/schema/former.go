@@ -74,14 +74,19 @@ func (d *Definition) currents(columns []string) []string {
 	return out
 }
 
-// In is d with the names by which another definition knows its columns. The caller may not
-// change what is in it.
+// In is d with the names, and the types, by which another definition knows its columns. The caller
+// may not change what is in it.
 func (d *Definition) In(other *Definition) *Definition {
 	out := *d
 	out.Columns = slices.Clone(d.Columns)
 	for _, f := range d.Former {
 		if at := d.Position(f.Column); f.Freed == 0 && at >= 0 && other.Position(f.Column) < 0 && other.Position(f.Name) >= 0 {
 			out.Columns[at].Name = f.Name
+		}
+	}
+	for i, c := range d.Columns {
+		if at := other.Position(out.Columns[i].Name); at >= 0 && d.Had(c.Name, other.Columns[at].Type) >= 0 {
+			out.Columns[i].Type = other.Columns[at].Type
 		}
 	}
 	return &out
@@ -121,9 +126,14 @@ func (d *Definition) Namings(columns []int) iter.Seq[*Definition] {
 	}
 }
 
-// Knows reports whether records by other have all names that records by d have: there was no
-// renaming or dropping in between.
+// Knows reports whether records by other have all names that records by d have, and their columns
+// the same types: there was no renaming, dropping or conversion in between.
 func (d *Definition) Knows(other *Definition) bool {
+	if slices.ContainsFunc(other.Converted, func(c Conversion) bool {
+		return !slices.ContainsFunc(d.Converted, func(g Conversion) bool { return c.From == g.From && c.Since == g.Since })
+	}) {
+		return false
+	}
 	return !slices.ContainsFunc(other.Former, func(f Former) bool {
 		return !slices.ContainsFunc(d.Former, func(g Former) bool {
 			return f.Name == g.Name && f.Column == g.Column && f.Since == g.Since

@@ -17,7 +17,8 @@ import (
 //   - Columns that only the code has are added at the end.
 //   - Indexes that only the code has are added in state Writing. ErrDropping when an index of
 //     that name is being dropped.
-//   - A column may be declared by a name that it had before it was renamed.
+//   - A column may be declared by a name that it had before it was renamed, and with a type that
+//     it had before it was converted.
 //
 // Where the two contradict each other, as with another type for a column, it returns an
 // errs.ErrSchema that names both and says what to change.
@@ -46,8 +47,8 @@ func Reconcile(stored, code Definition) (merged Definition, changed bool, err er
 			continue
 		}
 		s := &merged.Columns[i]
-		if s.Type != c.Type {
-			return merged, false, code.Errorf("column %s has type %s in the catalogue and %s in the code; use a new column, or change the code back", c.Name, s.Type, c.Type)
+		if err := stored.Typed(*s, c.Name, c.Type); err != nil {
+			return merged, false, err
 		}
 		if s.Role != "" && c.Role != "" && s.Role != c.Role {
 			return merged, false, code.Errorf("column %s is %s in the catalogue and %s in the code; use a new column, or change the code back", c.Name, s.Role, c.Role)
@@ -71,6 +72,9 @@ func Reconcile(stored, code Definition) (merged Definition, changed bool, err er
 			merged.Former = append(slices.Clip(merged.Former), f)
 			changed = true
 		}
+	}
+	if merged.adopt(code.Converted) {
+		changed = true
 	}
 	for _, x := range code.Indexes {
 		if merged.IndexOf(x.Columns, x.Unique) >= 0 {
@@ -126,6 +130,12 @@ func (d *Definition) Arrive(have *Definition, alone bool) {
 			d.Former[i].Since, d.Former[i].Freed = have.Revision, max(1, have.Revision)
 		default:
 			d.Former[i].Since = have.Revision
+		}
+	}
+	for i, c := range d.Converted {
+		d.Converted[i].Since = have.Revision
+		if at := slices.IndexFunc(have.Converted, func(h Conversion) bool { return h.Column == c.Column && h.From == c.From && h.To == c.To }); at >= 0 {
+			d.Converted[i].Since = have.Converted[at].Since
 		}
 	}
 }

@@ -36,7 +36,7 @@ func (s *Records[T]) Decoder(spec query.Spec) func(store.Message) (*T, error) {
 func (s *Records[T]) Decode(m store.Message) (*T, error) {
 	v := new(T)
 	if err := s.Codec.Decode(m, v); err != nil {
-		return nil, err
+		return nil, s.Docs.Misread(m, err)
 	}
 	if s.Tx != nil && txn.Provisional(m.Revision) {
 		s.replaceProvisional(v, codec.Partial, m.Key, m.Revision) // v is read from the transaction; without a commit, there is no such version
