@@ -4,7 +4,8 @@
 // others read and write. Rewrite (rewrite.go) lets a function of the caller change them. RenameColumn
 // and DropColumn (columns.go) change the model's document in the catalogue first, wait until
 // everybody has noticed, and give the records the names that the columns have then. Package records
-// (names.go) reads records of both kinds meanwhile.
+// (names.go) reads records of both kinds meanwhile. ConvertColumn (convert.go) does the same for a column's
+// type, and its pass leaves the records as they are: it looks whether they can have the new type.
 //
 // # What a pass promises
 //
