@@ -173,10 +173,20 @@ func TestValuesOfOneType(t *testing.T) {
 	for i := range int64(3) {
 		ok(t, old.Create(ctx, &meterV1{ID: i, Name: "a", Count: i, At: noon}))
 	}
+	pages := []natsorm.Query{natsorm.OrderBy("count", "at"), natsorm.Limit(2)}
+	_, cursor, err := old.FindPage(ctx, pages...)
+	ok(t, err)
 	seen := must[*natsorm.Watcher[meterV1]](t)(old.Watch(ctx))
 	defer seen.Stop()
 	other := another(t, db)
 	ok(t, other.Alter(ctx, "meter", converting...))
+	if next := must[[]*meterV1](t)(old.FindAll(ctx, append(pages, natsorm.After(cursor))...)); len(next) != 1 || next[0].ID != 2 {
+		t.Errorf("after the cursor there are %+v", next)
+	}
+	converted := natsorm.ConvertedColumn{Column: "count", From: natsorm.Int, To: natsorm.Float}
+	if got := old.Schema().Converted; len(got) != 3 || got[0] != converted {
+		t.Errorf("converted: %+v", got)
+	}
 	young := define[meterV2](t, other, natsorm.Name("meter"))
 	at := time.Date(2025, 1, 1, 0, 0, 0, 5, time.UTC)
 	ok(t, young.Save(ctx, &meterV2{ID: 1, Name: "b", Count: 5.5, At: &at}))
@@ -188,7 +198,7 @@ func TestValuesOfOneType(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	_, err := old.FindByPK(ctx, 1)
+	_, err = old.FindByPK(ctx, 1)
 	unreadable("FindByPK", err)
 	_, err = opened.FindByPK(ctx, 1)
 	unreadable("FindByPK of a Record", err)

@@ -38,6 +38,19 @@ type Schema struct {
 	// Former are the names that columns had, in a Schema that comes from the catalogue.
 	// DefineRecord ignores it.
 	Former []FormerName
+
+	// Converted are the types that columns had, in a Schema that comes from the catalogue.
+	// DefineRecord ignores it.
+	Converted []ConvertedColumn
+}
+
+// ConvertedColumn is a column to which DB.Alter has given a wider type, or is about to give it.
+type ConvertedColumn struct {
+	Column   string
+	From     Type // programs may declare it until ForgetType
+	To       Type
+	Underway bool // the column still has the type From
+	Closed   bool // ForgetType has ended the time in which programs may declare From
 }
 
 // FormerName is a name that a column had before DB.Alter renamed or dropped it.
@@ -144,6 +157,9 @@ func schemaOf(def *schema.Definition, b catalogue.Build, from store.Store) Schem
 			continue
 		}
 		out.Former = append(out.Former, FormerName{f.Name, f.Column, f.Closed})
+	}
+	for _, c := range def.Converted {
+		out.Converted = append(out.Converted, ConvertedColumn{c.Column, Type(c.From), Type(def.Becomes(c)), c.Underway(), c.Closed})
 	}
 	return out
 }

@@ -41,9 +41,6 @@ func Outdated[T any](c Codec[T], first, def *schema.Definition) error {
 			return def.Errorf("column %s is called %s now, and Alter has ended the time of the former name; declare the new one, and define the model again", f.Name, f.Column)
 		}
 	}
-	if len(def.Converted) == 0 {
-		return nil
-	}
 	in, _, _ := document.DeclaredNames(def, c.Writes)
 	for _, col := range def.Columns {
 		name := in.To(col.Name)

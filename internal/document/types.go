@@ -27,7 +27,7 @@ func DeclaredTypes(def *schema.Definition, in *Names, declared func(name string)
 	var t *Types
 	for _, c := range def.Converted {
 		if name := in.To(c.Column); !c.Underway() && declared(name) == c.From {
-			t = t.add(name, c.From, def.Columns[def.Position(c.Column)].Type)
+			t = t.add(name, c.From, def.Becomes(c))
 		}
 	}
 	return t

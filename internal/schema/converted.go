@@ -28,6 +28,14 @@ type Conversion struct {
 // Underway reports whether the column does not have its new type yet.
 func (c Conversion) Underway() bool { return c.To != "" }
 
+// Becomes is the type that a column of d has by a conversion, or is to get.
+func (d *Definition) Becomes(c Conversion) value.Type {
+	if c.Underway() {
+		return c.To
+	}
+	return d.Columns[d.Position(c.Column)].Type
+}
+
 // Converting is the position in Converted of the conversion of a column that is under way, or -1.
 func (d *Definition) Converting(column string) int {
 	return slices.IndexFunc(d.Converted, func(c Conversion) bool { return c.Column == column && c.Underway() })
@@ -92,11 +100,7 @@ func (d *Definition) validateConverted() error {
 		if at < 0 {
 			return d.Errorf("column %s was converted, and does not exist; the columns are %s", c.Column, strings.Join(d.columnNames(), ", "))
 		}
-		col := d.Columns[at]
-		to := col.Type
-		if c.Underway() {
-			to = c.To
-		}
+		col, to := d.Columns[at], d.Becomes(c)
 		switch {
 		case !c.From.Widens(to):
 			return d.Errorf("column %s: %s cannot be converted to %s", c.Column, c.From, to)

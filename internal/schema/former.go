@@ -95,8 +95,8 @@ func (d *Definition) In(other *Definition) *Definition {
 // maxNamings bounds Namings: names of a column multiply with those of others.
 const maxNamings = 256
 
-// Namings yields d, and d with names that some of its columns had, in every combination, for the
-// columns at these positions. The caller may not change what is in them.
+// Namings yields d, and d with names and types that some of its columns had, in every combination, for
+// the columns at these positions. The caller may not change what is in them.
 func (d *Definition) Namings(columns []int) iter.Seq[*Definition] {
 	return func(yield func(*Definition) bool) {
 		all := []*Definition{d}
@@ -118,6 +118,23 @@ func (d *Definition) Namings(columns []int) iter.Seq[*Definition] {
 				next := *v
 				next.Columns = slices.Clone(v.Columns)
 				next.Columns[at].Name = f.Name
+				if all = append(all, &next); !yield(&next) {
+					return
+				}
+			}
+		}
+		for _, c := range d.Converted {
+			at := d.Position(c.Column)
+			if c.Underway() || !slices.Contains(columns, at) {
+				continue
+			}
+			for _, v := range all {
+				if len(all) == maxNamings {
+					return
+				}
+				next := *v
+				next.Columns = slices.Clone(v.Columns)
+				next.Columns[at].Type = c.From
 				if all = append(all, &next); !yield(&next) {
 					return
 				}

@@ -133,8 +133,8 @@ func (d *Definition) Arrive(have *Definition, alone bool) {
 		}
 	}
 	for i, c := range d.Converted {
-		d.Converted[i].Since = have.Revision
-		if at := slices.IndexFunc(have.Converted, func(h Conversion) bool { return h.Column == c.Column && h.From == c.From && h.To == c.To }); at >= 0 {
+		d.Converted[i].Since = have.Revision // also of one that is under way: who was at it has not looked at what comes
+		if at := have.Had(c.Column, c.From); at >= 0 && !c.Underway() {
 			d.Converted[i].Since = have.Converted[at].Since
 		}
 	}
