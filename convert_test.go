@@ -587,9 +587,48 @@ func TestConvertColumnRefuses(t *testing.T) {
 		t.Errorf("%+v", v)
 	}
 	// A catalogue of a newer format.
-	must[uint64](t)(db.KV().Put(ctx, "_schema.future", []byte(`{"format":5,"name":"future","layout":"native","shards":1,"columns":[{"name":"id","type":"int","primaryKey":true},{"name":"x","type":"int"}]}`)))
+	must[uint64](t)(db.KV().Put(ctx, "_schema.future", []byte(`{"format":99,"name":"future","layout":"native","shards":1,"columns":[{"name":"id","type":"int","primaryKey":true},{"name":"x","type":"int"}]}`)))
 	if err := db.Alter(ctx, "future", natsorm.ConvertColumn("x", natsorm.Float, nil)); !errors.Is(err, natsorm.ErrSchema) || !strings.Contains(err.Error(), "upgrade") {
 		t.Errorf("a newer catalogue: %v", err)
 	}
 	ok(t, db.KV().Delete(ctx, "_schema.future"))
+}
+
+// A stream that began before a conversion goes on through it. Only a value that its program's type does not
+// have is an error, of that record.
+func TestEachDuringAConversion(t *testing.T) {
+	t.Parallel()
+	if testing.Short() || testbed.Race {
+		t.Skip("the waits of a change")
+	}
+	ctx := within(t)
+	db := natsormtest.New(t)
+	old := define[meterV1](t, db, natsorm.Name("meter"))
+	const n = 3000
+	all := make([]*meterV1, n)
+	for i := range all {
+		all[i] = &meterV1{ID: int64(i), Name: "a", Count: 5}
+	}
+	ok(t, old.BulkCreate(ctx, all))
+	other := another(t, db)
+	seen, refused := 0, 0
+	for v, err := range old.Each(ctx, natsorm.Eq("name", "a")) {
+		switch {
+		case errors.Is(err, natsorm.ErrSchema) && strings.Contains(err.Error(), "column count") && strings.Contains(err.Error(), "5.5"):
+			refused++
+		case err != nil || v.Count != 5:
+			t.Fatalf("%+v, %v", v, err)
+		}
+		if seen++; seen == 1 {
+			ok(t, other.Alter(ctx, "meter", converting[0]))
+			young := define[meterV2half](t, other, natsorm.Name("meter"))
+			if changed := must[int](t)(young.Update(ctx, natsorm.Set{"count": 5.5}, natsorm.Gte("id", n-500))); changed != 500 {
+				t.Errorf("%d were changed", changed)
+			}
+		}
+	}
+	if seen != n || refused > 500 {
+		t.Errorf("%d of %d were seen, and %d refused", seen, n, refused)
+	}
+	t.Log(refused, "were refused")
 }

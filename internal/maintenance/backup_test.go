@@ -208,7 +208,7 @@ func TestRestoreRefuses(t *testing.T) {
 		}, true, errs.ErrSchema, "let ChangeLayout come to its end first"},
 		{"a newer catalogue", file, func(w *world) {
 			w.define(w.bucket, person())
-			w.put("_schema.Person", strings.Replace(w.stored(), `"format":1`, `"format":4`, 1))
+			w.put("_schema.Person", strings.Replace(w.stored(), `"format":1`, `"format":99`, 1))
 		}, false, errs.ErrSchema, "newer natsorm"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

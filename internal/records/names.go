@@ -28,16 +28,17 @@ type newer struct {
 	types *document.Types // columns that the older one knows in a narrower type
 }
 
-// from is a document of the newer version in the names and types of the older one. With ErrReplaced it
-// has a value that the older one cannot read.
-func (n *newer) from(doc []byte) ([]byte, error) {
+// from is the document of a record of the newer version in the names and types of the older one. It
+// has a value that the older one cannot read when the error is ErrReplaced, and an *errs.TypeError: the call
+// may be made again by the newer one, and if it cannot be, it is this record that could not be read.
+func (n *newer) from(key string, doc []byte) ([]byte, error) {
 	if n == nil {
 		return doc, nil
 	}
 	doc = n.names.Apply(doc)
-	out, err := n.types.Narrow(doc)
+	out, err := n.types.NarrowRecord(n.by.Def.Name, key, doc)
 	if err != nil {
-		return doc, fmt.Errorf("%w: %s: %v", ErrReplaced, n.by.Def.Name, err)
+		return doc, fmt.Errorf("%w: %w", ErrReplaced, err)
 	}
 	return out, nil
 }
@@ -54,7 +55,7 @@ func (m *Model) View(ctx context.Context, r store.Message) (store.Message, error
 		if err != nil {
 			return r, err
 		}
-		doc, err := n.from(r.Value)
+		doc, err := n.from(r.Key, r.Value)
 		if err != nil {
 			r.Value = m.names.Apply(doc)
 			return r, err

@@ -100,7 +100,7 @@ func (m *Model) naming(next func(store.Message) (commit.Draft, error)) func(stor
 func (m *Model) instead(of *Model, next func(store.Message) (commit.Draft, error)) func(store.Message) (commit.Draft, error) {
 	n := of.in(m)
 	return m.naming(func(before store.Message) (commit.Draft, error) {
-		doc, err := n.from(before.Value)
+		doc, err := n.from(before.Key, before.Value)
 		if err != nil {
 			return commit.Draft{}, err
 		}
