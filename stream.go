@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 
+	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/keyset"
 	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/query"
@@ -59,9 +60,13 @@ func (st *stream[T]) deliver(ctx context.Context, s *session[T], bound plan.Quer
 	})
 	for r, err := range found {
 		var corrupt *CorruptError
-		if errors.As(err, &corrupt) {
+		var typed *errs.TypeError
+		switch {
+		case errors.As(err, &corrupt):
 			r.key = corrupt.Key
-		} else if err != nil {
+		case errors.As(err, &typed):
+			r.key = typed.Key
+		case err != nil:
 			return err
 		}
 		// By another schema it may be at another key, or a part of what was there.

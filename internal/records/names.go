@@ -28,9 +28,8 @@ type newer struct {
 	types *document.Types // columns that the older one knows in a narrower type
 }
 
-// from is the document of a record of the newer version in the names and types of the older one. It
-// has a value that the older one cannot read when the error is ErrReplaced, and an *errs.TypeError: the call
-// may be made again by the newer one, and if it cannot be, it is this record that could not be read.
+// from is the document of a record of the newer version in the names and types of the older one. With
+// ErrReplaced it has a value that the older one cannot read.
 func (n *newer) from(key string, doc []byte) ([]byte, error) {
 	if n == nil {
 		return doc, nil
@@ -38,7 +37,7 @@ func (n *newer) from(key string, doc []byte) ([]byte, error) {
 	doc = n.names.Apply(doc)
 	out, err := n.types.NarrowRecord(n.by.Def.Name, key, doc)
 	if err != nil {
-		return doc, fmt.Errorf("%w: %w", ErrReplaced, err)
+		return doc, fmt.Errorf("%w: %v", ErrReplaced, err)
 	}
 	return out, nil
 }
