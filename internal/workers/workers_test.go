@@ -107,3 +107,49 @@ func TestPausesDouble(t *testing.T) {
 		}
 	}
 }
+
+// A queue reads ahead as far as it may, and sends what waits when there is no more.
+func TestQueue(t *testing.T) {
+	t.Parallel()
+	ended := errors.New("no more")
+	for _, c := range []struct{ most, bytes, ahead int }{{3, 100, 3}, {100, 20, 2}} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		read := make(chan int, 100)
+		out, done := make(chan int), make(chan error, 1)
+		go func() {
+			n := 0
+			done <- workers.Queue(ctx, out, c.most, c.bytes, func(context.Context) (int, int, error) {
+				if n == 10 {
+					return 0, 0, ended
+				}
+				n++
+				read <- n
+				return n, 10, nil
+			})
+			close(out)
+		}()
+		for range c.ahead + 1 { // one more is read, and does not wait in the queue
+			<-read
+		}
+		if len(read) > 0 {
+			t.Error("it reads further ahead")
+		}
+		for n := range 10 {
+			if got := <-out; got != n+1 {
+				t.Errorf("%d comes after %d", got, n)
+			}
+		}
+		if err := <-done; err != ended {
+			t.Error(err)
+		}
+		if late := len(read); c.ahead+1+late != 10 {
+			t.Errorf("%d were read in all", c.ahead+1+late)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := workers.Queue(ctx, make(chan int), 1, 1, func(ctx context.Context) (int, int, error) { return 0, 0, ctx.Err() }); err != context.Canceled {
+		t.Errorf("after the end: %v", err)
+	}
+}
