@@ -89,22 +89,24 @@ func ForgetName(name string) Alteration { return changing(alter.ForgetName(name)
 // that does gets ErrSchema from every call. It does nothing for another name.
 func FreeName(name string) Alteration { return changing(alter.FreeName(name)) }
 
-// ConvertColumn gives a column a type that has all values of the one that it has: Int and Uint become Float
-// or Decimal, and String becomes Time. convert is nil. Records stay as they are, because these types have the
-// same JSON; so a value that is none of the new type, such as an integer that no float is equal to or
-// text that is no time, ends Alter with ErrInvalid, which names the record. Change it and call Alter again, or
-// give the conversion up by ConvertColumn to the type that the column had.
+// ConvertColumn gives a column a type that has all values of the one that it has: Int and Uint
+// become Float or Decimal, and String becomes Time. convert is nil. Records stay as they are,
+// because these types have the same JSON; so a value that is none of the new type, such as an
+// integer that no float is equal to or text that is no time, ends Alter with ErrInvalid, which
+// names the record. Change it and call Alter again, or give the conversion up by ConvertColumn to
+// the type that the column had.
 //
-// Programs that declare the former type and programs that declare the new one both read and write right,
-// until ForgetType. So first call Alter, then start the programs that declare the new type: before Alter has ended,
-// Define refuses them with ErrSchema. Meanwhile and afterwards, a program of the former type gets ErrInvalid for a value that the
-// new type does not have; and afterwards ErrSchema, which names the record, when it reads one that its own type
-// does not have, such as a fraction. Its conditions are of the new type.
+// Programs that declare the former type and programs that declare the new one both read and write
+// right, until ForgetType. So first call Alter, then start the programs that declare the new type:
+// before Alter has ended, Define refuses them with ErrSchema. Meanwhile and afterwards, a program
+// of the former type gets ErrInvalid for a value that the new type does not have; and afterwards
+// ErrSchema, which names the record, when it reads one that its own type does not have, such as a
+// fraction. Its conditions are of the new type.
 //
-// Refused with ErrInvalid: every other pair of types, and a function, because programs that run would not
-// have it (docs/schema.md says how to go on); the primary key; a column that does not exist, has a role,
-// or is indexed: drop the index, and declare it again afterwards. ErrConflict while the column is being
-// converted to another type, or an index that has it is being dropped.
+// Refused with ErrInvalid: every other pair of types, and a function, because programs that run
+// would not have it (docs/schema.md says how to go on); the primary key; a column that does not
+// exist, has a role, or is indexed: drop the index, and declare it again afterwards. ErrConflict
+// while the column is being converted to another type, or an index that has it is being dropped.
 func ConvertColumn(name string, to Type, convert func(any) (any, error)) Alteration {
 	return changing(alter.ConvertColumn(name, value.Type(to), convert != nil))
 }

@@ -148,8 +148,9 @@ func (m *Model[T]) FindAndCountAll(ctx context.Context, q ...Query) (page []*T, 
 //
 // A record that is selected all the while comes exactly once, any other at most once.
 //
-// An error comes with a nil record. After one that names a record which cannot be read, ErrCorrupt, or
-// ErrSchema for a value of another type (see ConvertColumn), the stream goes on; every other error ends it. Breaking out of the loop frees everything.
+// An error comes with a nil record. After one that names a record which cannot be read,
+// ErrCorrupt, or ErrSchema for a value of another type (see ConvertColumn), the stream goes on;
+// every other error ends it. Breaking out of the loop frees everything.
 func (m *Model[T]) Each(ctx context.Context, q ...Query) iter.Seq2[*T, error] {
 	return m.each(ctx, "Each", q)
 }
