@@ -456,7 +456,7 @@ func (c *checker) lookRecords(ctx context.Context, batch []store.Scanned) error 
 	for key, records := range need {
 		for _, record := range records {
 			if !have[key].to[record] {
-				old := c.def.Reindexed() > 0 && at[record].Schema < c.def.Reindexed()
+				old := c.def.Reindexed() > 0 && at[record].Schema <= c.def.Reindexed()
 				c.suspect(suspect{what: missing, key: key, record: record, old: old}, at[record].At)
 			}
 		}

@@ -11,12 +11,15 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/natsorm/natsorm/internal/catalogue"
 	"github.com/natsorm/natsorm/internal/checking"
+	"github.com/natsorm/natsorm/internal/commit"
 	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/layout"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/store/fault"
@@ -544,4 +547,30 @@ func TestCheckAll(t *testing.T) {
 		t.Errorf("a catalogue that cannot be read: %v", err)
 	}
 	w.remove("_schema.Other")
+}
+
+// The writer of a record who did not know an index gives it its entry when it has its answer. A check
+// waits for that, also where the writer knew the very document before the index.
+func TestCheckWaitsForWritersOfTheSchemaBefore(t *testing.T) {
+	t.Parallel()
+	w := begin(t)
+	w.define(w.bucket, person())
+	old := w.define(w.bucket, person(byName)) // from here on records say by which document they are written
+	def := w.define(w.bucket, person(byName, schema.NewIndex(false, "email"))).Def
+	w.save(old, doc(1, "Alice", "a@x"))
+	l, err := layout.New(def)
+	w.must(err)
+	f, err := l.Of([]byte(doc(1, "Alice", "a@x")))
+	w.must(err)
+	mended := make(chan error, 1)
+	time.AfterFunc(500*time.Millisecond, func() { // the answer takes as long
+		_, err := commit.NewWriter(w.bucket, l).Ensure(w.ctx, &f)
+		mended <- err
+	})
+	report, err := checking.Check(w.ctx, w.bucket, def, checking.Options{})
+	w.must(err)
+	for _, p := range report.Problems {
+		t.Errorf("found: %+v", p)
+	}
+	w.must(<-mended)
 }
