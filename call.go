@@ -75,7 +75,11 @@ func (db *DB) call(ctx context.Context, op operation, work func() error) error {
 		return err
 	}
 	defer t.release()
-	return db.end(op, work())
+	err = db.end(op, work())
+	if op.outside { // it may have changed the catalogue, which this DB knows then
+		db.knowledge.Doubt()
+	}
+	return err
 }
 
 // session is a model as one call uses it: in the version that holds now, and inside the

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/natsorm/natsorm"
 	"github.com/natsorm/natsorm/natsormtest"
@@ -294,5 +295,25 @@ func TestColumnOfAPointer(t *testing.T) {
 	}
 	if n := must[int](t)(users.Count(ctx, city.IsNull())); n != 1 {
 		t.Errorf("%d have none", n)
+	}
+}
+
+// What a DB may have done to the catalogue itself, its next call looks at, and does not wait to hear of.
+func TestOwnDeclarationsAreKnown(t *testing.T) {
+	t.Parallel()
+	ctx := within(t)
+	db := natsormtest.New(t)
+	accounts := define[account](t, db)
+	const times = 30 // far more often than what is known is renewed meanwhile
+	looks := natsorm.CatalogueLooks(db)
+	began := time.Now()
+	for range times {
+		ok(t, db.Alter(ctx, "account", natsorm.DropIndex("owner"))) // there is none
+		if _, err := accounts.FindByPK(ctx, 1); !errors.Is(err, natsorm.ErrNotFound) {
+			t.Error(err)
+		}
+	}
+	if n := natsorm.CatalogueLooks(db) - looks; n < times {
+		t.Errorf("it has looked %d times in %v", n, time.Since(began))
 	}
 }

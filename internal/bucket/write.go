@@ -82,7 +82,7 @@ const loose = 16
 // answer is to, so all of them have to be good: each has a larger revision than the one before,
 // as the only server answers them. Otherwise nothing is known of any.
 func (b *Bucket) writeLoose(ctx context.Context, ops []store.Op, results []store.Result) (done bool) {
-	if len(ops) < loose || !b.Now().Alone || slices.ContainsFunc(ops, func(op store.Op) bool { return !op.Loose || op.Settle || op.Lone }) {
+	if known := b.Now(); len(ops) < loose || !known.Alone || !b.Holds(known) || slices.ContainsFunc(ops, func(op store.Op) bool { return !op.Loose || op.Settle || op.Lone }) {
 		return false
 	}
 	buf := make([]nats.Msg, len(ops))

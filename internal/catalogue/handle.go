@@ -93,7 +93,7 @@ func (h *Handle[M]) Since(ctx context.Context, revision uint64) (M, error) {
 	if v.from.Revision >= revision || revision <= h.beyond.Load() {
 		return v.model, nil
 	}
-	h.from.sure.Store(nil)
+	h.from.Doubt()
 	v, err := h.current(ctx)
 	if err == nil && v.from.Revision < revision {
 		h.beyond.Store(revision)
@@ -129,7 +129,7 @@ func (h *Handle[M]) current(ctx context.Context) (*version[M], error) {
 		if err := workers.Sleep(ctx, pausedPoll); err != nil {
 			return ended(v, err)
 		}
-		h.from.sure.Store(nil) // it may have ended, and not be heard of
+		h.from.Doubt() // it may have ended, and not be heard of
 	}
 }
 

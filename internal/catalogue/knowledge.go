@@ -111,9 +111,13 @@ func (k *Knowledge) Hear(raw []byte) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if m := k.models[def.Name]; m != nil {
-		k.sure.Store(nil)
+		k.Doubt()
 	}
 }
+
+// Doubt lets the next call look at the catalogue, which this process may have changed: what it has
+// done itself a program need not hear of first.
+func (k *Knowledge) Doubt() { k.sure.Store(nil) }
 
 // lookAtBuild reads how far the building of the model's indexes has come, where there is any to
 // build. Nothing depends on it, so it stays as it was when that fails.
@@ -133,7 +137,7 @@ func (k *Knowledge) of(def *schema.Definition) *known {
 	if m == nil {
 		m = &known{unread: true}
 		k.models[def.Name] = m
-		k.sure.Store(nil) // the model's document may have changed since it was read
+		k.Doubt() // the model's document may have changed since it was read
 	}
 	if old := m.def.Load(); old == nil || old.Revision < def.Revision {
 		m.def.Store(def)
