@@ -28,6 +28,9 @@ type operation struct {
 
 	// outside: the call is refused inside a transaction.
 	outside bool
+
+	// looks: a call that succeeds has looked at the catalogue as it leaves it.
+	looks bool
 }
 
 // begin refuses a call that cannot be made. If the call is inside a transaction, begin
@@ -76,7 +79,7 @@ func (db *DB) call(ctx context.Context, op operation, work func() error) error {
 	}
 	defer t.release()
 	err = db.end(op, work())
-	if op.outside { // it may have changed the catalogue, which this DB knows then
+	if op.outside && (err != nil || !op.looks) { // it may have changed the catalogue, which this DB knows then
 		db.knowledge.Doubt()
 	}
 	return err

@@ -308,7 +308,7 @@ func TestOwnDeclarationsAreKnown(t *testing.T) {
 	looks := natsorm.CatalogueLooks(db)
 	began := time.Now()
 	for range times {
-		ok(t, db.Alter(ctx, "account", natsorm.DropIndex("owner"))) // there is none
+		ok(t, db.ChangeLayout(ctx, "account", natsorm.Native)) // which it has
 		if _, err := accounts.FindByPK(ctx, 1); !errors.Is(err, natsorm.ErrNotFound) {
 			t.Error(err)
 		}

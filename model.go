@@ -132,7 +132,7 @@ func SequelizeLayout() ModelOption { return func(o *modelOptions) { o.layout = s
 // and when existing records violate a new unique index, which is a *DuplicatesError. ErrUnsupportedBucket. ErrInvalid
 // inside a transaction.
 func Define[T any](ctx context.Context, db *DB, opts ...ModelOption) (m *Model[T], err error) {
-	err = db.call(ctx, operation{name: "Define", outside: true}, func() error {
+	err = db.call(ctx, operation{name: "Define", outside: true, looks: true}, func() error {
 		o := chosen[modelOptions](opts)
 		t := reflect.TypeFor[T]()
 		if t == reflect.TypeFor[Record]() {
@@ -161,7 +161,7 @@ func Define[T any](ctx context.Context, db *DB, opts ...ModelOption) (m *Model[T
 // DefineRecord is Define for a model without a Go type. A Record has no version, so of
 // several Saves the last one wins. Its errors are those of Define.
 func DefineRecord(ctx context.Context, db *DB, s Schema, opts ...ModelOption) (m *Model[Record], err error) {
-	err = db.call(ctx, operation{name: "DefineRecord", outside: true}, func() error {
+	err = db.call(ctx, operation{name: "DefineRecord", outside: true, looks: true}, func() error {
 		o := chosen[modelOptions](opts)
 		if o.name != "" {
 			s.Name = o.name
