@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 
 	"github.com/natsorm/natsorm/internal/bucket"
 	"github.com/natsorm/natsorm/internal/store"
@@ -16,13 +17,10 @@ import (
 	"github.com/natsorm/natsorm/internal/usage"
 )
 
-// Where writers are so many that something always follows what was read, a read ends all the
-// same, after a number of requests that does not depend on them; and it lacks nothing that
-// is there all the while. On one server, and on several.
-func TestReadsBesideManyWriters(t *testing.T) {
-	t.Parallel()
+// kinds are buckets that are alone, without direct gets, and on three servers, each open anew.
+func kinds(t *testing.T) map[string]func(t *testing.T) *bucket.Bucket {
 	cluster := testbed.StartCluster(t)
-	for name, open := range map[string]func(t *testing.T) *bucket.Bucket{
+	return map[string]func(t *testing.T) *bucket.Bucket{
 		"one server": func(t *testing.T) *bucket.Bucket {
 			return onServer(t, bucket.Config{Storage: jetstream.MemoryStorage})
 		},
@@ -32,10 +30,18 @@ func TestReadsBesideManyWriters(t *testing.T) {
 			return b
 		},
 		"three servers": func(t *testing.T) *bucket.Bucket {
-			cfg := bucket.Config{Bucket: "starved", Storage: jetstream.MemoryStorage, Replicas: testbed.ClusterSize}
+			cfg := bucket.Config{Bucket: "starved-" + nuid.Next(), Storage: jetstream.MemoryStorage, Replicas: testbed.ClusterSize}
 			return openOn(t, cfg, func() (*nats.Conn, error) { return nats.Connect(cluster.Nodes[1].URL()) })
 		},
-	} {
+	}
+}
+
+// Where writers are so many that something always follows what was read, a read ends all the
+// same, after a number of requests that does not depend on them; and it lacks nothing that
+// is there all the while. On one server, and on several.
+func TestReadsBesideManyWriters(t *testing.T) {
+	t.Parallel()
+	for name, open := range kinds(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := open(t)
@@ -123,21 +129,7 @@ func TestReadsBesideManyWriters(t *testing.T) {
 // gets finds two more written. It lacks nothing that is there all the while.
 func TestScanOfASlowReader(t *testing.T) {
 	t.Parallel()
-	cluster := testbed.StartCluster(t)
-	for name, open := range map[string]func(t *testing.T) *bucket.Bucket{
-		"one server": func(t *testing.T) *bucket.Bucket {
-			return onServer(t, bucket.Config{Storage: jetstream.MemoryStorage})
-		},
-		"no direct gets": func(t *testing.T) *bucket.Bucket {
-			b := onServer(t, bucket.Config{Storage: jetstream.MemoryStorage})
-			b.ForgoDirect(t)
-			return b
-		},
-		"three servers": func(t *testing.T) *bucket.Bucket {
-			cfg := bucket.Config{Bucket: "slow", Storage: jetstream.MemoryStorage, Replicas: testbed.ClusterSize}
-			return openOn(t, cfg, func() (*nats.Conn, error) { return nats.Connect(cluster.Nodes[1].URL()) })
-		},
-	} {
+	for name, open := range kinds(t) {
 		for _, repeats := range []bool{false, true} {
 			t.Run(fmt.Sprint(name, "/repeats ", repeats), func(t *testing.T) {
 				t.Parallel()
