@@ -370,7 +370,11 @@ func TestOpenWhileAClusterStarts(t *testing.T) {
 		start := make(chan startOfACluster, 1)
 		wg.Go(func() { start <- watchStart(t, ctx, strings.Join(urls, ","), bucket, began) })
 		var opened, defined time.Duration
-		db, err := natsorm.Open(ctx, natsorm.Config{Servers: urls, Bucket: bucket, Replicas: 3, WaitForServer: true})
+		waits := ctx
+		if run%2 == 1 { // as long as it takes
+			waits = context.WithoutCancel(ctx)
+		}
+		db, err := natsorm.Open(waits, natsorm.Config{Servers: urls, Bucket: bucket, Replicas: 3, WaitForServer: true})
 		if opened = time.Since(began); err == nil {
 			var users *natsorm.Model[user]
 			users, err = natsorm.Define[user](ctx, db)

@@ -41,6 +41,10 @@ const (
 	gatherTimeout = 5 * time.Second
 	gatherPause   = 200 * time.Millisecond
 
+	// forEver is the time of an Open that waits and whose context has no deadline: requests
+	// whose context has none are given up after some seconds.
+	forEver = 100 * 365 * 24 * time.Hour
+
 	kvTimeout = time.Second // of one try
 
 	// upgradeTimeout bounds the attempt to upgrade an existing bucket: without
@@ -68,8 +72,12 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Bucket, error) {
 		return nil, fmt.Errorf("%w: Config.Bucket is %q; use letters, digits, _ and -", errs.ErrInvalid, cfg.Bucket)
 	}
 	if _, ok := ctx.Deadline(); !ok {
+		most := wire.DefaultTimeout
+		if cfg.Wait {
+			most = forEver
+		}
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, wire.DefaultTimeout)
+		ctx, cancel = context.WithTimeout(ctx, most)
 		defer cancel()
 	}
 	client, err := wire.NewClient(nc)
