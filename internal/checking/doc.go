@@ -23,7 +23,8 @@
 // Suspects wait a little, at most some thousands of them, and are judged (judge.go). Everything is
 // read again for that, in an order in which a write in between can only clear a suspicion. Then
 // the model's document is read from the catalogue. If it is another one than that by which the
-// suspects were judged, they are judged again, by that one.
+// suspects were judged, they are judged again, by that one. What is wrong then is repaired, if it is
+// to be (repair.go).
 //
 // # Why a write beside it makes no false finding
 //
