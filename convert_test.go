@@ -561,7 +561,7 @@ func TestConvertColumnRefuses(t *testing.T) {
 		"no type":                {"thing", natsorm.ConvertColumn("size", "number", nil), natsorm.ErrInvalid, "the types are"},
 		"a narrower type":        {"thing", natsorm.ConvertColumn("score", natsorm.Int, nil), natsorm.ErrInvalid, "Rewrite"},
 		"a type not so":          {"thing", natsorm.ConvertColumn("size", natsorm.String, nil), natsorm.ErrInvalid, "float or decimal"},
-		"a function":             {"thing", natsorm.ConvertColumn("size", natsorm.Float, half), natsorm.ErrInvalid, "Rewrite"},
+		"a function":             {"thing", natsorm.ConvertColumn("size", natsorm.Float, half), natsorm.ErrInvalid, "fill it with Rewrite, then DropColumn this one"},
 		"a former name":          {"thing", natsorm.ConvertColumn("old", natsorm.Float, nil), natsorm.ErrInvalid, "older"},
 		"forget what is no type": {"thing", natsorm.ForgetType("size"), natsorm.ErrInvalid, "converted"},
 	} {

@@ -69,7 +69,7 @@ func convert(d *schema.Definition, name string, to value.Type, function bool) (c
 	case i >= 0 || c.Type == to:
 		return false, nil
 	case function:
-		return false, errs.Invalidf(d.Name, name, "cannot be converted by a function, because programs that declare it as %s do not have the function; add a column of type %s, fill it with Rewrite, then DropColumn %[2]s", c.Type, to)
+		return false, errs.Invalidf(d.Name, name, "cannot be converted by a function, because programs that declare it as %s do not have the function; add a column of type %s, fill it with Rewrite, then DropColumn this one", c.Type, to)
 	case !c.Type.Widens(to) && slices.ContainsFunc(d.Converted, func(v schema.Conversion) bool { return v.Column == name }):
 		return false, fmt.Errorf("%w: %s.%s was converted to %s, by another program or before, and %[4]s values cannot become %[5]s; add a column of that type, fill it with Rewrite, then DropColumn this one", errs.ErrConflict, d.Name, name, c.Type, to)
 	case !c.Type.Widens(to):
