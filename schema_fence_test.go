@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/natsorm/natsorm"
 	"github.com/natsorm/natsorm/embedded"
@@ -255,6 +256,76 @@ func TestAbandonedWritesThatTakeLongerThanADeploy(t *testing.T) {
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
+	})
+}
+
+// What such a write would take from others, who were given it meanwhile, it does not keep: its
+// program takes it back.
+func TestAbandonedWritesThatCannotBeMadeGood(t *testing.T) {
+	t.Parallel()
+	versions(t, func(t *testing.T, d *deploy) {
+		const n = 5
+		ctx := within(t)
+		for id := range int64(n) {
+			d.create(t, memberV1{ID: 100 + id, Team: "blue", Badge: fmt.Sprint("own ", id)})
+		}
+		d.proxy.Delay(3 * time.Second)
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		sent := map[int64]bool{}
+		try := func(id int64, call func(ctx context.Context) error) {
+			wg.Go(func() {
+				short, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+				defer cancel()
+				switch err := call(short); {
+				case errors.Is(err, natsorm.ErrUnknownOutcome):
+					mu.Lock()
+					sent[id] = true
+					mu.Unlock()
+				case !natsorm.SafeToRetry(err):
+					t.Errorf("%d: %v", id, err)
+				}
+			})
+		}
+		for id := range int64(n) {
+			try(id, func(ctx context.Context) error {
+				return d.old.Create(ctx, &memberV1{ID: id, Team: "red", Badge: fmt.Sprint(id)})
+			})
+			try(100+id, func(ctx context.Context) error {
+				return d.old.Save(ctx, &memberV1{ID: 100 + id, Team: "red", Badge: fmt.Sprint(100 + id)})
+			})
+		}
+		wg.Wait()
+		if !sent[0] && !sent[1] && !sent[2] && !sent[3] && !sent[4] {
+			t.Fatal("none of the writes was sent")
+		}
+		members := define[memberV2](t, d.newDB, natsorm.Name("member"))
+		for id := range sent { // somebody else is given the badge
+			ok(t, members.Create(ctx, &memberV2{ID: 1000 + id, Team: "blue", Badge: fmt.Sprint(id)}))
+		}
+		came := map[int64]jetstream.KeyWatcher{}
+		for id := range sent {
+			w := must[jetstream.KeyWatcher](t)(d.newDB.KV().Watch(ctx, fmt.Sprint("member.*.", id), jetstream.UpdatesOnly()))
+			defer w.Stop()
+			came[id] = w
+		}
+		d.proxy.Delay(0)
+		for id, w := range came { // it comes, and is written once more
+			for range 2 {
+				select {
+				case <-w.Updates():
+				case <-ctx.Done():
+					t.Fatalf("%d has not come, or was not taken back", id)
+				}
+			}
+		}
+		if report := must[natsorm.Report](t)(d.newDB.Check(ctx)); !report.Clean() {
+			t.Errorf("%s", report)
+		}
+		if there := must[int](t)(members.Count(ctx)); there != n+len(sent) {
+			t.Errorf("%d of %d are there", there, n+len(sent))
+		}
+		d.verify(t, members)
 	})
 }
 

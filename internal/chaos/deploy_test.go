@@ -119,6 +119,16 @@ func TestDeploy(t *testing.T) {
 		}
 		taken.Add(1)
 	}
+	// What was held back may come after its connection has ended, and be the last thing that
+	// its program has written.
+	a.must(testbed.Until(ctx, func(context.Context) error {
+		for i, p := range old {
+			if n := p.Held(); n > 0 {
+				return fmt.Errorf("%d pieces of client %d are still held back", n, i)
+			}
+		}
+		return nil
+	}))
 	for { // programs make good what they do not know the outcome of
 		report, err := deployed.Check(ctx)
 		a.must(err)

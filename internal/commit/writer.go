@@ -96,6 +96,7 @@ type Outcome struct {
 	Revision uint64 // the record's new revision
 
 	Before store.Message // the record before it was written
+	Tried  []byte        // with ErrUnknownOutcome: the document that may have been written over Before, if it is known
 }
 
 // Apply carries a change out: it reads the record, asks Next for its new document, and
@@ -189,7 +190,7 @@ func (w *Writer) Apply(ctx context.Context, ch Change) (Outcome, error) {
 		// After other errors of the store nothing is cleaned up: the way to the server is
 		// broken, or the commit may have been done. What was placed is harmless.
 		case !errors.Is(err, store.ErrWrongRevision) && !errors.Is(err, store.ErrReplicable):
-			return Outcome{}, w.failed(ch.ID, err)
+			return Outcome{Before: cur, Tried: draft.Doc}, w.failed(ch.ID, err)
 		}
 		// Another writer was faster, or has fenced the record, or Assume was wrong. Or the
 		// bucket may have replicas by now: then the next plan has heads.

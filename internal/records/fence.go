@@ -57,7 +57,7 @@ func (m *Model) settled(ctx context.Context, id value.Value, out commit.Outcome)
 			return m, out, cmp.Or(m.undo(ctx, id, commit.Outcome{Revision: out.Revision}, err), err)
 		}
 		if err != nil {
-			m.later(id)
+			m.later(id, out)
 			return m, out, fmt.Errorf("%w: %s %s was written, and it is not known whether by the schema that is in force: %w", errs.ErrUnknownOutcome, m.Def.Name, id.Text(), err)
 		}
 		if now == used {
@@ -69,7 +69,7 @@ func (m *Model) settled(ctx context.Context, id value.Value, out commit.Outcome)
 				return now, out, nil
 			}
 			if errors.Is(err, errs.ErrUnknownOutcome) {
-				m.later(id)
+				m.later(id, out)
 			}
 			if err != nil {
 				return m, out, err
@@ -85,14 +85,15 @@ var errElsewhere = fmt.Errorf("%w at its key in another layout", errs.ErrExists)
 
 // later ends a change of which it is not known whether it was done, or by which version: the
 // record that is there gets what it needs by the version in force, as soon as that is
-// known. It looks again after a while, because the write may be under way.
-func (m *Model) later(id value.Value) {
+// known; or when it cannot have it, the change is undone. It looks again after a while, because
+// the write may be under way.
+func (m *Model) later(id value.Value, tried commit.Outcome) {
 	m.fence.Later(func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, laterFor)
 		defer cancel()
-		for _, pause := range [...]time.Duration{0, time.Second, 10 * time.Second} {
+		for _, pause := range laterLooks {
 			err := workers.Sleep(ctx, pause)
-			for err == nil && m.complete(ctx, id) != nil {
+			for err == nil && m.complete(ctx, id, tried) != nil {
 				err = workers.Sleep(ctx, time.Second)
 			}
 			if err != nil {
@@ -102,11 +103,15 @@ func (m *Model) later(id value.Value) {
 	})
 }
 
+// laterLooks are the pauses before each look. A write that arrives late is made good before that
+// has lasted much longer than it was late.
+var laterLooks = [...]time.Duration{0, time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second}
+
 // laterFor bounds how long the program of such a change goes on.
 const laterFor = 2 * time.Minute
 
 // complete gives a record that m may have written what it needs by the version in force.
-func (m *Model) complete(ctx context.Context, id value.Value) error {
+func (m *Model) complete(ctx context.Context, id value.Value, tried commit.Outcome) error {
 	now, err := m.fence.Settle(ctx, m)
 	if errors.Is(err, errs.ErrDropped) {
 		return nil // whatever the model still has goes when one of its name is defined
@@ -118,9 +123,12 @@ func (m *Model) complete(ctx context.Context, id value.Value) error {
 	if err != nil || !rec.Live() {
 		return err
 	}
-	_, err = now.mend(ctx, m, id, commit.Outcome{Revision: rec.Version(), Before: rec})
+	if tried.Revision == 0 && bytes.Equal(rec.Value, tried.Tried) { // what the change was to write
+		tried.Revision = rec.Version()
+	}
+	_, err = now.mend(ctx, m, id, tried)
 	if errors.Is(err, errs.ErrUnique) || errors.Is(err, errs.ErrExists) || errors.Is(err, errs.ErrInvalid) {
-		return nil // nobody was told that it is there, and Check, or whoever reads it, names it
+		return nil // it is undone, or of others: Check, or whoever reads it, names it
 	}
 	return err
 }

@@ -132,7 +132,7 @@ func (m *Model) write(ctx context.Context, ch commit.Change) (*Model, commit.Out
 	case err == nil && out.Written:
 		return m.settled(ctx, ch.ID, out)
 	case errors.Is(err, errs.ErrUnknownOutcome):
-		m.later(ch.ID)
+		m.later(ch.ID, out)
 	default:
 		now, e := m.fence.Settle(ctx, m)
 		if errors.Is(e, errs.ErrDropped) {

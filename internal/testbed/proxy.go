@@ -27,6 +27,7 @@ type Proxy struct {
 	route   int
 	delay   time.Duration
 	rate    int // bytes a second in each direction; 0: as many as the other side takes
+	held    int // pieces that are held back
 	links   map[*link]struct{}
 }
 
@@ -154,6 +155,13 @@ func (p *Proxy) Delay(d time.Duration) {
 	p.delay = d
 }
 
+// Held is how many pieces, read from either side, are held back now.
+func (p *Proxy) Held() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.held
+}
+
 // Slow passes no more than so many bytes a second on, in each direction; 0 ends that.
 func (p *Proxy) Slow(bytes int) {
 	p.mu.Lock()
@@ -271,6 +279,13 @@ func (p *Proxy) reader(from net.Conn) func() ([]byte, error) {
 
 // holdBack waits for d. It returns false when the proxy was closed meanwhile.
 func (p *Proxy) holdBack(d time.Duration) bool {
+	hold := func(n int) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.held += n
+	}
+	hold(1)
+	defer hold(-1)
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
