@@ -67,7 +67,7 @@ func (c *checker) mend(ctx context.Context, found []finding) error {
 // move moves a record to its key, if no other one is there. One that is written meanwhile
 // stays.
 func (c *checker) move(ctx context.Context, f *finding) (moved bool, err error) {
-	err = c.writer.Move(ctx, f.broken, f.moves.Record)
+	err = c.writer.Move(ctx, commit.Relocation{Record: f.broken, To: f.moves.Record})
 	if errors.Is(err, errs.ErrExists) || errors.Is(err, store.ErrWrongRevision) {
 		return false, nil
 	}

@@ -107,8 +107,9 @@
 // Four more writes serve checks, the building of indexes, layout changes and the
 // emptying of models. Writer.Ensure (ensure.go) writes all entries and claims of records
 // that are there. Writer.Sweep (sweep.go) takes records that do not hold an entry's or a
-// claim's value out of it, behind a fence each. Writer.Move (move.go) writes a record to
-// the key that another layout gives it. Writer.Discard (discard.go) deletes a record even
+// claim's value out of it, behind a fence each. Writer.Move (move.go) writes records to
+// the keys that another layout gives them, in batches wherever the bucket takes them: also where
+// changes that come alone are phased. Writer.Discard (discard.go) deletes a record even
 // when its document cannot be read, and leaves the rest to a check.
 //
 // # What a crash leaves

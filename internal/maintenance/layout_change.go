@@ -10,6 +10,7 @@ import (
 
 	"github.com/natsorm/natsorm/internal/catalogue"
 	"github.com/natsorm/natsorm/internal/checking"
+	"github.com/natsorm/natsorm/internal/commit"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/layout"
@@ -38,7 +39,7 @@ const (
 //  2. It writes into the catalogue that calls have to wait, and waits for those that have
 //     begun before (Grace).
 //  3. It gives the records that were written since step 1 their entries in the new layout.
-//     It moves the records that have another key there, each in one batch.
+//     It moves the records that have another key there, many in one batch.
 //  4. It writes into the catalogue that the model has the new layout. Calls go on with
 //     that one.
 //  5. It waits again, for calls that still read by the old layout. Then it deletes the
@@ -331,12 +332,14 @@ func (c *LayoutChange) carryOnce(ctx context.Context) error {
 		if err := c.putEntries(ctx, records); err != nil {
 			return err
 		}
+		var moves []commit.Relocation
 		for _, r := range records {
 			if r.Key != r.to.Record {
-				if err := c.new.writer.Move(ctx, r.Message, r.to.Record); err != nil {
-					return fmt.Errorf("natsorm: move %s to %s: %w", r.Key, r.to.Record, err)
-				}
+				moves = append(moves, commit.Relocation{Record: r.Message, To: r.to.Record})
 			}
+		}
+		if err := c.new.writer.Move(ctx, moves...); err != nil {
+			return fmt.Errorf("natsorm: move records of %s: %w", c.Model, err)
 		}
 		return nil
 	})

@@ -167,7 +167,7 @@ func (m *Model) mend(ctx context.Context, was *Model, id value.Value, out commit
 			return out, nil
 		}
 		if from != to {
-			err := m.writer.Move(ctx, rec, to)
+			err := m.writer.Move(ctx, commit.Relocation{Record: rec, To: to})
 			if errors.Is(err, store.ErrWrongRevision) {
 				continue
 			}
