@@ -278,10 +278,11 @@ func TestAWatchThatIsNotReadHoldsLittle(t *testing.T) {
 type startOfACluster struct {
 	placed time.Duration // they have taken on a stream of three replicas
 	made   time.Duration // they have taken on the stream of the bucket
-	kept   time.Duration // that one has taken a message
+	kept   time.Duration // that one has taken a message, and has not been slow to take one since
 }
 
-func watchStart(t *testing.T, ctx context.Context, urls, bucket string, began time.Time) (seen startOfACluster) {
+// watchStart watches until natsorm is done.
+func watchStart(t *testing.T, ctx context.Context, urls, bucket string, began time.Time, done <-chan struct{}) (seen startOfACluster) {
 	nc, err := nats.Connect(urls, nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond))
 	if err != nil {
 		t.Error(err)
@@ -315,19 +316,36 @@ func watchStart(t *testing.T, ctx context.Context, urls, bucket string, began ti
 			return fmt.Errorf("there is no stream %s: %w", name, names.Err())
 		}
 	}
+	put := func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		_, err := js.Publish(ctx, "$KV."+bucket+".raw", nil)
+		return err
+	}
 	for _, step := range []struct {
 		at  *time.Duration
 		ask func(context.Context) error
-	}{{&seen.placed, has(raw)}, {&seen.made, has("KV_" + bucket)}, {&seen.kept, func(ctx context.Context) error {
-		_, err := js.Publish(ctx, "$KV."+bucket+".raw", nil)
-		return err
-	}}} {
+	}{{&seen.placed, has(raw)}, {&seen.made, has("KV_" + bucket)}, {&seen.kept, put}} {
 		if err := testbed.Until(ctx, step.ask); err != nil {
 			t.Error(err)
 		}
 		*step.at = time.Since(began)
 	}
-	return seen
+	for { // its leader may be lost again, when the last server joins
+		select {
+		case <-done:
+			return seen
+		case <-time.After(testbed.Look):
+		}
+		asked := time.Now()
+		if err := testbed.Until(ctx, put); err != nil {
+			t.Error(err)
+		}
+		if gap := time.Since(asked); gap > 500*time.Millisecond {
+			seen.kept = time.Since(began)
+			t.Logf("%s took no message for %v until %v", bucket, gap, seen.kept)
+		}
+	}
 }
 
 // A program that starts together with the servers of its cluster gets its bucket when they
@@ -367,8 +385,8 @@ func TestOpenWhileAClusterStarts(t *testing.T) {
 			urls = append(urls, "nats://"+addr)
 		}
 		bucket := fmt.Sprint("b", run)
-		start := make(chan startOfACluster, 1)
-		wg.Go(func() { start <- watchStart(t, ctx, strings.Join(urls, ","), bucket, began) })
+		start, done := make(chan startOfACluster, 1), make(chan struct{})
+		wg.Go(func() { start <- watchStart(t, ctx, strings.Join(urls, ","), bucket, began, done) })
 		var opened, defined time.Duration
 		waits := ctx
 		if run%2 == 1 { // as long as it takes
@@ -386,7 +404,9 @@ func TestOpenWhileAClusterStarts(t *testing.T) {
 		// The servers elect a leader of JetStream, which takes streams on when it knows enough servers,
 		// and then one of each stream. How long that takes is theirs.
 		const soon = 5 * time.Second
-		took, seen := time.Since(began), <-start
+		took := time.Since(began)
+		close(done)
+		seen := <-start
 		t.Logf("run %d: opened after %v, defined after %v, written and closed after %v; the last server started after %v; %+v", run, opened, defined, took, latest, seen)
 		if err != nil || seen.made > seen.placed+soon || took > seen.kept+soon {
 			t.Errorf("run %d took too long: %v", run, err)
