@@ -54,17 +54,18 @@ var ErrNoAnswer = store.Unavailable(errors.New("no answer from the server in tim
 // Client sends requests over one connection. The connection belongs to the caller of
 // NewClient, and Close leaves it open. A Client is safe for concurrent use.
 type Client struct {
-	nc       *nats.Conn
-	several  atomic.Bool                 // there is, or may be, more than one server that can answer
-	pace     pace.Pace                   // of answers
-	making   pace.Pace                   // of consumers
-	untaken  func(context.Context) error // see OnUntaken; or nil
-	nobody   func(context.Context) error // see OnNobody; or nil
-	refusals refusal.List                // what the server refused
-	deafen   func()                      // ends the hearing of refusals
-	flow     *flow.Flow                  // what the readers of the connection share
-	unshare  func()                      // ends the sharing
-	alive    *lane                       // a subscription on which nothing comes: its closing tells that the connection was closed
+	nc         *nats.Conn
+	connection connection
+	several    atomic.Bool                 // there is, or may be, more than one server that can answer
+	pace       pace.Pace                   // of answers
+	making     pace.Pace                   // of consumers
+	untaken    func(context.Context) error // see OnUntaken; or nil
+	nobody     func(context.Context) error // see OnNobody; or nil
+	refusals   refusal.List                // what the server refused
+	deafen     func()                      // ends the hearing of refusals
+	flow       *flow.Flow                  // what the readers of the connection share
+	unshare    func()                      // ends the sharing
+	alive      *lane                       // a subscription on which nothing comes: its closing tells that the connection was closed
 
 	// epoch counts the reconnects of the connection that were noticed. A request that
 	// was sent before a reconnect is not answered after it.
@@ -99,6 +100,7 @@ func NewClient(nc *nats.Conn) (*Client, error) {
 		c.unshare()
 		return nil, err
 	}
+	c.connection.follow(nc)
 	c.epoch.Store(nc.Stats().Reconnects)
 	c.payload.Store(nc.MaxPayload())
 	c.status, c.ended = nc.StatusChanged(nats.CONNECTED), make(chan struct{})
@@ -215,6 +217,7 @@ func (c *Client) end() {
 	c.mu.Unlock()
 	<-c.ended
 	c.nc.RemoveStatusListener(c.status)
+	c.connection.leave(c.nc)
 	for _, l := range idle { // not under the lock: closing a lane can call fail, which takes it
 		l.close()
 	}

@@ -40,13 +40,13 @@ func (c *Client) hedge(ctx context.Context, subject string, data []byte, again b
 	}
 	h := pace.NewHedge()
 	defer func() { c.give(l, err == nil && len(h.Sent) == 1) }() // other replies may still come
-	epoch, replies, used := c.epoch.Load(), 0, usage.Of(ctx)
+	epoch, connection, replies, used := c.epoch.Load(), c.Connection(), 0, usage.Of(ctx)
 	defer func() {
 		if err != nil || replies <= 1 {
 			return
 		}
 		// The replies of several requests may be more than the lane has room for.
-		if dropped, _ := l.sub.Dropped(); dropped > 0 || c.nc.Stats().Reconnects != epoch { // see attempt
+		if dropped, _ := l.sub.Dropped(); dropped > 0 || c.Connection() != connection { // see attempt
 			err = ErrNoAnswer
 		}
 	}()

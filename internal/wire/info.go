@@ -116,12 +116,6 @@ func (s *Stream) info(ctx context.Context, request string, body []byte) (Info, e
 	return info, nil
 }
 
-// Connection is the number of the connection as it is now: how often it has been made
-// again. Unlike Epoch it is never late, because it changes before anything is sent by the
-// new connection. A call that finds the same number before its request and after its
-// answer has its answer from the server of that connection.
-func (c *Client) Connection() uint64 { return c.nc.Stats().Reconnects }
-
 // Connected waits until the connection is there. ErrNoAnswer when it is not for
 // DefaultTimeout and ctx has no deadline.
 func (c *Client) Connected(ctx context.Context) error {
