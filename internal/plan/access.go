@@ -48,7 +48,7 @@ func (pl *planner) scan() Access {
 // the union of one part that is an Or, or by a scan.
 func (pl *planner) best(b *cond.Bound) Access {
 	best := pl.indexed(b)
-	if best.Path == Nothing {
+	if best.Path == Nothing || best.Path == Key && len(best.Keys) == 1 {
 		return best
 	}
 	// Each part must be true, so the records of one part that is an Or include those of b.
@@ -217,6 +217,9 @@ func (pl *planner) singles(b *cond.Bound) []Access {
 		}
 		a.Records = pl.enough(len(a.Keys))
 		out = append(out, a)
+		if len(a.Keys) == 1 { // nothing is cheaper
+			return out
+		}
 	}
 	for _, x := range pl.def.Indexes {
 		if x.State != schema.Ready {
