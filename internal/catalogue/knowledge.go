@@ -158,7 +158,8 @@ func (k *Knowledge) use(now time.Time) {
 	if last := k.used.Load(); last != nil && now.Sub(*last) < renewEvery/4 {
 		return
 	}
-	k.used.Store(&now)
+	at := now // in a variable of its own, so that most calls allocate nothing
+	k.used.Store(&at)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if !k.running && !k.closed {

@@ -148,8 +148,11 @@ func (c *Client) request(ctx context.Context, subject string, data []byte, begin
 // and most is the longest time without replies until the next attempt.
 func (c *Client) repeat(ctx context.Context, early bool, most time.Duration, subject string, data []byte, begin func(), got func(*nats.Msg) (more bool)) error {
 	_, patient := ctx.Deadline()
-	quiet, began := firstSilence, time.Now()
-	untaken := 0
+	quiet, untaken := firstSilence, 0
+	var began time.Time
+	if !patient {
+		began = time.Now()
+	}
 	for tries := 0; ; tries++ {
 		var taken bool
 		var err error
@@ -160,13 +163,13 @@ func (c *Client) repeat(ctx context.Context, early bool, most time.Duration, sub
 		}
 		switch {
 		case errors.Is(err, ErrNoAnswer):
-			waited := time.Since(began)
-			if !patient && waited >= DefaultTimeout {
-				return err
-			}
 			quiet = min(2*quiet, most)
 			if !patient {
-				quiet = min(quiet, DefaultTimeout-waited)
+				left := DefaultTimeout - time.Since(began)
+				if left <= 0 {
+					return err
+				}
+				quiet = min(quiet, left)
 			}
 		case err != nil || taken:
 			return err
@@ -215,7 +218,7 @@ func (c *Client) attempt(ctx context.Context, subject string, data []byte, again
 		return false, err
 	}
 	defer func() { c.give(l, err == nil) }()
-	epoch, replies := c.epoch.Load(), 0
+	epoch, connection, replies := c.epoch.Load(), c.Connection(), 0
 	if err := c.send(ctx, subject, l.reply(0), data); err != nil {
 		return false, err
 	}
@@ -225,7 +228,7 @@ func (c *Client) attempt(ctx context.Context, subject string, data []byte, again
 	defer func() {
 		// When there are several replies, some before the last one may have been lost with
 		// the connection.
-		if err == nil && replies > 1 && c.nc.Stats().Reconnects != epoch {
+		if err == nil && replies > 1 && c.Connection() != connection {
 			err = ErrNoAnswer
 		}
 	}()
