@@ -33,6 +33,12 @@
  * same, and stall: it removes at any later time. A writer puts its entry first. Asserted: a record
  * whose writer was told that it is done has gone, or has its entry.
  *
+ * LATER: as BUILD, but each caller gives up before its answer, and its program lives. The commit
+ * is done at any later time, and the program looks when it is. Asserted, when all have ended and the
+ * index is ready: a record that is there owns the claim, though nobody was told of it. It has the
+ * mutations NO_RECHECK, EARLY, NO_MEND and NO_UNDO: a program that does not look, or not after the
+ * commit, or leaves what it finds.
+ *
  * Mutations, each of which must fail:
  *   NO_RECHECK   the age is not looked at after the answer
  *   EARLY        it is looked at before the commit is sent
@@ -94,6 +100,18 @@ proctype Knowledge(byte w) {
 	od
 }
 
+/* A program can die at this step. */
+inline may_die() {
+#ifdef LATER
+	skip
+#else
+	if
+	:: goto gone
+	:: skip
+	fi
+#endif
+}
+
 #ifndef DROP
 
 /* records.(*Model).Write. It ends without having told anything when its program dies,
@@ -125,10 +143,7 @@ proctype Writer(byte w) {
 	:: else
 	fi;
 #endif
-	if
-	:: goto gone
-	:: skip
-	fi;
+	may_die();
 #ifdef EARLY
 	young = fresh[w] && known[w] == used;
 #endif
@@ -148,10 +163,7 @@ proctype Writer(byte w) {
 		fi
 #endif
 	};
-	if
-	:: goto gone
-	:: skip
-	fi;
+	may_die();
 	/* The answer. */
 	do
 	:: atomic {
@@ -162,7 +174,11 @@ proctype Writer(byte w) {
 #else
 		fresh[w] && known[w] == used
 #endif
-		-> told[w] = true; right(w); break
+		->
+#ifndef LATER
+			told[w] = true; right(w);
+#endif
+			break
 	   }
 #if defined(EARLY)
 	:: atomic { !young -> READ(w) };
@@ -206,7 +222,10 @@ proctype Writer(byte w) {
 #ifndef NO_UNDO
 					old[w] = false; goto gone /* ErrUnique */
 #else
-					told[w] = true; right(w); goto gone
+#ifndef LATER
+					told[w] = true; right(w);
+#endif
+					goto gone
 #endif
 				   }
 				fi
@@ -215,10 +234,7 @@ proctype Writer(byte w) {
 #endif
 #endif
 		fi;
-		if
-		:: goto gone
-		:: skip
-		fi
+		may_die()
 	od;
 gone:	ended++
 }
@@ -422,4 +438,13 @@ init {
 #endif
 		run Schema()
 	}
+#ifdef LATER
+	ended == WRITERS + 1;
+	atomic {
+		byte w;
+		for (w : 0 .. WRITERS - 1) {
+			assert(!(old[w] && doc == 2) || claim == w)
+		}
+	}
+#endif
 }

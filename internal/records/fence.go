@@ -123,7 +123,7 @@ func (m *Model) complete(ctx context.Context, id value.Value, tried commit.Outco
 	if err != nil || !rec.Live() {
 		return err
 	}
-	if tried.Revision == 0 && bytes.Equal(rec.Value, tried.Tried) { // what the change was to write
+	if tried.Revision == 0 && bytes.Equal(rec.Value, tried.Tried) && rec.Schema <= now.Def.Changed() { // what the change was to write
 		tried.Revision = rec.Version()
 	}
 	_, err = now.mend(ctx, m, id, tried)
