@@ -220,13 +220,16 @@ func TestBulkCallsThatTakeLongerThanAChange(t *testing.T) {
 	})
 }
 
+// later is how long abandoned writes are under way: well longer than the declaring of an index.
+const later = 6 * time.Second
+
 // A write whose caller has given up may be done later than everything else. Then its program
 // gives it its entries and its claim.
 func TestAbandonedWritesThatTakeLongerThanADeploy(t *testing.T) {
 	t.Parallel()
 	versions(t, func(t *testing.T, d *deploy) {
 		const n = 20
-		d.proxy.Delay(3 * time.Second)
+		d.proxy.Delay(later)
 		var wg sync.WaitGroup
 		for id := range int64(n) {
 			wg.Go(func() {
@@ -269,7 +272,7 @@ func TestAbandonedWritesThatCannotBeMadeGood(t *testing.T) {
 		for id := range int64(n) {
 			d.create(t, memberV1{ID: 100 + id, Team: "blue", Badge: fmt.Sprint("own ", id)})
 		}
-		d.proxy.Delay(3 * time.Second)
+		d.proxy.Delay(later)
 		var wg sync.WaitGroup
 		var mu sync.Mutex
 		sent := map[int64]bool{}

@@ -155,7 +155,7 @@ func (p *Proxy) Delay(d time.Duration) {
 	p.delay = d
 }
 
-// Held is how many pieces, read from either side, are held back now.
+// Held is how many pieces, read from either side, were held back and have not been passed on yet.
 func (p *Proxy) Held() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -245,24 +245,36 @@ func (p *Proxy) pump(l *link, from, to net.Conn, answers bool) {
 	next := p.reader(from)
 	for {
 		chunk, err := next()
-		p.mu.Lock()
-		mute, delay := l.mute && answers, p.delay
-		if p.rate > 0 {
-			delay += time.Duration(len(chunk)) * time.Second / time.Duration(p.rate)
-		}
-		p.mu.Unlock()
-		if delay > 0 && !p.holdBack(delay) {
-			return
-		}
-		if len(chunk) > 0 && !mute {
-			if _, err := to.Write(chunk); err != nil {
-				return
-			}
-		}
-		if err != nil {
+		if !p.pass(l, chunk, to, answers) || err != nil {
 			return
 		}
 	}
+}
+
+// pass passes a piece on, or holds it back first. It returns false when it could not.
+func (p *Proxy) pass(l *link, chunk []byte, to net.Conn, answers bool) bool {
+	p.mu.Lock()
+	mute, delay := l.mute && answers, p.delay
+	if p.rate > 0 {
+		delay += time.Duration(len(chunk)) * time.Second / time.Duration(p.rate)
+	}
+	if delay > 0 {
+		p.held++
+		defer func() { // when the other side has it
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.held--
+		}()
+	}
+	p.mu.Unlock()
+	if delay > 0 && !p.holdBack(delay) {
+		return false
+	}
+	if len(chunk) == 0 || mute {
+		return true
+	}
+	_, err := to.Write(chunk)
+	return err == nil
 }
 
 // reader returns a function that reads the next bytes of a connection to pass on.
@@ -279,13 +291,6 @@ func (p *Proxy) reader(from net.Conn) func() ([]byte, error) {
 
 // holdBack waits for d. It returns false when the proxy was closed meanwhile.
 func (p *Proxy) holdBack(d time.Duration) bool {
-	hold := func(n int) {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.held += n
-	}
-	hold(1)
-	defer hold(-1)
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
