@@ -17,7 +17,8 @@ import (
 	"github.com/natsorm/natsorm/internal/usage"
 )
 
-// kinds are buckets that are alone, without direct gets, and on three servers, each open anew.
+// kinds are the buckets that are read: on a single server, there without direct gets, and on three
+// servers. Each call of one opens a new bucket.
 func kinds(t *testing.T) map[string]func(t *testing.T) *bucket.Bucket {
 	cluster := testbed.StartCluster(t)
 	return map[string]func(t *testing.T) *bucket.Bucket{

@@ -112,7 +112,7 @@ const sweepTries = 8
 
 // take takes records out of an entry or a claim whose value they do not hold.
 //
-// It reads the key once more, and then the records, of which each is fenced (commit.Writer.Sweep):
+// It reads the key once more, and then the records, and fences each of them (commit.Writer.Sweep):
 // a writer that has put the entry and is about to commit, however long it has stalled, begins
 // again and puts the entry again.
 func (c *checker) take(ctx context.Context, key string, found []*finding) error {

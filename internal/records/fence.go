@@ -103,8 +103,8 @@ func (m *Model) later(id value.Value, tried commit.Outcome) {
 	})
 }
 
-// laterLooks are the pauses before each look. A write that arrives late is made good before that
-// has lasted much longer than it was late.
+// laterLooks are the pauses before each look. They double: a write that comes so many seconds late
+// is made good within about as many more.
 var laterLooks = [...]time.Duration{0, time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second}
 
 // laterFor bounds how long the program of such a change goes on.
