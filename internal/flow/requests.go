@@ -52,5 +52,17 @@ func (r *Requests) Less(n int) {
 	}
 }
 
+// Refused notes that the server did not take the last one.
+func (r *Requests) Refused() {
+	if len(r.open) == 0 {
+		return
+	}
+	last := r.open[len(r.open)-1]
+	r.open, r.asked = r.open[:len(r.open)-1], r.asked-last.messages
+	if last.window != nil {
+		last.window.Give(last.bytes, 0, 0)
+	}
+}
+
 // End ends all of them.
 func (r *Requests) End() { r.Less(r.asked) }

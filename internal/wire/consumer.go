@@ -100,6 +100,7 @@ type Consumer struct {
 	sub      *nats.Subscription
 	msgs     chan *nats.Msg
 	used     *usage.Usage // counts what the call costs that the consumer is for; or nil
+	held     bool         // the server refused a request because those before it have room for all that is pending
 	follow   bool         // requests wait for messages, with heartbeats; otherwise they end when there are none
 	pending  uint64       // how many messages are to come, as the server counted with the last one
 	size     int          // how many messages the last request asked for
@@ -308,8 +309,9 @@ func (c *Consumer) take(ctx context.Context) (messages, bytes int, err error) {
 // half of it. So two requests are under way at the most, and the channel has room for
 // both.
 func (c *Consumer) wants() bool {
+	c.held = c.held && c.requests.Open() > 0
 	switch asked := c.requests.Asked(); {
-	case c.requests.Open() == 2:
+	case c.requests.Open() == 2 || c.held:
 		return false
 	case c.follow:
 		return asked <= followSize
@@ -438,9 +440,12 @@ func (c *Consumer) statusMessage(h nats.Header) (done bool, err error) {
 	case "408": // a request has ended before it had all messages that it asked for
 		left, err := strconv.Atoi(h.Get("Nats-Pending-Messages"))
 		if err != nil {
-			// Without a count the server did not take the request, because the request
-			// before it has room for all that is pending. That one ends with 404.
+			// Without a count the server did not take the last request, because those before
+			// it have room for all that is pending. They end with 404, or are filled by
+			// messages that were written meanwhile: then there may be more.
 			if !c.follow {
+				c.requests.Refused()
+				c.held = true
 				return false, nil
 			}
 			left = followSize

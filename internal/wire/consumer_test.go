@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -78,6 +79,66 @@ func TestConsumersAreMadeElsewhere(t *testing.T) {
 	client.Close()
 	if len(there) != 0 {
 		t.Errorf("%v are left", there)
+	}
+}
+
+// A request that the server refuses, because the one before it has room for what is pending,
+// is sent again when that one is filled by what was written meanwhile.
+func TestConsumersAskAgainAfterARefusal(t *testing.T) {
+	t.Parallel()
+	ns := testbed.StartServer(t, func(o *server.Options) { o.JetStream = false }) // the test answers
+	nc := ns.Connect(t)
+	subscribe := func(subject string, do func(m *nats.Msg)) {
+		if _, err := nc.Subscribe(subject, do); err != nil {
+			t.Fatal(err)
+		}
+	}
+	subscribe("$JS.API.CONSUMER.CREATE.X.*.>", func(m *nats.Msg) { _ = m.Respond([]byte(`{"num_pending":2}`)) })
+	subscribe("$JS.API.CONSUMER.DELETE.X.*", func(m *nats.Msg) { _ = m.Respond([]byte(`{"success":true}`)) })
+	var asked atomic.Int64
+	subscribe("$JS.API.CONSUMER.MSG.NEXT.X.*", func(m *nats.Msg) {
+		number := 0
+		deliver := func(pending int) {
+			number++
+			_ = nc.PublishMsg(&nats.Msg{Subject: m.Reply, Data: []byte("v"),
+				Reply: fmt.Sprintf("a.ack.X.C.1.%d.%d.0.%d", number, number, pending)})
+		}
+		switch asked.Add(1) {
+		case 1:
+			deliver(5) // more were written: so it is asked for them
+		case 2:
+			_ = nc.PublishMsg(&nats.Msg{Subject: m.Reply, Header: nats.Header{"Status": {"408"}, "Description": {"Requests Pending"}}})
+			number = 1
+			deliver(1)
+		case 3:
+			number = 2
+			deliver(0)
+		}
+	})
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	client, err := NewClient(ns.Connect(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	s := &Stream{Client: client, Name: "X", Prefix: "x."}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	c, err := s.Consume(ctx, "a", ConsumerOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	s.Prefix = "" // the messages are not from a stream
+	for i := range 3 {
+		if _, ok, err := c.Next(ctx); !ok || err != nil {
+			t.Fatalf("message %d: %t, %v", i, ok, err)
+		}
+	}
+	if c.Pending() != 0 || asked.Load() != 3 {
+		t.Errorf("%d are pending after %d requests", c.Pending(), asked.Load())
 	}
 }
 
