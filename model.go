@@ -191,7 +191,7 @@ func (o modelOptions) define(ctx context.Context, db *DB, def schema.Definition)
 		def.Layout = o.layout
 	}
 	for _, x := range o.indexes {
-		if err := def.AddIndex(x.Unique, x.Columns...); err != nil {
+		if err := def.AddIndex(x.kind(), x.Columns...); err != nil {
 			return nil, nil, err
 		}
 	}

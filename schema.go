@@ -89,6 +89,13 @@ type IndexSchema struct {
 	Paused      bool
 }
 
+func (x IndexSchema) kind() schema.Kind {
+	if x.Unique {
+		return schema.UniqueIndex
+	}
+	return schema.PlainIndex
+}
+
 // IndexState says whether queries use an index.
 type IndexState string
 
@@ -122,16 +129,19 @@ func (s Schema) definition() (schema.Definition, error) {
 		def.Columns = append(def.Columns, c)
 	}
 	for _, f := range s.Columns {
-		for _, x := range []struct{ want, unique bool }{{f.Index, false}, {f.Unique, true}} {
+		for _, x := range []struct {
+			want bool
+			kind schema.Kind
+		}{{f.Index, schema.PlainIndex}, {f.Unique, schema.UniqueIndex}} {
 			if x.want {
-				if err := def.AddIndex(x.unique, f.Name); err != nil {
+				if err := def.AddIndex(x.kind, f.Name); err != nil {
 					return def, err
 				}
 			}
 		}
 	}
 	for _, x := range s.Indexes {
-		if err := def.AddIndex(x.Unique, x.Columns...); err != nil {
+		if err := def.AddIndex(x.kind(), x.Columns...); err != nil {
 			return def, err
 		}
 	}
@@ -141,10 +151,11 @@ func (s Schema) definition() (schema.Definition, error) {
 // schemaOf is the schema of a model, with how far the building of its indexes has come.
 func schemaOf(def *schema.Definition, b catalogue.Build, from store.Store) Schema {
 	out := Schema{Name: def.Name, Shards: def.Shards, Layout: Layout(def.Layout)}
+	has := func(kind schema.Kind, column string) bool { return def.IndexOf([]string{column}, kind) >= 0 }
 	for _, c := range def.Columns {
 		out.Columns = append(out.Columns, ColumnSchema{
 			Name: c.Name, Type: Type(c.Type), PrimaryKey: c.PrimaryKey, Auto: c.Auto, Hidden: c.Hidden,
-			Index: def.IndexOf([]string{c.Name}, false) >= 0, Unique: def.IndexOf([]string{c.Name}, true) >= 0,
+			Index: has(schema.PlainIndex, c.Name), Unique: has(schema.UniqueIndex, c.Name),
 			CreatedAt: c.Role == schema.CreatedAt, UpdatedAt: c.Role == schema.UpdatedAt,
 		})
 	}

@@ -99,7 +99,7 @@ func (u *updater) define(b *testing.B) {
 	def, err := maintenance.Define(context.Background(), u.s, schema.Definition{
 		Format: schema.Format, Name: "user", Layout: schema.Native, Shards: 16,
 		Columns: []schema.Column{{Name: "id", Type: value.Int, PrimaryKey: true}, {Name: "name", Type: value.String}},
-		Indexes: []schema.Index{schema.NewIndex(false, "name")},
+		Indexes: []schema.Index{schema.NewIndex(schema.PlainIndex, "name")},
 	}, 16)
 	check(b, err)
 	u.model, err = records.New(u.s, def)

@@ -41,7 +41,7 @@ func BenchmarkGroupCommit(b *testing.B) {
 		def, err := maintenance.Define(ctx, fault.Phased(s), schema.Definition{
 			Format: schema.Format, Name: "indexedUser", Layout: schema.Native, Shards: 16,
 			Columns: []schema.Column{{Name: "id", Type: value.Int, PrimaryKey: true}, {Name: "name", Type: value.String}, {Name: "email", Type: value.String}, {Name: "age", Type: value.Int}, {Name: "city", Type: value.String}},
-			Indexes: []schema.Index{schema.NewIndex(false, "name"), schema.NewIndex(false, "email")},
+			Indexes: []schema.Index{schema.NewIndex(schema.PlainIndex, "name"), schema.NewIndex(schema.PlainIndex, "email")},
 		}, 16)
 		check(b, err)
 		phased, err := records.New(fault.Phased(s), def)

@@ -49,10 +49,10 @@ func visits(layout string) *schema.Definition {
 			{Name: "ticket", Type: value.String},
 			{Name: "note", Type: value.String},
 		},
-		Indexes: []schema.Index{schema.NewIndex(false, "user"), schema.NewIndex(false, "page"), schema.NewIndex(false, "browser"), schema.NewIndex(false, "kind")},
+		Indexes: []schema.Index{schema.NewIndex(schema.PlainIndex, "user"), schema.NewIndex(schema.PlainIndex, "page"), schema.NewIndex(schema.PlainIndex, "browser"), schema.NewIndex(schema.PlainIndex, "kind")},
 	}
 	if layout == schema.Native {
-		def.Indexes = append(def.Indexes, schema.NewIndex(false, "country", "os"), schema.NewIndex(true, "ticket"))
+		def.Indexes = append(def.Indexes, schema.NewIndex(schema.PlainIndex, "country", "os"), schema.NewIndex(schema.UniqueIndex, "ticket"))
 	}
 	return def
 }

@@ -89,7 +89,7 @@ func (d *Declarations) Renamed(stored *schema.Definition) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for at, u := range d.unique[stored.Name] {
-		if i := stored.IndexOf(u.declared, true); i >= 0 {
+		if i := stored.IndexOf(u.declared, schema.UniqueIndex); i >= 0 {
 			d.unique[stored.Name][at].now = stored.Indexes[i].Columns
 		}
 	}

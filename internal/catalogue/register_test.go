@@ -19,7 +19,7 @@ func TestCatalogueSettlesLostAnswers(t *testing.T) {
 	ctx, b := openBucket(t)
 	lossy := fault.LoseAnswers(b)
 	def := person(schema.Native)
-	def.Indexes = []schema.Index{schema.NewIndex(false, "age"), schema.NewIndex(true, "id", "age")}
+	def.Indexes = []schema.Index{schema.NewIndex(schema.PlainIndex, "age"), schema.NewIndex(schema.UniqueIndex, "id", "age")}
 	merged, unbuilt, err := catalogue.Register(ctx, lossy, *def, 16)
 	if err != nil || len(unbuilt) != 2 {
 		t.Fatalf("%d indexes are to be built, %v", len(unbuilt), err)

@@ -556,7 +556,7 @@ func TestCheckWaitsForWritersOfTheSchemaBefore(t *testing.T) {
 	w := begin(t)
 	w.define(w.bucket, person())
 	old := w.define(w.bucket, person(byName)) // from here on records say by which document they are written
-	def := w.define(w.bucket, person(byName, schema.NewIndex(false, "email"))).Def
+	def := w.define(w.bucket, person(byName, schema.NewIndex(schema.PlainIndex, "email"))).Def
 	w.save(old, doc(1, "Alice", "a@x"))
 	l, err := layout.New(def)
 	w.must(err)

@@ -54,8 +54,8 @@ func person(indexes ...schema.Index) schema.Definition {
 }
 
 var (
-	byName  = schema.NewIndex(false, "name")
-	byEmail = schema.NewIndex(true, "email")
+	byName  = schema.NewIndex(schema.PlainIndex, "name")
+	byEmail = schema.NewIndex(schema.UniqueIndex, "email")
 )
 
 // listedPerson has an index whose entries are lists.

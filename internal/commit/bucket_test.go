@@ -62,10 +62,10 @@ func newFixture(t *testing.T, s store.Store, name string) *fixture {
 	def := &schema.Definition{
 		Format: schema.Format, Name: "M", Layout: name, Shards: 16,
 		Columns: []schema.Column{{Name: "id", Type: value.Int, PrimaryKey: true}, {Name: "name", Type: value.String}, {Name: "email", Type: value.String}},
-		Indexes: []schema.Index{schema.NewIndex(false, "name")},
+		Indexes: []schema.Index{schema.NewIndex(schema.PlainIndex, "name")},
 	}
 	if name == schema.Native {
-		def.Indexes = append(def.Indexes, schema.NewIndex(true, "email"))
+		def.Indexes = append(def.Indexes, schema.NewIndex(schema.UniqueIndex, "email"))
 	}
 	l, err := layout.New(def)
 	if err != nil {

@@ -18,7 +18,7 @@ func listLayout(t testing.TB) layout.Layout {
 	l, err := layout.New(&schema.Definition{
 		Format: schema.Format, Name: "M", Layout: schema.Sequelize, Shards: 16,
 		Columns: []schema.Column{{Name: "id", Type: value.Int, PrimaryKey: true}, {Name: "name", Type: value.String}},
-		Indexes: []schema.Index{schema.NewIndex(false, "name")},
+		Indexes: []schema.Index{schema.NewIndex(schema.PlainIndex, "name")},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -12,7 +12,7 @@ func sequelizeOf(t testing.TB, id value.Type) *sequelize {
 	l, err := New(&schema.Definition{
 		Format: schema.Format, Name: "User", Layout: schema.Sequelize, Shards: 16,
 		Columns: []schema.Column{{Name: "id", Type: id, PrimaryKey: true}, {Name: "name", Type: value.String}},
-		Indexes: []schema.Index{schema.NewIndex(false, "name")},
+		Indexes: []schema.Index{schema.NewIndex(schema.PlainIndex, "name")},
 	})
 	if err != nil {
 		t.Fatal(err)

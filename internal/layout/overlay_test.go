@@ -14,7 +14,7 @@ func nativeOf(t testing.TB) Layout {
 	l, err := New(&schema.Definition{
 		Format: schema.Format, Name: "User", Layout: schema.Native, Shards: 16,
 		Columns: []schema.Column{{Name: "id", Type: value.Int, PrimaryKey: true}, {Name: "name", Type: value.String}, {Name: "email", Type: value.String}},
-		Indexes: []schema.Index{schema.NewIndex(false, "name"), schema.NewIndex(true, "email")},
+		Indexes: []schema.Index{schema.NewIndex(schema.PlainIndex, "name"), schema.NewIndex(schema.UniqueIndex, "email")},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -96,7 +96,7 @@ func TestBackupAndRestore(t *testing.T) {
 			})
 			t.Run("into one with another index", func(t *testing.T) {
 				into := w.session("index")
-				compound := schema.NewIndex(false, "name", "email")
+				compound := schema.NewIndex(schema.PlainIndex, "name", "email")
 				w.define(into, person(compound))
 				w.must(maintenance.Restore(w.ctx, into, bytes.NewReader(file.Bytes()), false))
 				if merged := w.define(into, person()); len(merged.Def.Indexes) != 3 {

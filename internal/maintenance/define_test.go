@@ -261,7 +261,7 @@ func TestDefineRefuses(t *testing.T) {
 		"shards": func(d *schema.Definition) { d.Shards = 8 },
 		"layout": func(d *schema.Definition) { d.Layout = schema.Sequelize },
 		"type":   func(d *schema.Definition) { d.Columns[1].Type = "int" },
-		"column": func(d *schema.Definition) { d.Indexes = []schema.Index{schema.NewIndex(false, "nowhere")} },
+		"column": func(d *schema.Definition) { d.Indexes = []schema.Index{schema.NewIndex(schema.PlainIndex, "nowhere")} },
 	} {
 		code := person(byName)
 		change(&code)

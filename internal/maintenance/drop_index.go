@@ -162,7 +162,7 @@ func endDropping(ctx context.Context, s store.Store, def *schema.Definition) err
 func indexNames(list []schema.Index) string {
 	names := make([]string, len(list))
 	for i, x := range list {
-		names[i] = x.Kind() + " " + strings.Join(x.Columns, ", ")
+		names[i] = string(x.Kind()) + " " + strings.Join(x.Columns, ", ")
 	}
 	return strings.Join(names, "; ")
 }

@@ -263,7 +263,7 @@ func TestChangeLayoutBesideDeclarations(t *testing.T) {
 				if what == "column" {
 					more.Columns = append(slices.Clone(more.Columns), schema.Column{Name: "age", Type: "int"})
 				} else {
-					more.Indexes = append(slices.Clone(more.Indexes), schema.NewIndex(false, "email"))
+					more.Indexes = append(slices.Clone(more.Indexes), schema.NewIndex(schema.PlainIndex, "email"))
 				}
 				theirs := w.session("b")
 				declared := make(chan error, 1)

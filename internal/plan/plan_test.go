@@ -53,7 +53,7 @@ func text(a Access) string {
 
 // golden is the model of testdata/plans.txt.
 func golden() *schema.Definition {
-	building := schema.NewIndex(false, "late")
+	building := schema.NewIndex(schema.PlainIndex, "late")
 	building.State = schema.Building
 	return &schema.Definition{
 		Name: "M", Shards: 16,
@@ -62,8 +62,8 @@ func golden() *schema.Definition {
 			{Name: "late", Type: value.Int}, {Name: "zero", Type: value.Int, ZeroNull: true}, {Name: "free", Type: value.Int}, {Name: "c", Type: value.Int}, {Name: "d", Type: value.Int},
 		},
 		Indexes: []schema.Index{
-			schema.NewIndex(false, "a"), schema.NewIndex(false, "b"), schema.NewIndex(false, "a", "b"), schema.NewIndex(false, "c", "b", "a"),
-			schema.NewIndex(true, "u"), schema.NewIndex(true, "u", "b"), building, schema.NewIndex(false, "zero"), schema.NewIndex(false, "d"),
+			schema.NewIndex(schema.PlainIndex, "a"), schema.NewIndex(schema.PlainIndex, "b"), schema.NewIndex(schema.PlainIndex, "a", "b"), schema.NewIndex(schema.PlainIndex, "c", "b", "a"),
+			schema.NewIndex(schema.UniqueIndex, "u"), schema.NewIndex(schema.UniqueIndex, "u", "b"), building, schema.NewIndex(schema.PlainIndex, "zero"), schema.NewIndex(schema.PlainIndex, "d"),
 		},
 	}
 }

@@ -43,8 +43,8 @@ func person() schema.Definition {
 			{Name: "city", Type: value.String},
 		},
 		Indexes: []schema.Index{
-			schema.NewIndex(false, "name"), schema.NewIndex(true, "email"),
-			schema.NewIndex(false, "city", "name"), schema.NewIndex(true, "city", "name"),
+			schema.NewIndex(schema.PlainIndex, "name"), schema.NewIndex(schema.UniqueIndex, "email"),
+			schema.NewIndex(schema.PlainIndex, "city", "name"), schema.NewIndex(schema.UniqueIndex, "city", "name"),
 		},
 	}
 }
@@ -52,7 +52,7 @@ func person() schema.Definition {
 // listedPerson is person in a layout whose entries are lists.
 func listedPerson() schema.Definition {
 	def := person()
-	def.Layout, def.Indexes = schema.Sequelize, []schema.Index{schema.NewIndex(false, "name"), schema.NewIndex(false, "email")}
+	def.Layout, def.Indexes = schema.Sequelize, []schema.Index{schema.NewIndex(schema.PlainIndex, "name"), schema.NewIndex(schema.PlainIndex, "email")}
 	return def
 }
 

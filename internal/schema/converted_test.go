@@ -69,7 +69,7 @@ func TestConvertedDocument(t *testing.T) {
 		"no wider type": func(d *Definition) { d.Converted[0].From = value.String },
 		"another type":  func(d *Definition) { d.Columns[2].Type = value.Int },
 		"twice":         func(d *Definition) { d.Converted = append(d.Converted, d.Converted[0]) },
-		"an index":      func(d *Definition) { d.Indexes = []Index{NewIndex(false, "at")} },
+		"an index":      func(d *Definition) { d.Indexes = []Index{NewIndex(PlainIndex, "at")} },
 	} {
 		d := converted()
 		wrong(&d)

@@ -11,7 +11,7 @@ import (
 func (d *Definition) Undeclared(stored *Definition) (names []string) {
 	for i, x := range stored.Indexes {
 		if !stored.Declares(d, i) {
-			names = append(names, x.Kind()+" "+strings.Join(x.Columns, ", "))
+			names = append(names, string(x.Kind())+" "+strings.Join(x.Columns, ", "))
 		}
 	}
 	return names

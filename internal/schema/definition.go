@@ -204,17 +204,25 @@ func (d *Definition) FormatOf() int {
 	return Format
 }
 
+// Kind is what an index is for. Its text is the index's kind in errors.
+type Kind string
+
+const (
+	PlainIndex  Kind = "index"  // finds records by equal values
+	UniqueIndex Kind = "unique" // no two records have the same values
+)
+
 // NewIndex is an index of these columns, in state Ready.
-func NewIndex(unique bool, columns ...string) Index {
-	return Index{Name: keys.IndexName(columns), Columns: columns, Unique: unique, State: Ready}
+func NewIndex(kind Kind, columns ...string) Index {
+	return Index{Name: keys.IndexName(columns), Columns: columns, Unique: kind == UniqueIndex, State: Ready}
 }
 
-// Kind is the index's kind in errors: "index" or "unique".
-func (x Index) Kind() string {
+// Kind is what the index is for.
+func (x Index) Kind() Kind {
 	if x.Unique {
-		return "unique"
+		return UniqueIndex
 	}
-	return "index"
+	return PlainIndex
 }
 
 // Among reports whether a list has the index, by the same declaration.
@@ -294,20 +302,20 @@ func (d *Definition) Indexed(column string) bool {
 
 // AddIndex adds an index of these columns to d, unless it has that index already. Names
 // are resolved as by Resolve.
-func (d *Definition) AddIndex(unique bool, columns ...string) error {
+func (d *Definition) AddIndex(kind Kind, columns ...string) error {
 	resolved := make([]string, len(columns))
 	for i, name := range columns {
 		pos, err := d.Resolve(name)
 		if err != nil {
-			return d.Errorf("%s %v: column %q does not exist; the columns are %s", kindName(unique), columns, name, strings.Join(d.columnNames(), ", "))
+			return d.Errorf("%s %v: column %q does not exist; the columns are %s", kind, columns, name, strings.Join(d.columnNames(), ", "))
 		}
 		resolved[i] = d.Columns[pos].Name
 	}
 	if len(resolved) == 0 {
-		return d.Errorf("%s without columns; name at least one", kindName(unique))
+		return d.Errorf("%s without columns; name at least one", kind)
 	}
-	x := NewIndex(unique, resolved...)
-	if i := d.Index(x.Name, unique); i >= 0 {
+	x := NewIndex(kind, resolved...)
+	if i := d.Index(x.Name, x.Unique); i >= 0 {
 		if !slices.Equal(d.Indexes[i].Columns, x.Columns) {
 			return d.Errorf("%s %v and %s %v would share the name %q; rename a column", x.Kind(), x.Columns, x.Kind(), d.Indexes[i].Columns, x.Name)
 		}
@@ -412,5 +420,3 @@ func (d *Definition) columnNames() []string {
 func (d *Definition) Errorf(format string, args ...any) error {
 	return fmt.Errorf("%w: %s: %s", errs.ErrSchema, d.Name, fmt.Sprintf(format, args...))
 }
-
-func kindName(unique bool) string { return Index{Unique: unique}.Kind() }

@@ -53,14 +53,14 @@ func (d *Definition) Called(at int, name string) string {
 
 // IndexOf is the position of the index of these columns, which may be called by former names,
 // or -1.
-func (d *Definition) IndexOf(columns []string, unique bool) int {
+func (d *Definition) IndexOf(columns []string, kind Kind) int {
 	current := d.currents(columns)
-	return slices.IndexFunc(d.Indexes, func(x Index) bool { return x.Unique == unique && slices.Equal(x.Columns, current) })
+	return slices.IndexFunc(d.Indexes, func(x Index) bool { return x.Kind() == kind && slices.Equal(x.Columns, current) })
 }
 
 // Declares reports whether a declaration, which may be older, has the index at a position of d.
 func (d *Definition) Declares(code *Definition, i int) bool {
-	return slices.ContainsFunc(code.Indexes, func(x Index) bool { return d.IndexOf(x.Columns, x.Unique) == i })
+	return slices.ContainsFunc(code.Indexes, func(x Index) bool { return d.IndexOf(x.Columns, x.Kind()) == i })
 }
 
 func (d *Definition) currents(columns []string) []string {

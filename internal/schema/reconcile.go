@@ -77,10 +77,10 @@ func Reconcile(stored, code Definition) (merged Definition, changed bool, err er
 		changed = true
 	}
 	for _, x := range code.Indexes {
-		if merged.IndexOf(x.Columns, x.Unique) >= 0 {
+		if merged.IndexOf(x.Columns, x.Kind()) >= 0 {
 			continue
 		}
-		x = NewIndex(x.Unique, merged.currents(x.Columns)...)
+		x = NewIndex(x.Kind(), merged.currents(x.Columns)...)
 		if i := merged.Index(x.Name, x.Unique); i >= 0 {
 			if !slices.Equal(merged.Indexes[i].Columns, x.Columns) {
 				return merged, false, code.Errorf("%s %s is of columns %s in the catalogue and %s in the code; rename a column in the code", x.Kind(), x.Name,

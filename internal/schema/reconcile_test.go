@@ -34,7 +34,11 @@ func model(columns, indexes string) Definition {
 		d.Columns = append(d.Columns, c)
 	}
 	for _, text := range strings.Fields(indexes) {
-		x := NewIndex(strings.Contains(text, "+"), strings.Split(strings.TrimLeft(text, "+?"), "-")...)
+		kind := PlainIndex
+		if strings.Contains(text, "+") {
+			kind = UniqueIndex
+		}
+		x := NewIndex(kind, strings.Split(strings.TrimLeft(text, "+?"), "-")...)
 		if strings.Contains(text, "?") {
 			x.State = Building
 		}
@@ -210,21 +214,21 @@ func TestAddIndexAndResolve(t *testing.T) {
 	t.Parallel()
 	d := model("id:int,pk Name:string name:string City:string a:int b:int a-b:int", "")
 	for _, c := range []struct {
-		unique  bool
+		kind    Kind
 		columns string
 		want    string // an index, or a part of the error
 	}{
-		{false, "name", "name"},
-		{false, "name", "name"}, // once
-		{true, "Name", "+Name"},
-		{false, "city name", "City-name"},
-		{false, "NAME", "does not exist"}, // two differ in case alone
-		{false, "gone", `column "gone" does not exist`},
-		{false, "", "index without columns"},
-		{true, "a b", "+a-b"},
-		{true, "a-b", `would share the name "a-b"`},
+		{PlainIndex, "name", "name"},
+		{PlainIndex, "name", "name"}, // once
+		{UniqueIndex, "Name", "+Name"},
+		{PlainIndex, "city name", "City-name"},
+		{PlainIndex, "NAME", "does not exist"}, // two differ in case alone
+		{PlainIndex, "gone", `column "gone" does not exist`},
+		{PlainIndex, "", "index without columns"},
+		{UniqueIndex, "a b", "+a-b"},
+		{UniqueIndex, "a-b", `would share the name "a-b"`},
 	} {
-		err := d.AddIndex(c.unique, strings.Fields(c.columns)...)
+		err := d.AddIndex(c.kind, strings.Fields(c.columns)...)
 		if err != nil {
 			if !errors.Is(err, errs.ErrSchema) || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%q: %v, want %q", c.columns, err, c.want)

@@ -59,7 +59,7 @@ func Compile(t reflect.Type, name string) (*Struct, error) {
 		return nil, err
 	}
 	for _, g := range c.groups {
-		if err := c.out.Definition.AddIndex(g.unique, g.columns...); err != nil {
+		if err := c.out.Definition.AddIndex(g.kind, g.columns...); err != nil {
 			return nil, err
 		}
 	}
@@ -77,7 +77,7 @@ type compiler struct {
 // orm:"index:name", or a single field without such a name.
 type indexGroup struct {
 	name    string // "" for a single field
-	unique  bool
+	kind    Kind
 	columns []string
 }
 
@@ -260,8 +260,10 @@ func (c *compiler) option(col *Column, option string, f reflect.StructField, at 
 			return c.errorf("field %s has type %s, which writes its own text, so auto cannot fill it; use an integer or a string", f.Name, f.Type)
 		}
 		col.Auto = true
-	case "index", "unique":
-		c.group(arg, word == "unique", col.Name)
+	case "index":
+		c.group(arg, PlainIndex, col.Name)
+	case "unique":
+		c.group(arg, UniqueIndex, col.Name)
 	case "column": // field has done it
 	case "hidden":
 		col.Hidden = true
@@ -283,16 +285,16 @@ func (c *compiler) option(col *Column, option string, f reflect.StructField, at 
 
 // group adds column to the index of that name and kind, or begins one. Without a name,
 // the column is an index by itself.
-func (c *compiler) group(name string, unique bool, column string) {
+func (c *compiler) group(name string, kind Kind, column string) {
 	if name != "" {
 		for _, g := range c.groups {
-			if g.name == name && g.unique == unique {
+			if g.name == name && g.kind == kind {
 				g.columns = append(g.columns, column)
 				return
 			}
 		}
 	}
-	c.groups = append(c.groups, &indexGroup{name: name, unique: unique, columns: []string{column}})
+	c.groups = append(c.groups, &indexGroup{name: name, kind: kind, columns: []string{column}})
 }
 
 var (

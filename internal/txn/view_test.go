@@ -63,10 +63,14 @@ func opener(t *testing.T) func(t testing.TB, name string) *bucket.Bucket {
 // are lists.
 func person(t testing.TB, kind string) layout.Layout {
 	t.Helper()
+	email := schema.NewIndex(schema.UniqueIndex, "email")
+	if kind == schema.Sequelize {
+		email = schema.NewIndex(schema.PlainIndex, "email")
+	}
 	def := schema.Definition{
 		Format: schema.Format, Name: "Person", Layout: kind, Shards: 4,
 		Columns: []schema.Column{{Name: "id", Type: value.Int, PrimaryKey: true}, {Name: "name", Type: value.String}, {Name: "email", Type: value.String}},
-		Indexes: []schema.Index{schema.NewIndex(false, "name"), schema.NewIndex(kind == schema.Native, "email")},
+		Indexes: []schema.Index{schema.NewIndex(schema.PlainIndex, "name"), email},
 	}
 	l, err := layout.New(&def)
 	ok(t, err)
