@@ -1,0 +1,108 @@
+package typed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/natsorm/natsorm/internal/codec"
+	"github.com/natsorm/natsorm/internal/document"
+	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/plan"
+	"github.com/natsorm/natsorm/internal/query"
+	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/txn"
+)
+
+// FindInto streams the records that a query selects, as values of a struct type that has some of
+// their columns. The first error is that of a field which fits no column.
+func FindInto[R, T any](ctx context.Context, s *Records[T], bound plan.Query) (iter.Seq2[R, error], error) {
+	shape, err := shapeOf[R]()
+	if err != nil {
+		return nil, err
+	}
+	def := s.Docs.Def
+	var columns []string
+	for _, col := range shape.Definition.Columns {
+		at, err := def.Resolve(col.Name)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("%w (of a field of %s)", err, reflect.TypeFor[R]())
+		case def.Called(at, col.Name) != col.Name:
+			return nil, errs.Invalidf(s.Name, col.Name, "is called %s in the model; give the field of %s that JSON name", def.Columns[at].Name, reflect.TypeFor[R]())
+		case def.Typed(def.Columns[at], col.Name, col.Type) != nil:
+			return nil, errs.Invalidf(s.Name, col.Name, "has type %s, but type %s in %s", def.Columns[at].Type, col.Type, reflect.TypeFor[R]())
+		}
+		columns = append(columns, def.Columns[at].Name)
+	}
+	rows := codec.Under(codec.NewStruct[R](shape), def)
+	return query.Select(ctx, s.Docs.Source(), bound, true, func(m store.Message) (r R, err error) {
+		picked := m
+		if picked.Value, err = document.Pick(m.Value, columns); err != nil {
+			return r, errs.Corrupt(s.Name, m.Key, err)
+		}
+		if err = rows.Decode(picked, &r); err != nil {
+			return r, s.misfit(m, &r, err)
+		}
+		if txn.Provisional(m.Version()) { // only the commit gives it one, and r is not known to it
+			rows.SetVersion(&r, 0)
+		}
+		return r, nil
+	}), nil
+}
+
+// GroupsInto makes values of a struct type of groups. It has a field for each column and each
+// aggregate.
+func GroupsInto[R, T any](s *Records[T], grouping query.Grouping, groups []query.Group) ([]R, error) {
+	shape, err := shapeOf[R]()
+	if err != nil {
+		return nil, err
+	}
+	var fields []string
+	for _, col := range shape.Definition.Columns {
+		fields = append(fields, col.Name)
+	}
+	if !slices.Equal(slices.Sorted(slices.Values(fields)), slices.Sorted(slices.Values(grouping.Names))) {
+		return nil, fmt.Errorf("%w: GroupByInto: the groups have %s, but %s has %s; give it a field for each, and no others", errs.ErrInvalid,
+			strings.Join(grouping.Names, ", "), reflect.TypeFor[R](), strings.Join(fields, ", "))
+	}
+	rows := codec.NewStruct[R](shape)
+	out := make([]R, len(groups))
+	for i, g := range groups {
+		doc, err := document.Patch([]byte("{}"), grouping.Members(g))
+		if err != nil {
+			return nil, err
+		}
+		if err := rows.Decode(store.Message{Value: doc}, &out[i]); err != nil {
+			return nil, s.misfit(store.Message{}, &out[i], err)
+		}
+	}
+	return out, nil
+}
+
+// misfit is the error of a record, or of a group, that could not be decoded into a struct of
+// the caller's. A record that cannot be decoded into its own type either is corrupt.
+func (s *Records[T]) misfit(m store.Message, into any, err error) error {
+	if m.Value != nil {
+		if _, e := s.Decode(m); e != nil {
+			return e
+		}
+	}
+	field, problem := codec.Misfit(errors.Unwrap(err))
+	return errs.Invalidf(s.Name, field, "a value of it does not fit its field in %s: %v; use a larger type, or a pointer for null", reflect.TypeOf(into).Elem(), problem)
+}
+
+// shapeOf reads the columns that a struct type has.
+func shapeOf[R any]() (*schema.Struct, error) {
+	t := reflect.TypeFor[R]()
+	shape, err := schema.Compile(t, t.String())
+	if err == nil && len(shape.Definition.Columns) == 0 {
+		err = fmt.Errorf("%w: %s has no fields to read columns into; give it some", errs.ErrSchema, t)
+	}
+	return shape, err
+}
