@@ -175,6 +175,8 @@ func form(def *schema.Definition, m store.Message, l layout.Layout) bool {
 	switch {
 	case n == 0:
 		return false
+	case keys.IsOrderedName(index):
+		return !lists(l) && keys.IsOrderedEntry(def.Name, m.Key, n) && len(m.Value) == 0
 	case unique:
 		_, err := l.ReadOwner(m.Value)
 		return tokens == n && err == nil
@@ -204,6 +206,13 @@ func columnsOf(def *schema.Definition, index string) int {
 	_, former := def.FormerName(index)
 	if former || def.Position(index) >= 0 {
 		return 1
+	}
+	if first, last, ok := strings.Cut(index, "/"); ok {
+		n := columnsOf(def, first)
+		if columnsOf(def, last) != 1 || n == 0 && first != "" {
+			return 0
+		}
+		return n + 1
 	}
 	for i, r := range index {
 		if r == '-' && columnsOf(def, index[:i]) == 1 {

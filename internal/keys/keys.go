@@ -6,6 +6,7 @@
 //
 //	User.shard_11.123                  a record: shard, id token
 //	User.index.email.<value>.<id>      an index entry: index, a token for each value, id token
+//	User.index./age.8.2.a./.8.1./.1    an entry of an ordered index: see Place
 //	User.unique.email.<value>          the claim of a unique value
 //	User.head.email.17                 a head: see HeadOf
 //
@@ -202,11 +203,15 @@ func IsLookup(pattern string) bool {
 //
 // A head is a key that is written with every new entry where a bucket may have replicas, where
 // the server cannot guard a pattern (package txn). It depends only on the first value,
-// which every lookup knows: FNV-1a of that value's token, modulo 256 slots.
+// which every lookup knows: FNV-1a of that value's token, modulo 256 slots. An ordered index of
+// one column has one head, because a lookup in it may be of any values.
 func HeadOf(model, entry string) string {
 	rest := entry[len(model)+1+len(indexToken)+1:]
 	index, rest, _ := strings.Cut(rest, ".")
 	first, _, _ := strings.Cut(rest, ".")
+	if index = baseName(index); index[0] == endPlace[0] {
+		first = ""
+	}
 	h := fnv.New64a()
 	h.Write([]byte(first))
 	return model + "." + headToken + "." + index + "." + strconv.FormatUint(h.Sum64()%headSlots, 10)
@@ -244,7 +249,8 @@ func Claims(model string) string { return model + "." + uniqueToken + "." + anyT
 // Heads matches every head of a model.
 func Heads(model string) string { return model + "." + headToken + "." + anyTokens }
 
-// OfIndex matches the claims of a unique index, or the entries and the heads of another one.
+// OfIndex matches the claims of a unique index, or the entries and the heads of another one, and
+// the samples of an ordered one.
 func OfIndex(model, index string, unique bool) (patterns []string) {
 	kinds := []string{indexToken, headToken}
 	if unique {
@@ -252,6 +258,11 @@ func OfIndex(model, index string, unique bool) (patterns []string) {
 	}
 	for _, kind := range kinds {
 		patterns = append(patterns, model+"."+kind+"."+index+"."+anyTokens)
+	}
+	if IsOrderedName(index) {
+		for level := 1; level <= Samples; level++ {
+			patterns = append(patterns, model+"."+indexToken+"."+sampleName(index, level)+"."+anyTokens)
+		}
 	}
 	return patterns
 }
@@ -268,7 +279,7 @@ func IsClaim(model, key string) bool {
 
 // IndexOf parses a key as an entry of the model, or with unique as a claim. It returns
 // the index's name, and how many tokens follow the name in the key; "" when the key is
-// neither.
+// neither. A sample of an ordered index counts as an entry of it.
 func IndexOf(model, key string, unique bool) (index string, tokens int) {
 	kind := indexToken
 	if unique {
@@ -282,7 +293,7 @@ func IndexOf(model, key string, unique bool) (index string, tokens int) {
 	if !ok {
 		return "", 0
 	}
-	return index, strings.Count(rest, ".") + 1
+	return baseName(index), strings.Count(rest, ".") + 1
 }
 
 // Schema is the key of a model's document in the catalogue.

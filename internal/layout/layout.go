@@ -234,5 +234,8 @@ func (c claims) ReadOwner(held []byte) (value.Value, error) {
 func isOf(def *schema.Definition, key string, unique bool, others int) bool {
 	name, columns := keys.IndexOf(def.Name, key, unique)
 	i := def.Index(name, unique)
+	if name != "" && i >= 0 && def.Indexes[i].Ordered {
+		return keys.IsOrderedEntry(def.Name, key, len(def.Indexes[i].Columns))
+	}
 	return name != "" && i >= 0 && len(def.Indexes[i].Columns) == columns-others
 }

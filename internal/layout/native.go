@@ -64,6 +64,8 @@ func (l *native) Of(doc []byte) (Footprint, error) {
 			tuple = append(tuple, v)
 		}
 		switch {
+		case x.Ordered:
+			f.Entries = keys.OrderedEntries(f.Entries, l.def.Name, x.Name, tuple, f.ID)
 		case !x.Unique:
 			f.Entries = append(f.Entries, keys.Entry(l.def.Name, x.Name, tuple, id))
 		case !null:

@@ -30,12 +30,14 @@ import (
 // these states: it would build the index too early, or write what is being removed.
 // FormatFormer is that of a document with former names: an older program would not know that
 // members of records are of other columns. FormatConverted is that of a document with conversions: an
-// older program would write what does not fit the new type.
+// older program would write what does not fit the new type. FormatKinds is that of a document with an index of
+// a kind that an older program would not maintain, or would maintain as another kind.
 const (
 	Format          = 1
 	FormatChanging  = 2
 	FormatFormer    = 3
 	FormatConverted = 4
+	FormatKinds     = 5
 )
 
 // The layouts: which keys a record and its index entries have. See package layout.
@@ -130,9 +132,10 @@ const (
 // Index says that records can be found by the values of these columns, or of the first
 // few of them. If it is unique, no two records have the same values in all of them.
 type Index struct {
-	Name    string     `json:"name"` // its columns, joined by "-", as in its keys
+	Name    string     `json:"name"` // its columns, joined by "-", as in its keys; with "/" before the last one of an ordered index
 	Columns []string   `json:"columns"`
 	Unique  bool       `json:"unique,omitempty"`
+	Ordered bool       `json:"ordered,omitempty"`
 	State   IndexState `json:"state"`
 
 	// Declared is the revision of the document that the index was added to; 0 for an index of
@@ -192,6 +195,9 @@ func (d *Definition) Unbuilt() bool { return d.Is(Writing) || d.Is(Building) }
 
 // FormatOf is the format of d's document.
 func (d *Definition) FormatOf() int {
+	if slices.ContainsFunc(slices.Concat(d.Indexes, d.Dropping), func(x Index) bool { return x.Ordered }) {
+		return FormatKinds
+	}
 	if len(d.Converted) > 0 {
 		return FormatConverted
 	}
@@ -208,19 +214,27 @@ func (d *Definition) FormatOf() int {
 type Kind string
 
 const (
-	PlainIndex  Kind = "index"  // finds records by equal values
-	UniqueIndex Kind = "unique" // no two records have the same values
+	PlainIndex   Kind = "index"   // finds records by equal values
+	UniqueIndex  Kind = "unique"  // no two records have the same values
+	OrderedIndex Kind = "ordered" // finds records by a range of the last column's values, in their order
 )
 
 // NewIndex is an index of these columns, in state Ready.
 func NewIndex(kind Kind, columns ...string) Index {
-	return Index{Name: keys.IndexName(columns), Columns: columns, Unique: kind == UniqueIndex, State: Ready}
+	x := Index{Name: keys.IndexName(columns), Columns: columns, Unique: kind == UniqueIndex, State: Ready}
+	if kind == OrderedIndex {
+		x.Name, x.Ordered = keys.OrderedName(columns), true
+	}
+	return x
 }
 
 // Kind is what the index is for.
 func (x Index) Kind() Kind {
-	if x.Unique {
+	switch {
+	case x.Unique:
 		return UniqueIndex
+	case x.Ordered:
+		return OrderedIndex
 	}
 	return PlainIndex
 }
@@ -328,8 +342,8 @@ func (d *Definition) AddIndex(kind Kind, columns ...string) error {
 // Validate reports the first thing that makes d unusable, or nil. A definition with a
 // newer format may mean what this program does not know.
 func (d *Definition) Validate() error {
-	if d.Format > FormatConverted {
-		return d.Errorf("the catalogue has format %d, written by a newer natsorm; this one knows up to %d: upgrade this program", d.Format, FormatConverted)
+	if d.Format > FormatKinds {
+		return d.Errorf("the catalogue has format %d, written by a newer natsorm; this one knows up to %d: upgrade this program", d.Format, FormatKinds)
 	}
 	if err := keys.CheckName(d.Name); err != nil {
 		return fmt.Errorf("%w: model: %w", errs.ErrSchema, err)

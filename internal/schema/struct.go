@@ -264,6 +264,8 @@ func (c *compiler) option(col *Column, option string, f reflect.StructField, at 
 		c.group(arg, PlainIndex, col.Name)
 	case "unique":
 		c.group(arg, UniqueIndex, col.Name)
+	case "ordered":
+		c.group(arg, OrderedIndex, col.Name)
 	case "column": // field has done it
 	case "hidden":
 		col.Hidden = true

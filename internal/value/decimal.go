@@ -88,6 +88,16 @@ func splitDecimal(s string) (digits string, exp int) {
 	return digits, exp
 }
 
+// Digits is a Decimal as a sign, -1 to 1, its digits, without zeros at the end, and the power of ten that
+// the first digit stands for, plus one: 1.25 has the digits 125 and the power 1.
+func (v Value) Digits() (sign int, digits string, power int) {
+	if sign = decimalSign(v.text); sign == 0 {
+		return 0, "", 0
+	}
+	digits, exp := splitDecimal(v.text)
+	return sign, digits, len(digits) + exp
+}
+
 // integral is the integer that the text of a JSON number stands for, however it is
 // written ("12", "12.0", "1.2e1"). ok is false when the number has a fraction, or does
 // not fit into an int64; with unsigned, into a uint64. The bits of an int64 are returned
