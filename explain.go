@@ -55,6 +55,7 @@ type Access struct {
 	Columns []string `json:"columns,omitempty"` // the columns that are looked up: the first ones of the index, or all
 	Lookups []string `json:"lookups,omitempty"` // the values that are looked up, at most 8 of them
 	More    int      `json:"more,omitempty"`    // how many more there are
+	Sorted  bool     `json:"sorted,omitempty"`  // records are read in the query's order, as far as it needs
 	Entries int      `json:"entries"`           // index entries and claims to read, an estimate
 	Records int      `json:"records"`           // records to read, an estimate
 	Inputs  []Access `json:"inputs,omitempty"`
@@ -156,6 +157,14 @@ func describeAccess(def *schema.Definition, a plan.Access) Access {
 		for _, v := range a.Keys {
 			show(cond.ValueText(v))
 		}
+	case plan.Range:
+		out.Columns = a.Index.Columns
+		out.Sorted = a.Sorted
+		for _, l := range a.Lookups {
+			for _, in := range l.Intervals {
+				show(in.Text(l.Values))
+			}
+		}
 	case plan.Index, plan.Unique:
 		out.Columns = a.Index.Columns[:len(a.Lookups[0].Values)]
 		for _, l := range a.Lookups {
@@ -211,6 +220,9 @@ func (a Access) node() explain.Node {
 // String prints the access on one line, without its inputs.
 func (a Access) String() string {
 	text := explain.Access(a.Path, a.Columns, a.Lookups, a.More)
+	if a.Sorted {
+		text += ", in order"
+	}
 	if a.Path == plan.Nothing.String() {
 		return text + " to read"
 	}

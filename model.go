@@ -77,6 +77,16 @@ func Unique(columns ...string) ModelOption {
 	return func(o *modelOptions) { o.indexes = append(o.indexes, IndexSchema{Columns: columns, Unique: true}) }
 }
 
+// Ordered declares an ordered index of these columns: records are then found, without a scan, by the
+// values of all columns but the last and a range of the last one's (Gt to Between, StartsWith, Like
+// "ab%", Eq), and read in the last one's order, in either direction, as far as a Limit needs. With one
+// column, that is all about this column. Ordered("status", "openedAt") answers "the open tickets, newest
+// first". The tag orm:"ordered" on one field does the same, and orm:"ordered:x" on several, in
+// the order of the fields.
+func Ordered(columns ...string) ModelOption {
+	return func(o *modelOptions) { o.indexes = append(o.indexes, IndexSchema{Columns: columns, Ordered: true}) }
+}
+
 // SequelizeLayout makes the model read and write the keys and index entries of the Node
 // library sequelize-natskv, so that Node services and Go programs can share a bucket.
 // In this layout an index entry is a list of the ids of all records with a value, and
@@ -98,6 +108,8 @@ func SequelizeLayout() ModelOption { return func(o *modelOptions) { o.layout = s
 //	orm:"index:name"       fields with the same name form one compound index
 //	orm:"unique"           no two records have the same value; nulls are not compared
 //	orm:"unique:name"      the same for the values of all fields with this name
+//	orm:"ordered"          the same for a range of values, and for OrderBy with a Limit
+//	orm:"ordered:name"     the same, for equal values in all fields with this name but the last
 //	orm:"column:name"      the column has this name, whatever JSON shows; also for a
 //	                       field with json:"-", which JSON does not show
 //	orm:"hidden"           ParseWhere does not know the column, and only programs that

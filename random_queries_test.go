@@ -101,10 +101,16 @@ type world struct {
 	key     string
 	records []natsorm.Record
 	models  []*natsorm.Model[natsorm.Record]
+	domains map[string][]any
 }
 
 func newWorld(t *testing.T, db *natsorm.DB, r *rand.Rand, n int) *world {
-	w := &world{r: r, key: "id"}
+	return newWorldOf(t, db, r, n, 30+r.IntN(80), domains)
+}
+
+// newWorldOf is newWorld with so many records, of values from the domains.
+func newWorldOf(t *testing.T, db *natsorm.DB, r *rand.Rand, n, records int, domains map[string][]any) *world {
+	w := &world{r: r, key: "id", domains: domains}
 	keyType := []natsorm.Type{natsorm.Int, natsorm.String, natsorm.Uint}[r.IntN(3)]
 	texts := []string{"", "a.b", ">", "*", "é", "k"}
 	plain := keyType != natsorm.String || r.IntN(2) == 0 // the Sequelize layout takes the keys
@@ -115,7 +121,7 @@ func newWorld(t *testing.T, db *natsorm.DB, r *rand.Rand, n int) *world {
 	for i := range 2 + r.IntN(4) {
 		w.columns = append(w.columns, natsorm.ColumnSchema{Name: fmt.Sprint("c", i), Type: natsorm.Type(typeNames[r.IntN(len(typeNames))])})
 	}
-	for i := range 30 + r.IntN(80) {
+	for i := range records {
 		rec := natsorm.Record{}
 		switch keyType {
 		case natsorm.Int:
@@ -140,12 +146,16 @@ func newWorld(t *testing.T, db *natsorm.DB, r *rand.Rand, n int) *world {
 		w.records = append(w.records, rec)
 	}
 	column := func() string { return w.columns[1+r.IntN(len(w.columns)-1)].Name }
-	variants := [4][]natsorm.IndexSchema{1: {{Columns: []string{"u"}, Unique: true}}}
+	variants := [5][]natsorm.IndexSchema{1: {{Columns: []string{"u"}, Unique: true}}}
 	for _, c := range w.columns[1:] {
 		variants[1] = append(variants[1], natsorm.IndexSchema{Columns: []string{c.Name}})
 	}
 	variants[1] = variants[1][:1+len(w.columns)-1]
-	for i := 2; i < len(variants); i++ {
+	for _, c := range w.columns {
+		variants[4] = append(variants[4], natsorm.IndexSchema{Columns: []string{c.Name}, Ordered: true})
+	}
+	variants[4] = append(variants[4], natsorm.IndexSchema{Columns: []string{w.columns[2].Name, "u"}, Ordered: true}, natsorm.IndexSchema{Columns: []string{w.columns[3].Name, w.columns[2].Name}, Ordered: true})
+	for i := 2; i < 4; i++ {
 		seen := map[string]bool{}
 		for range 1 + r.IntN(3) {
 			var cols []string
@@ -186,7 +196,7 @@ func (w *world) value(c natsorm.ColumnSchema) any {
 	if c.Name == "id" || c.Name == "u" {
 		return w.records[w.r.IntN(len(w.records))][c.Name]
 	}
-	d := domains[string(c.Type)]
+	d := w.domains[string(c.Type)]
 	return d[w.r.IntN(len(d))]
 }
 

@@ -68,6 +68,7 @@ type ColumnSchema struct {
 	Auto       bool // Create fills a zero primary key: a number, counted upwards with gaps, or a UUIDv7
 	Index      bool // it has an index of its own
 	Unique     bool // it has a unique index of its own
+	Ordered    bool // it has an ordered index of its own
 	CreatedAt  bool // Create sets it when it is zero
 	UpdatedAt  bool // every write sets it
 	Hidden     bool // ParseWhere does not know it, and only programs that declare it have it in their Records
@@ -77,6 +78,7 @@ type ColumnSchema struct {
 type IndexSchema struct {
 	Columns []string
 	Unique  bool
+	Ordered bool // it finds ranges of the last column's values, in their order
 
 	// State says whether queries use the index, in a Schema that comes from the
 	// catalogue. DefineRecord ignores it.
@@ -90,10 +92,7 @@ type IndexSchema struct {
 }
 
 func (x IndexSchema) kind() schema.Kind {
-	if x.Unique {
-		return schema.UniqueIndex
-	}
-	return schema.PlainIndex
+	return schema.Index{Unique: x.Unique, Ordered: x.Ordered}.Kind()
 }
 
 // IndexState says whether queries use an index.
@@ -132,7 +131,7 @@ func (s Schema) definition() (schema.Definition, error) {
 		for _, x := range []struct {
 			want bool
 			kind schema.Kind
-		}{{f.Index, schema.PlainIndex}, {f.Unique, schema.UniqueIndex}} {
+		}{{f.Index, schema.PlainIndex}, {f.Unique, schema.UniqueIndex}, {f.Ordered, schema.OrderedIndex}} {
 			if x.want {
 				if err := def.AddIndex(x.kind, f.Name); err != nil {
 					return def, err
@@ -155,13 +154,13 @@ func schemaOf(def *schema.Definition, b catalogue.Build, from store.Store) Schem
 	for _, c := range def.Columns {
 		out.Columns = append(out.Columns, ColumnSchema{
 			Name: c.Name, Type: Type(c.Type), PrimaryKey: c.PrimaryKey, Auto: c.Auto, Hidden: c.Hidden,
-			Index: has(schema.PlainIndex, c.Name), Unique: has(schema.UniqueIndex, c.Name),
+			Index: has(schema.PlainIndex, c.Name), Unique: has(schema.UniqueIndex, c.Name), Ordered: has(schema.OrderedIndex, c.Name),
 			CreatedAt: c.Role == schema.CreatedAt, UpdatedAt: c.Role == schema.UpdatedAt,
 		})
 	}
 	for _, x := range slices.Concat(def.Indexes, def.Dropping) {
 		done, total := b.Of(from, def, x)
-		out.Indexes = append(out.Indexes, IndexSchema{Columns: slices.Clone(x.Columns), Unique: x.Unique, State: IndexState(x.State), Done: done, Total: total, Paused: b.Paused && (x.State == schema.Writing || x.State == schema.Building)})
+		out.Indexes = append(out.Indexes, IndexSchema{Columns: slices.Clone(x.Columns), Unique: x.Unique, Ordered: x.Ordered, State: IndexState(x.State), Done: done, Total: total, Paused: b.Paused && (x.State == schema.Writing || x.State == schema.Building)})
 	}
 	for _, f := range def.Former {
 		if f.Freed > 0 {

@@ -58,6 +58,9 @@ func (s *Source) explain(ctx context.Context, q plan.Query) (_ plan.Plan, stands
 	if err := s.sample(ctx, f.keys); err != nil {
 		return p, false, err
 	}
+	if p.Sorted || f.later != nil && slices.ContainsFunc(p.AllLookups(), func(l plan.Lookup) bool { return len(l.Intervals) > 0 }) {
+		return plan.Make(s.def, q, s.snapshot()), true, nil // its numbers are from samples
+	}
 	// Now the statistics are those of a query that has just run. The plan that they give is
 	// the answer when it is the same one; counted numbers replace its estimates.
 	stats := s.snapshot()

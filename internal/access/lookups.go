@@ -20,11 +20,15 @@ func patternBytes(patterns []string) (n int) {
 	return n
 }
 
-// patterns returns the key or the pattern that each lookup asks for.
+// patterns returns the key or the pattern that each lookup asks for, or the patterns of a range.
 func (s *Source) patterns(lookups []plan.Lookup) []string {
-	out := make([]string, len(lookups))
+	out := make([]string, 0, len(lookups))
 	for i, l := range lookups {
-		out[i] = s.layout.Lookup(l.Index, l.Values)
+		if len(l.Intervals) > 0 {
+			out = s.cover(out, lookups[i:i+1])
+		} else {
+			out = append(out, s.layout.Lookup(l.Index, l.Values))
+		}
 	}
 	return out
 }
@@ -82,8 +86,12 @@ func (s *Source) follow(ctx context.Context, groups [][]plan.Lookup, needs int, 
 func (s *Source) entries(ctx context.Context, lookups []plan.Lookup, needs int, when *moment) iter.Seq2[store.Message, error] {
 	return func(yield func(store.Message, error) bool) {
 		half := len(lookups) / 2 // 0 for a single lookup
-		if half > 0 && patternBytes(s.patterns(lookups)) <= store.MaxPatternBytes || half == 0 && !lookups[0].Large {
-			entries, err := s.store.Read(ctx, store.Lookup{Patterns: s.patterns(lookups)})
+		patterns := s.patterns(lookups)
+		if len(patterns) == 0 { // ranges with nothing in them
+			return
+		}
+		if half > 0 && patternBytes(patterns) <= store.MaxPatternBytes || half == 0 && !lookups[0].Large {
+			entries, err := s.store.Read(ctx, store.Lookup{Patterns: patterns})
 			if err == nil {
 				when.alone(!entries.Torn)
 				s.attribute(lookups, entries.Messages)
@@ -106,6 +114,21 @@ func (s *Source) entries(ctx context.Context, lookups []plan.Lookup, needs int, 
 					if !yield(e, err) || err != nil {
 						return
 					}
+				}
+			}
+			return
+		}
+		if only := lookups[0]; len(only.Intervals) > 0 {
+			in := plan.Access{Path: plan.Range, Index: only.Index, Lookups: lookups}
+			for p, err := range s.walk(ctx, in, when).parts(s.spans(lookups)) {
+				for _, e := range p.entries {
+					if !yield(store.Message{Key: e.key}, nil) {
+						return
+					}
+				}
+				if err != nil {
+					yield(store.Message{}, err)
+					return
 				}
 			}
 			return

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"slices"
 
+	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/query"
 	"github.com/natsorm/natsorm/internal/store"
@@ -42,6 +43,9 @@ type found struct {
 // The first plans are careful: their lookups may end in a surprise. The last one is
 // carried out whatever it finds, so the loop ends.
 func (s *Source) resolve(ctx context.Context, q plan.Query) (plan.Plan, found, error) {
+	if err := s.measure(ctx, q); err != nil {
+		return plan.Plan{}, found{}, err
+	}
 	for try := 0; ; try++ {
 		p := plan.Make(s.def, q, s.snapshot())
 		f, surprise, err := s.begin(ctx, p, try < replans)
@@ -88,6 +92,13 @@ func (s *Source) begin(ctx context.Context, p plan.Plan, careful bool) (f found,
 	case plan.Intersect:
 		return s.intersect(ctx, p, careful)
 	}
+	if p.Sorted {
+		f.when = new(moment)
+		return f, false, nil
+	}
+	if f.later = s.followRanges(ctx, p.Access, &f); f.later != nil {
+		return f.distinct(), false, nil
+	}
 	lookups := p.AllLookups()
 	groups := plan.Groups(lookups)
 	needs := p.Needs()
@@ -101,6 +112,9 @@ func (s *Source) begin(ctx context.Context, p plan.Plan, careful bool) (f found,
 	}
 	f.when = new(moment)
 	patterns := s.patterns(lookups)
+	if len(patterns) == 0 { // ranges with nothing in them
+		return f.distinct(), false, nil
+	}
 	if len(groups) != 1 || lookups[0].Large || patternBytes(patterns) > store.MaxPatternBytes {
 		f.later = s.follow(ctx, groups, needs, f.when)
 		return f.distinct(), false, nil
@@ -114,6 +128,10 @@ func (s *Source) begin(ctx context.Context, p plan.Plan, careful bool) (f found,
 		half := len(lookups) / 2
 		if careful && half == 0 {
 			return found{}, true, s.size(ctx, lookups[0])
+		}
+		if p.Path == plan.Range { // there are more than its samples say
+			f.later = s.ranged(ctx, p.Access, f.when)
+			return f.distinct(), false, nil
 		}
 		groups = [][]plan.Lookup{lookups[:half], lookups[half:]}
 		if half == 0 {
@@ -138,7 +156,11 @@ func (s *Source) begin(ctx context.Context, p plan.Plan, careful bool) (f found,
 		}
 		f.records += len(f.keys) - before
 	}
-	if len(lookups) == 1 {
+	if p.Path == plan.Range {
+		if answer.Left == 0 {
+			s.stats.sawRange(lookups, f.records)
+		}
+	} else if len(lookups) == 1 && len(lookups[0].Intervals) == 0 {
 		s.stats.sawMatches(s.def.Name, lookups[0], f.records+answer.Left)
 	} else if answer.Left == 0 {
 		s.attribute(lookups, answer.Messages)
@@ -156,9 +178,61 @@ func (s *Source) begin(ctx context.Context, p plan.Plan, careful bool) (f found,
 	return f, surprise, nil
 }
 
+// followRanges streams the keys of the records to which an access leads that has ranges in it which one
+// request does not give, or a union of them with others. It is nil for other accesses.
+func (s *Source) followRanges(ctx context.Context, a plan.Access, f *found) iter.Seq2[string, error] {
+	inputs := a.Inputs
+	if a.Path != plan.Union {
+		inputs = []plan.Access{a}
+	}
+	large, ranges := false, false
+	for _, in := range inputs {
+		for _, l := range in.Lookups {
+			large = large || l.Large
+		}
+		ranges = ranges || in.Path == plan.Range
+	}
+	if !ranges || !large {
+		return nil
+	}
+	f.when = new(moment)
+	f.when.alone(len(inputs) == 1)
+	for _, in := range inputs {
+		for _, id := range in.Keys {
+			f.keys = append(f.keys, s.layout.RecordKey(id))
+		}
+	}
+	return func(yield func(string, error) bool) {
+		start, err := s.store.Revision(ctx, store.Acknowledged)
+		if err != nil {
+			yield("", err)
+			return
+		}
+		f.when.begin(start)
+		for _, in := range inputs {
+			keys := s.ranged(ctx, in, f.when)
+			if in.Path != plan.Range {
+				keys = s.follow(ctx, plan.Groups(in.Lookups), 0, f.when)
+			}
+			for key, err := range keys {
+				if !yield(key, err) || err != nil && !errors.Is(err, errs.ErrCorrupt) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // size asks how many entries a lookup has that one request does not answer, and notes it
 // in the statistics.
 func (s *Source) size(ctx context.Context, l plan.Lookup) error {
+	if len(l.Intervals) > 0 {
+		n, err := s.sampled(ctx, plan.Access{Path: plan.Range, Index: l.Index, Lookups: []plan.Lookup{l}})
+		if err == nil {
+			s.stats.sawRange([]plan.Lookup{l}, max(n, store.MaxMatches+1))
+		}
+		return err
+	}
 	n, err := s.store.Count(ctx, s.patterns([]plan.Lookup{l})[0], store.About)
 	if err == nil {
 		// There were more than one request answers. Even if there are fewer by now, the next

@@ -92,12 +92,15 @@ func (s *Source) Candidates(ctx context.Context, q plan.Query, all bool) (query.
 		return query.Candidates{}, err
 	}
 	c := query.Candidates{Chunks: s.chunks(ctx, p, f, all), Filter: p.Residual(s.def)}
+	if p.Sorted {
+		c.Chunks = s.sorted(ctx, p, f.when)
+	}
 	if p.Path != plan.Scan {
 		c.Workers = fetchers
 	}
 	if f.when != nil {
 		l := lookups{source: s, when: f.when}
-		if f.later == nil && p.Path != plan.Intersect {
+		if f.later == nil && p.Path != plan.Intersect && !p.Sorted {
 			l.patterns, l.found = s.patterns(p.AllLookups()), f.keys
 		}
 		c.Lookups = l

@@ -2,7 +2,9 @@ package access
 
 import (
 	"context"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -41,6 +43,7 @@ type statistics struct {
 	bytes     float64            // the average size of a record in bytes, with key and headers; 0: not known
 	matches   map[string]float64 // the average number of entries of a value, by the kind of lookup
 	notable   map[string]count   // the number of entries of values that have many, by lookup
+	ranges    map[string]count   // the number of entries of ranges, by rangeName
 }
 
 // count is a number, and when it was seen.
@@ -66,6 +69,7 @@ func (s *Source) snapshot() plan.Stats {
 		Finds:       s.layout.Finds,
 		EntryKeys:   s.layout.EntryKeys,
 		Matches:     s.matches,
+		Within:      s.within,
 	}
 }
 
@@ -111,6 +115,60 @@ func (st *statistics) sawMatches(model string, l plan.Lookup, n int) {
 		st.notable[key] = count{n, time.Now()}
 	case len(st.notable) > 0:
 		delete(st.notable, key)
+	}
+}
+
+// maxRanges bounds the ranges that are remembered. When there are more, all are forgotten.
+const maxRanges = 4096
+
+// rangeName names a range.
+func rangeName(x schema.Index, vals []value.Value, in []plan.Interval) string {
+	var b strings.Builder
+	b.WriteString(x.Name)
+	for _, v := range vals {
+		b.WriteString("." + keys.Value(v))
+	}
+	for _, i := range in {
+		from, until := ends(i)
+		b.WriteString(" " + from + " " + until + " " + strconv.FormatBool(i.Null) + strconv.FormatBool(i.NoValues))
+	}
+	return b.String()
+}
+
+// within estimates how many entries a range has; 0 when that is not known.
+func (s *Source) within(x schema.Index, vals []value.Value, in []plan.Interval) int {
+	st := s.stats
+	name := rangeName(x, vals, in)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if c, ok := st.ranges[name]; ok && time.Since(c.at) < knownFor {
+		return c.n
+	}
+	if len(vals) == 0 && len(in) == 1 && in[0] == (plan.Interval{Null: true}) {
+		return st.records
+	}
+	return 0
+}
+
+// knows reports whether it is known how many entries each of a range's lookups has.
+func (s *Source) knows(lookups []plan.Lookup) bool {
+	for _, l := range lookups {
+		if s.within(l.Index, l.Values, l.Intervals) == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// sawRange notes how many entries the lookups of a range have together.
+func (st *statistics) sawRange(lookups []plan.Lookup, n int) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.ranges == nil || len(st.ranges) > maxRanges {
+		st.ranges = map[string]count{}
+	}
+	for _, l := range lookups {
+		st.ranges[rangeName(l.Index, l.Values, l.Intervals)] = count{max(1, n/len(lookups)), time.Now()}
 	}
 }
 
@@ -184,6 +242,9 @@ func (s *Source) countRecords(ctx context.Context) error {
 // attribute notes, for each of several lookups that were made together, to how many
 // records its entries lead.
 func (s *Source) attribute(lookups []plan.Lookup, entries []store.Message) {
+	if slices.ContainsFunc(lookups, func(l plan.Lookup) bool { return len(l.Intervals) > 0 }) {
+		return // a range has several patterns
+	}
 	find := keys.NewMatcher(s.patterns(lookups))
 	counts := make([]int, len(lookups))
 	for _, e := range entries {

@@ -1,6 +1,9 @@
 package cond
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // In a compiled pattern these stand for the wildcards. No character of a string is
 // negative.
@@ -61,4 +64,24 @@ func likeMatch(p, s []rune) bool {
 		i++
 	}
 	return i == len(p)
+}
+
+// LikePrefix is the text with which every text begins that matches a LIKE pattern: what is before
+// the first wildcard.
+func LikePrefix(pattern string) string {
+	var b strings.Builder
+	escaped := false
+	for _, r := range pattern {
+		switch {
+		case escaped:
+			escaped = false
+		case r == '\\':
+			escaped = true
+			continue
+		case r == '%' || r == '_':
+			return b.String()
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
 }

@@ -225,6 +225,16 @@ func (pl *planner) singles(b *cond.Bound) []Access {
 		if x.State != schema.Ready {
 			continue // records from before it was declared may have no entry yet
 		}
+		if x.Ordered {
+			a, ok := pl.interval(b, x, eq)
+			if ok && a.Path == Nothing {
+				return []Access{a}
+			}
+			if ok {
+				out = append(out, a)
+			}
+			continue
+		}
 		values := pl.combinations(x, eq)
 		switch {
 		case values == nil: // its first column is not fixed

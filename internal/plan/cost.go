@@ -118,6 +118,10 @@ type Stats struct {
 	// columns; 0 when nothing is known. A nil Matches knows nothing.
 	Matches func(x schema.Index, values []value.Value) int
 
+	// Within estimates the same for a range of an ordered index: the values of all its columns but
+	// the last, and intervals of that one. A nil Within knows nothing.
+	Within func(x schema.Index, values []value.Value, in []Interval) int
+
 	// Finds reports whether the entries (or the claim) of these values in an index lead
 	// to every record that has them. In a layout that keeps no entries for absent
 	// members, those of null do not. A nil Finds always says yes.
@@ -179,6 +183,24 @@ func (s Stats) matches(x schema.Index, values []value.Value) int {
 	return max(1, n)
 }
 
+// within is Within, or what is assumed when nothing is known: a third of the records, or a few for
+// each single value.
+func (s Stats) within(x schema.Index, values []value.Value, in []Interval) int {
+	if s.Within != nil {
+		if n := s.Within(x, values, in); n > 0 {
+			return n
+		}
+	}
+	points := 0
+	for _, i := range in {
+		if !i.NoValues && (i.From.Value.IsNull() || !value.Equal(i.From.Value, i.To.Value)) {
+			return max(1, s.records()/3)
+		}
+		points += unknownMatches
+	}
+	return points
+}
+
 // Cost is what it takes to answer a query.
 type Cost struct {
 	Keys     int           // messages received: entries, claims and records, delete markers included
@@ -205,6 +227,8 @@ func (pl *planner) cost(a Access) Cost {
 		c.Bytes = int64(a.Records) * int64(bytes)
 		c.Time = startCost + time.Duration(pl.stats.records())*listCost + time.Duration(a.Records)*streamCost + time.Duration(streamByteCost*float64(c.Bytes))
 		return c
+	case Range:
+		c = pl.rangeCost(a)
 	case Intersect:
 		c.Requests, c.Time = 1, requestCost // for the revision before the first lookup
 		for _, in := range a.Inputs {
@@ -257,6 +281,25 @@ func (pl *planner) lookupCost(lookups []Lookup) (c Cost) {
 	}
 	return c
 }
+
+// rangeCost is the cost of reading the entries of a range: with one request, or from sample to sample.
+func (pl *planner) rangeCost(a Access) (c Cost) {
+	entries := a.Entries
+	if !a.Sorted {
+		entries = pl.enough(entries)
+	}
+	parts := 1
+	if a.Sorted || a.Lookups[0].Large {
+		parts = 3 + entries/rangePart // the first two are of samples
+	}
+	patterns := 20 * len(a.Lookups)
+	c.Keys, c.Requests, c.Bytes = entries, parts, int64(entries)*int64(entryBytes)
+	c.Time = time.Duration(parts)*(requestCost+time.Duration(patterns)*lookupCost) + time.Duration(entries)*entryCost
+	return c
+}
+
+// rangePart is about how many entries one request reads of a range.
+const rangePart = 512
 
 // AllLookups are the lookups of an access, or those of all its inputs.
 func (a *Access) AllLookups() []Lookup {

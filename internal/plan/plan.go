@@ -55,6 +55,7 @@ type Path int
 
 const (
 	Scan      Path = iota // read every record
+	Range                 // read the entries of a range in an ordered index, then their records
 	Index                 // read index entries, then their records
 	Unique                // read claims, then their owners
 	Key                   // read records by primary key
@@ -65,27 +66,34 @@ const (
 
 // String is the path's name in what Explain prints.
 func (p Path) String() string {
-	return [...]string{"scan", "index", "unique index", "primary key", "intersection", "union", "nothing"}[p]
+	return [...]string{"scan", "ordered index", "index", "unique index", "primary key", "intersection", "union", "nothing"}[p]
 }
 
 // Access is one way to the records of a condition: a path, and what to read on it.
 type Access struct {
 	Path    Path
-	Index   schema.Index  // Index, Unique: the index
+	Index   schema.Index  // Range, Index, Unique: the index
 	Keys    []value.Value // Key: the primary keys to read
-	Lookups []Lookup      // Index, Unique: what to look up in the index
-	Inputs  []Access      // Intersect, Union: the accesses that are combined, each by Index, Unique or Key
-	Entries int           // estimate: how many index entries and claims are read
-	Records int           // estimate: how many records are read
+	Lookups []Lookup      // Range, Index, Unique: what to look up in the index
+	Inputs  []Access      // Intersect, Union: the accesses that are combined, each by Range, Index, Unique or Key
+	Sorted  bool          // Range: read in the order of the query, as far as it needs; Desc: from the largest value on
+	Desc    bool
+	Entries int // estimate: how many index entries and claims are read
+	Records int // estimate: how many records are read
 }
 
 // Lookup asks an index for the entries of some values, or for their claim.
 type Lookup struct {
-	Index   schema.Index
-	Values  []value.Value // one for each column of the index; of an index that is not unique, maybe only for its first columns
-	Matches int           // estimate: how many records it leads to
-	Keys    int           // estimate: how many messages hold its entries; one for each record, or one where the entries of a value are a list
-	Large   bool          // Keys are more than one request gives, so a consumer reads them
+	Index  schema.Index
+	Values []value.Value // one for each column of the index; of an index that is not unique, maybe only for its first columns
+
+	// Intervals are those of the last column of an ordered index, in their order, for which Values
+	// has none.
+	Intervals []Interval
+
+	Matches int  // estimate: how many records it leads to
+	Keys    int  // estimate: how many messages hold its entries; one for each record, or one where the entries of a value are a list
+	Large   bool // Keys are more than one request gives, so a consumer reads them
 }
 
 // Plan is one way to answer a query.
@@ -106,6 +114,9 @@ func Make(def *schema.Definition, q Query, stats Stats) Plan {
 		p.Access = pl.scan()
 	default:
 		p.Access = pl.best(q.Filter)
+	}
+	if in, ok := pl.sorted(q); ok && p.Path != Nothing && pl.cost(in).Time < pl.cost(p.Access).Time {
+		p.Access = in
 	}
 	p.Cost = pl.cost(p.Access)
 	return p

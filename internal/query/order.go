@@ -103,6 +103,9 @@ func sorted[V any](ctx context.Context, src Source, c Candidates, q plan.Query, 
 	var none V
 	def, keep := src.Model(), q.Keeps()
 	top := &topmost{order: q.Order}
+	if total == nil && keep >= 0 {
+		c.Chunks = untilSettled(c.Chunks, top, keep)
+	}
 	var unreadable []error
 	var failed error
 	n := 0 // records that fulfil the condition, also those before the cursor
@@ -145,6 +148,21 @@ func sorted[V any](ctx context.Context, src Source, c Candidates, q plan.Query, 
 	for _, err := range unreadable {
 		if !yield(none, err) {
 			return
+		}
+	}
+}
+
+// untilSettled is chunks up to the one after which the first records of the order are known.
+func untilSettled(chunks iter.Seq2[Chunk, error], top *topmost, keep int) iter.Seq2[Chunk, error] {
+	return func(yield func(Chunk, error) bool) {
+		for chunk, err := range chunks {
+			if !yield(chunk, err) {
+				return
+			}
+			// What is Inline was worked on when yield returns.
+			if chunk.Settled != nil && top.Len() >= keep && (keep == 0 || chunk.Settled(top.list[0].by)) {
+				return
+			}
 		}
 	}
 }

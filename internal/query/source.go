@@ -8,6 +8,7 @@ import (
 	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/value"
 )
 
 // Source is where the records of a model come from. It is safe for concurrent use.
@@ -62,6 +63,12 @@ type Candidates struct {
 type Chunk struct {
 	Records []store.Message
 	Keys    []string // for Source.Get; nil when Records are given
+
+	// Settled reports whether a record with these values, in the columns of the query's order, comes
+	// before all candidates of the chunks that follow, as far as they are as they were when they were
+	// found. The engine takes no more chunks when that is so of all that it needs. Nil: it is not known
+	// of any. Chunks that have it are Inline.
+	Settled func(by []value.Value) bool
 
 	// Inline says that the chunk is worked on before the next one is asked for, because
 	// it may be enough, or because no other follows.

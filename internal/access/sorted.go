@@ -1,0 +1,183 @@
+package access
+
+import (
+	"context"
+	"iter"
+
+	"github.com/natsorm/natsorm/internal/keys"
+	"github.com/natsorm/natsorm/internal/plan"
+	"github.com/natsorm/natsorm/internal/query"
+	"github.com/natsorm/natsorm/internal/value"
+)
+
+const (
+	// few is up to how many entries a range is read without looking for samples first.
+	few = 512
+
+	// mostRead is how much of a model is read by its keys, in the order of an index, before the
+	// rest of it is scanned: so few records fulfil the condition that this is cheaper. It is one
+	// part in this many, and at least leastRead records.
+	mostRead  = 4
+	leastRead = 2000
+)
+
+// walk begins a walk through the entries of a plan's lookups.
+func (s *Source) walk(ctx context.Context, p plan.Access, when *moment) *walk {
+	expected := 0
+	for _, l := range p.Lookups {
+		expected += s.within(l.Index, l.Values, l.Intervals)
+	}
+	return &walk{ctx: ctx, source: s, desc: p.Desc, direct: expected > 0 && expected <= few, when: when}
+}
+
+// ranged streams the keys of the records to which the entries of a range lead.
+func (s *Source) ranged(ctx context.Context, a plan.Access, when *moment) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		n := 0
+		for p, err := range s.walk(ctx, a, when).parts(s.spans(a.Lookups)) {
+			if err != nil {
+				yield("", err)
+				return
+			}
+			for _, e := range p.entries {
+				n++
+				if !yield(s.recordOf(e), nil) {
+					return
+				}
+			}
+		}
+		s.stats.sawRange(a.Lookups, n)
+	}
+}
+
+// recordOf is the key of the record to which an entry of an ordered index leads.
+func (s *Source) recordOf(e entry) string {
+	to, _ := s.layout.Pointers(nil, e.key, nil) // only a layout in which an entry has one record has such an index
+	return to[0]
+}
+
+// sorted yields the candidates of a plan in the order of the query, as far as the engine takes them.
+func (s *Source) sorted(ctx context.Context, p plan.Plan, when *moment) iter.Seq2[query.Chunk, error] {
+	return func(yield func(query.Chunk, error) bool) {
+		w := s.walk(ctx, p.Access, when)
+		last, id := ordersBy(s.def, p.Index, p.Order)
+		at := func(by []value.Value) (v, primary value.Value) {
+			if last < 0 { // all have one value
+				return p.Lookups[0].Intervals[0].From.Value, by[id]
+			}
+			return by[last], by[id]
+		}
+		spans := s.spans(p.Lookups)
+		if p.After != nil {
+			v, primary := at(p.After)
+			spans = begin(spans, p.Desc, v, primary)
+		}
+		seen := map[string]bool{}
+		pace := query.NewPace(max(1, p.Keeps()), false, s.snapshot().FetchChunk())
+		budget := max(leastRead, s.snapshot().Records/mostRead, 2*p.Keeps())
+		// give yields records, after which a group and a primary key come.
+		give := func(records []string, group, in string) bool {
+			ok := yield(query.Chunk{Keys: records, Inline: true, Settled: func(by []value.Value) bool {
+				v, primary := at(by)
+				return w.settled(group, in, v, primary)
+			}}, nil)
+			pace.Next()
+			return ok
+		}
+		for part, err := range w.parts(spans) {
+			if err != nil {
+				yield(query.Chunk{}, err)
+				return
+			}
+			var records []string
+			for _, e := range part.entries {
+				if len(records) >= pace.Size {
+					group, in := e.place, ""
+					if p.Desc {
+						group, in = keys.SplitPlace(e.place)
+					}
+					if !give(records, group, in) {
+						return
+					}
+					records = nil
+				}
+				if key := s.recordOf(e); !seen[key] {
+					seen[key] = true
+					records = append(records, key)
+				}
+			}
+			if !give(records, part.group, part.id) {
+				return
+			}
+			if len(seen) > budget && s.snapshot().Records > 0 {
+				s.rest(ctx, p, seen, when, yield)
+				return
+			}
+		}
+	}
+}
+
+// rest scans the records that were not seen.
+func (s *Source) rest(ctx context.Context, p plan.Plan, seen map[string]bool, when *moment, yield func(query.Chunk, error) bool) {
+	when.alone(false)
+	p.Access = plan.Access{Path: plan.Scan}
+	for chunk, err := range s.scanned(ctx, p, true) {
+		left := query.Chunk{Inline: chunk.Inline}
+		for _, m := range chunk.Records {
+			if !seen[m.Key] {
+				left.Records = append(left.Records, m)
+			}
+		}
+		for _, key := range chunk.Keys {
+			if !seen[key] {
+				left.Keys = append(left.Keys, key)
+			}
+		}
+		if !yield(left, err) {
+			return
+		}
+	}
+}
+
+// measure learns about how many entries the ranges have that a query might be answered by, where that
+// is not known and matters.
+func (s *Source) measure(ctx context.Context, q plan.Query) error {
+	if s.snapshot().Records > 0 && s.snapshot().Records <= few {
+		return nil
+	}
+	for _, a := range plan.Ranges(s.def, q, s.snapshot()) {
+		if s.knows(a.Lookups) {
+			continue
+		}
+		n, err := s.sampled(ctx, a)
+		if err != nil {
+			return err
+		}
+		s.stats.sawRange(a.Lookups, n)
+	}
+	return nil
+}
+
+// sampled is about how many entries a range has, by its samples.
+func (s *Source) sampled(ctx context.Context, a plan.Access) (int, error) {
+	level, worth := 1, keys.SampleRate
+	if n := s.snapshot().Records; n == 0 || n > keys.SampleRate*keys.SampleRate*keys.SampleRate {
+		level, worth = 2, keys.SampleRate*keys.SampleRate
+	}
+	w := s.walk(ctx, a, new(moment))
+	w.direct = true
+	for ; ; level, worth = level-1, worth/keys.SampleRate {
+		n := 0
+		for _, sp := range s.spans(a.Lookups) {
+			for p, err := range w.ascend(level, sp) {
+				if err != nil {
+					return 0, err
+				}
+				n += len(p.entries)
+			}
+		}
+		if n > 0 || level == 1 {
+			return max(1, n) * worth, nil
+		}
+	}
+}
