@@ -3,6 +3,7 @@ package layout
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/javascript"
@@ -33,6 +34,9 @@ func newSequelize(def *schema.Definition) (Layout, error) {
 	for _, x := range def.Indexes {
 		if x.Unique {
 			return nil, def.Errorf("unique %s: the Sequelize layout has no unique values, because the Node library takes any"+instead, x.Name)
+		}
+		if x.Ordered {
+			return nil, def.Errorf("ordered index of %s: the Sequelize layout finds equal values only"+instead, strings.Join(x.Columns, ", "))
 		}
 		if len(x.Columns) > 1 {
 			return nil, def.Errorf("index %s: the Sequelize layout has no indexes of several columns"+instead, x.Name)

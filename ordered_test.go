@@ -1,0 +1,280 @@
+package natsorm_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/natsorm/natsorm"
+	"github.com/natsorm/natsorm/internal/testbed"
+	"github.com/natsorm/natsorm/natsormtest"
+)
+
+type plainTask struct {
+	ID       int64     `json:"id"       orm:"primaryKey"`
+	Status   string    `json:"status"`
+	Priority int       `json:"priority"`
+	OpenedAt time.Time `json:"openedAt"`
+}
+
+type orderedTask struct {
+	ID       int64     `json:"id"       orm:"primaryKey"`
+	Status   string    `json:"status"   orm:"ordered:queue"`
+	Priority int       `json:"priority" orm:"ordered"`
+	OpenedAt time.Time `json:"openedAt" orm:"ordered,ordered:queue"`
+}
+
+var tasksFrom = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func openTask(i int) plainTask {
+	return plainTask{int64(i), []string{"new", "open", "closed"}[i%3], i % 5, tasksFrom.Add(time.Duration(i*7919%10_007) * time.Minute)}
+}
+
+// An ordered index is built beside writers, finds everything in order, is dropped without a trace,
+// and built again.
+func TestOrderedIndexComesAndGoes(t *testing.T) {
+	t.Parallel()
+	db := natsormtest.New(t)
+	ctx := within(t)
+	old := must[*natsorm.Model[plainTask]](t)(natsorm.Define[plainTask](ctx, db, natsorm.Name("task")))
+	const n = 3000
+	all := make([]*plainTask, n)
+	for i := range all {
+		v := openTask(i)
+		all[i] = &v
+	}
+	ok(t, old.BulkCreate(ctx, all))
+	stop, writing := make(chan struct{}), sync.WaitGroup{}
+	writing.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			id := rand.IntN(n)
+			if _, err := old.Update(ctx, natsorm.Set{"openedAt": openTask(id).OpenedAt, "status": openTask(id).Status}, natsorm.Eq("id", id)); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	other := another(t, db)
+	tasks := must[*natsorm.Model[orderedTask]](t)(natsorm.Define[orderedTask](ctx, other, natsorm.Name("task")))
+	page := func(want func(a, b plainTask) int, keep func(plainTask) bool, q ...natsorm.Query) {
+		t.Helper()
+		var expected []plainTask
+		for i := range n {
+			if v := openTask(i); keep(v) {
+				expected = append(expected, v)
+			}
+		}
+		slices.SortFunc(expected, func(a, b plainTask) int {
+			if c := want(a, b); c != 0 {
+				return c
+			}
+			return int(a.ID - b.ID)
+		})
+		var got []int64
+		cursor := ""
+		for {
+			found := must[[]*orderedTask](t)(tasks.FindAll(ctx, append([]natsorm.Query{natsorm.Limit(400), natsorm.After(cursor)}, q...)...))
+			for _, f := range found {
+				got = append(got, f.ID)
+			}
+			if len(found) < 400 {
+				break
+			}
+			cursor = must[string](t)(tasks.Cursor(found[len(found)-1], q...))
+		}
+		if len(got) != len(expected) {
+			t.Fatalf("%d of %d", len(got), len(expected))
+		}
+		for i, id := range got {
+			if id != expected[i].ID {
+				t.Fatalf("at %d: %d, want %d", i, id, expected[i].ID)
+			}
+		}
+	}
+	byTime := func(a, b plainTask) int { return a.OpenedAt.Compare(b.OpenedAt) }
+	everything := func() {
+		t.Helper()
+		page(byTime, func(plainTask) bool { return true }, natsorm.OrderBy("openedAt"))
+		page(func(a, b plainTask) int { return -byTime(a, b) }, func(plainTask) bool { return true }, natsorm.OrderBy("-openedAt"))
+		page(func(a, b plainTask) int { return -byTime(a, b) }, func(v plainTask) bool { return v.Status == "open" }, natsorm.Eq("status", "open"), natsorm.OrderBy("-openedAt"))
+		page(func(a, b plainTask) int { return b.Priority - a.Priority }, func(plainTask) bool { return true }, natsorm.OrderBy("-priority"))
+	}
+	everything()
+	close(stop)
+	writing.Wait()
+	p := must[natsorm.Plan](t)(tasks.Explain(ctx, natsorm.Eq("status", "open"), natsorm.OrderBy("-openedAt"), natsorm.Limit(20)))
+	if !p.Access.Sorted || p.Access.Path != "ordered index" || !slices.Equal(p.Access.Columns, []string{"status", "openedAt"}) {
+		t.Error(p)
+	}
+	natsormtest.Prove(t, other)
+	ok(t, other.Alter(ctx, "task", natsorm.DropIndex("priority"), natsorm.DropIndex("openedAt"), natsorm.DropIndex("status", "openedAt")))
+	report := must[natsorm.Report](t)(other.Check(ctx))
+	if report.Models[0].Entries != 0 || !report.Clean() {
+		t.Error(report)
+	}
+	keys := must[[]string](t)(other.KV().Keys(ctx))
+	if i := slices.IndexFunc(keys, func(k string) bool { return strings.HasPrefix(k, "task.index.") || strings.HasPrefix(k, "task.head.") }); i >= 0 {
+		t.Errorf("%s is left", keys[i])
+	}
+	tasks = must[*natsorm.Model[orderedTask]](t)(natsorm.Define[orderedTask](ctx, other, natsorm.Name("task")))
+	everything()
+}
+
+// Pages are right beside writers that move records from one end of the order to the other: a record that
+// is there all the time is found, none comes twice, and what is delivered is in order.
+func TestPagesBesideWriters(t *testing.T) {
+	t.Parallel()
+	db := natsormtest.New(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	tasks := must[*natsorm.Model[orderedTask]](t)(natsorm.Define[orderedTask](ctx, db, natsorm.Name("task")))
+	const n = 600
+	var all []*orderedTask
+	for i := range n {
+		all = append(all, &orderedTask{ID: int64(i), Status: "open", OpenedAt: tasksFrom.Add(time.Duration(i) * time.Minute)})
+	}
+	ok(t, tasks.BulkCreate(ctx, all))
+	stop, writing := make(chan struct{}), sync.WaitGroup{}
+	for w := range 3 {
+		writing.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				// Records that are multiples of ten stay where they are.
+				if id := rand.IntN(n/3)*3 + w; id%10 != 0 {
+					if _, err := tasks.Update(ctx, natsorm.Set{"openedAt": tasksFrom.Add(time.Duration(rand.IntN(n)) * time.Minute)}, natsorm.Eq("id", id)); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			}
+		})
+	}
+	for round := range 60 {
+		order, limit := "openedAt", 1+rand.IntN(200)
+		if round%2 == 1 {
+			order = "-openedAt"
+		}
+		found := must[[]*orderedTask](t)(tasks.FindAll(ctx, natsorm.Eq("status", "open"), natsorm.OrderBy(order), natsorm.Limit(limit)))
+		if len(found) != limit {
+			t.Fatalf("%d of %d", len(found), limit)
+		}
+		seen := map[int64]bool{}
+		for i, f := range found {
+			if seen[f.ID] {
+				t.Fatalf("%d comes twice", f.ID)
+			}
+			seen[f.ID] = true
+			if i > 0 && found[i-1].OpenedAt.Compare(f.OpenedAt)*map[string]int{"openedAt": 1, "-openedAt": -1}[order] > 0 {
+				t.Fatalf("%v comes after %v in %s", f, found[i-1], order)
+			}
+		}
+		last := found[limit-1].OpenedAt
+		for id := 0; id < n; id += 10 {
+			at := tasksFrom.Add(time.Duration(id) * time.Minute)
+			if inside := at.Before(last) && order == "openedAt" || at.After(last) && order != "openedAt"; inside && !seen[int64(id)] {
+				t.Fatalf("%d, which does not move, is not before %v in %s", id, last, order)
+			}
+		}
+		found = must[[]*orderedTask](t)(tasks.FindAll(ctx, natsorm.Gte("openedAt", tasksFrom)))
+		if len(found) != n {
+			t.Fatalf("%d of %d are in a range that has all", len(found), n)
+		}
+	}
+	close(stop)
+	writing.Wait()
+}
+
+// A transaction that has read a range, or a page, does not commit beside one that puts a record into it.
+func TestRangesInTransactions(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"one server", "three servers"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			if kind == "three servers" && testing.Short() {
+				t.Skip("a cluster takes seconds to start")
+			}
+			var db *natsorm.DB
+			if kind == "one server" {
+				db = natsormtest.New(t)
+			} else {
+				db = openOn(t, within(t), testbed.StartCluster(t).Nodes[0])
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			tasks := must[*natsorm.Model[orderedTask]](t)(natsorm.Define[orderedTask](ctx, db, natsorm.Name("task")))
+			// Each transaction takes the number of tasks in a range as the priority of a new one there: so
+			// all have different ones.
+			const each, writers = 10, 6
+			var all sync.WaitGroup
+			for w := range writers {
+				all.Go(func() {
+					for i := range each {
+						id := int64(w*each + i)
+						err := db.Transaction(ctx, func(ctx context.Context) error {
+							found, err := tasks.FindAll(ctx, natsorm.Between("openedAt", tasksFrom, tasksFrom.Add(time.Hour)))
+							if err != nil {
+								return err
+							}
+							top, err := tasks.FindAll(ctx, natsorm.OrderBy("-priority"), natsorm.Limit(1))
+							if err != nil {
+								return err
+							}
+							if len(top) > 0 && top[0].Priority != len(found)-1 {
+								return fmt.Errorf("%d tasks, and the last one has priority %d", len(found), top[0].Priority)
+							}
+							return tasks.Create(ctx, &orderedTask{ID: id, Status: "new", Priority: len(found), OpenedAt: tasksFrom.Add(time.Duration(id) * time.Minute / 2)})
+						})
+						if err != nil {
+							t.Error(err)
+							return
+						}
+					}
+				})
+			}
+			all.Wait()
+			found := must[[]*orderedTask](t)(tasks.FindAll(ctx, natsorm.OrderBy("priority"), natsorm.Limit(1000)))
+			for i, f := range found {
+				if f.Priority != i {
+					t.Fatalf("task %d has priority %d", i, f.Priority)
+				}
+			}
+			if len(found) != each*writers {
+				t.Errorf("%d tasks", len(found))
+			}
+		})
+	}
+}
+
+func TestOrderedIndexesThatCannotBe(t *testing.T) {
+	t.Parallel()
+	db := natsormtest.New(t)
+	ctx := within(t)
+	type listed struct {
+		ID   int64    `json:"id" orm:"primaryKey"`
+		Tags []string `json:"tags" orm:"ordered"`
+	}
+	if _, err := natsorm.Define[listed](ctx, db); !errors.Is(err, natsorm.ErrSchema) || !strings.Contains(err.Error(), "tags") {
+		t.Error(err)
+	}
+	if _, err := natsorm.Define[orderedTask](ctx, db, natsorm.SequelizeLayout()); !errors.Is(err, natsorm.ErrSchema) || !strings.Contains(err.Error(), "ordered") {
+		t.Error(err)
+	}
+	if _, err := natsorm.Define[plainTask](ctx, db, natsorm.Ordered()); !errors.Is(err, natsorm.ErrSchema) {
+		t.Error(err)
+	}
+}
