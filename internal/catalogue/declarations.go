@@ -89,8 +89,10 @@ func (d *Declarations) Renamed(stored *schema.Definition) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for at, u := range d.unique[stored.Name] {
-		if i := stored.IndexOf(u.declared, schema.UniqueIndex); i >= 0 {
-			d.unique[stored.Name][at].now = stored.Indexes[i].Columns
+		for _, kind := range []schema.Kind{schema.UniqueIndex, schema.UniqueIndex.Folded()} {
+			if i := stored.IndexOf(u.declared, kind); i >= 0 {
+				d.unique[stored.Name][at].now = stored.Indexes[i].Columns
+			}
 		}
 	}
 }

@@ -112,7 +112,7 @@ func otherLayouts(def *schema.Definition) (out []layout.Layout) {
 		other := *def
 		other.Layout = name
 		if name == schema.Sequelize { // it has no others, so none of them is left of it
-			other.Indexes = slices.DeleteFunc(slices.Clone(def.Indexes), func(x schema.Index) bool { return x.Unique || len(x.Columns) > 1 })
+			other.Indexes = slices.DeleteFunc(slices.Clone(def.Indexes), func(x schema.Index) bool { return x.Unique || x.Fold || len(x.Columns) > 1 })
 		}
 		if l, err := layout.New(&other); err == nil && name != def.Layout {
 			out = append(out, l)
@@ -164,14 +164,14 @@ func (s *sweep) flush(ctx context.Context, to store.Store) error {
 func form(def *schema.Definition, m store.Message, l layout.Layout) bool {
 	if keys.IsHead(def.Name, m.Key) {
 		index, _, _ := strings.Cut(m.Key[len(keys.Heads(def.Name))-1:], ".")
-		return !knows(def, index, false) && columnsOf(def, index) > 0
+		return !knows(def, index, false) && columnsOf(def, keys.Unfolded(index)) > 0
 	}
 	unique := keys.IsClaim(def.Name, m.Key)
 	index, tokens := keys.IndexOf(def.Name, m.Key, unique)
 	if index == "" || knows(def, index, unique) {
 		return false
 	}
-	n := columnsOf(def, index)
+	n := columnsOf(def, keys.Unfolded(index))
 	switch {
 	case n == 0:
 		return false

@@ -112,6 +112,7 @@ type Bound struct {
 	Column int           // comparisons: the column's position in the definition
 	Values []value.Value // comparisons: of the column's type, never null
 	Null   bool          // In: null is among the values; other comparisons, until simplified: the value is null
+	Fold   bool          // Eq, In: letter case does not matter; the values are folded, and so are those that are compared with them
 	Kids   []*Bound      // combinations, and the one comparison that a Not negates
 
 	absent value.Value                     // what null or an absent member stands for in this column
@@ -136,13 +137,16 @@ func Bind(n Node, def *schema.Definition) (*Bound, error) {
 	return simplify(b), nil
 }
 
-// Equals is the condition that columns, by their positions, have these values.
-func Equals(def *schema.Definition, columns []int, values []value.Value) *Bound {
+// Equals is the condition that columns, by their positions, have these values. With exact, letter
+// case matters also where it does not in other conditions.
+func Equals(def *schema.Definition, columns []int, values []value.Value, exact bool) *Bound {
 	out := &Bound{Op: And}
 	for i, at := range columns {
 		kid := &Bound{Op: Eq, Column: at, Values: values[i : i+1], absent: def.Columns[at].AbsentMeans()}
 		if values[i].IsNull() {
 			kid.Op, kid.Values = IsNull, nil
+		} else if !exact && def.Folds(at) {
+			kid.Fold, kid.Values = true, []value.Value{value.Fold(values[i])}
 		}
 		out.Kids = append(out.Kids, kid)
 	}
@@ -218,10 +222,18 @@ func bind(n Node, def *schema.Definition) (*Bound, error) {
 		}
 	}
 	switch n.Op {
+	case Eq, Ne, In, NotIn:
+		if b.Fold = def.Folds(pos); b.Fold {
+			for i, v := range b.Values {
+				b.Values[i] = value.Fold(v)
+			}
+		}
+	}
+	switch n.Op {
 	case Eq, Ne:
 		b.Op = Eq
 		if b.Null {
-			b.Op, b.Null = IsNull, false
+			b.Op, b.Null, b.Fold = IsNull, false, false
 		}
 	case In, NotIn:
 		b.Op = In
@@ -340,6 +352,9 @@ func (b *Bound) eval(doc document.Values) truth {
 // test evaluates a comparison for a column that has the value v. When v is null it
 // is meant as null: eval has already replaced it where null stands for a zero.
 func (b *Bound) test(v value.Value) truth {
+	if b.Fold {
+		v = value.Fold(v)
+	}
 	switch { // the order of the cases matters: each relies on those before it
 	case b.Op == IsNull:
 		return truthOf(v.IsNull())

@@ -26,6 +26,11 @@
 // type's zero (see schema.Column.AbsentMeans). There Eq(col, 0) also selects
 // documents without the member, and IsNull selects none.
 //
+// # Letter case
+//
+// Where a column has a folded index, Eq, In, Ne and NotIn compare folded text (value.Fold), however the
+// query is answered: Bound.Fold. Order, limits and patterns do not.
+//
 // # The simplified form
 //
 // Plans are made from the form that Bind returns:

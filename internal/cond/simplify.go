@@ -167,6 +167,13 @@ func satisfiable(list []*Bound) bool {
 	agree := func(v value.Value) bool {
 		return !slices.ContainsFunc(list, func(b *Bound) bool { return !b.holds(v) })
 	}
+	// Of a folded value nobody knows how it is written, so only some comparisons can be asked of it.
+	agreeFolded := func(v value.Value) bool {
+		return !slices.ContainsFunc(list, func(b *Bound) bool {
+			leaf := b.leaf()
+			return (leaf.Fold || leaf.Op == IsNull) && !b.holds(v)
+		})
+	}
 	// list[0].leaf() is any of the comparisons: they are all of one column.
 	if list[0].leaf().absent.IsNull() && agree(value.Null) {
 		return true
@@ -175,6 +182,9 @@ func satisfiable(list []*Bound) bool {
 	for _, b := range list {
 		switch b.Op {
 		case Eq, In:
+			if b.Fold {
+				agree = agreeFolded
+			}
 			return slices.ContainsFunc(b.Values, agree) // only these values are possible
 		case IsNull:
 			return false // only null is possible, and it was tried above

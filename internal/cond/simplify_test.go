@@ -16,7 +16,8 @@ import (
 var simplifyDef = &schema.Definition{Name: "M", Columns: []schema.Column{
 	{Name: "id", Type: value.Int, PrimaryKey: true}, {Name: "s", Type: value.String}, {Name: "n", Type: value.Int},
 	{Name: "u", Type: value.Uint}, {Name: "b", Type: value.Bool}, {Name: "zero", Type: value.Int, ZeroNull: true}, {Name: "f", Type: value.Float},
-}}
+	{Name: "c", Type: value.String}, {Name: "z", Type: value.String, ZeroNull: true},
+}, Indexes: []schema.Index{schema.NewIndex(schema.PlainIndex.Folded(), "c"), schema.NewIndex(schema.UniqueIndex.Folded(), "n", "z")}}
 
 func leaf(op Op, column string, values ...any) Node {
 	return Node{Op: op, Column: column, Values: values}
@@ -62,6 +63,21 @@ func TestSimplify(t *testing.T) {
 		{group(And, leaf(Eq, "s", "abc"), leaf(Like, "s", "x%")), "none"},
 		{group(And, leaf(In, "s", "abc", "xyz"), leaf(Like, "s", "x%")), `s in ("abc", "xyz") and s like "x%"`},
 		{group(Or, group(And, leaf(Gte, "n", 2), leaf(Lte, "n", 1)), leaf(Eq, "s", "x")), `s = "x"`},
+		// A column in which letter case does not matter.
+		{leaf(Eq, "c", "Straße"), `fold(c) = "strasse"`},
+		{leaf(Ne, "c", "X"), `fold(c) != "x"`},
+		{leaf(In, "c", "X", nil, "ſ"), `fold(c) in ("x", "s", null)`},
+		{leaf(NotIn, "z", "X"), `fold(z) not in ("x")`},
+		{leaf(Eq, "c", nil), "c is null"},
+		{leaf(In, "c", nil), "c is null"},
+		{leaf(Like, "c", "X%"), `c like "X%"`},
+		{leaf(Gt, "c", "X"), `c > "X"`},
+		{group(And, leaf(Eq, "c", "A"), leaf(Eq, "c", "a")), `fold(c) = "a" and fold(c) = "a"`},
+		{group(And, leaf(Eq, "c", "A"), leaf(Ne, "c", "a")), "none"},
+		{group(And, leaf(Eq, "c", "A"), leaf(IsNull, "c")), "none"},
+		{group(And, leaf(In, "c", "A", "B"), leaf(Eq, "c", "c")), "none"},
+		{group(And, leaf(Eq, "c", "abc"), leaf(StartsWith, "c", "AB")), `fold(c) = "abc" and c starts with "AB"`},
+		{group(And, leaf(Eq, "c", "a"), leaf(Lt, "c", "B")), `fold(c) = "a" and c < "B"`},
 		{group(And, leaf(Eq, "s", "x"), group(Or, group(And, leaf(Gte, "n", 2), leaf(Lte, "n", 1)))), "none"},
 	} {
 		b, err := Bind(c.n, simplifyDef)
@@ -80,7 +96,7 @@ func TestSimplifyKeepsTheMeaning(t *testing.T) {
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
 	number := func() any { return r.IntN(4) }
-	text := func() any { return []string{"", "a", "ab", "b"}[r.IntN(4)] }
+	text := func() any { return []string{"", "a", "ab", "b", "A", "aB", "ſ", "S"}[r.IntN(8)] }
 	var random func(depth int) Node
 	random = func(depth int) Node {
 		if depth > 0 && r.IntN(2) == 0 {
@@ -94,7 +110,7 @@ func TestSimplifyKeepsTheMeaning(t *testing.T) {
 			}
 			return n
 		}
-		column, x := "s", text
+		column, x := []string{"s", "c", "z"}[r.IntN(3)], text
 		ops := []Op{Eq, Ne, Gt, Gte, Lt, Lte, In, NotIn, Between, IsNull, NotNull, Like, StartsWith}
 		if r.IntN(3) > 0 {
 			column, x = []string{"n", "u", "zero", "f"}[r.IntN(4)], number
@@ -123,7 +139,7 @@ func TestSimplifyKeepsTheMeaning(t *testing.T) {
 		}
 		return n
 	}
-	fields := document.NewFields(simplifyDef, 0, 1, 2, 3, 4, 5, 6)
+	fields := document.NewFields(simplifyDef, 0, 1, 2, 3, 4, 5, 6, 7, 8)
 	var docs []document.Values
 	for range 200 {
 		doc := `{"id":1`
@@ -132,8 +148,10 @@ func TestSimplifyKeepsTheMeaning(t *testing.T) {
 				doc += fmt.Sprintf(`,%q:%d`, name, number())
 			}
 		}
-		if r.IntN(4) > 0 {
-			doc += fmt.Sprintf(`,"s":%q`, text())
+		for _, name := range []string{"s", "c", "z"} {
+			if r.IntN(4) > 0 {
+				doc += fmt.Sprintf(`,%q:%q`, name, text())
+			}
 		}
 		vals, err := fields.Read([]byte(doc + "}"))
 		if err != nil {

@@ -87,8 +87,11 @@ func (t *texter) write(b *Bound, inside Op) {
 // comparison adds b, or its negation: != and "is not null" where there is such a form,
 // else "not" before the operator.
 func (t *texter) comparison(b *Bound, negated bool) {
-	t.WriteString(ColumnText(t.def.Columns[b.Column].Name))
-	t.WriteByte(' ')
+	column := ColumnText(t.def.Columns[b.Column].Name)
+	if b.Fold {
+		column = "fold(" + column + ")"
+	}
+	t.WriteString(column + " ")
 	switch {
 	case b.Op == IsNull && negated:
 		t.WriteString("is not null")

@@ -78,7 +78,7 @@ type DuplicatesError struct {
 // DuplicateGroup is the records that share one value.
 type DuplicateGroup struct {
 	Columns []string // those of the unique index
-	Value   string   // as text; those of several columns are joined by ", "
+	Value   string   // as text, of one of the records where letter case does not matter; those of several columns are joined by ", "
 	Keys    []string // the primary keys of the records, as text; in a DuplicatesError at most MaxDuplicateKeys in all groups together
 }
 

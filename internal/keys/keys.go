@@ -37,6 +37,7 @@ const (
 	build        = "_build"
 	nullToken    = "=null"
 	columnJoiner = "-" // between the columns of a compound index
+	foldedMark   = "=fold"
 )
 
 // These are part of the format: another number makes other keys.
@@ -174,6 +175,13 @@ func Value(v value.Value) string {
 
 // IndexName is the name of the index on columns, as it stands in keys.
 func IndexName(columns []string) string { return strings.Join(columns, columnJoiner) }
+
+// FoldedName is the name of an index in whose keys letter case does not matter, beside which there can
+// be one of the same columns in whose keys it does. No column has "=" in its name.
+func FoldedName(name string) string { return name + foldedMark }
+
+// Unfolded is the name without what FoldedName adds.
+func Unfolded(name string) string { return strings.TrimSuffix(name, foldedMark) }
 
 // Entry is the key of an index entry: User.index.email.<value>.<id>. A
 // compound index has a token for each of its columns' values.

@@ -71,11 +71,15 @@ func TestGoldenValues(t *testing.T) {
 }
 
 func TestGoldenKeys(t *testing.T) {
+	folded := Entry("User", FoldedName("city-age"), []value.Value{value.OfString("oslo"), value.OfInt(30)}, "7")
 	oslo := []value.Value{value.OfString("Oslo"), value.OfInt(30)}
 	for got, want := range map[string]string{
 		Entry("User", "name", oslo[:1], "7"):                         "User.index.name.Oslo.7",
 		Entry("User", IndexName([]string{"city", "age"}), oslo, "7"): "User.index.city-age.Oslo.30.7",
 		Claim("User", "name", oslo[:1]):                              "User.unique.name.Oslo",
+		folded:                                                       "User.index.city-age=fold.oslo.30.7",
+		HeadOf("User", folded):                                       "User.head.city-age=fold.42",
+		Unfolded("city-age=fold") + Unfolded("city"):                 "city-agecity",
 		Schema("User"):                                               "_schema.User",
 		Sequence("User"):                                             "_sequence.User",
 		Migration("add-email"):                                       "_migration.add-email",

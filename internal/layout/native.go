@@ -67,9 +67,9 @@ func (l *native) Of(doc []byte) (Footprint, error) {
 		case x.Ordered:
 			f.Entries = keys.OrderedEntries(f.Entries, l.def.Name, x.Name, tuple, f.ID)
 		case !x.Unique:
-			f.Entries = append(f.Entries, keys.Entry(l.def.Name, x.Name, tuple, id))
+			f.Entries = append(f.Entries, keys.Entry(l.def.Name, x.Name, inKeys(x.Index, tuple), id))
 		case !null:
-			f.Claims = append(f.Claims, Claim{Key: keys.Claim(l.def.Name, x.Name, tuple), Columns: x.Columns, Text: tupleText(tuple)})
+			f.Claims = append(f.Claims, Claim{Key: keys.Claim(l.def.Name, x.Name, inKeys(x.Index, tuple)), Columns: x.Columns, Text: tupleText(tuple)})
 		}
 	}
 	return f, nil
@@ -98,7 +98,7 @@ func (l *native) Finds(x schema.Index, vals []value.Value) bool {
 }
 
 func (l *native) Lookup(x schema.Index, vals []value.Value) string {
-	if x.Unique {
+	if vals = inKeys(x, vals); x.Unique {
 		return keys.Claim(l.def.Name, x.Name, vals)
 	}
 	return keys.LookupPattern(l.def.Name, x.Name, vals, len(x.Columns)-len(vals))
@@ -149,6 +149,18 @@ func (l *native) Owns(key string) bool {
 }
 
 func (l *native) Lists() Lists { return nil }
+
+// inKeys are values as they stand in the keys of an index.
+func inKeys(x schema.Index, vals []value.Value) []value.Value {
+	if !x.Fold {
+		return vals
+	}
+	out := make([]value.Value, len(vals))
+	for i, v := range vals {
+		out[i] = value.Fold(v)
+	}
+	return out
+}
 
 func tupleText(tuple []value.Value) string {
 	parts := make([]string, len(tuple))

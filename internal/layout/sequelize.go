@@ -41,6 +41,9 @@ func newSequelize(def *schema.Definition) (Layout, error) {
 		if len(x.Columns) > 1 {
 			return nil, def.Errorf("index %s: the Sequelize layout has no indexes of several columns"+instead, x.Name)
 		}
+		if x.Fold {
+			return nil, def.Errorf("folded index of %s: in the Sequelize layout letter case always matters, because the Node library finds values by their exact text"+instead, x.Columns[0])
+		}
 		if x.Name != x.Columns[0] {
 			return nil, def.Errorf("index %s is of column %s, which was renamed: the Sequelize layout finds a value by the name of its column; drop the index and declare it again, or use the native layout", x.Name, x.Columns[0])
 		}

@@ -205,9 +205,9 @@ func (pl *planner) branch(b *cond.Bound) (best Access, ok bool) {
 func (pl *planner) singles(b *cond.Bound) []Access {
 	eq := pl.equalities(b)
 	var out []Access
-	if vals, ok := eq[pl.def.PrimaryKey()]; ok {
+	if fixed, ok := eq[pl.def.PrimaryKey()]; ok { // no folded index has it, so its values are exact
 		a := Access{Path: Key}
-		for _, v := range vals {
+		for _, v := range fixed.values {
 			if !v.IsNull() {
 				a.Keys = append(a.Keys, v)
 			}
@@ -279,11 +279,31 @@ func (pl *planner) singles(b *cond.Bound) []Access {
 	return out
 }
 
-// equalities are the columns that b fixes, by position, each with the values that it
-// leaves possible: b is true only of records that have one of them. Null stands for
-// null and for an absent member.
-func (pl *planner) equalities(b *cond.Bound) map[int][]value.Value {
-	out := map[int][]value.Value{}
+// fixed are the values that a condition leaves a column: it is true only of records that have one of
+// them. Null stands for null and for an absent member.
+type fixed struct {
+	values []value.Value
+	fold   bool // letter case does not matter, and they are folded
+}
+
+// in are the values by which an index finds the records. ok is false when it does not: in an index that
+// is not folded, the records of one folded value have any number of others.
+func (f fixed) in(x schema.Index) (values []value.Value, ok bool) {
+	switch {
+	case x.Fold && !f.fold:
+		for _, v := range f.values {
+			values = append(values, value.Fold(v))
+		}
+		return distinct(values), true
+	case f.fold && !x.Fold:
+		return f.values, !slices.ContainsFunc(f.values, func(v value.Value) bool { return !v.IsNull() })
+	}
+	return f.values, true
+}
+
+// equalities are the columns that b fixes, by position.
+func (pl *planner) equalities(b *cond.Bound) map[int]fixed {
+	out := map[int]fixed{}
 	for _, c := range conjuncts(b) {
 		var vals []value.Value
 		switch c.Op {
@@ -304,9 +324,10 @@ func (pl *planner) equalities(b *cond.Bound) map[int][]value.Value {
 			vals = zeroNull(col, vals)
 		}
 		vals = distinct(vals)
-		if have, ok := out[c.Column]; ok { // two parts fix the column: what both allow
-			in := make(map[value.Value]struct{}, len(have))
-			for _, v := range have {
+		have, both := out[c.Column]
+		if both { // two parts fix the column: what both allow
+			in := make(map[value.Value]struct{}, len(have.values))
+			for _, v := range have.values {
 				in[v] = struct{}{}
 			}
 			vals = slices.DeleteFunc(vals, func(v value.Value) bool {
@@ -314,7 +335,7 @@ func (pl *planner) equalities(b *cond.Bound) map[int][]value.Value {
 				return !ok
 			})
 		}
-		out[c.Column] = vals
+		out[c.Column] = fixed{vals, have.fold || c.Fold}
 	}
 	return out
 }
@@ -334,12 +355,16 @@ func zeroNull(col schema.Column, vals []value.Value) []value.Value {
 // eq, for as many of the first columns of x as eq fixes. With city in (Oslo, Bergen) and
 // age = 30, an index of city and age gives (Oslo, 30) and (Bergen, 30).
 //
-// The result is nil when the first column is not fixed, or has more than maxLookups
-// values. It is empty, and not nil, when a column is fixed to no value at all.
-func (pl *planner) combinations(x schema.Index, eq map[int][]value.Value) [][]value.Value {
+// The result is nil when the first column is not fixed, or not so that x finds its values, or has more
+// than maxLookups values. It is empty, and not nil, when a column is fixed to no value at all.
+func (pl *planner) combinations(x schema.Index, eq map[int]fixed) [][]value.Value {
 	var out [][]value.Value
 	for i, name := range x.Columns {
-		vals, ok := eq[pl.def.Position(name)]
+		fixed, ok := eq[pl.def.Position(name)]
+		if !ok {
+			break
+		}
+		vals, ok := fixed.in(x)
 		if !ok {
 			break
 		}

@@ -60,10 +60,13 @@ func golden() *schema.Definition {
 		Columns: []schema.Column{
 			{Name: "id", Type: value.Int, PrimaryKey: true}, {Name: "a", Type: value.String}, {Name: "b", Type: value.Int}, {Name: "u", Type: value.String},
 			{Name: "late", Type: value.Int}, {Name: "zero", Type: value.Int, ZeroNull: true}, {Name: "free", Type: value.Int}, {Name: "c", Type: value.Int}, {Name: "d", Type: value.Int},
+			{Name: "e", Type: value.String}, {Name: "f", Type: value.String, ZeroNull: true}, {Name: "g", Type: value.Int},
 		},
 		Indexes: []schema.Index{
 			schema.NewIndex(schema.PlainIndex, "a"), schema.NewIndex(schema.PlainIndex, "b"), schema.NewIndex(schema.PlainIndex, "a", "b"), schema.NewIndex(schema.PlainIndex, "c", "b", "a"),
 			schema.NewIndex(schema.UniqueIndex, "u"), schema.NewIndex(schema.UniqueIndex, "u", "b"), building, schema.NewIndex(schema.PlainIndex, "zero"), schema.NewIndex(schema.PlainIndex, "d"),
+			schema.NewIndex(schema.PlainIndex, "e"), schema.NewIndex(schema.UniqueIndex, "e"), schema.NewIndex(schema.UniqueIndex.Folded(), "e"),
+			schema.NewIndex(schema.PlainIndex, "g", "f"), schema.NewIndex(schema.PlainIndex.Folded(), "f", "e", "g"),
 		},
 	}
 }

@@ -14,6 +14,7 @@ import (
 type Identity struct {
 	Columns []int         // the positions of the columns
 	Values  []value.Value // their values, in the same order; none is null
+	Exact   bool          // letter case matters, also where it does not in conditions
 }
 
 // IdentityIn returns the identity that a filter asks for, besides whatever else it asks
@@ -28,29 +29,29 @@ func IdentityIn(def *schema.Definition, filter *cond.Bound, zeros bool) (id Iden
 	if filter.Op == cond.And {
 		parts = filter.Kids
 	}
-	equal := map[int]value.Value{}
+	equal, folded := map[int]value.Value{}, map[int]bool{}
 	for _, p := range parts {
 		if p.Op == cond.Eq || p.Op == cond.In && len(p.Values) == 1 && !p.Null {
-			equal[p.Column] = p.Values[0]
+			equal[p.Column], folded[p.Column] = p.Values[0], p.Fold
 		}
 	}
-	candidates := [][]string{{def.Key().Name}}
+	candidates := []schema.Index{{Columns: []string{def.Key().Name}}}
 	for _, x := range def.Indexes {
 		if x.Unique {
-			candidates = append(candidates, x.Columns)
+			candidates = append(candidates, x)
 		}
 	}
-	for _, names := range candidates {
+	for _, x := range candidates {
 		id = Identity{}
-		for _, name := range names {
+		for _, name := range x.Columns {
 			at := def.Position(name)
 			col := def.Columns[at]
 			omitted := !zeros && !col.PrimaryKey && col.ZeroNull && value.Equal(equal[at], value.Zero(col.Type))
-			if v, has := equal[at]; has && !omitted {
+			if v, has := equal[at]; has && !omitted && (x.Fold || !folded[at]) { // several may differ in letter case
 				id.Columns, id.Values = append(id.Columns, at), append(id.Values, v)
 			}
 		}
-		if len(id.Columns) == len(names) {
+		if len(id.Columns) == len(x.Columns) {
 			return id, true
 		}
 	}
@@ -59,7 +60,7 @@ func IdentityIn(def *schema.Definition, filter *cond.Bound, zeros bool) (id Iden
 
 // Query selects the record that has the identity.
 func (id Identity) Query(def *schema.Definition) plan.Query {
-	return plan.Query{Filter: cond.Equals(def, id.Columns, id.Values), Limit: 1}
+	return plan.Query{Filter: cond.Equals(def, id.Columns, id.Values, id.Exact), Limit: 1}
 }
 
 // Text is the values as text.

@@ -30,8 +30,8 @@ import (
 // these states: it would build the index too early, or write what is being removed.
 // FormatFormer is that of a document with former names: an older program would not know that
 // members of records are of other columns. FormatConverted is that of a document with conversions: an
-// older program would write what does not fit the new type. FormatKinds is that of a document with an index of
-// a kind that an older program would not maintain, or would maintain as another kind.
+// older program would write what does not fit the new type. FormatKinds is that of a document with an
+// index of a kind that older programs do not know: they would maintain another one in its place.
 const (
 	Format          = 1
 	FormatChanging  = 2
@@ -132,10 +132,11 @@ const (
 // Index says that records can be found by the values of these columns, or of the first
 // few of them. If it is unique, no two records have the same values in all of them.
 type Index struct {
-	Name    string     `json:"name"` // its columns, joined by "-", as in its keys; with "/" before the last one of an ordered index
+	Name    string     `json:"name"` // as in its keys: its columns, joined by "-"; with Fold "=fold" behind them, with Ordered "/" before the last one
 	Columns []string   `json:"columns"`
 	Unique  bool       `json:"unique,omitempty"`
 	Ordered bool       `json:"ordered,omitempty"`
+	Fold    bool       `json:"fold,omitempty"` // letter case does not matter: its keys have value.Fold of the values
 	State   IndexState `json:"state"`
 
 	// Declared is the revision of the document that the index was added to; 0 for an index of
@@ -195,7 +196,7 @@ func (d *Definition) Unbuilt() bool { return d.Is(Writing) || d.Is(Building) }
 
 // FormatOf is the format of d's document.
 func (d *Definition) FormatOf() int {
-	if slices.ContainsFunc(slices.Concat(d.Indexes, d.Dropping), func(x Index) bool { return x.Ordered }) {
+	if slices.ContainsFunc(slices.Concat(d.Indexes, d.Dropping), func(x Index) bool { return x.Ordered || x.Fold }) {
 		return FormatKinds
 	}
 	if len(d.Converted) > 0 {
@@ -219,24 +220,38 @@ const (
 	OrderedIndex Kind = "ordered" // finds records by a range of the last column's values, in their order
 )
 
+const folded = "folded " // begins the kinds in which letter case does not matter
+
+// Folded is the kind in which letter case does not matter. A model can have an index of the kind and
+// one of this, of the same columns.
+func (k Kind) Folded() Kind { return folded + k }
+
 // NewIndex is an index of these columns, in state Ready.
 func NewIndex(kind Kind, columns ...string) Index {
-	x := Index{Name: keys.IndexName(columns), Columns: columns, Unique: kind == UniqueIndex, State: Ready}
-	if kind == OrderedIndex {
+	base, fold := strings.CutPrefix(string(kind), folded)
+	x := Index{Name: keys.IndexName(columns), Columns: columns, Unique: Kind(base) == UniqueIndex, Fold: fold, State: Ready}
+	switch {
+	case kind == OrderedIndex:
 		x.Name, x.Ordered = keys.OrderedName(columns), true
+	case fold:
+		x.Name = keys.FoldedName(x.Name)
 	}
 	return x
 }
 
 // Kind is what the index is for.
 func (x Index) Kind() Kind {
+	kind := PlainIndex
 	switch {
 	case x.Unique:
-		return UniqueIndex
+		kind = UniqueIndex
 	case x.Ordered:
-		return OrderedIndex
+		kind = OrderedIndex
 	}
-	return PlainIndex
+	if x.Fold {
+		return kind.Folded()
+	}
+	return kind
 }
 
 // Among reports whether a list has the index, by the same declaration.
@@ -312,6 +327,25 @@ func (d *Definition) Index(name string, unique bool) int {
 // Indexed reports whether an index has this column.
 func (d *Definition) Indexed(column string) bool {
 	return slices.ContainsFunc(d.Indexes, func(x Index) bool { return slices.Contains(x.Columns, column) })
+}
+
+// Folds reports whether letter case does not matter where the column is compared with equal values:
+// it is text, and in a folded index. That is so from the index's declaration on, and whatever way a
+// query takes, so that the answer does not depend on that.
+func (d *Definition) Folds(at int) bool {
+	c := d.Columns[at]
+	return c.Type == value.String && slices.ContainsFunc(d.Indexes, func(x Index) bool { return x.Fold && slices.Contains(x.Columns, c.Name) })
+}
+
+// Own says which indexes a column has by itself. If both folded ones and others are among them, only
+// the others count.
+func (d *Definition) Own(column string) (index, unique, fold bool) {
+	has := func(kind Kind) bool { return d.IndexOf([]string{column}, kind) >= 0 }
+	if index, unique = has(PlainIndex), has(UniqueIndex); index || unique {
+		return index, unique, false
+	}
+	index, unique = has(PlainIndex.Folded()), has(UniqueIndex.Folded())
+	return index, unique, index || unique
 }
 
 // AddIndex adds an index of these columns to d, unless it has that index already. Names
@@ -418,6 +452,25 @@ func (d *Definition) validateIndex(x Index) error {
 		if slices.Contains(x.Columns[:i], name) {
 			return d.Errorf("%s %s names column %s twice; name it once", x.Kind(), x.Name, name)
 		}
+	}
+	if x.Fold {
+		return d.validateFold(x)
+	}
+	return nil
+}
+
+// validateFold reports why letter case cannot be without meaning in an index.
+func (d *Definition) validateFold(x Index) error {
+	texts := false
+	for _, name := range x.Columns {
+		c := d.Columns[d.Position(name)]
+		if c.PrimaryKey {
+			return d.Errorf("%s of %s: %s is the primary key, which is compared as it is; leave fold out, or give another column a folded index", x.Kind(), strings.Join(x.Columns, ", "), name)
+		}
+		texts = texts || c.Type == value.String
+	}
+	if !texts {
+		return d.Errorf("%s of %s: no column of it is of type string, so there is no letter case; leave fold out", x.Kind(), strings.Join(x.Columns, ", "))
 	}
 	return nil
 }

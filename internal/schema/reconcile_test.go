@@ -11,8 +11,8 @@ import (
 )
 
 // model is a definition of columns as in "id:int,pk,auto name:string created:time,createdAt",
-// and of indexes as in "name", "+email" for a unique one and "?city-zip" for one that is
-// being built.
+// and of indexes as in "name", "+email" for a unique one, "~name" for a folded one and "?city-zip" for
+// one that is being built.
 func model(columns, indexes string) Definition {
 	d := Definition{Format: Format, Name: "M", Layout: Native, Shards: 16}
 	for _, text := range strings.Fields(columns) {
@@ -38,7 +38,10 @@ func model(columns, indexes string) Definition {
 		if strings.Contains(text, "+") {
 			kind = UniqueIndex
 		}
-		x := NewIndex(kind, strings.Split(strings.TrimLeft(text, "+?"), "-")...)
+		if strings.Contains(text, "~") {
+			kind = kind.Folded()
+		}
+		x := NewIndex(kind, strings.Split(strings.TrimLeft(text, "+?~"), "-")...)
 		if strings.Contains(text, "?") {
 			x.State = Building
 		}
@@ -65,6 +68,9 @@ func spell(d Definition) string {
 	out = append(out, "|")
 	for _, x := range d.Indexes {
 		text := x.Name
+		if x.Fold {
+			text = "~" + strings.TrimSuffix(x.Name, "=fold")
+		}
 		if x.Unique {
 			text = "+" + text
 		}
@@ -94,6 +100,9 @@ func TestReconcile(t *testing.T) {
 		{"the code knows another column", "id:int,pk name:string", "", "id:int,pk age:int", "", "id:int,pk name:string age:int |", true},
 		{"in another order", "id:int,pk a:int b:int", "a b", "b:int a:int id:int,pk", "b a", "id:int,pk a:int b:int | a b", false},
 		{"a new index is built", "id:int,pk name:string", "name", "id:int,pk name:string", "name +name", "id:int,pk name:string | name !+name", true},
+		{"a folded index is another one", "id:int,pk name:string", "name +name", "id:int,pk name:string", "~name +~name", "id:int,pk name:string | name +name !~name !+~name", true},
+		{"and the other way round", "id:int,pk name:string", "~name", "id:int,pk name:string", "name", "id:int,pk name:string | ~name !name", true},
+		{"a folded index that is there", "id:int,pk name:string n:int", "+~name-n", "id:int,pk name:string n:int", "+~name-n", "id:int,pk name:string n:int | +~name-n", false},
 		{"of a new column", "id:int,pk", "", "id:int,pk city:string zip:string", "city-zip", "id:int,pk city:string zip:string | !city-zip", true},
 		{"one that is being built still is", "id:int,pk name:string", "?name", "id:int,pk name:string", "name", "id:int,pk name:string | ?name", false},
 		{"the code makes it automatic", "id:int,pk", "", "id:int,pk,auto", "", "id:int,pk,auto |", true},
@@ -197,11 +206,14 @@ func TestValidate(t *testing.T) {
 		{"an index of no column", func(d *Definition) { d.Indexes[0].Columns = []string{"gone"} }, `index name: no column is called "gone"`},
 		{"an index with a column twice", func(d *Definition) { d.Indexes[0].Columns = []string{"name", "name"} }, "index name names column name twice"},
 		{"an index of many columns", func(d *Definition) { d.Indexes[0].Columns = make([]string, 9) }, "has 9 columns; use at most 8"},
+		{"a folded index", func(d *Definition) { d.Indexes[0] = NewIndex(UniqueIndex.Folded(), "name", "age") }, ""},
+		{"a folded index of numbers", func(d *Definition) { d.Indexes[0] = NewIndex(UniqueIndex.Folded(), "age") }, "folded unique of age: no column of it is of type string"},
+		{"a folded index of the primary key", func(d *Definition) { d.Indexes[0] = NewIndex(PlainIndex.Folded(), "name", "id") }, "folded index of name, id: id is the primary key"},
 		{"an index of a column that is no token", func(d *Definition) {
 			d.Columns[1].Name, d.Indexes[0].Columns = "full name", []string{"full name"}
 		}, "cannot be indexed"},
 	} {
-		d := model("id:int,pk name:string", "name")
+		d := model("id:int,pk name:string age:int", "name")
 		c.change(&d)
 		err := d.Validate()
 		if c.want == "" && err != nil || c.want != "" && (!errors.Is(err, errs.ErrSchema) || !strings.Contains(err.Error(), c.want)) {
@@ -225,6 +237,10 @@ func TestAddIndexAndResolve(t *testing.T) {
 		{PlainIndex, "NAME", "does not exist"}, // two differ in case alone
 		{PlainIndex, "gone", `column "gone" does not exist`},
 		{PlainIndex, "", "index without columns"},
+		{PlainIndex.Folded(), "name", "~name"},
+		{UniqueIndex.Folded(), "NAME City", "does not exist"},
+		{UniqueIndex.Folded(), "city", "+~City"},
+		{PlainIndex.Folded(), "", "folded index without columns"},
 		{UniqueIndex, "a b", "+a-b"},
 		{UniqueIndex, "a-b", `would share the name "a-b"`},
 	} {
@@ -239,7 +255,7 @@ func TestAddIndexAndResolve(t *testing.T) {
 			t.Errorf("%q: %s, want %s", c.columns, spell(d), c.want)
 		}
 	}
-	if n := len(d.Indexes); n != 4 {
+	if n := len(d.Indexes); n != 6 {
 		t.Errorf("%d indexes", n)
 	}
 	if _, err := d.Resolve("NAME"); !errors.Is(err, errs.ErrInvalid) || !strings.Contains(err.Error(), "Name or name") {
@@ -247,5 +263,37 @@ func TestAddIndexAndResolve(t *testing.T) {
 	}
 	if at, err := d.Resolve("city"); err != nil || d.Columns[at].Name != "City" {
 		t.Error(at, err)
+	}
+}
+
+// The format of a document says whether older programs may use the model, and is the older one again
+// when the folded index is gone.
+func TestFoldedDocument(t *testing.T) {
+	t.Parallel()
+	d := model("id:int,pk name:string n:int", "name ?~name-n")
+	if d.FormatOf() != FormatKinds || !d.Folds(1) || d.Folds(0) || d.Folds(2) {
+		t.Errorf("format %d; folds %v, %v", d.FormatOf(), d.Folds(1), d.Folds(2))
+	}
+	d.Dropping, d.Indexes = d.Indexes[1:], d.Indexes[:1]
+	if d.FormatOf() != FormatKinds || d.Folds(1) {
+		t.Errorf("while it is being dropped: format %d, folds %v", d.FormatOf(), d.Folds(1))
+	}
+	if d.Dropping = nil; d.FormatOf() != Format {
+		t.Errorf("without it: format %d", d.FormatOf())
+	}
+	for indexes, want := range map[string]string{
+		"":              "false false false",
+		"name":          "true false false",
+		"~name":         "true false true",
+		"+~name":        "false true true",
+		"~name +~name":  "true true true",
+		"name +~name":   "true false false",
+		"~name-n n":     "false false false",
+		"+name ~name-n": "false true false",
+	} {
+		d := model("id:int,pk name:string n:int", indexes)
+		if index, unique, fold := d.Own("name"); fmt.Sprint(index, " ", unique, " ", fold) != want {
+			t.Errorf("%q: %v %v %v", indexes, index, unique, fold)
+		}
 	}
 }

@@ -261,11 +261,18 @@ func (c *compiler) option(col *Column, option string, f reflect.StructField, at 
 		}
 		col.Auto = true
 	case "index":
-		c.group(arg, PlainIndex, col.Name)
+		return c.group(arg, kindIn(f, PlainIndex), col.Name)
 	case "unique":
-		c.group(arg, UniqueIndex, col.Name)
+		return c.group(arg, kindIn(f, UniqueIndex), col.Name)
 	case "ordered":
-		c.group(arg, OrderedIndex, col.Name)
+		return c.group(arg, OrderedIndex, col.Name)
+	case "fold":
+		if arg != "" || !slices.ContainsFunc(splitTag(f.Tag.Get("orm")), func(o string) bool {
+			word, _, _ := strings.Cut(o, ":")
+			return word == "index" || word == "unique"
+		}) {
+			return c.errorf("field %s: orm:%q; fold is said of the indexes of a tag, as in orm:\"unique,fold\"", f.Name, f.Tag.Get("orm"))
+		}
 	case "column": // field has done it
 	case "hidden":
 		col.Hidden = true
@@ -285,18 +292,32 @@ func (c *compiler) option(col *Column, option string, f reflect.StructField, at 
 	return nil
 }
 
+// kindIn is the kind of the indexes for which the tag of a field has the word of kind: fold in the tag
+// is for all of them.
+func kindIn(f reflect.StructField, kind Kind) Kind {
+	if slices.Contains(splitTag(f.Tag.Get("orm")), "fold") {
+		return kind.Folded()
+	}
+	return kind
+}
+
 // group adds column to the index of that name and kind, or begins one. Without a name,
 // the column is an index by itself.
-func (c *compiler) group(name string, kind Kind, column string) {
+func (c *compiler) group(name string, kind Kind, column string) error {
 	if name != "" {
 		for _, g := range c.groups {
-			if g.name == name && g.kind == kind {
+			switch {
+			case g.name != name:
+			case g.kind == kind:
 				g.columns = append(g.columns, column)
-				return
+				return nil
+			case g.kind == kind.Folded() || g.kind.Folded() == kind:
+				return c.errorf("columns %s and %s are in the index called %q, one with fold and one without; give all columns of it fold, or none", g.columns[0], column, name)
 			}
 		}
 	}
 	c.groups = append(c.groups, &indexGroup{name: name, kind: kind, columns: []string{column}})
+	return nil
 }
 
 var (

@@ -55,6 +55,14 @@ func TestCompile(t *testing.T) {
 			Zip   string `json:"zip" orm:" index:place,, index "`
 			House int    `json:"house" orm:"unique:home"`
 		}{}, "id:string,pk,zero email:string,zero city:string,zero zip:string,zero house:int,zero | +email city-zip +city-house zip"},
+		{"folded indexes", struct {
+			ID    string  `json:"id" orm:"primaryKey"`
+			Email string  `json:"email" orm:"unique,fold"`
+			Name  *string `json:"name" orm:"fold, index ,unique:home"`
+			City  string  `json:"city" orm:"index:place"`
+			Zip   string  `json:"zip" orm:"index:place"`
+			House int     `json:"house" orm:"unique:home,fold"`
+		}{}, "id:string,pk,zero email:string,zero name:string city:string,zero zip:string,zero house:int,zero | +~email ~name +~name-house city-zip"},
 		{"roles and versions", struct {
 			base
 			Version uint64    `json:"-" orm:"version"`
@@ -124,6 +132,20 @@ func TestCompileErrors(t *testing.T) {
 		{struct {
 			ID *int `orm:"primaryKey"`
 		}{}, "primary key ID is a pointer"},
+		{struct {
+			A string `orm:"fold"`
+		}{}, `field A: orm:"fold"; fold is said of the indexes of a tag, as in orm:"unique,fold"`},
+		{struct {
+			A string `orm:"index,fold:x"`
+		}{}, `field A: orm:"index,fold:x"; fold is said of the indexes of a tag, as in orm:"unique,fold"`},
+		{struct {
+			A string `orm:"unique:x,fold"`
+			B string `orm:"unique:x"`
+		}{}, `columns A and B are in the index called "x", one with fold and one without`},
+		{struct {
+			A string `orm:"index:x"`
+			B string `orm:"index:x,fold"`
+		}{}, `columns A and B are in the index called "x", one with fold and one without`},
 		{struct {
 			ID float64 `orm:"primaryKey,auto"`
 		}{}, "field ID has type float64, which auto cannot fill"},

@@ -9,7 +9,7 @@ import (
 // How the tags of a struct are read.
 
 // tagOptions lists the options of an orm tag, for errors.
-const tagOptions = "primaryKey, auto, index, index:name, unique, unique:name, ordered, ordered:name, column:name, hidden, version, createdAt, updatedAt, and - by itself"
+const tagOptions = "primaryKey, auto, index, index:name, unique, unique:name, fold, ordered, ordered:name, column:name, hidden, version, createdAt, updatedAt, and - by itself"
 
 // tagProblem says what keeps package reflect from reading a struct tag to its end: it would
 // ignore the rest without a word. Only tags that mean something to natsorm matter.

@@ -128,7 +128,7 @@ func (s *Records[T]) asStored(where map[string]any, doc []byte) (*cond.Bound, er
 	for i, at := range columns {
 		values[i] = stored.At(at)
 	}
-	return cond.Equals(def, columns, values), nil
+	return cond.Equals(def, columns, values, false), nil
 }
 
 // owner is the record that has an identity, if it is selected; nil when there is none. When
@@ -158,6 +158,9 @@ func (s *Records[T]) identities() string {
 	for _, x := range s.Docs.Def.Indexes {
 		if x.Unique {
 			out = append(out, "the unique index "+strings.Join(x.Columns, " and "))
+		}
+		if x.Unique && !x.Fold && slices.ContainsFunc(x.Columns, func(c string) bool { return s.Docs.Def.Folds(s.Docs.Def.Position(c)) }) {
+			out[len(out)-1] += " (only for OnConflict, because a folded index has a column of it, and so several records may be equal)"
 		}
 	}
 	return strings.Join(out, ", ")

@@ -10,6 +10,7 @@ import (
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/layout"
 	"github.com/natsorm/natsorm/internal/query"
+	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/value"
 )
 
@@ -40,12 +41,12 @@ func (s *Records[T]) createIf(ctx context.Context, v *T, spec query.Spec) error 
 // upsertOn replaces the record that has v's values in the columns of a unique index, or
 // creates v.
 func (s *Records[T]) upsertOn(ctx context.Context, v *T, spec query.Spec) (created bool, err error) {
-	columns, err := s.uniqueColumns(spec.OnConflict)
+	x, err := s.uniqueIndex(spec.OnConflict)
 	if err != nil {
 		return false, err
 	}
 	for agreed := s.Tx != nil; ; {
-		id, key, err := s.identity(v, columns)
+		id, key, err := s.identity(v, x)
 		if err != nil {
 			return false, err
 		}
@@ -82,7 +83,7 @@ func (s *Records[T]) upsertOn(ctx context.Context, v *T, spec query.Spec) (creat
 			return true, err
 		}
 		if refused {
-			return false, &errs.UniqueError{Model: s.Name, Columns: columns, Value: id.Text(), Owner: found.ID.Text()}
+			return false, &errs.UniqueError{Model: s.Name, Columns: x.Columns, Value: id.Text(), Owner: found.ID.Text()}
 		}
 		how := saving{upsert: true, revision: spec.IfRevision, over: query.Matcher(s.Docs.Def, id.Query(s.Docs.Def).Filter)}
 		if s.Codec.ZeroKey(v) {
@@ -94,35 +95,39 @@ func (s *Records[T]) upsertOn(ctx context.Context, v *T, spec query.Spec) (creat
 	}
 }
 
-// uniqueColumns are the columns of the unique index that a caller means by its columns, in
-// any order.
-func (s *Records[T]) uniqueColumns(names []string) ([]string, error) {
+// uniqueIndex is the unique index that a caller means by its columns, in any order. Of two it is the
+// folded one, which allows less.
+func (s *Records[T]) uniqueIndex(names []string) (found schema.Index, err error) {
 	def := s.Docs.Def
 	var given []string
 	for _, name := range names {
 		at, err := def.Resolve(name)
 		if err != nil {
-			return nil, fmt.Errorf("%w (in OnConflict)", err)
+			return found, fmt.Errorf("%w (in OnConflict)", err)
 		}
 		given = append(given, def.Columns[at].Name)
 	}
 	slices.Sort(given)
 	for _, x := range def.Indexes {
-		if x.Unique && slices.Equal(slices.Sorted(slices.Values(x.Columns)), given) {
-			return x.Columns, nil
+		if x.Unique && slices.Equal(slices.Sorted(slices.Values(x.Columns)), given) && (found.Columns == nil || x.Fold) {
+			found = x
 		}
 	}
-	return nil, errs.Invalidf(s.Name, "", "OnConflict(%q): these columns are no unique index of the model, which has %s; name all columns of a unique index, or declare one with orm:\"unique\"", names, s.identities())
+	if found.Columns != nil {
+		return found, nil
+	}
+	return found, errs.Invalidf(s.Name, "", "OnConflict(%q): these columns are no unique index of the model, which has %s; name all columns of a unique index, or declare one with orm:\"unique\"", names, s.identities())
 }
 
 // identity is what v has in the columns of a unique index, and its key.
-func (s *Records[T]) identity(v *T, columns []string) (id query.Identity, key value.Value, err error) {
+func (s *Records[T]) identity(v *T, x schema.Index) (id query.Identity, key value.Value, err error) {
 	doc, err := s.Codec.Encode(v)
 	if err != nil {
 		return id, key, err
 	}
 	def := s.Docs.Def
-	for _, name := range columns {
+	id.Exact = !x.Fold
+	for _, name := range x.Columns {
 		id.Columns = append(id.Columns, def.Position(name))
 	}
 	vals, err := document.NewFields(def, append(slices.Clip(id.Columns), def.PrimaryKey())...).Read(doc)
