@@ -44,7 +44,7 @@ func Rewrite(f func(Record) error) Alteration {
 	return changing(alter.Rewrite(func(r map[string]any) error { return f(r) }))
 }
 
-// DropIndex takes the indexes of these columns away, the unique one, the other one, or both.
+// DropIndex takes all indexes of these columns away: unique ones and others, folded ones and others.
 // Every program goes on without them: queries take another way, and a unique value may be
 // given twice from now on. It takes a second and a half, and the time that the server takes to
 // remove the entries, about 2 µs each, in which it answers nobody on this bucket.

@@ -62,7 +62,8 @@ func compare(op cond.Op, column string, values ...any) Condition {
 	return condition{Op: op, Column: column, Values: slices.Clone(values)}
 }
 
-// Eq selects records whose column equals value. Eq(column, nil) means IsNull(column).
+// Eq selects records whose column equals value. Eq(column, nil) means IsNull(column). Letter case
+// matters to Eq, Ne, In and NotIn, unless the column has a folded index: see Fold.
 func Eq(column string, value any) Condition { return compare(cond.Eq, column, value) }
 
 // Ne selects records whose column has another value than this one. It leaves out nulls.

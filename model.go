@@ -87,6 +87,32 @@ func Ordered(columns ...string) ModelOption {
 	return func(o *modelOptions) { o.indexes = append(o.indexes, IndexSchema{Columns: columns, Ordered: true}) }
 }
 
+// Fold wraps Index or Unique: letter case does not matter to that index, in all of its columns that are
+// strings. "Alice" and "ALICE" are one value to it, and so are "Straße" and "STRASSE", by Unicode's
+// full case folding (docs/format.md). Records keep what was written. The tags orm:"index,fold" and
+// orm:"unique,fold" do the same.
+//
+// Where a column has such an index, letter case does not matter to Eq, Ne, In and NotIn either, nor to
+// FindOrCreate and OnConflict: in every program, and from the declaration on, also before the index
+// is built. It does matter to the order, to Gt and its like, to patterns such as StartsWith and Like,
+// and to groups.
+//
+// A folded index is another index than the one of the same columns that is not folded, and a model can
+// have both. Then the latter finds no text any more, but it still keeps values unique. The primary
+// key cannot be in a folded index, nor can any column in the Sequelize layout: Define returns ErrSchema.
+func Fold(index ModelOption) ModelOption {
+	return func(o *modelOptions) {
+		indexes := chosen[modelOptions]([]ModelOption{index}).indexes
+		if len(indexes) == 0 {
+			indexes = make([]IndexSchema, 1) // of no columns, which is refused
+		}
+		for _, x := range indexes {
+			x.Fold = true
+			o.indexes = append(o.indexes, x)
+		}
+	}
+}
+
 // SequelizeLayout makes the model read and write the keys and index entries of the Node
 // library sequelize-natskv, so that Node services and Go programs can share a bucket.
 // In this layout an index entry is a list of the ids of all records with a value, and
@@ -110,6 +136,8 @@ func SequelizeLayout() ModelOption { return func(o *modelOptions) { o.layout = s
 //	orm:"unique:name"      the same for the values of all fields with this name
 //	orm:"ordered"          the same for a range of values, and for OrderBy with a Limit
 //	orm:"ordered:name"     the same, for equal values in all fields with this name but the last
+//	orm:"unique,fold"      letter case does not matter: see Fold; also orm:"index,fold",
+//	                       and with names
 //	orm:"column:name"      the column has this name, whatever JSON shows; also for a
 //	                       field with json:"-", which JSON does not show
 //	orm:"hidden"           ParseWhere does not know the column, and only programs that

@@ -274,6 +274,9 @@ func TestOrderedIndexesThatCannotBe(t *testing.T) {
 	if _, err := natsorm.Define[orderedTask](ctx, db, natsorm.SequelizeLayout()); !errors.Is(err, natsorm.ErrSchema) || !strings.Contains(err.Error(), "ordered") {
 		t.Error(err)
 	}
+	if _, err := natsorm.Define[plainTask](ctx, db, natsorm.Fold(natsorm.Ordered("status"))); !errors.Is(err, natsorm.ErrSchema) || !strings.Contains(err.Error(), "does not fold") {
+		t.Error(err)
+	}
 	if _, err := natsorm.Define[plainTask](ctx, db, natsorm.Ordered()); !errors.Is(err, natsorm.ErrSchema) {
 		t.Error(err)
 	}

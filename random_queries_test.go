@@ -33,6 +33,7 @@ var domains = map[string][]any{
 	"decimal": {json.Number("1"), json.Number("1.0"), json.Number("2.50"), json.Number("-3"), json.Number("0.1"), json.Number("1e-1"),
 		json.Number("12345678901234567890.1"), json.Number("12345678901234567890.2")},
 	"string": {"", "a", "ab", "A", "b%", "é", "a_b", "a.b", "ab\n", "null", "Ab"},
+	"folded": {"", "ß", "SS", "ss", "ﬁ", "FI", "İ", "ı", "I", "i", "\u212a", "k", "K", "ſ", "S", "a", "A", "É", "é"},
 	"bytes":  {[]byte{}, []byte("a"), []byte{0, 255}},
 	"time": {time.Date(2024, 1, 2, 3, 4, 5, 0, time.UTC), time.Date(2024, 1, 2, 5, 4, 5, 0, time.FixedZone("", 7200)),
 		time.Date(2024, 1, 2, 3, 4, 5, 1, time.UTC), time.Date(1969, 12, 31, 0, 0, 0, 0, time.UTC)},
@@ -94,7 +95,8 @@ func boolRank(b bool) int {
 }
 
 // world is a random schema with random records, stored in several models that
-// differ only in their indexes.
+// differ only in their indexes. In every second one letter case does not matter in column f, in which all of
+// its models have a folded index, each another one.
 type world struct {
 	r       *rand.Rand
 	columns []natsorm.ColumnSchema
@@ -118,6 +120,10 @@ func newWorldOf(t *testing.T, db *natsorm.DB, r *rand.Rand, n, records int, doma
 		texts = []string{"", "-", "0x", "1e", "a/b=", "k"}
 	}
 	w.columns = append(w.columns, natsorm.ColumnSchema{Name: "id", Type: keyType, PrimaryKey: true}, natsorm.ColumnSchema{Name: "u", Type: natsorm.Int})
+	folds := n%2 == 1
+	if folds {
+		w.columns = append(w.columns, natsorm.ColumnSchema{Name: "f", Type: natsorm.String})
+	}
 	for i := range 2 + r.IntN(4) {
 		w.columns = append(w.columns, natsorm.ColumnSchema{Name: fmt.Sprint("c", i), Type: natsorm.Type(typeNames[r.IntN(len(typeNames))])})
 	}
@@ -135,7 +141,7 @@ func newWorldOf(t *testing.T, db *natsorm.DB, r *rand.Rand, n, records int, doma
 			rec["u"] = int64(i * 3)
 		}
 		for _, c := range w.columns[2:] {
-			switch d := domains[string(c.Type)]; r.IntN(5) {
+			switch d := w.domain(c); r.IntN(5) {
 			case 0: // absent
 			case 1:
 				rec[c.Name] = nil
@@ -173,9 +179,14 @@ func newWorldOf(t *testing.T, db *natsorm.DB, r *rand.Rand, n, records int, doma
 	}
 	schemas := make([]natsorm.Schema, len(variants))
 	for v, indexes := range variants {
+		if folds {
+			indexes = append(slices.Clip(indexes), natsorm.IndexSchema{
+				Columns: [][]string{{"u", "f"}, {"f"}, {"f", "u"}, {"u", "f"}, {"f"}}[v], Fold: true, Unique: v == 3,
+			})
+		}
 		schemas[v] = natsorm.Schema{Columns: w.columns, Indexes: indexes, Shards: 1 + r.IntN(5)}
 	}
-	if plain {
+	if plain && !folds {
 		schemas = append(schemas, natsorm.Schema{Columns: w.columns, Indexes: variants[1][1:], Layout: "sequelize"})
 	}
 	for v, s := range schemas {
@@ -196,8 +207,23 @@ func (w *world) value(c natsorm.ColumnSchema) any {
 	if c.Name == "id" || c.Name == "u" {
 		return w.records[w.r.IntN(len(w.records))][c.Name]
 	}
-	d := w.domains[string(c.Type)]
+	d := w.domain(c)
 	return d[w.r.IntN(len(d))]
+}
+
+func (w *world) domain(c natsorm.ColumnSchema) []any {
+	if c.Name == "f" {
+		return w.domains["folded"]
+	}
+	return w.domains[string(c.Type)]
+}
+
+// same reports whether two values of a column are equal to conditions.
+func same(c natsorm.ColumnSchema, a, b any) bool {
+	if c.Name == "f" {
+		return sameSpelling(a.(string), b.(string))
+	}
+	return compareGo(a, b) == 0
 }
 
 type judge func(rec natsorm.Record) truth
@@ -255,7 +281,7 @@ func (w *world) condition(depth int) (natsorm.Condition, judge) {
 				}
 				return unknown
 			}
-			return when(slices.ContainsFunc(list, func(x any) bool { return x != nil && compareGo(x, v) == 0 }))
+			return when(slices.ContainsFunc(list, func(x any) bool { return x != nil && same(c, x, v) }))
 		}
 	}
 	not := func(j judge) judge { return func(rec natsorm.Record) truth { return yes - j(rec) } }
@@ -264,12 +290,12 @@ func (w *world) condition(depth int) (natsorm.Condition, judge) {
 		if x == nil {
 			return natsorm.Eq(c.Name, nil), isNull
 		}
-		return natsorm.Eq(c.Name, x), known(x, func(v any) bool { return compareGo(v, x) == 0 })
+		return natsorm.Eq(c.Name, x), known(x, func(v any) bool { return same(c, v, x) })
 	case 4:
 		if x == nil {
 			return natsorm.Ne(c.Name, nil), not(isNull)
 		}
-		return natsorm.Ne(c.Name, x), known(x, func(v any) bool { return compareGo(v, x) != 0 })
+		return natsorm.Ne(c.Name, x), known(x, func(v any) bool { return !same(c, v, x) })
 	case 5:
 		return natsorm.Gt(c.Name, x), known(x, func(v any) bool { return compareGo(v, x) > 0 })
 	case 6:
@@ -443,7 +469,7 @@ func (w *world) check(t *testing.T, paths *pathCounts) {
 					if rec[c.Name] == nil {
 						return unknown
 					}
-					return when(compareGo(rec[c.Name], x) == 0)
+					return when(same(c, rec[c.Name], x))
 				}
 			}
 		}

@@ -69,6 +69,7 @@ type ColumnSchema struct {
 	Index      bool // it has an index of its own
 	Unique     bool // it has a unique index of its own
 	Ordered    bool // it has an ordered index of its own
+	Fold       bool // letter case does not matter in these indexes: see Fold
 	CreatedAt  bool // Create sets it when it is zero
 	UpdatedAt  bool // every write sets it
 	Hidden     bool // ParseWhere does not know it, and only programs that declare it have it in their Records
@@ -79,6 +80,7 @@ type IndexSchema struct {
 	Columns []string
 	Unique  bool
 	Ordered bool // it finds ranges of the last column's values, in their order
+	Fold    bool // letter case does not matter: see the function Fold
 
 	// State says whether queries use the index, in a Schema that comes from the
 	// catalogue. DefineRecord ignores it.
@@ -92,7 +94,11 @@ type IndexSchema struct {
 }
 
 func (x IndexSchema) kind() schema.Kind {
-	return schema.Index{Unique: x.Unique, Ordered: x.Ordered}.Kind()
+	kind := schema.Index{Unique: x.Unique, Ordered: x.Ordered}.Kind()
+	if x.Fold {
+		kind = kind.Folded()
+	}
+	return kind
 }
 
 // IndexState says whether queries use an index.
@@ -124,16 +130,18 @@ func (s Schema) definition() (schema.Definition, error) {
 			c.Role = schema.CreatedAt
 		case f.UpdatedAt:
 			c.Role = schema.UpdatedAt
+		case f.Fold && !f.Index && !f.Unique:
+			return def, def.Errorf("column %s has Fold, which is said of an index; set Index or Unique too", f.Name)
 		}
 		def.Columns = append(def.Columns, c)
 	}
 	for _, f := range s.Columns {
 		for _, x := range []struct {
 			want bool
-			kind schema.Kind
-		}{{f.Index, schema.PlainIndex}, {f.Unique, schema.UniqueIndex}, {f.Ordered, schema.OrderedIndex}} {
+			IndexSchema
+		}{{f.Index, IndexSchema{Fold: f.Fold}}, {f.Unique, IndexSchema{Unique: true, Fold: f.Fold}}, {f.Ordered, IndexSchema{Ordered: true}}} {
 			if x.want {
-				if err := def.AddIndex(x.kind, f.Name); err != nil {
+				if err := def.AddIndex(x.kind(), f.Name); err != nil {
 					return def, err
 				}
 			}
@@ -150,17 +158,17 @@ func (s Schema) definition() (schema.Definition, error) {
 // schemaOf is the schema of a model, with how far the building of its indexes has come.
 func schemaOf(def *schema.Definition, b catalogue.Build, from store.Store) Schema {
 	out := Schema{Name: def.Name, Shards: def.Shards, Layout: Layout(def.Layout)}
-	has := func(kind schema.Kind, column string) bool { return def.IndexOf([]string{column}, kind) >= 0 }
 	for _, c := range def.Columns {
+		index, unique, fold := def.Own(c.Name)
 		out.Columns = append(out.Columns, ColumnSchema{
 			Name: c.Name, Type: Type(c.Type), PrimaryKey: c.PrimaryKey, Auto: c.Auto, Hidden: c.Hidden,
-			Index: has(schema.PlainIndex, c.Name), Unique: has(schema.UniqueIndex, c.Name), Ordered: has(schema.OrderedIndex, c.Name),
+			Index: index, Unique: unique, Fold: fold, Ordered: def.IndexOf([]string{c.Name}, schema.OrderedIndex) >= 0,
 			CreatedAt: c.Role == schema.CreatedAt, UpdatedAt: c.Role == schema.UpdatedAt,
 		})
 	}
 	for _, x := range slices.Concat(def.Indexes, def.Dropping) {
 		done, total := b.Of(from, def, x)
-		out.Indexes = append(out.Indexes, IndexSchema{Columns: slices.Clone(x.Columns), Unique: x.Unique, Ordered: x.Ordered, State: IndexState(x.State), Done: done, Total: total, Paused: b.Paused && (x.State == schema.Writing || x.State == schema.Building)})
+		out.Indexes = append(out.Indexes, IndexSchema{Columns: slices.Clone(x.Columns), Unique: x.Unique, Ordered: x.Ordered, Fold: x.Fold, State: IndexState(x.State), Done: done, Total: total, Paused: b.Paused && (x.State == schema.Writing || x.State == schema.Building)})
 	}
 	for _, f := range def.Former {
 		if f.Freed > 0 {

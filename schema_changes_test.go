@@ -104,6 +104,12 @@ var schemaChanges = map[string]schemaChange{
 	"add a unique index":                 {define: schemaColumn("note", func(c *natsorm.ColumnSchema) { c.Unique = true })},
 	"stop declaring an index":            {define: schemaColumn("name", func(c *natsorm.ColumnSchema) { c.Index = false })},
 	"make an index unique":               {define: schemaColumn("name", func(c *natsorm.ColumnSchema) { c.Index, c.Unique = false, true })},
+	"make an index ignore letter case":   {define: schemaColumn("name", func(c *natsorm.ColumnSchema) { c.Fold = true })},
+	"make a folded index mind letter case again": {define: func(ctx context.Context, db *natsorm.DB) error {
+		return errors.Join(schemaColumn("note", func(c *natsorm.ColumnSchema) { c.Index, c.Fold = true, true })(ctx, db),
+			schemaColumn("note", func(c *natsorm.ColumnSchema) { c.Index = true })(ctx, db))
+	}},
+	"declare a folded index in the Sequelize layout": {define: declare(func(s *natsorm.Schema) { s.Layout, s.Columns[1].Fold = natsorm.Sequelize, true })},
 	"drop an index":                      {alter: []natsorm.Alteration{natsorm.DropIndex("name")}, define: asItWas},
 	"make a column hidden":               {define: schemaColumn("note", func(c *natsorm.ColumnSchema) { c.Hidden = true })},
 	"change the type of the primary key": {define: schemaColumn("id", func(c *natsorm.ColumnSchema) { c.Type = natsorm.String })},

@@ -41,7 +41,7 @@ func IfRevision(revision uint64) WriteOption {
 
 // OnConflict makes Upsert replace the record that has the same values in these columns,
 // which are those of a unique index, instead of the one that has the same primary key. That
-// record keeps its key. If v has another key, that is ErrUnique. Nulls are not compared, and
+// record keeps its key. Letter case does not matter if it does not to that index. If v has another key, that is ErrUnique. Nulls are not compared, and
 // neither is a zero that omitempty leaves out: then Upsert creates a record each time.
 func OnConflict(columns ...string) WriteOption {
 	columns = slices.Clone(columns)

@@ -39,12 +39,14 @@ func point(v value.Value) Interval {
 // intervals are the values that b leaves possible in a column, in their order: b is true only of
 // records that have one of them. ok is false when b says nothing of the column. eq is what
 // b fixes, as equalities gives it.
-func (pl *planner) intervals(b *cond.Bound, column int, eq map[int][]value.Value) (in []Interval, ok bool) {
-	if vals, fixed := eq[column]; fixed {
-		for _, v := range sortedValues(vals) {
-			in = append(in, point(v))
+func (pl *planner) intervals(b *cond.Bound, column int, eq map[int]fixed) (in []Interval, ok bool) {
+	if f, fixed := eq[column]; fixed {
+		if vals, ok := f.in(schema.Index{}); ok {
+			for _, v := range sortedValues(vals) {
+				in = append(in, point(v))
+			}
+			return in, true
 		}
-		return in, true
 	}
 	var all Interval
 	for _, c := range conjuncts(b) {
@@ -114,7 +116,7 @@ func (pl *planner) ranged(x schema.Index, combos [][]value.Value, in []Interval)
 
 // interval is the access by an ordered index to the records of which b is true. ok is false when b says
 // nothing that narrows it, or leaves one of its other columns open.
-func (pl *planner) interval(b *cond.Bound, x schema.Index, eq map[int][]value.Value) (a Access, ok bool) {
+func (pl *planner) interval(b *cond.Bound, x schema.Index, eq map[int]fixed) (a Access, ok bool) {
 	last := len(x.Columns) - 1
 	combos := [][]value.Value{nil}
 	if last > 0 {
@@ -173,6 +175,9 @@ func Ranges(def *schema.Definition, q Query, stats Stats) (out []Access) {
 // maxSorted is for how many combinations of values the entries of an ordered index are merged.
 const maxSorted = 16
 
+// one reports whether all records have one value.
+func (f fixed) one() bool { return len(f.values) == 1 && (!f.fold || f.values[0].IsNull()) }
+
 // sorted is the access that reads records in the order of the query, by an ordered index, and ends
 // when it has enough. ok is false when no index has that order.
 func (pl *planner) sorted(q Query) (best Access, ok bool) {
@@ -186,7 +191,7 @@ func (pl *planner) sorted(q Query) (best Access, ok bool) {
 	eq := pl.equalities(b)
 	order := q.Order
 	for len(order) > 0 {
-		if vals, fixed := eq[order[0].Column]; !fixed || len(vals) != 1 {
+		if f, fixed := eq[order[0].Column]; !fixed || !f.one() {
 			break
 		}
 		order = order[1:] // all records have the same value
@@ -209,7 +214,7 @@ func (pl *planner) sorted(q Query) (best Access, ok bool) {
 		// Either the order is that of the index, or all records have one value in its last column, and are
 		// there in the order of their primary keys.
 		column := pl.def.Position(x.Columns[last])
-		if vals, fixed := eq[column]; column != order[0].Column && (!fixed || len(vals) != 1 || len(order) != 1 || order[0].Desc) {
+		if f, fixed := eq[column]; column != order[0].Column && (!fixed || !f.one() || len(order) != 1 || order[0].Desc) {
 			continue
 		}
 		combos := [][]value.Value{nil}

@@ -359,6 +359,9 @@ func (d *Definition) AddIndex(kind Kind, columns ...string) error {
 		}
 		resolved[i] = d.Columns[pos].Name
 	}
+	if kind == OrderedIndex.Folded() {
+		return d.Errorf("%s %v: an ordered index does not fold, because letter case matters to an order; leave one of the two out", kind, columns)
+	}
 	if len(resolved) == 0 {
 		return d.Errorf("%s without columns; name at least one", kind)
 	}
