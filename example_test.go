@@ -265,3 +265,30 @@ func ExampleDB_Transaction() {
 	// Ann 10
 	// Bob 90
 }
+
+// Letter case does not matter to a folded index, nor to conditions on its column.
+func ExampleFold() {
+	ctx := context.Background()
+	db, done := open(ctx)
+	defer done()
+	type Guest struct {
+		ID    int64  `json:"id" orm:"primaryKey,auto"`
+		Email string `json:"email"`
+	}
+	guests, err := natsorm.Define[Guest](ctx, db, natsorm.Fold(natsorm.Unique("email"))) // as orm:"unique,fold"
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := guests.Create(ctx, &Guest{Email: "Ann@Example.com"}); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(errors.Is(guests.Create(ctx, &Guest{Email: "ann@example.com"}), natsorm.ErrUnique))
+	ann, err := guests.FindOne(ctx, natsorm.Eq("email", "ANN@EXAMPLE.COM"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(ann.Email)
+	// Output:
+	// true
+	// Ann@Example.com
+}
