@@ -17,7 +17,8 @@ import (
 //
 // A JSON column is compared as a whole: with a list, a map, a struct or a json.RawMessage
 // that has the same members and elements. The order of members does not matter; how a
-// number is written does. Besides equality it has no operators.
+// number is written does. Of the elements of a list, Contains, ContainsAny and ContainsAll ask;
+// besides these and equality it has no operators.
 //
 // Nulls are treated as in SQL: a comparison with null is neither true nor false, so it
 // selects nothing, also inside Not. Two exceptions: Eq(c, nil) means IsNull(c), and a
@@ -113,8 +114,24 @@ func StartsWith(column string, value any) Condition { return compare(cond.Starts
 // EndsWith selects records whose text column ends with value.
 func EndsWith(column string, value any) Condition { return compare(cond.EndsWith, column, value) }
 
-// Contains selects records whose text column contains value.
+// Contains selects records whose text column contains value, or whose list has it as an element:
+// a list of strings, numbers or bools, such as a []string, or in a JSON column of a Schema.
+// Numbers are compared exactly, 1 and 1.0 are equal. A JSON value that is no list has no
+// elements, and whether null has an element is unknown. An index of the column finds the
+// records: see [Index].
 func Contains(column string, value any) Condition { return compare(cond.Contains, column, value) }
+
+// ContainsAny selects records whose list has at least one of values as an element, as
+// [Contains]. Without values it selects nothing.
+func ContainsAny(column string, values ...any) Condition {
+	return compare(cond.ContainsAny, column, values...)
+}
+
+// ContainsAll selects records whose list has all of values as elements, as [Contains]. Without
+// values it selects every record with a list.
+func ContainsAll(column string, values ...any) Condition {
+	return compare(cond.ContainsAll, column, values...)
+}
 
 // Regexp selects records whose text column matches a regular expression, in the syntax
 // of package regexp. It may match any part of the text; anchor it with ^ and $ to match
@@ -164,6 +181,8 @@ func combine(op cond.Op, conditions []Condition) Condition {
 //	{"age": [30, 31]}                    one of them
 //	{"age": {"gte": 30, "lt": 40}}       all of: eq ne gt gte lt lte in notIn between like iLike
 //	                                     startsWith endsWith contains regexp isNull notNull
+//	{"tags": {"contains": "go"}}         its list has this element; containsAny and containsAll
+//	                                     take a list of several
 //	{"or": [{…}, {…}], "and": […], "not": {…}}
 //
 // Numbers keep their exact value, times are RFC 3339 text, and bytes are base64.

@@ -138,7 +138,8 @@ func keepZeroNull(def, from *schema.Definition) {
 			}
 		}
 		if at >= 0 {
-			def.Columns[i].ZeroNull, def.Columns[i].Holds = from.Columns[at].ZeroNull, from.Columns[at].Holds
+			known := from.Columns[at]
+			def.Columns[i].ZeroNull, def.Columns[i].Holds, def.Columns[i].Elements = known.ZeroNull, known.Holds, known.Elements
 		}
 	}
 }

@@ -38,17 +38,21 @@ const (
 	ILike      Op = "iLike"
 	StartsWith Op = "startsWith"
 	EndsWith   Op = "endsWith"
-	Contains   Op = "contains"
+	Contains   Op = "contains" // of text; of a list it becomes ContainsAny
 	Regexp     Op = "regexp"
-	IsNull     Op = "isNull"
-	NotNull    Op = "notNull"
+
+	ContainsAny Op = "containsAny"
+	ContainsAll Op = "containsAll"
+
+	IsNull  Op = "isNull"
+	NotNull Op = "notNull"
 )
 
 // Node is a condition as a caller wrote it, not yet bound to a model.
 type Node struct {
 	Op     Op
 	Column string // comparisons: the column's name
-	Values []any  // comparisons: two for Between, any number for In and NotIn, else one or none
+	Values []any  // comparisons: two for Between, any number for In, NotIn, ContainsAny and ContainsAll, else one or none
 	Whole  any    // In of a map's slice: the slice itself, which a JSON column is compared with
 	Kids   []Node // And, Or: the parts; Not: the one condition that is negated
 	Path   string // conditions in JSON: where this one stands, for errors
@@ -110,14 +114,15 @@ func (n Node) Constant() (constant, all bool) {
 type Bound struct {
 	Op     Op            // IsNull rather than Eq of null; never Ne, NotIn, NotNull or Between (see the package comment)
 	Column int           // comparisons: the column's position in the definition
-	Values []value.Value // comparisons: of the column's type, never null
-	Null   bool          // In: null is among the values; other comparisons, until simplified: the value is null
+	Values []value.Value // comparisons: of the column's type, never null; of ContainsAny and ContainsAll, as value.Element gives them, each once
+	Null   bool          // In, ContainsAny, ContainsAll: null is among the values; other comparisons, until simplified: the value is null
 	Fold   bool          // Eq, In: letter case does not matter; the values are folded, and so are those that are compared with them
 	Kids   []*Bound      // combinations, and the one comparison that a Not negates
 
 	absent value.Value                     // what null or an absent member stands for in this column
 	match  func(string) bool               // Like, ILike, StartsWith, EndsWith, Contains, Regexp
 	set    func() map[value.Value]struct{} // In with more than manyValues values; nil with fewer
+	places map[value.Value]int             // ContainsAny, ContainsAll: the position of each value
 }
 
 // manyValues is the number of values up to which In compares one after the other.
@@ -195,6 +200,13 @@ func bind(n Node, def *schema.Definition) (*Bound, error) {
 	}
 	invalid := func(format string, args ...any) error {
 		return n.located(errs.Invalidf(def.Name, def.Called(pos, n.Column), format, args...))
+	}
+	if n.Op == ContainsAny || n.Op == ContainsAll || n.Op == Contains && col.Type == value.JSON {
+		b, err := elements(n, col, pos)
+		if err != nil {
+			return nil, invalid("%v", err)
+		}
+		return b, nil
 	}
 	switch n.Op {
 	case Gt, Gte, Lt, Lte:
@@ -371,6 +383,8 @@ func (b *Bound) test(v value.Value) truth {
 		return truthOf(ok)
 	case b.Op == In:
 		return truthOf(slices.ContainsFunc(b.Values, func(w value.Value) bool { return value.Equal(v, w) }))
+	case b.Op == ContainsAny || b.Op == ContainsAll:
+		return b.has(v)
 	case v.IsNull() || b.Null: // a comparison of null, or with it
 		return unknown
 	case b.match != nil:

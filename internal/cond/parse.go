@@ -18,7 +18,7 @@ import (
 const maxDepth = 100
 
 // operators are the operators of a column in JSON. Letter case does not matter.
-var operators = []Op{Eq, Ne, Gt, Gte, Lt, Lte, In, NotIn, Between, Like, ILike, StartsWith, EndsWith, Contains, Regexp, IsNull, NotNull}
+var operators = []Op{Eq, Ne, Gt, Gte, Lt, Lte, In, NotIn, Between, Like, ILike, StartsWith, EndsWith, Contains, ContainsAny, ContainsAll, Regexp, IsNull, NotNull}
 
 // Parse reads a condition in JSON: an object whose members must all be true.
 //
@@ -27,6 +27,7 @@ var operators = []Op{Eq, Ne, Gt, Gte, Lt, Lte, In, NotIn, Between, Like, ILike, 
 //	{"age": {"gte": 30, "lt": 40}}       both operators must be true
 //	{"age": {"between": [30, 40]}}       both ends included
 //	{"city": {"isNull": true}}           false means is not null
+//	{"tags": {"contains": "go"}}         a list with this element; also containsAny and containsAll of several
 //	{"or": [{…}, {…}], "and": […], "not": {…}}
 //
 // Values stay JSON until Bind reads them as the column's type, so large integers and
@@ -180,7 +181,7 @@ func (p parser) operator(column, name, path string) (Node, error) {
 	n := Node{Op: operators[i], Column: column, Path: path}
 	var err error
 	switch n.Op {
-	case In, NotIn, Between:
+	case In, NotIn, Between, ContainsAny, ContainsAll:
 		n.Values, err = p.values(path)
 		if err == nil && n.Op == Between && len(n.Values) != 2 {
 			err = invalidAt(path, "%d values; between takes two, the lowest and the highest", len(n.Values))

@@ -13,11 +13,12 @@ import (
 
 var parseDef = &schema.Definition{Name: "M", Columns: []schema.Column{
 	{Name: "id", Type: value.Int, PrimaryKey: true}, {Name: "name", Type: value.String}, {Name: "age", Type: value.Int}, {Name: "at", Type: value.Time}, {Name: "raw", Type: value.Bytes},
+	{Name: "tags", Type: value.JSON},
 }}
 
 func TestParse(t *testing.T) {
-	fields := document.NewFields(parseDef, 0, 1, 2, 3, 4)
-	doc, err := fields.Read([]byte(`{"id":9007199254740993,"name":"Ann","age":30,"at":"2024-01-02T03:04:05Z","raw":"aGk="}`))
+	fields := document.NewFields(parseDef, 0, 1, 2, 3, 4, 5)
+	doc, err := fields.Read([]byte(`{"id":9007199254740993,"name":"Ann","age":30,"at":"2024-01-02T03:04:05Z","raw":"aGk=","tags":["go",1]}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,6 +29,7 @@ func TestParse(t *testing.T) {
 		`{"or":[{"name":"Bob"},{"name":{"like":"A%"}}]}`: true, `{"or":[]}`: false, `{"and":[{"age":30},{"name":"Bob"}]}`: false, `{"not":{"name":"Bob"}}`: true,
 		`{"age":{"isNull":true}}`: false, `{"age":{"isNull":false}}`: true, `{"age":{"notNull":true}}`: true, `{"name":{"in":["x","Ann"]}}`: true, `{"name":{"notIn":["Ann"]}}`: false,
 		`{"at":{"lte":"2024-01-02T05:04:05+02:00"}}`: true, `{"raw":"aGk="}`: true, `{"name":{"iLike":"ann"}}`: true, `{"name":{"regexp":"^A"}}`: true,
+		`{"tags":{"contains":"go"}}`: true, `{"tags":{"CONTAINSANY":["x",1.0]}}`: true, `{"tags":{"containsAll":["go",2]}}`: false, `{"not":{"tags":{"contains":"x"}}}`: true,
 	} {
 		n, err := Parse([]byte(text))
 		if err != nil {
@@ -47,7 +49,7 @@ func TestParseNamesThePath(t *testing.T) {
 	for text, names := range map[string]string{
 		``: "the top", `[]`: "the top", `7`: "the top", `{"a":1}{}`: "the top", `{"age":`: "age", `{"age":1,"age":2}`: "the top",
 		`{"or":{"age":1}}`: "or", `{"or":[{"age":1},7]}`: "or[1]", `{"or":[{"name":{"likes":"x"}}]}`: "or[0].name.likes", `{"age":{}}`: "age",
-		`{"age":{"between":[1]}}`: "age.between", `{"age":{"in":7}}`: "age.in", `{"age":{"isNull":1}}`: "age.isNull",
+		`{"age":{"between":[1]}}`: "age.between", `{"age":{"in":7}}`: "age.in", `{"tags":{"containsAny":"a"}}`: "tags.containsAny", `{"or":[{"tags":{"contains":["a"]}}]}`: "or[0].tags.contains", `{"age":{"isNull":1}}`: "age.isNull",
 		`{"not":[]}`: "not", `{"and":[{"or":[{"nope":1}]}]}`: "and[0].or[0].nope", `{"or":[{"age":{"gt":"x"}}]}`: "or[0].age.gt", `{"name":{"regexp":"("}}`: "name.regexp",
 		strings.Repeat(`{"not":`, 200) + "{}" + strings.Repeat("}", 200): "not.not",
 	} {
@@ -64,11 +66,11 @@ func TestParseNamesThePath(t *testing.T) {
 // FuzzParse: whatever the text, it is a condition or an error, and a condition
 // can be held against a model and asked of a document.
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{`{}`, `{"age":{"gte":30},"or":[{"name":"Oslo"},{"name":{"like":"A%"}}]}`, `{"not":{"raw":"aGk="}}`, `{"at":{"between":["2024-01-02T03:04:05Z",null]}}`, `{"and":[[]]}`} {
+	for _, s := range []string{`{}`, `{"age":{"gte":30},"or":[{"name":"Oslo"},{"name":{"like":"A%"}}]}`, `{"not":{"raw":"aGk="}}`, `{"at":{"between":["2024-01-02T03:04:05Z",null]}}`, `{"and":[[]]}`, `{"tags":{"contains":"a","containsAny":["b",1.0,null],"containsAll":[]}}`} {
 		f.Add([]byte(s))
 	}
-	fields := document.NewFields(parseDef, 0, 1, 2, 3, 4)
-	doc, err := fields.Read([]byte(`{"id":1,"name":"Ann"}`))
+	fields := document.NewFields(parseDef, 0, 1, 2, 3, 4, 5)
+	doc, err := fields.Read([]byte(`{"id":1,"name":"Ann","tags":["a",1]}`))
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -60,6 +60,8 @@ func negate(b *Bound) *Bound {
 		return comparison(&c)
 	}
 	switch {
+	case b.Op == ContainsAny || b.Op == ContainsAll:
+		return b.elementary(true)
 	case b.Op == IsNull && !b.absent.IsNull():
 		return all // nothing in this column is null
 	case b.Op == In && len(b.Values) == 0 && !b.Null:
@@ -75,6 +77,8 @@ func negate(b *Bound) *Bound {
 // comparison is the simplified form of one comparison.
 func comparison(b *Bound) *Bound {
 	switch {
+	case b.Op == ContainsAny || b.Op == ContainsAll:
+		return b.elementary(false)
 	case b.Op == IsNull && !b.absent.IsNull():
 		return none // nothing in this column is null
 	case b.Op == In && len(b.Values) == 0:

@@ -16,7 +16,7 @@ import (
 var simplifyDef = &schema.Definition{Name: "M", Columns: []schema.Column{
 	{Name: "id", Type: value.Int, PrimaryKey: true}, {Name: "s", Type: value.String}, {Name: "n", Type: value.Int},
 	{Name: "u", Type: value.Uint}, {Name: "b", Type: value.Bool}, {Name: "zero", Type: value.Int, ZeroNull: true}, {Name: "f", Type: value.Float},
-	{Name: "c", Type: value.String}, {Name: "z", Type: value.String, ZeroNull: true},
+	{Name: "c", Type: value.String}, {Name: "z", Type: value.String, ZeroNull: true}, {Name: "l", Type: value.JSON},
 }, Indexes: []schema.Index{schema.NewIndex(schema.PlainIndex.Folded(), "c"), schema.NewIndex(schema.UniqueIndex.Folded(), "n", "z")}}
 
 func leaf(op Op, column string, values ...any) Node {
@@ -116,8 +116,18 @@ func TestSimplifyKeepsTheMeaning(t *testing.T) {
 			column, x = []string{"n", "u", "zero", "f"}[r.IntN(4)], number
 			ops = ops[:11]
 		}
+		if r.IntN(6) == 0 {
+			column, ops = "l", []Op{Contains, ContainsAny, ContainsAll, IsNull, NotNull}
+		}
 		n := Node{Op: ops[r.IntN(len(ops))], Column: column}
 		switch n.Op {
+		case ContainsAny, ContainsAll:
+			for range r.IntN(3) {
+				n.Values = append(n.Values, number())
+			}
+			if r.IntN(4) == 0 {
+				n.Values = append(n.Values, nil)
+			}
 		case In, NotIn:
 			for range r.IntN(12) {
 				n.Values = append(n.Values, x())
@@ -139,7 +149,7 @@ func TestSimplifyKeepsTheMeaning(t *testing.T) {
 		}
 		return n
 	}
-	fields := document.NewFields(simplifyDef, 0, 1, 2, 3, 4, 5, 6, 7, 8)
+	fields := document.NewFields(simplifyDef, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
 	var docs []document.Values
 	for range 200 {
 		doc := `{"id":1`
@@ -152,6 +162,9 @@ func TestSimplifyKeepsTheMeaning(t *testing.T) {
 			if r.IntN(4) > 0 {
 				doc += fmt.Sprintf(`,%q:%q`, name, text())
 			}
+		}
+		if r.IntN(4) > 0 {
+			doc += `,"l":` + []string{"[]", "[0,1]", "[1,2,3]", "[0,1,2,3,null]", "7", "null"}[r.IntN(6)]
 		}
 		vals, err := fields.Read([]byte(doc + "}"))
 		if err != nil {

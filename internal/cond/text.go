@@ -1,6 +1,7 @@
 package cond
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,7 +15,7 @@ import (
 // forms of their own.
 var operatorText = map[Op]string{
 	Eq: "=", Gt: ">", Gte: ">=", Lt: "<", Lte: "<=", Like: "like", ILike: "ilike",
-	StartsWith: "starts with", EndsWith: "ends with", Contains: "contains", Regexp: "matches",
+	StartsWith: "starts with", EndsWith: "ends with", Contains: "contains", ContainsAny: "contains", Regexp: "matches",
 }
 
 // Text is b written much like SQL. Conditions that select different records have
@@ -43,8 +44,13 @@ func (b *Bound) canonical(def *schema.Definition) *Bound {
 		texts[c.Kids[i]] = c.Kids[i].Text(def, 0)
 	}
 	slices.SortFunc(c.Kids, func(x, y *Bound) int { return strings.Compare(texts[x], texts[y]) })
-	if b.Op == In {
+	switch b.Op {
+	case In:
 		c.Values = slices.SortedFunc(slices.Values(b.Values), value.Compare)
+	case ContainsAny, ContainsAll: // which may be of several types
+		c.Values = slices.SortedFunc(slices.Values(b.Values), func(v, w value.Value) int {
+			return cmp.Or(strings.Compare(string(v.Type()), string(w.Type())), strings.Compare(v.Text(), w.Text()))
+		})
 	}
 	return &c
 }
@@ -102,6 +108,13 @@ func (t *texter) comparison(b *Bound, negated bool) {
 			t.WriteString("not ")
 		}
 		t.WriteString("in (")
+		t.list(b)
+		t.WriteByte(')')
+	case b.Op == ContainsAll || b.Op == ContainsAny && len(b.Values) != 1:
+		if negated {
+			t.WriteString("not ")
+		}
+		t.WriteString(map[Op]string{ContainsAny: "contains any of (", ContainsAll: "contains all of ("}[b.Op])
 		t.list(b)
 		t.WriteByte(')')
 	case b.Op == Eq && negated:

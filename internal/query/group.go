@@ -109,7 +109,7 @@ func (g *Grouping) bindHaving(def *schema.Definition, conditions []cond.Node) er
 		col := schema.Column{Name: name}
 		if i < len(g.by) {
 			of := def.Columns[g.by[i]]
-			col.Type, col.Holds = of.Type, of.Holds
+			col.Type, col.Holds, col.Elements = of.Type, of.Holds, of.Elements
 		} else {
 			switch a := g.aggregates[i-len(g.by)]; a.function {
 			case CountRecords:

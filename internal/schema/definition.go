@@ -111,6 +111,10 @@ type Column struct {
 	// Holds says what the Go field of this program writes into a JSON column; "" for any
 	// value, or when it is not known. The catalogue does not hold it.
 	Holds Shape `json:"-"`
+
+	// Elements is the type of the elements of the lists that a JSON column holds, as this
+	// program declares it; "" for any, or when it is not known. The catalogue does not hold it.
+	Elements value.Type `json:"-"`
 }
 
 // Shape is what all values of a JSON column are, besides null.

@@ -61,7 +61,7 @@ func Reconcile(stored, code Definition) (merged Definition, changed bool, err er
 			}
 			changed = true
 		}
-		s.ZeroNull, s.Holds = c.ZeroNull, c.Holds
+		s.ZeroNull, s.Holds, s.Elements = c.ZeroNull, c.Holds, c.Elements
 	}
 	for _, f := range code.Former { // of a program that defines its model again, in a bucket that was made anew
 		switch _, known := stored.FormerName(f.Name); {

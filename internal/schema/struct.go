@@ -183,6 +183,7 @@ func (c *compiler) field(f reflect.StructField, at []int, jsonName, jsonOpts, or
 	col := Column{Name: name, Type: typ, ZeroNull: !nullable}
 	if typ == value.JSON {
 		col.Holds = shapeOf(f.Type)
+		col.Elements = elementsOf(f.Type, col.Holds)
 	}
 	if inJSON {
 		if hidden, err := c.member(f, at, jsonName); hidden || err != nil {
@@ -381,6 +382,21 @@ func shapeOf(t reflect.Type) Shape {
 		return List
 	case t.Kind() == reflect.Map || t.Kind() == reflect.Struct:
 		return Object
+	}
+	return ""
+}
+
+// elementsOf is the type of the elements in the lists of a field; "" when it is none that can be
+// looked for.
+func elementsOf(t reflect.Type, shape Shape) value.Type {
+	if shape != List {
+		return ""
+	}
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if typ, _, err := columnType(t.Elem()); err == nil && typ.IsElement() {
+		return typ
 	}
 	return ""
 }
