@@ -110,8 +110,8 @@ func TestMistakesInDeclarations(t *testing.T) {
 		B  string `json:"-" orm:"column:a"`
 	}
 	type jsonIndex struct {
-		ID   int      `json:"id" orm:"primaryKey"`
-		Tags []string `json:"tags" orm:"index"`
+		ID   int            `json:"id" orm:"primaryKey"`
+		Tags map[string]int `json:"tags" orm:"index"`
 	}
 	type stringOption struct {
 		ID int `json:"id,string" orm:"primaryKey"`
@@ -140,7 +140,7 @@ func TestMistakesInDeclarations(t *testing.T) {
 		{"a number for a time", declared[badTime](db), natsorm.ErrSchema, []string{"int64", "At", "needs type time.Time"}},
 		{"a channel", declared[channel](db), natsorm.ErrSchema, []string{"cannot be stored", "field C", `orm:"-"`}},
 		{"two columns of one name", declared[sameName](db), natsorm.ErrSchema, []string{"two fields", `"a"`, "another name"}},
-		{"an index of a list", declared[jsonIndex](db), natsorm.ErrSchema, []string{"cannot be indexed", "tags", "index another column"}},
+		{"an index of a map", declared[jsonIndex](db), natsorm.ErrSchema, []string{"cannot be indexed", "tags", "index another column"}},
 		{"the json option string", declared[stringOption](db), natsorm.ErrSchema, []string{"not supported", "ID", "drop it"}},
 		{"auto of a bool", declared[autoBool](db), natsorm.ErrSchema, []string{"bool", "ID", "use an integer or a string"}},
 		{"a tag on what is not exported", declared[unexported](db), natsorm.ErrSchema, []string{"not exported", "name", "capital letter"}},

@@ -66,6 +66,11 @@ func Shards(n int) ModelOption { return func(o *modelOptions) { o.shards = n } }
 // Index declares an index of these columns. Records are then found, without a scan, by
 // the values of all of them, or of the first ones. The tag orm:"index" on one field
 // does the same, and orm:"index:x" on several.
+//
+// The index of a column that holds lists of strings, numbers or bools, such as a []string, has
+// an entry for each different element of a record's list: [Contains], [ContainsAny] and
+// [ContainsAll] find records by it. It has no other column, and a record may have 256 different
+// elements in it; a call that writes more returns ErrInvalid. The Sequelize layout has none.
 func Index(columns ...string) ModelOption {
 	return func(o *modelOptions) { o.indexes = append(o.indexes, IndexSchema{Columns: columns}) }
 }
@@ -130,7 +135,8 @@ func SequelizeLayout() ModelOption { return func(o *modelOptions) { o.layout = s
 //	orm:"primaryKey"       the key of the record: any integer type, or a string
 //	orm:"primaryKey,auto"  Create fills a zero key: a number, counted upwards with
 //	                       gaps (a program takes 100 at a time), or a UUIDv7
-//	orm:"index"            records are found by this column without a scan
+//	orm:"index"            records are found by this column without a scan; of a list
+//	                       such as a []string, by each of its elements
 //	orm:"index:name"       fields with the same name form one compound index
 //	orm:"unique"           no two records have the same value; nulls are not compared
 //	orm:"unique:name"      the same for the values of all fields with this name
@@ -228,7 +234,7 @@ func (o modelOptions) define(ctx context.Context, db *DB, def schema.Definition)
 		def.Shards = o.shards
 	}
 	if o.layout != "" {
-		def.Layout = o.layout
+		def.Place(o.layout)
 	}
 	for _, x := range o.indexes {
 		if err := def.AddIndex(x.kind(), x.Columns...); err != nil {

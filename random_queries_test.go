@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"math/big"
 	"math/rand/v2"
@@ -104,6 +105,74 @@ type world struct {
 	records []natsorm.Record
 	models  []*natsorm.Model[natsorm.Record]
 	domains map[string][]any
+
+	of natsorm.Type // of the elements that conditions ask of the column list; its lists have others too
+}
+
+// elements are what lists are made of.
+var elements = []any{"a", "b", "1", "true", "é.", 1, 1.0, 2, -3, uint64(math.MaxUint64), 0.5, true, nil, []int{1}}
+
+// sought are what conditions on lists ask for, by the type that an index is of.
+var sought = map[natsorm.Type][]any{
+	natsorm.String: {"a", "b", "1", "c", nil},
+	natsorm.Int:    {1, 1.0, json.Number("10e-1"), 2, -3, 4, nil},
+	natsorm.Uint:   {1, 2, uint64(math.MaxUint64), nil},
+	natsorm.Float:  {1, 0.5, json.Number("0.50"), nil},
+	natsorm.Bool:   {true, false, nil},
+}
+
+// sameElement reports whether two elements are equal as JSON values.
+func sameElement(a, b any) bool {
+	x, okx := new(big.Rat).SetString(fmt.Sprint(a))
+	y, oky := new(big.Rat).SetString(fmt.Sprint(b))
+	_, textA := a.(string)
+	_, textB := b.(string)
+	if okx && oky && !textA && !textB {
+		return x.Cmp(y) == 0
+	}
+	return textA == textB && a != nil && fmt.Sprintf("%T %v", a, a) == fmt.Sprintf("%T %v", b, b)
+}
+
+// elementCondition is a random condition on the elements of lists, and the same in Go.
+func (w *world) elementCondition() (natsorm.Condition, judge) {
+	var values []any
+	for range w.r.IntN(4) {
+		values = append(values, sought[w.of][w.r.IntN(len(sought[w.of]))])
+	}
+	has := func(rec natsorm.Record, x any) truth {
+		if rec["list"] == nil || x == nil {
+			return unknown
+		}
+		list, _ := rec["list"].([]any)
+		return when(slices.ContainsFunc(list, func(e any) bool { return sameElement(e, x) }))
+	}
+	anyOf := func(rec natsorm.Record) truth {
+		out := no
+		for _, x := range values {
+			out = max(out, has(rec, x))
+		}
+		return out
+	}
+	switch w.r.IntN(3) {
+	case 0:
+		return natsorm.ContainsAny("list", values...), anyOf
+	case 1:
+		return natsorm.ContainsAll("list", values...), func(rec natsorm.Record) truth {
+			out := yes
+			if _, is := rec["list"].([]any); rec["list"] == nil {
+				out = unknown
+			} else if !is && len(values) == 0 { // with values, they decide
+				out = no
+			}
+			for _, x := range values {
+				out = min(out, has(rec, x))
+			}
+			return out
+		}
+	default:
+		values = append(values[:0], sought[w.of][w.r.IntN(len(sought[w.of]))])
+		return natsorm.Contains("list", values[0]), anyOf
+	}
 }
 
 func newWorld(t *testing.T, db *natsorm.DB, r *rand.Rand, n int) *world {
@@ -112,7 +181,7 @@ func newWorld(t *testing.T, db *natsorm.DB, r *rand.Rand, n int) *world {
 
 // newWorldOf is newWorld with so many records, of values from the domains.
 func newWorldOf(t *testing.T, db *natsorm.DB, r *rand.Rand, n, records int, domains map[string][]any) *world {
-	w := &world{r: r, key: "id", domains: domains}
+	w := &world{r: r, key: "id", domains: domains, of: slices.Sorted(maps.Keys(sought))[r.IntN(len(sought))]}
 	keyType := []natsorm.Type{natsorm.Int, natsorm.String, natsorm.Uint}[r.IntN(3)]
 	texts := []string{"", "a.b", ">", "*", "é", "k"}
 	plain := keyType != natsorm.String || r.IntN(2) == 0 // the Sequelize layout takes the keys
@@ -149,6 +218,17 @@ func newWorldOf(t *testing.T, db *natsorm.DB, r *rand.Rand, n, records int, doma
 				rec[c.Name] = d[r.IntN(len(d))]
 			}
 		}
+		switch r.IntN(6) {
+		case 0: // absent
+		case 1:
+			rec["list"] = []any{nil, "a", map[string]any{"a": 1}}[r.IntN(3)]
+		default:
+			list := make([]any, r.IntN(5))
+			for i := range list {
+				list[i] = elements[r.IntN(len(elements))]
+			}
+			rec["list"] = list
+		}
 		w.records = append(w.records, rec)
 	}
 	column := func() string { return w.columns[1+r.IntN(len(w.columns)-1)].Name }
@@ -177,6 +257,13 @@ func newWorldOf(t *testing.T, db *natsorm.DB, r *rand.Rand, n, records int, doma
 			}
 		}
 	}
+	// The first model has no index of lists, the second one has, and the others may.
+	columns := append(slices.Clip(w.columns), natsorm.ColumnSchema{Name: "list", Type: natsorm.JSON})
+	for i := range variants {
+		if i == 1 || i > 1 && r.IntN(2) == 0 {
+			variants[i] = append(variants[i], natsorm.IndexSchema{Columns: []string{"list"}, Elements: w.of})
+		}
+	}
 	schemas := make([]natsorm.Schema, len(variants))
 	for v, indexes := range variants {
 		if folds {
@@ -184,10 +271,10 @@ func newWorldOf(t *testing.T, db *natsorm.DB, r *rand.Rand, n, records int, doma
 				Columns: [][]string{{"u", "f"}, {"f"}, {"f", "u"}, {"u", "f"}, {"f"}}[v], Fold: true, Unique: v == 3,
 			})
 		}
-		schemas[v] = natsorm.Schema{Columns: w.columns, Indexes: indexes, Shards: 1 + r.IntN(5)}
+		schemas[v] = natsorm.Schema{Columns: columns, Indexes: indexes, Shards: 1 + r.IntN(5)}
 	}
 	if plain && !folds {
-		schemas = append(schemas, natsorm.Schema{Columns: w.columns, Indexes: variants[1][1:], Layout: "sequelize"})
+		schemas = append(schemas, natsorm.Schema{Columns: columns, Indexes: variants[1][1 : len(variants[1])-1], Layout: "sequelize"})
 	}
 	for v, s := range schemas {
 		s.Name = fmt.Sprintf("w%d_%d", n, v)
@@ -255,6 +342,9 @@ func (w *world) condition(depth int) (natsorm.Condition, judge) {
 			c, j := w.condition(depth - 1)
 			return natsorm.Not(c), func(rec natsorm.Record) truth { return yes - j(rec) }
 		}
+	}
+	if r.IntN(5) == 0 {
+		return w.elementCondition()
 	}
 	c := w.columns[r.IntN(len(w.columns))]
 	x, y := w.value(c), w.value(c)
@@ -475,13 +565,20 @@ func (w *world) check(t *testing.T, paths *pathCounts) {
 		}
 	}
 	rest, restMatches := cond, matches
-	switch w.r.IntN(6) { // most random conditions leave an index nothing to do
+	switch w.r.IntN(7) { // most random conditions leave an index nothing to do
 	case 0, 1, 2:
 		a, isA := equality()
 		cond, matches = natsorm.And(a, rest), func(rec natsorm.Record) truth { return min(isA(rec), restMatches(rec)) }
+	case 4:
+		a, isA := w.elementCondition()
+		b, isB := w.elementCondition()
+		cond, matches = natsorm.And(a, b), func(rec natsorm.Record) truth { return min(isA(rec), isB(rec)) }
 	case 3:
 		a, isA := equality()
 		b, isB := equality()
+		if w.r.IntN(2) == 0 {
+			b, isB = w.elementCondition()
+		}
 		cond, matches = natsorm.Or(a, b), func(rec natsorm.Record) truth { return max(isA(rec), isB(rec)) }
 	}
 	order, compare := w.order()

@@ -23,7 +23,7 @@ const (
 	String  = Type(value.String)  // valid UTF-8, compared by bytes
 	Bytes   = Type(value.Bytes)   // a []byte
 	Time    = Type(value.Time)    // a moment; a time.Time in UTC
-	JSON    = Type(value.JSON)    // any other JSON value; it cannot be indexed
+	JSON    = Type(value.JSON)    // any other JSON value; of lists, the elements can be indexed
 )
 
 // Schema describes a model. DefineRecord takes one, and Model.Schema and DB.Models
@@ -72,6 +72,7 @@ type ColumnSchema struct {
 	Fold       bool // letter case does not matter in these indexes: see Fold
 	CreatedAt  bool // Create sets it when it is zero
 	UpdatedAt  bool // every write sets it
+	Elements   Type // of the elements of the lists in a JSON column, which an index needs: String, Int, Uint, Float, Decimal or Bool
 	Hidden     bool // ParseWhere does not know it, and only programs that declare it have it in their Records
 }
 
@@ -81,6 +82,10 @@ type IndexSchema struct {
 	Unique  bool
 	Ordered bool // it finds ranges of the last column's values, in their order
 	Fold    bool // letter case does not matter: see the function Fold
+
+	// Elements is that of the column, for an index of the elements of a JSON column's lists. A
+	// record has an entry in it for each different element of this type, at most 256.
+	Elements Type
 
 	// State says whether queries use the index, in a Schema that comes from the
 	// catalogue. DefineRecord ignores it.
@@ -136,6 +141,9 @@ func (s Schema) definition() (schema.Definition, error) {
 		def.Columns = append(def.Columns, c)
 	}
 	for _, f := range s.Columns {
+		if err := def.SetElements(value.Type(f.Elements), f.Name); err != nil {
+			return def, err
+		}
 		for _, x := range []struct {
 			want bool
 			IndexSchema
@@ -148,6 +156,9 @@ func (s Schema) definition() (schema.Definition, error) {
 		}
 	}
 	for _, x := range s.Indexes {
+		if err := def.SetElements(value.Type(x.Elements), x.Columns...); err != nil {
+			return def, err
+		}
 		if err := def.AddIndex(x.kind(), x.Columns...); err != nil {
 			return def, err
 		}
@@ -162,13 +173,13 @@ func schemaOf(def *schema.Definition, b catalogue.Build, from store.Store) Schem
 		index, unique, fold := def.Own(c.Name)
 		out.Columns = append(out.Columns, ColumnSchema{
 			Name: c.Name, Type: Type(c.Type), PrimaryKey: c.PrimaryKey, Auto: c.Auto, Hidden: c.Hidden,
-			Index: index, Unique: unique, Fold: fold, Ordered: def.IndexOf([]string{c.Name}, schema.OrderedIndex) >= 0,
+			Index: index, Unique: unique, Fold: fold, Ordered: def.IndexOf([]string{c.Name}, schema.OrderedIndex) >= 0, Elements: Type(def.ElementsOf(c.Name)),
 			CreatedAt: c.Role == schema.CreatedAt, UpdatedAt: c.Role == schema.UpdatedAt,
 		})
 	}
 	for _, x := range slices.Concat(def.Indexes, def.Dropping) {
 		done, total := b.Of(from, def, x)
-		out.Indexes = append(out.Indexes, IndexSchema{Columns: slices.Clone(x.Columns), Unique: x.Unique, Ordered: x.Ordered, Fold: x.Fold, State: IndexState(x.State), Done: done, Total: total, Paused: b.Paused && (x.State == schema.Writing || x.State == schema.Building)})
+		out.Indexes = append(out.Indexes, IndexSchema{Columns: slices.Clone(x.Columns), Unique: x.Unique, Ordered: x.Ordered, Fold: x.Fold, Elements: Type(x.Elements), State: IndexState(x.State), Done: done, Total: total, Paused: b.Paused && (x.State == schema.Writing || x.State == schema.Building)})
 	}
 	for _, f := range def.Former {
 		if f.Freed > 0 {

@@ -69,6 +69,14 @@ func typedGadget[T any](ctx context.Context, db *natsorm.DB) error {
 	return err
 }
 
+// listed declares gadget with a column of lists, and an index of it.
+func listed(elements natsorm.Type, indexes ...natsorm.IndexSchema) func(ctx context.Context, db *natsorm.DB) error {
+	return declare(func(s *natsorm.Schema) {
+		s.Columns = append(s.Columns, natsorm.ColumnSchema{Name: "tags", Type: natsorm.JSON, Elements: elements, Index: indexes == nil})
+		s.Indexes = indexes
+	})
+}
+
 func renamed(s *natsorm.Schema) { s.Columns[4].Name = "colour" }
 
 var asItWas = declare(func(*natsorm.Schema) {})
@@ -84,27 +92,40 @@ var schemaChanges = map[string]schemaChange{
 			t.Errorf("%+v", v)
 		}
 	}},
-	"declare a dropped column":           {alter: []natsorm.Alteration{natsorm.DropColumn("color")}, define: asItWas, old: gone},
-	"drop a column that an index has":    {alter: []natsorm.Alteration{natsorm.DropColumn("name")}},
-	"drop the primary key":               {alter: []natsorm.Alteration{natsorm.DropColumn("id")}},
-	"rename a column":                    {alter: []natsorm.Alteration{natsorm.RenameColumn("color", "colour")}, define: declare(renamed)},
-	"rename a column without Alter":      {define: declare(renamed)},
-	"rename to a column that is there":   {alter: []natsorm.Alteration{natsorm.RenameColumn("color", "note")}},
-	"rename the primary key":             {alter: []natsorm.Alteration{natsorm.RenameColumn("id", "key")}},
-	"change the values of a column":      {alter: []natsorm.Alteration{natsorm.Rewrite(func(r natsorm.Record) error { r["size"] = int64(2); return nil })}, define: asItWas},
-	"change the type of a column":        {define: schemaColumn("size", func(c *natsorm.ColumnSchema) { c.Type = natsorm.String })},
-	"change a column to a wider type":    {alter: []natsorm.Alteration{natsorm.ConvertColumn("size", natsorm.Float, nil)}, define: schemaColumn("size", func(c *natsorm.ColumnSchema) { c.Type = natsorm.Float })},
-	"declare a wider type without Alter": {define: schemaColumn("size", func(c *natsorm.ColumnSchema) { c.Type = natsorm.Decimal })},
-	"convert the primary key":            {alter: []natsorm.Alteration{natsorm.ConvertColumn("id", natsorm.Float, nil)}},
-	"convert an indexed column":          {alter: []natsorm.Alteration{natsorm.ConvertColumn("name", natsorm.Time, nil)}},
-	"convert to any other type":          {alter: []natsorm.Alteration{natsorm.ConvertColumn("size", natsorm.String, nil)}},
-	"convert by a function":              {alter: []natsorm.Alteration{natsorm.ConvertColumn("size", natsorm.Float, func(x any) (any, error) { return x, nil })}},
-	"declare a type that was converted":  {alter: []natsorm.Alteration{natsorm.ConvertColumn("size", natsorm.Float, nil), natsorm.ForgetType("size")}, define: asItWas, old: gone},
-	"add an index":                       {define: schemaColumn("size", func(c *natsorm.ColumnSchema) { c.Index = true })},
-	"add a unique index":                 {define: schemaColumn("note", func(c *natsorm.ColumnSchema) { c.Unique = true })},
-	"stop declaring an index":            {define: schemaColumn("name", func(c *natsorm.ColumnSchema) { c.Index = false })},
-	"make an index unique":               {define: schemaColumn("name", func(c *natsorm.ColumnSchema) { c.Index, c.Unique = false, true })},
-	"make an index ignore letter case":   {define: schemaColumn("name", func(c *natsorm.ColumnSchema) { c.Fold = true })},
+	"declare a dropped column":              {alter: []natsorm.Alteration{natsorm.DropColumn("color")}, define: asItWas, old: gone},
+	"drop a column that an index has":       {alter: []natsorm.Alteration{natsorm.DropColumn("name")}},
+	"drop the primary key":                  {alter: []natsorm.Alteration{natsorm.DropColumn("id")}},
+	"rename a column":                       {alter: []natsorm.Alteration{natsorm.RenameColumn("color", "colour")}, define: declare(renamed)},
+	"rename a column without Alter":         {define: declare(renamed)},
+	"rename to a column that is there":      {alter: []natsorm.Alteration{natsorm.RenameColumn("color", "note")}},
+	"rename the primary key":                {alter: []natsorm.Alteration{natsorm.RenameColumn("id", "key")}},
+	"change the values of a column":         {alter: []natsorm.Alteration{natsorm.Rewrite(func(r natsorm.Record) error { r["size"] = int64(2); return nil })}, define: asItWas},
+	"change the type of a column":           {define: schemaColumn("size", func(c *natsorm.ColumnSchema) { c.Type = natsorm.String })},
+	"change a column to a wider type":       {alter: []natsorm.Alteration{natsorm.ConvertColumn("size", natsorm.Float, nil)}, define: schemaColumn("size", func(c *natsorm.ColumnSchema) { c.Type = natsorm.Float })},
+	"declare a wider type without Alter":    {define: schemaColumn("size", func(c *natsorm.ColumnSchema) { c.Type = natsorm.Decimal })},
+	"convert the primary key":               {alter: []natsorm.Alteration{natsorm.ConvertColumn("id", natsorm.Float, nil)}},
+	"convert an indexed column":             {alter: []natsorm.Alteration{natsorm.ConvertColumn("name", natsorm.Time, nil)}},
+	"convert to any other type":             {alter: []natsorm.Alteration{natsorm.ConvertColumn("size", natsorm.String, nil)}},
+	"convert by a function":                 {alter: []natsorm.Alteration{natsorm.ConvertColumn("size", natsorm.Float, func(x any) (any, error) { return x, nil })}},
+	"declare a type that was converted":     {alter: []natsorm.Alteration{natsorm.ConvertColumn("size", natsorm.Float, nil), natsorm.ForgetType("size")}, define: asItWas, old: gone},
+	"add an index":                          {define: schemaColumn("size", func(c *natsorm.ColumnSchema) { c.Index = true })},
+	"add a unique index":                    {define: schemaColumn("note", func(c *natsorm.ColumnSchema) { c.Unique = true })},
+	"add an index of the elements of lists": {define: listed(natsorm.String)},
+	"change the type of the elements of an indexed list": {define: func(ctx context.Context, db *natsorm.DB) error {
+		if err := listed(natsorm.String)(ctx, db); err != nil {
+			return errors.Join(err, errors.New("which is free"))
+		}
+		return listed(natsorm.Int)(ctx, db)
+	}},
+	"add a unique index, or one of several columns, with a list": {define: func(ctx context.Context, db *natsorm.DB) error {
+		if err := listed(natsorm.String, natsorm.IndexSchema{Columns: []string{"tags"}, Unique: true})(ctx, db); !errors.Is(err, natsorm.ErrSchema) {
+			return errors.Join(err, errors.New("which is free"))
+		}
+		return listed(natsorm.String, natsorm.IndexSchema{Columns: []string{"name", "tags"}})(ctx, db)
+	}},
+	"stop declaring an index":          {define: schemaColumn("name", func(c *natsorm.ColumnSchema) { c.Index = false })},
+	"make an index unique":             {define: schemaColumn("name", func(c *natsorm.ColumnSchema) { c.Index, c.Unique = false, true })},
+	"make an index ignore letter case": {define: schemaColumn("name", func(c *natsorm.ColumnSchema) { c.Fold = true })},
 	"make a folded index mind letter case again": {define: func(ctx context.Context, db *natsorm.DB) error {
 		return errors.Join(schemaColumn("note", func(c *natsorm.ColumnSchema) { c.Index, c.Fold = true, true })(ctx, db),
 			schemaColumn("note", func(c *natsorm.ColumnSchema) { c.Index = true })(ctx, db))

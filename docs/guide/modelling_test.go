@@ -17,7 +17,7 @@ type Customer struct {
 	Country   string    `json:"country"   orm:"index:place"`
 	City      string    `json:"city"      orm:"index:place"`
 	Phone     *string   `json:"phone"     orm:"unique"`               // nil is null: any number of them
-	Tags      []string  `json:"tags"`                                 // JSON
+	Tags      []string  `json:"tags"      orm:"index"`                // an entry for each element
 	Secret    string    `json:"-"         orm:"column:secret,hidden"` // stored, but not in JSON, nor for ParseWhere
 	Cache     []byte    `json:"-"         orm:"-"`                    // not stored
 	Version   uint64    `json:"version"   orm:"version"`              // the record's revision: see transactions
@@ -31,6 +31,12 @@ func modelling(ctx context.Context, customers *natsorm.Model[Customer]) error {
 		return err
 	}
 	fmt.Println(plan.Access.Path, plan.Access.Columns, plan.Access.Records)
+
+	found, err := customers.FindAll(ctx, natsorm.ContainsAny("tags", "vip", "beta"), natsorm.Not(natsorm.Contains("tags", "closed")))
+	if err != nil {
+		return err
+	}
+	fmt.Println(len(found))
 
 	created, err := customers.Upsert(ctx, &Customer{Email: "ann@example.com", City: "Oslo"}, natsorm.OnConflict("email"))
 	if err != nil {

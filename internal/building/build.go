@@ -164,12 +164,16 @@ type portion struct {
 	records []*layout.Footprint
 	read    int    // how many records were read for it, those that need nothing too
 	passed  int    // how many of them have writers that knew the indexes
+	work    int    // as how many records it counts: one with many entries counts as several
 	upTo    uint64 // the revision of the last one of them
 }
 
 // size is how much work it is. A record that comes again, corrected, is not read once more. One
 // that is passed over is none: writers that are faster than a build would make it go on for ever.
-func (p portion) size() int { return max(p.read-p.passed, len(p.records)) }
+func (p portion) size() int { return max(p.read-p.passed, p.work) }
+
+// recordEntries is how many entries of one record count as one record.
+const recordEntries = 16
 
 // knew reports whether the writer of a record knew the indexes, so that it has what it needs.
 func (b *build) knew(m store.Message) bool {
@@ -226,6 +230,7 @@ func (b *build) read(ctx context.Context) *reader {
 			if m.Live() && !knew {
 				if f, err := layout.At(b.layout, m.Key, m.Value); err == nil {
 					now.records = append(now.records, &f)
+					now.work += 1 + len(f.Entries)/recordEntries
 				}
 			}
 			if now.size() >= grain && !send() {
@@ -253,7 +258,8 @@ func (r *reader) next(ctx context.Context, size int) (sum portion, err error) {
 				}
 				return sum, nil
 			}
-			sum.records, sum.read, sum.passed, sum.upTo = append(sum.records, p.records...), sum.read+p.read, sum.passed+p.passed, p.upTo
+			sum.records, sum.upTo = append(sum.records, p.records...), p.upTo
+			sum.read, sum.passed, sum.work = sum.read+p.read, sum.passed+p.passed, sum.work+p.work
 		case <-ctx.Done():
 			return portion{}, ctx.Err()
 		}

@@ -112,7 +112,9 @@ func otherLayouts(def *schema.Definition) (out []layout.Layout) {
 		other := *def
 		other.Layout = name
 		if name == schema.Sequelize { // it has no others, so none of them is left of it
-			other.Indexes = slices.DeleteFunc(slices.Clone(def.Indexes), func(x schema.Index) bool { return x.Unique || x.Fold || len(x.Columns) > 1 })
+			other.Indexes = slices.DeleteFunc(slices.Clone(def.Indexes), func(x schema.Index) bool {
+				return x.Unique || x.Ordered || x.Fold || len(x.Columns) > 1 || x.Elements != ""
+			})
 		}
 		if l, err := layout.New(&other); err == nil && name != def.Layout {
 			out = append(out, l)
@@ -203,9 +205,13 @@ func knows(def *schema.Definition, name string, unique bool) bool {
 // columnsOf is how many columns an index of the name would have; 0 when it is not made of the names
 // of columns that the model has, or had.
 func columnsOf(def *schema.Definition, index string) int {
-	_, former := def.FormerName(index)
-	if former || def.Position(index) >= 0 {
+	name, each := keys.EachOf(index)
+	_, former := def.FormerName(name)
+	if former || def.Position(name) >= 0 {
 		return 1
+	}
+	if each { // it is of one column
+		return 0
 	}
 	if first, last, ok := strings.Cut(index, "/"); ok {
 		n := columnsOf(def, first)

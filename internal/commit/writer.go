@@ -270,6 +270,9 @@ func (w *Writer) plan(ch *Change, cur store.Message, draft Draft, owner []byte) 
 	if after != nil && after.Record != cur.Key {
 		return nil, errs.Invalidf(w.layout.Model().Name, w.layout.Model().Key().Name, "the primary key cannot change from %s to %s; create a record with the new one and destroy the old", ch.ID.Text(), after.ID.Text())
 	}
+	if err := layout.Fits(w.layout.Model(), before, after); err != nil && draft.Doc != nil {
+		return nil, err
+	}
 	return w.MakePlan(cur, before, after, draft.Doc, owner), nil
 }
 

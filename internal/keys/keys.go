@@ -7,6 +7,7 @@
 //	User.shard_11.123                  a record: shard, id token
 //	User.index.email.<value>.<id>      an index entry: index, a token for each value, id token
 //	User.index./age.8.2.a./.8.1./.1    an entry of an ordered index: see Place
+//	User.index.tags=each.<value>.<id>  the same for one element of a list
 //	User.unique.email.<value>          the claim of a unique value
 //	User.head.email.17                 a head: see HeadOf
 //
@@ -38,6 +39,7 @@ const (
 	nullToken    = "=null"
 	columnJoiner = "-" // between the columns of a compound index
 	foldedMark   = "=fold"
+	eachSuffix   = "=each"
 )
 
 // These are part of the format: another number makes other keys.
@@ -182,6 +184,12 @@ func FoldedName(name string) string { return name + foldedMark }
 
 // Unfolded is the name without what FoldedName adds.
 func Unfolded(name string) string { return strings.TrimSuffix(name, foldedMark) }
+
+// EachName is the name of the index on the elements of a column's lists, of which name is the
+// plain one: tags=each. EachOf is the plain name again; ok is false for other names.
+func EachName(name string) string { return name + eachSuffix }
+
+func EachOf(name string) (plain string, ok bool) { return strings.CutSuffix(name, eachSuffix) }
 
 // Entry is the key of an index entry: User.index.email.<value>.<id>. A
 // compound index has a token for each of its columns' values.

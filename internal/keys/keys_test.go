@@ -87,6 +87,8 @@ func TestGoldenKeys(t *testing.T) {
 		MigrationLease:                                               "_lease.migration",
 		Sweeping:                                                     "_lease.sweep",
 		Records("User"):                                              "User.*.*",
+		Entry("User", EachName("tags"), oslo[:1], "7"):               "User.index.tags=each.Oslo.7",
+		HeadOf("User", "User.index.tags=each.Oslo.7"):                "User.head.tags=each.10",
 	} {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)

@@ -145,6 +145,25 @@ type Footprint struct {
 	Record  string      // the record's key; empty when ID is null
 	Entries []string    // the keys of its index entries
 	Claims  []Claim
+
+	// Crowded is a column whose list has more different elements than MaxElements, and an index
+	// of them; "" when there is none. No record is to become such a one, see Fits.
+	Crowded string
+}
+
+// MaxElements is how many different elements the list of a record may have that has an index of
+// its elements. The changes of one such list, with the heads of its entries, fit into one batch:
+// as many entries that come, as many that go, and a head for each that comes.
+const MaxElements = 256
+
+// Fits is the errs.ErrInvalid for a record that may not become one with the footprint after; before
+// is what it was, or nil. A record that was written before its list had an index keeps what it
+// has.
+func Fits(def *schema.Definition, before, after *Footprint) error {
+	if after == nil || after.Crowded == "" || before != nil && before.Crowded != "" && before.Equal(after) {
+		return nil
+	}
+	return errs.Invalidf(def.Name, after.Crowded, "has more than %d different elements, and an index with an entry for each of them; store fewer in one record, or drop the index with DropIndex", MaxElements)
 }
 
 // Claim is a unique value that a document holds.

@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/natsorm/natsorm/internal/document"
@@ -20,7 +21,7 @@ type native struct {
 
 type index struct {
 	schema.Index
-	at []int // the positions of its columns in the definition
+	at []int // the positions of its columns in the definition; of an index of lists, that of the list
 }
 
 func newNative(def *schema.Definition) (Layout, error) {
@@ -30,8 +31,8 @@ func newNative(def *schema.Definition) (Layout, error) {
 		ix := index{Index: x}
 		for _, name := range x.Columns {
 			at := def.Position(name)
-			if t := def.Columns[at].Type; !t.Indexable() {
-				return nil, def.Errorf("column %s has type %s, as slices, maps and structs have, and cannot be indexed; index another column", name, t)
+			if t := def.Columns[at].Type; !t.Indexable() && x.Elements == "" {
+				return nil, def.Errorf("column %s has type %s, as maps and structs have, and cannot be indexed; index another column, or one whose lists have elements of type %v: in a Schema, Elements says which", name, t, value.ElementTypes)
 			}
 			ix.at = append(ix.at, at)
 		}
@@ -57,6 +58,12 @@ func (l *native) Of(doc []byte) (Footprint, error) {
 	f.Record = l.record(id)
 	var buf [4]value.Value
 	for _, x := range l.indexes {
+		if x.Elements != "" {
+			if n := l.each(&f, x, vals.At(x.at[0]), id); n > MaxElements && f.Crowded == "" {
+				f.Crowded = x.Columns[0]
+			}
+			continue
+		}
 		tuple, null := buf[:0], false
 		for _, at := range x.at {
 			v := vals.At(at)
@@ -73,6 +80,24 @@ func (l *native) Of(doc []byte) (Footprint, error) {
 		}
 	}
 	return f, nil
+}
+
+// each adds the entries of a record in an index of lists, and returns how many they are: one for
+// each element of the index's type, and none for other elements. That is why such an index does
+// not lead to lists by a value that is not of its type. An element that comes twice has one
+// entry.
+func (l *native) each(f *Footprint, x index, list value.Value, id string) int {
+	before := len(f.Entries)
+	for raw := range list.Elements() {
+		if v, ok := value.Element(raw).As(x.Elements); ok {
+			f.Entries = append(f.Entries, keys.Entry(l.def.Name, x.Name, []value.Value{v}, id))
+		}
+	}
+	mine := f.Entries[before:]
+	slices.Sort(mine) // lists with the same elements in another order have equal footprints
+	mine = slices.Compact(mine)
+	f.Entries = f.Entries[:before+len(mine)]
+	return len(mine)
 }
 
 func (l *native) RecordKey(id value.Value) string {

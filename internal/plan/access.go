@@ -97,7 +97,7 @@ func (pl *planner) indexed(b *cond.Bound) Access {
 	for i, a := range singles {
 		for _, c := range singles[i+1:] {
 			if a.Path != Index || c.Path != Index || overlap(a.Lookups[0], c.Lookups[0]) {
-				continue // two indexes of one column do not narrow each other
+				continue // two indexes of one column do not narrow each other, but two elements of a list do
 			}
 			both := pl.intersect(a, c)
 			if t := float64(pl.cost(both).Time); t < limit {
@@ -110,6 +110,9 @@ func (pl *planner) indexed(b *cond.Bound) Access {
 
 // overlap reports whether two lookups have a column in common.
 func overlap(a, b Lookup) bool {
+	if a.Index.Elements != "" && b.Index.Elements != "" {
+		return false
+	}
 	return slices.ContainsFunc(a.Index.Columns[:len(a.Values)], func(c string) bool {
 		return slices.Contains(b.Index.Columns[:len(b.Values)], c)
 	})
@@ -235,6 +238,10 @@ func (pl *planner) singles(b *cond.Bound) []Access {
 			}
 			continue
 		}
+		if x.Elements != "" {
+			out = append(out, pl.each(x, b)...)
+			continue
+		}
 		values := pl.combinations(x, eq)
 		switch {
 		case values == nil: // its first column is not fixed
@@ -254,18 +261,7 @@ func (pl *planner) singles(b *cond.Bound) []Access {
 			}
 			a.Path = Unique
 		}
-		for _, v := range values {
-			l := Lookup{Index: x, Values: v, Matches: 1, Keys: 1}
-			if !x.Unique {
-				l.Matches = pl.stats.matches(x, v)
-				l.Keys = pl.stats.entryKeys(l.Matches)
-			}
-			l.Large = l.Keys > store.MaxMatches
-			a.Lookups = append(a.Lookups, l)
-			a.Entries += l.Matches
-		}
-		a.Records = pl.enough(a.Entries)
-		out = append(out, a)
+		out = append(out, pl.lookUp(a, values))
 	}
 	slices.SortStableFunc(out, func(a, b Access) int {
 		if a.Path != b.Path || a.Path == Key {
@@ -277,6 +273,60 @@ func (pl *planner) singles(b *cond.Bound) []Access {
 		)
 	})
 	return out
+}
+
+// lookUp is the access a with a lookup for each of these values.
+func (pl *planner) lookUp(a Access, values [][]value.Value) Access {
+	for _, v := range values {
+		l := Lookup{Index: a.Index, Values: v, Matches: 1, Keys: 1}
+		if !a.Index.Unique {
+			l.Matches = pl.stats.matches(a.Index, v)
+			l.Keys = pl.stats.entryKeys(l.Matches)
+		}
+		l.Large = l.Keys > store.MaxMatches
+		a.Lookups = append(a.Lookups, l)
+		a.Entries += l.Matches
+	}
+	a.Records = pl.enough(a.Entries)
+	return a
+}
+
+// maxElements is how many of the elements that a list must have are thought about: those that
+// the fewest records are expected to have. Each pair of them could be intersected.
+const maxElements = 4
+
+// each are the accesses by an index of a list's elements: of each condition that asks for any of
+// several elements, one with a lookup for each; and of each that asks for all of them, one for
+// each element. An element that is not of the index's type has no entries, but may be in lists all
+// the same, so it is not looked up.
+func (pl *planner) each(x schema.Index, b *cond.Bound) (out []Access) {
+	column := pl.def.Position(x.Columns[0])
+	add := func(elements ...value.Value) {
+		lookups := make([][]value.Value, len(elements))
+		for i, v := range elements {
+			v, ok := v.As(x.Elements)
+			if !ok {
+				return
+			}
+			lookups[i] = []value.Value{v}
+		}
+		if pl.stats.finds(x, lookups) {
+			out = append(out, pl.lookUp(Access{Path: Index, Index: x}, lookups))
+		}
+	}
+	for _, c := range conjuncts(b) {
+		switch {
+		case c.Column != column || len(c.Values) == 0 || len(c.Values) > maxLookups:
+		case c.Op == cond.ContainsAny:
+			add(c.Values...)
+		case c.Op == cond.ContainsAll:
+			for _, v := range c.Values {
+				add(v)
+			}
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Access) int { return cmp.Compare(a.Entries, b.Entries) })
+	return out[:min(len(out), maxElements)]
 }
 
 // fixed are the values that a condition leaves a column: it is true only of records that have one of

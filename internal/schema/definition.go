@@ -113,7 +113,8 @@ type Column struct {
 	Holds Shape `json:"-"`
 
 	// Elements is the type of the elements of the lists that a JSON column holds, as this
-	// program declares it; "" for any, or when it is not known. The catalogue does not hold it.
+	// program declares it; "" for any, or when it is not known. The catalogue does not hold it,
+	// but its indexes do.
 	Elements value.Type `json:"-"`
 }
 
@@ -142,6 +143,10 @@ type Index struct {
 	Ordered bool       `json:"ordered,omitempty"`
 	Fold    bool       `json:"fold,omitempty"` // letter case does not matter: its keys have value.Fold of the values
 	State   IndexState `json:"state"`
+
+	// Elements is the type of the elements of an index of a list: a record has an entry for each
+	// of the list's elements that have this type. "" for other indexes.
+	Elements value.Type `json:"elements,omitempty"`
 
 	// Declared is the revision of the document that the index was added to; 0 for an index of
 	// a new model. A record of a writer that knew no later revision may lack its entry. It also
@@ -200,7 +205,7 @@ func (d *Definition) Unbuilt() bool { return d.Is(Writing) || d.Is(Building) }
 
 // FormatOf is the format of d's document.
 func (d *Definition) FormatOf() int {
-	if slices.ContainsFunc(slices.Concat(d.Indexes, d.Dropping), func(x Index) bool { return x.Ordered || x.Fold }) {
+	if slices.ContainsFunc(slices.Concat(d.Indexes, d.Dropping), func(x Index) bool { return x.Ordered || x.Fold || x.Elements != "" }) {
 		return FormatKinds
 	}
 	if len(d.Converted) > 0 {
@@ -240,6 +245,12 @@ func NewIndex(kind Kind, columns ...string) Index {
 	case fold:
 		x.Name = keys.FoldedName(x.Name)
 	}
+	return x
+}
+
+// Each is x as an index of the elements of its column's lists.
+func (x Index) Each(elements value.Type) Index {
+	x.Name, x.Elements = keys.EachName(x.Name), elements
 	return x
 }
 
@@ -323,7 +334,7 @@ func (d *Definition) NoColumn(name string) error {
 }
 
 // Index is the position of the index with this name and kind, or -1. An index and a
-// unique index may have the same name.
+// unique index may have the same name. The names of indexes of lists are like no others.
 func (d *Definition) Index(name string, unique bool) int {
 	return slices.IndexFunc(d.Indexes, func(x Index) bool { return x.Name == name && x.Unique == unique })
 }
@@ -370,6 +381,12 @@ func (d *Definition) AddIndex(kind Kind, columns ...string) error {
 		return d.Errorf("%s without columns; name at least one", kind)
 	}
 	x := NewIndex(kind, resolved...)
+	for _, name := range resolved {
+		if c := d.Columns[d.Position(name)]; c.Type == value.JSON && c.Elements != "" {
+			x = d.placed(x.Each(c.Elements))
+			break
+		}
+	}
 	if i := d.Index(x.Name, x.Unique); i >= 0 {
 		if !slices.Equal(d.Indexes[i].Columns, x.Columns) {
 			return d.Errorf("%s %v and %s %v would share the name %q; rename a column", x.Kind(), x.Columns, x.Kind(), d.Indexes[i].Columns, x.Name)
@@ -377,6 +394,59 @@ func (d *Definition) AddIndex(kind Kind, columns ...string) error {
 		return nil
 	}
 	d.Indexes = append(d.Indexes, x)
+	return nil
+}
+
+// Place gives d a layout, before the catalogue knows it.
+func (d *Definition) Place(layout string) {
+	d.Layout = layout
+	for i, x := range d.Indexes {
+		d.Indexes[i] = d.placed(x)
+	}
+}
+
+// placed is an index as d's layout has it: the one of the Node library has a list as a whole in its
+// indexes.
+func (d *Definition) placed(x Index) Index {
+	if d.Layout == Sequelize && x.Elements != "" {
+		return NewIndex(x.Kind(), x.Columns...)
+	}
+	return x
+}
+
+// ElementsOf is the type of the elements that a column's lists are indexed by; "" when they are
+// not.
+func (d *Definition) ElementsOf(column string) value.Type {
+	if i := d.IndexOf([]string{column}, PlainIndex); i >= 0 {
+		return d.Indexes[i].Elements
+	}
+	return ""
+}
+
+// SetElements declares of which type the elements of a column's lists are. With "" it changes
+// nothing.
+func (d *Definition) SetElements(t value.Type, columns ...string) error {
+	if t == "" {
+		return nil
+	}
+	if len(columns) != 1 {
+		return d.Errorf("index %v: Elements is for an index of one column, which holds lists; give it an index of its own", columns)
+	}
+	column := columns[0]
+	at := d.Position(column)
+	switch {
+	case at < 0:
+		return d.Errorf("column %q does not exist; the columns are %s", column, strings.Join(d.columnNames(), ", "))
+	case d.Columns[at].Type != value.JSON:
+		return d.Errorf("column %s has type %s, and so no Elements; only a column of type %s has", column, d.Columns[at].Type, value.JSON)
+	case !t.IsElement():
+		return d.Errorf("column %s: elements of type %q cannot be looked for; the types that can are %v", column, t, value.ElementTypes)
+	case d.Columns[at].Elements != "" && d.Columns[at].Elements != t:
+		return d.Errorf("column %s has elements of type %s, and of type %s; name one", column, d.Columns[at].Elements, t)
+	case d.Layout == Sequelize:
+		return d.Errorf("column %s: the Sequelize layout has no indexes of the elements of lists; leave Elements out, or use the native layout", column)
+	}
+	d.Columns[at].Elements = t
 	return nil
 }
 
@@ -448,6 +518,16 @@ func (d *Definition) validateIndex(x Index) error {
 	if len(x.Columns) > maxIndexColumns {
 		return d.Errorf("%s %s has %d columns; use at most %d", x.Kind(), x.Name, len(x.Columns), maxIndexColumns)
 	}
+	if x.Elements != "" {
+		switch {
+		case len(x.Columns) > 1:
+			return d.Errorf("%s %v has a column that holds lists, and an index of those has no other column; give it an index of its own", x.Kind(), x.Columns)
+		case x.Unique:
+			return d.Errorf("unique %s is of a list, whose elements several records may have; use an index that is not unique", x.Columns[0])
+		case !x.Elements.IsElement():
+			return d.Errorf("index %s is of elements of type %q; the types of elements that can be indexed are %v", x.Columns[0], x.Elements, value.ElementTypes)
+		}
+	}
 	for i, name := range x.Columns {
 		pos := d.Position(name)
 		if pos < 0 {
@@ -458,6 +538,9 @@ func (d *Definition) validateIndex(x Index) error {
 		}
 		if slices.Contains(x.Columns[:i], name) {
 			return d.Errorf("%s %s names column %s twice; name it once", x.Kind(), x.Name, name)
+		}
+		if d.Columns[pos].Type != value.JSON && x.Elements != "" {
+			return d.Errorf("index %s is of the elements of a list, but column %s has type %s; leave out Elements", x.Name, name, d.Columns[pos].Type)
 		}
 	}
 	if x.Fold {

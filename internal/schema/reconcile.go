@@ -77,10 +77,16 @@ func Reconcile(stored, code Definition) (merged Definition, changed bool, err er
 		changed = true
 	}
 	for _, x := range code.Indexes {
-		if merged.IndexOf(x.Columns, x.Kind()) >= 0 {
+		if i := merged.IndexOf(x.Columns, x.Kind()); i >= 0 {
+			if of := merged.Indexes[i].Elements; of != x.Elements {
+				return merged, false, code.Errorf("index %s is of elements of type %q in the catalogue and %q in the code; change the code back, or drop the index with DropIndex before", x.Columns[0], of, x.Elements)
+			}
 			continue
 		}
-		x = NewIndex(x.Kind(), merged.currents(x.Columns)...)
+		elements := x.Elements
+		if x = NewIndex(x.Kind(), merged.currents(x.Columns)...); elements != "" {
+			x = x.Each(elements)
+		}
 		if i := merged.Index(x.Name, x.Unique); i >= 0 {
 			if !slices.Equal(merged.Indexes[i].Columns, x.Columns) {
 				return merged, false, code.Errorf("%s %s is of columns %s in the catalogue and %s in the code; rename a column in the code", x.Kind(), x.Name,

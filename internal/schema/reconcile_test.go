@@ -11,8 +11,8 @@ import (
 )
 
 // model is a definition of columns as in "id:int,pk,auto name:string created:time,createdAt",
-// and of indexes as in "name", "+email" for a unique one, "~name" for a folded one and "?city-zip" for
-// one that is being built.
+// and of indexes as in "name", "+email" for a unique one, "~name" for a folded one, "tags=each:string" for one of lists and
+// "?city-zip" for one that is being built.
 func model(columns, indexes string) Definition {
 	d := Definition{Format: Format, Name: "M", Layout: Native, Shards: 16}
 	for _, text := range strings.Fields(columns) {
@@ -41,7 +41,11 @@ func model(columns, indexes string) Definition {
 		if strings.Contains(text, "~") {
 			kind = kind.Folded()
 		}
-		x := NewIndex(kind, strings.Split(strings.TrimLeft(text, "+?~"), "-")...)
+		text, elements, _ := strings.Cut(text, ":")
+		x := NewIndex(kind, strings.Split(strings.TrimSuffix(strings.TrimLeft(text, "+?~"), "=each"), "-")...)
+		if elements != "" {
+			x = x.Each(value.Type(elements))
+		}
 		if strings.Contains(text, "?") {
 			x.State = Building
 		}
@@ -70,6 +74,9 @@ func spell(d Definition) string {
 		text := x.Name
 		if x.Fold {
 			text = "~" + strings.TrimSuffix(x.Name, "=fold")
+		}
+		if x.Elements != "" {
+			text += ":" + string(x.Elements)
 		}
 		if x.Unique {
 			text = "+" + text
@@ -105,6 +112,8 @@ func TestReconcile(t *testing.T) {
 		{"a folded index that is there", "id:int,pk name:string n:int", "+~name-n", "id:int,pk name:string n:int", "+~name-n", "id:int,pk name:string n:int | +~name-n", false},
 		{"of a new column", "id:int,pk", "", "id:int,pk city:string zip:string", "city-zip", "id:int,pk city:string zip:string | !city-zip", true},
 		{"one that is being built still is", "id:int,pk name:string", "?name", "id:int,pk name:string", "name", "id:int,pk name:string | ?name", false},
+		{"one of lists is built", "id:int,pk tags:json", "", "id:int,pk tags:json", "tags=each:int", "id:int,pk tags:json | !tags=each:int", true},
+		{"one of lists is there", "id:int,pk tags:json", "tags=each:int", "id:int,pk tags:json", "tags=each:int", "id:int,pk tags:json | tags=each:int", false},
 		{"the code makes it automatic", "id:int,pk", "", "id:int,pk,auto", "", "id:int,pk,auto |", true},
 		{"it stays automatic", "id:int,pk,auto", "", "id:int,pk", "", "id:int,pk,auto |", false},
 		{"the code gives a role", "id:int,pk at:time", "", "id:int,pk at:time,createdAt", "", "id:int,pk at:time,createdAt |", true},
@@ -147,6 +156,9 @@ func TestReconcileContradictions(t *testing.T) {
 		{"a column's type", nil, func(d *Definition) { d.Columns[1].Type = value.Int }, "column name has type string in the catalogue and int in the code"},
 		{"a column's role", func(d *Definition) { d.Columns[2].Role = CreatedAt }, func(d *Definition) { d.Columns[2].Role = UpdatedAt }, "column at is createdAt in the catalogue and updatedAt"},
 		{"two indexes of one name", func(d *Definition) { d.Indexes = model("", "a-b").Indexes }, func(d *Definition) { d.Indexes = []Index{{Name: "a-b", Columns: []string{"a-b"}}} }, "index a-b is of columns a, b in the catalogue and a-b in the code"},
+		{"the elements of an index", func(d *Definition) {
+			d.Columns[1].Type, d.Indexes[0] = value.JSON, d.Indexes[0].Each(value.String)
+		}, func(d *Definition) { d.Columns[1].Type, d.Indexes[0] = value.JSON, d.Indexes[0].Each(value.Int) }, `index name is of elements of type "string" in the catalogue and "int" in the code`},
 		{"what is invalid together", nil, func(d *Definition) {
 			d.Columns = append(d.Columns, Column{Name: "second", Type: value.Int, PrimaryKey: true})
 		}, "2 primary keys"},
@@ -209,6 +221,19 @@ func TestValidate(t *testing.T) {
 		{"a folded index", func(d *Definition) { d.Indexes[0] = NewIndex(UniqueIndex.Folded(), "name", "age") }, ""},
 		{"a folded index of numbers", func(d *Definition) { d.Indexes[0] = NewIndex(UniqueIndex.Folded(), "age") }, "folded unique of age: no column of it is of type string"},
 		{"a folded index of the primary key", func(d *Definition) { d.Indexes[0] = NewIndex(PlainIndex.Folded(), "name", "id") }, "folded index of name, id: id is the primary key"},
+		{"an index of lists", func(d *Definition) {
+			d.Columns[1].Type, d.Indexes[0] = value.JSON, d.Indexes[0].Each(value.String)
+		}, ""},
+		{"of the elements of what is no list", func(d *Definition) { d.Indexes[0] = d.Indexes[0].Each(value.String) }, "column name has type string; leave out Elements"},
+		{"a unique one of lists", func(d *Definition) {
+			d.Columns[1].Type, d.Indexes[0] = value.JSON, NewIndex(UniqueIndex, "name").Each(value.String)
+		}, "unique name is of a list"},
+		{"a compound one of lists", func(d *Definition) {
+			d.Columns[1].Type, d.Indexes[0] = value.JSON, NewIndex(PlainIndex, "name", "id").Each(value.String)
+		}, "an index of those has no other column"},
+		{"one of elements that are no values", func(d *Definition) {
+			d.Columns[1].Type, d.Indexes[0] = value.JSON, d.Indexes[0].Each(value.Time)
+		}, `index name is of elements of type "time"; the types`},
 		{"an index of a column that is no token", func(d *Definition) {
 			d.Columns[1].Name, d.Indexes[0].Columns = "full name", []string{"full name"}
 		}, "cannot be indexed"},

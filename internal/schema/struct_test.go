@@ -63,6 +63,15 @@ func TestCompile(t *testing.T) {
 			Zip   string  `json:"zip" orm:"index:place"`
 			House int     `json:"house" orm:"unique:home,fold"`
 		}{}, "id:string,pk,zero email:string,zero name:string city:string,zero zip:string,zero house:int,zero | +~email ~name +~name-house city-zip"},
+		{"indexes of lists", struct {
+			ID    string        `json:"id" orm:"primaryKey"`
+			Tags  []string      `json:"tags" orm:"index"`
+			Nums  *[2]uint8     `json:"nums" orm:"index"`
+			Own   []kindly      `json:"own" orm:"index"`
+			Ptr   []*float64    `json:"ptr" orm:"index"`
+			D     []json.Number `json:"d" orm:"index"`
+			Mixed []any         `json:"mixed" orm:"index"`
+		}{}, "id:string,pk,zero tags:json nums:json own:json ptr:json d:json mixed:json | tags=each:string nums=each:uint own=each:string ptr=each:float d=each:decimal mixed"},
 		{"roles and versions", struct {
 			base
 			Version uint64    `json:"-" orm:"version"`
