@@ -20,6 +20,13 @@ import (
 // number is written does. Of the elements of a list, Contains, ContainsAny and ContainsAll ask;
 // besides these and equality it has no operators.
 //
+// What is inside of a JSON column has a name with dots: "address.city" of a struct or a map. A
+// list on the way is looked into: "items.sku" is about the sku of each item, and a condition is
+// true when it is true of one of them. Ne and Not are then true when it is true of none. Where
+// there is no such member, or only null, it is null. Strings, numbers and bools are compared with
+// values of their own kind; with others they are not equal, and neither greater nor less. All
+// operators but Contains, ContainsAny and ContainsAll may be used. No index helps to find the records.
+//
 // Nulls are treated as in SQL: a comparison with null is neither true nor false, so it
 // selects nothing, also inside Not. Two exceptions: Eq(c, nil) means IsNull(c), and a
 // nil among the values of In selects nulls. A Go field that is not a pointer is never

@@ -236,6 +236,8 @@ func TestConditionsOnJSONColumns(t *testing.T) {
 		"Eq of a struct":             natsorm.Eq("address", address{"Main", "Oslo"}),
 		"members in another order":   natsorm.Eq("address", map[string]any{"city": "Oslo", "street": "Main"}),
 		"Eq of JSON":                 natsorm.Eq("extra", json.RawMessage(`{"b": 2, "a": 1}`)),
+		"Contains":                   natsorm.Contains("tags", "vip"),
+		"Eq of a member":             natsorm.Eq("address.city", "Oslo"),
 		"Where with any JSON column": natsorm.Where{"any": "x"},
 		"ParseWhere":                 must[natsorm.Condition](t)(natsorm.ParseWhere([]byte(`{"address":{"eq":{"city":"Oslo","street":"Main"}}}`))),
 	} {
@@ -249,7 +251,8 @@ func TestConditionsOnJSONColumns(t *testing.T) {
 		"In of elements":        natsorm.In("tags", "vip", "new"),
 		"Eq of another kind":    natsorm.Eq("address", "Oslo"),
 		"Gt":                    natsorm.Gt("tags", []string{"a"}),
-		"Contains":              natsorm.Contains("tags", "vip"),
+		"Contains of a number":  natsorm.Contains("tags", 1),
+		"Contains of a struct":  natsorm.Contains("address", "Oslo"),
 		"ParseWhere of element": must[natsorm.Condition](t)(natsorm.ParseWhere([]byte(`{"tags":"vip"}`))),
 	} {
 		if _, err := docs.FindAll(ctx, c); !errors.Is(err, natsorm.ErrInvalid) {

@@ -133,6 +133,62 @@ func sameElement(a, b any) bool {
 	return textA == textB && a != nil && fmt.Sprintf("%T %v", a, a) == fmt.Sprintf("%T %v", b, b)
 }
 
+// memberCondition is a random condition on members of the column doc, and the same in Go.
+func (w *world) memberCondition() (natsorm.Condition, judge) {
+	path := []string{"n", "in.n", "gone"}[w.r.IntN(3)]
+	var leaves func(x any, path []string) []any
+	leaves = func(x any, path []string) (out []any) {
+		switch x := x.(type) {
+		case []any:
+			for _, e := range x {
+				out = append(out, leaves(e, path)...)
+			}
+		case map[string]any:
+			if len(path) > 0 {
+				return leaves(x[path[0]], path[1:])
+			}
+		case nil:
+		default:
+			if len(path) == 0 {
+				return []any{x}
+			}
+		}
+		return out
+	}
+	one := func(f func(x any) bool) judge {
+		return func(rec natsorm.Record) truth {
+			found := leaves(rec["doc"], strings.Split(path, "."))
+			if len(found) == 0 {
+				return unknown
+			}
+			return when(slices.ContainsFunc(found, f))
+		}
+	}
+	number := func(x any) (float64, bool) {
+		n, err := strconv.ParseFloat(fmt.Sprint(x), 64)
+		_, text := x.(string)
+		return n, err == nil && !text
+	}
+	isNull := func(rec natsorm.Record) truth { return when(len(leaves(rec["doc"], strings.Split(path, "."))) == 0) }
+	x, lo := elements[w.r.IntN(7)], w.r.IntN(3)
+	switch column := "doc." + path; w.r.IntN(6) {
+	case 0:
+		return natsorm.Eq(column, x), one(func(y any) bool { return sameElement(x, y) })
+	case 1:
+		c := one(func(y any) bool { return sameElement(x, y) })
+		return natsorm.Ne(column, x), func(rec natsorm.Record) truth { return yes - c(rec) }
+	case 2:
+		c := one(func(y any) bool { return sameElement("a", y) || sameElement(1, y) })
+		return natsorm.In(column, "a", 1, nil), func(rec natsorm.Record) truth { return max(isNull(rec), min(c(rec), when(isNull(rec) == no))) }
+	case 3:
+		return natsorm.Gte(column, lo), one(func(y any) bool { n, is := number(y); return is && n >= float64(lo) })
+	case 4:
+		return natsorm.Between(column, lo, lo+1), one(func(y any) bool { n, is := number(y); return is && n >= float64(lo) && n <= float64(lo+1) })
+	default:
+		return natsorm.IsNull(column), isNull
+	}
+}
+
 // elementCondition is a random condition on the elements of lists, and the same in Go.
 func (w *world) elementCondition() (natsorm.Condition, judge) {
 	var values []any
@@ -229,6 +285,19 @@ func newWorldOf(t *testing.T, db *natsorm.DB, r *rand.Rand, n, records int, doma
 			}
 			rec["list"] = list
 		}
+		some := func() any {
+			if r.IntN(4) == 0 {
+				return []any{elements[r.IntN(len(elements)-1)], elements[r.IntN(len(elements)-1)]}
+			}
+			return elements[r.IntN(len(elements)-1)]
+		}
+		switch r.IntN(5) {
+		case 0: // absent
+		case 1:
+			rec["doc"] = []any{map[string]any{"n": some()}, map[string]any{"n": some(), "in": map[string]any{"n": some()}}}
+		default:
+			rec["doc"] = map[string]any{"n": some(), "in": []any{map[string]any{"n": some()}}}
+		}
 		w.records = append(w.records, rec)
 	}
 	column := func() string { return w.columns[1+r.IntN(len(w.columns)-1)].Name }
@@ -258,7 +327,7 @@ func newWorldOf(t *testing.T, db *natsorm.DB, r *rand.Rand, n, records int, doma
 		}
 	}
 	// The first model has no index of lists, the second one has, and the others may.
-	columns := append(slices.Clip(w.columns), natsorm.ColumnSchema{Name: "list", Type: natsorm.JSON})
+	columns := append(slices.Clip(w.columns), natsorm.ColumnSchema{Name: "list", Type: natsorm.JSON}, natsorm.ColumnSchema{Name: "doc", Type: natsorm.JSON})
 	for i := range variants {
 		if i == 1 || i > 1 && r.IntN(2) == 0 {
 			variants[i] = append(variants[i], natsorm.IndexSchema{Columns: []string{"list"}, Elements: w.of})
@@ -343,8 +412,11 @@ func (w *world) condition(depth int) (natsorm.Condition, judge) {
 			return natsorm.Not(c), func(rec natsorm.Record) truth { return yes - j(rec) }
 		}
 	}
-	if r.IntN(5) == 0 {
+	switch r.IntN(8) {
+	case 0:
 		return w.elementCondition()
+	case 1:
+		return w.memberCondition()
 	}
 	c := w.columns[r.IntN(len(w.columns))]
 	x, y := w.value(c), w.value(c)

@@ -112,12 +112,16 @@ func (n Node) Constant() (constant, all bool) {
 // Bound is a condition that is bound to a model. It is immutable, so goroutines may
 // share it.
 type Bound struct {
-	Op     Op            // IsNull rather than Eq of null; never Ne, NotIn, NotNull or Between (see the package comment)
+	Op     Op            // IsNull rather than Eq of null; never Ne, NotIn, NotNull, or Between but of Members (see the package comment)
 	Column int           // comparisons: the column's position in the definition
 	Values []value.Value // comparisons: of the column's type, never null; of ContainsAny and ContainsAll, as value.Element gives them, each once
 	Null   bool          // In, ContainsAny, ContainsAll: null is among the values; other comparisons, until simplified: the value is null
 	Fold   bool          // Eq, In: letter case does not matter; the values are folded, and so are those that are compared with them
 	Kids   []*Bound      // combinations, and the one comparison that a Not negates
+
+	// Members is the path from the column, of type JSON, to the values that the comparison is about;
+	// nil for the column itself. There may be several, where lists are on the way.
+	Members []string
 
 	absent value.Value                     // what null or an absent member stands for in this column
 	match  func(string) bool               // Like, ILike, StartsWith, EndsWith, Contains, Regexp
@@ -173,7 +177,11 @@ func bind(n Node, def *schema.Definition) (*Bound, error) {
 		}
 		return b, nil
 	}
-	if n.Op == Between {
+	pos, members, err := resolve(n, def)
+	if err != nil {
+		return nil, n.located(err)
+	}
+	if n.Op == Between && members == nil {
 		lo, hi := n, n
 		lo.Op, lo.Values = Gte, n.Values[:1]
 		hi.Op, hi.Values = Lte, n.Values[1:]
@@ -187,19 +195,25 @@ func bind(n Node, def *schema.Definition) (*Bound, error) {
 		}
 		return b, nil
 	}
-	pos, err := def.Resolve(n.Column)
-	if err != nil {
-		return nil, n.located(err)
-	}
 	col := def.Columns[pos]
 	if col.Hidden && n.Path != "" { // a tool's condition: to be told that it is hidden would be a hint
 		return nil, n.located(def.NoColumn(n.Column))
 	}
-	if col.Type == value.JSON && n.Whole != nil {
+	if col.Type == value.JSON && n.Whole != nil && members == nil {
 		n.Op, n.Values = Eq, []any{n.Whole}
 	}
 	invalid := func(format string, args ...any) error {
-		return n.located(errs.Invalidf(def.Name, def.Called(pos, n.Column), format, args...))
+		called := n.Column
+		if members == nil {
+			called = def.Called(pos, n.Column)
+		}
+		return n.located(errs.Invalidf(def.Name, called, format, args...))
+	}
+	if members != nil {
+		if problem := unfit(n.Op); problem != "" {
+			return nil, invalid("%s", problem)
+		}
+		col = memberColumn
 	}
 	if n.Op == ContainsAny || n.Op == ContainsAll || n.Op == Contains && col.Type == value.JSON {
 		b, err := elements(n, col, pos)
@@ -210,17 +224,17 @@ func bind(n Node, def *schema.Definition) (*Bound, error) {
 	}
 	switch n.Op {
 	case Gt, Gte, Lt, Lte:
-		if !col.Type.Ordered() {
+		if !col.Type.Ordered() && members == nil {
 			return nil, invalid("has type %s, which has no order, so %s cannot be used; use eq, ne, in or isNull", col.Type, n.Op)
 		}
 	case Like, ILike, StartsWith, EndsWith, Contains, Regexp:
-		if col.Type != value.String {
+		if col.Type != value.String && members == nil {
 			return nil, invalid("has type %s; %s is for columns of type string", col.Type, n.Op)
 		}
 	}
-	b := &Bound{Op: n.Op, Column: pos, absent: col.AbsentMeans()}
+	b := &Bound{Op: n.Op, Column: pos, Members: members, absent: col.AbsentMeans()}
 	for _, x := range n.Values {
-		v, err := value.Coerce(x, col.Type)
+		v, err := coerce(x, col.Type, members)
 		switch {
 		case err != nil:
 			return nil, invalid("in a condition (%s): %v", n.Op, err)
@@ -263,7 +277,14 @@ func bind(n Node, def *schema.Definition) (*Bound, error) {
 	case IsNull, NotNull:
 		b.Op = IsNull
 	case Gt, Gte, Lt, Lte:
+	case Between: // of members: a limit by itself may be true of another one of several values
+		if problem := b.disordered(); problem != "" {
+			return nil, invalid("%s", problem)
+		}
 	case Like, ILike, StartsWith, EndsWith, Contains, Regexp:
+		if !b.Null && b.Values[0].Type() != value.String {
+			return nil, invalid("in a condition (%s): %s is no text", n.Op, ValueText(b.Values[0]))
+		}
 		if !b.Null {
 			if b.match, err = matcher(n.Op, b.Values[0].Str()); err != nil {
 				return nil, invalid("%v", err)
@@ -281,7 +302,7 @@ func bind(n Node, def *schema.Definition) (*Bound, error) {
 
 // misshapen says why a JSON column can never equal a value; "" if it can.
 func misshapen(col schema.Column, v value.Value) string {
-	if col.Type != value.JSON || v.IsNull() {
+	if v.Type() != value.JSON {
 		return ""
 	}
 	switch first := v.Str()[0]; {
@@ -355,6 +376,9 @@ func (b *Bound) eval(doc document.Values) truth {
 		return yes - b.Kids[0].eval(doc)
 	}
 	v := doc.At(b.Column)
+	if b.Members != nil {
+		return b.inside(v)
+	}
 	if v.IsNull() {
 		v = b.absent
 	}
@@ -393,6 +417,8 @@ func (b *Bound) test(v value.Value) truth {
 	switch c := value.Compare(v, b.Values[0]); b.Op {
 	case Eq:
 		return truthOf(c == 0)
+	case Between:
+		return truthOf(c >= 0 && value.Compare(v, b.Values[1]) <= 0)
 	case Gt:
 		return truthOf(c > 0)
 	case Gte:

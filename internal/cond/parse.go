@@ -27,6 +27,7 @@ var operators = []Op{Eq, Ne, Gt, Gte, Lt, Lte, In, NotIn, Between, Like, ILike, 
 //	{"age": {"gte": 30, "lt": 40}}       both operators must be true
 //	{"age": {"between": [30, 40]}}       both ends included
 //	{"city": {"isNull": true}}           false means is not null
+//	{"address.city": "Oslo"}             of a member of a JSON column
 //	{"tags": {"contains": "go"}}         a list with this element; also containsAny and containsAll of several
 //	{"or": [{…}, {…}], "and": […], "not": {…}}
 //

@@ -66,7 +66,7 @@ func TestParseNamesThePath(t *testing.T) {
 // FuzzParse: whatever the text, it is a condition or an error, and a condition
 // can be held against a model and asked of a document.
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{`{}`, `{"age":{"gte":30},"or":[{"name":"Oslo"},{"name":{"like":"A%"}}]}`, `{"not":{"raw":"aGk="}}`, `{"at":{"between":["2024-01-02T03:04:05Z",null]}}`, `{"and":[[]]}`, `{"tags":{"contains":"a","containsAny":["b",1.0,null],"containsAll":[]}}`} {
+	for _, s := range []string{`{}`, `{"age":{"gte":30},"or":[{"name":"Oslo"},{"name":{"like":"A%"}}]}`, `{"not":{"raw":"aGk="}}`, `{"at":{"between":["2024-01-02T03:04:05Z",null]}}`, `{"and":[[]]}`, `{"tags":{"contains":"a","containsAny":["b",1.0,null],"containsAll":[]}}`, `{"tags.a":1,"not":{"tags.a.b":{"between":[1,2.0]}}}`} {
 		f.Add([]byte(s))
 	}
 	fields := document.NewFields(parseDef, 0, 1, 2, 3, 4, 5)

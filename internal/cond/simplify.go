@@ -54,7 +54,8 @@ func negate(b *Bound) *Bound {
 		return simplify(b.Kids[0])
 	}
 	// The opposite limit is unknown for null just as b is, so it is the same as a Not.
-	if op, ok := map[Op]Op{Gt: Lte, Gte: Lt, Lt: Gte, Lte: Gt}[b.Op]; ok {
+	// Not so where several values are compared, of which one is enough.
+	if op, ok := map[Op]Op{Gt: Lte, Gte: Lt, Lt: Gte, Lte: Gt}[b.Op]; ok && b.Members == nil {
 		c := *b
 		c.Op = op
 		return comparison(&c)
@@ -67,7 +68,7 @@ func negate(b *Bound) *Bound {
 	case b.Op == In && len(b.Values) == 0 && !b.Null:
 		return all // nothing is in an empty list, so all are outside
 	case b.Op == In && len(b.Values) == 0: // the list holds only null
-		return negate(&Bound{Op: IsNull, Column: b.Column, absent: b.absent})
+		return negate(&Bound{Op: IsNull, Column: b.Column, Members: b.Members, absent: b.absent})
 	case b.Op != In && b.Null:
 		return none // a comparison with null is unknown, and so is its negation
 	}
@@ -84,7 +85,7 @@ func comparison(b *Bound) *Bound {
 	case b.Op == In && len(b.Values) == 0:
 		if b.Null {
 			// The list holds only null.
-			return comparison(&Bound{Op: IsNull, Column: b.Column, absent: b.absent})
+			return comparison(&Bound{Op: IsNull, Column: b.Column, Members: b.Members, absent: b.absent})
 		}
 		return none
 	case b.Op != In && b.Op != IsNull && b.Null:
@@ -132,7 +133,7 @@ func combine(op Op, kids []*Bound, negated bool) *Bound {
 func contradicts(conds []*Bound) bool {
 	columns := map[int][]*Bound{}
 	for _, c := range conds {
-		if leaf := c.leaf(); leaf != nil {
+		if leaf := c.leaf(); leaf != nil && leaf.Members == nil {
 			columns[leaf.Column] = append(columns[leaf.Column], c)
 		}
 	}

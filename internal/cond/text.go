@@ -44,10 +44,10 @@ func (b *Bound) canonical(def *schema.Definition) *Bound {
 		texts[c.Kids[i]] = c.Kids[i].Text(def, 0)
 	}
 	slices.SortFunc(c.Kids, func(x, y *Bound) int { return strings.Compare(texts[x], texts[y]) })
-	switch b.Op {
-	case In:
+	switch {
+	case b.Op == In && b.Members == nil:
 		c.Values = slices.SortedFunc(slices.Values(b.Values), value.Compare)
-	case ContainsAny, ContainsAll: // which may be of several types
+	case b.Op == In, b.Op == ContainsAny, b.Op == ContainsAll: // they may be of several types
 		c.Values = slices.SortedFunc(slices.Values(b.Values), func(v, w value.Value) int {
 			return cmp.Or(strings.Compare(string(v.Type()), string(w.Type())), strings.Compare(v.Text(), w.Text()))
 		})
@@ -94,6 +94,9 @@ func (t *texter) write(b *Bound, inside Op) {
 // else "not" before the operator.
 func (t *texter) comparison(b *Bound, negated bool) {
 	column := ColumnText(t.def.Columns[b.Column].Name)
+	for _, m := range b.Members {
+		column += "." + ColumnText(m)
+	}
 	if b.Fold {
 		column = "fold(" + column + ")"
 	}
@@ -117,6 +120,11 @@ func (t *texter) comparison(b *Bound, negated bool) {
 		t.WriteString(map[Op]string{ContainsAny: "contains any of (", ContainsAll: "contains all of ("}[b.Op])
 		t.list(b)
 		t.WriteByte(')')
+	case b.Op == Between:
+		if negated {
+			t.WriteString("not ")
+		}
+		t.WriteString("between " + ValueText(b.Values[0]) + " and " + ValueText(b.Values[1]))
 	case b.Op == Eq && negated:
 		t.WriteString("!= " + ValueText(b.Values[0]))
 	default:

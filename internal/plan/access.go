@@ -356,6 +356,9 @@ func (pl *planner) equalities(b *cond.Bound) map[int]fixed {
 	out := map[int]fixed{}
 	for _, c := range conjuncts(b) {
 		var vals []value.Value
+		if c.Members != nil { // what is inside of a column has no index
+			continue
+		}
 		switch c.Op {
 		case cond.Eq:
 			vals = c.Values

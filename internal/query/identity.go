@@ -31,7 +31,7 @@ func IdentityIn(def *schema.Definition, filter *cond.Bound, zeros bool) (id Iden
 	}
 	equal, folded := map[int]value.Value{}, map[int]bool{}
 	for _, p := range parts {
-		if p.Op == cond.Eq || p.Op == cond.In && len(p.Values) == 1 && !p.Null {
+		if p.Members == nil && (p.Op == cond.Eq || p.Op == cond.In && len(p.Values) == 1 && !p.Null) {
 			equal[p.Column], folded[p.Column] = p.Values[0], p.Fold
 		}
 	}

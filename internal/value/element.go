@@ -54,7 +54,7 @@ func elementLen(text string) int {
 		case quoted:
 		case c == '[' || c == '{':
 			depth++
-		case depth == 0 && (c == ',' || c == ']'):
+		case depth == 0 && (c == ',' || c == ']' || c == '}'):
 			return i
 		case c == ']' || c == '}':
 			depth--
