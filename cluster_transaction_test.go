@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -34,6 +35,18 @@ func TestReplicatedTransactions(t *testing.T) {
 	each := testsize.Pick(5, 10, 25)
 	t.Run("write skew", func(t *testing.T) { replicatedWriteSkew(t, ctx, dbs) })
 	t.Run("phantoms", func(t *testing.T) { replicatedPhantoms(t, ctx, dbs) })
+	t.Run("phantoms of lists", func(t *testing.T) {
+		arrayPhantoms(t, ctx, dbs)
+		heads := 0
+		for key := range bucket(t, ctx, dbs[0]) {
+			if strings.HasPrefix(key, "article.head.tags=each.") {
+				heads++
+			}
+		}
+		if heads == 0 {
+			t.Error("no entry has a head")
+		}
+	})
 	t.Run("bank", func(t *testing.T) { replicatedBank(t, ctx, dbs) })
 	t.Run("guards", func(t *testing.T) { replicatedGuards(t, ctx, dbs) })
 	t.Run("behind", func(t *testing.T) { replicatedBehind(t, ctx, cluster, dbs) })

@@ -31,6 +31,12 @@
 // Where a column has a folded index, Eq, In, Ne and NotIn compare folded text (value.Fold), however the
 // query is answered: Bound.Fold. Order, limits and patterns do not.
 //
+// # Lists and members
+//
+// ContainsAny and ContainsAll, which Contains becomes for a JSON column, ask for elements of
+// its list: see elements.go. A name with dots, such as address.city, is a member of what a
+// JSON column holds, and may lead to several values: see members.go.
+//
 // # The simplified form
 //
 // Plans are made from the form that Bind returns:
@@ -38,7 +44,9 @@
 //   - Inner nodes are And and Or, with at least two parts, and neither stands
 //     directly inside its own kind.
 //   - Below them are comparisons, and Nots of a single comparison. Ne, NotIn and
-//     NotNull have become such Nots, and Between has become an And of two limits.
+//     NotNull have become such Nots, and Between, but of members, has become an And of
+//     two limits. ContainsAny and ContainsAll have no null among their values, and
+//     ContainsAll has none or several.
 //   - A condition that selects every record is an empty And (All), and one that is
 //     known to select no record is an empty Or (None). Neither is part of another.
 //

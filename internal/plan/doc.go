@@ -12,8 +12,9 @@
 //   - Unique: every column of a unique index is equal to a value, or in a list. The
 //     claims of those values are read, then their owners.
 //   - Index: at least the first column of an index is equal to a value, or in a list.
-//     The index entries of those values are read, then their records.
-//   - Intersect: two such indexes, of different columns. The entries of both are read,
+//     The index entries of those values are read, then their records. Of an index of
+//     lists, a column's list has an element, or any of several, or all: then one of them.
+//   - Intersect: two such indexes, of different columns, or two elements of a list. The entries of both are read,
 //     then the records that both lead to.
 //   - Union: an Or, each branch of which has one of these. The entries of all branches
 //     are read, then their records.

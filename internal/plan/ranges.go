@@ -53,7 +53,7 @@ func (pl *planner) intervals(b *cond.Bound, column int, eq map[int]fixed) (in []
 		if c.Op == cond.Not && c.Kids[0].Op == cond.IsNull && c.Kids[0].Column == column {
 			ok = true
 		}
-		if c.Column != column || c.Null {
+		if c.Column != column || c.Null || c.Members != nil {
 			continue
 		}
 		switch c.Op {
