@@ -95,7 +95,7 @@ func TestRandomRanges(t *testing.T) {
 func (w *world) checkRange(t *testing.T, paths *pathCounts) {
 	r := w.r
 	column := w.columns[r.IntN(len(w.columns))]
-	of := &world{r: r, columns: []natsorm.ColumnSchema{column}, records: w.records, domains: w.domains}
+	of := &world{r: r, columns: []natsorm.ColumnSchema{column}, records: w.records, domains: w.domains, of: w.of}
 	cond, matches := natsorm.And(), func(natsorm.Record) truth { return yes }
 	for range r.IntN(3) {
 		c, j := of.condition(0)

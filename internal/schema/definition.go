@@ -536,6 +536,9 @@ func (d *Definition) validateIndex(x Index) error {
 		if err := keys.CheckName(name); err != nil {
 			return fmt.Errorf("%w: %s: %s: %w, so it cannot be indexed", errs.ErrSchema, d.Name, x.Kind(), err)
 		}
+		if t := d.Columns[pos].Type; x.Ordered && !t.Indexable() {
+			return d.Errorf("ordered index of %s: column %s has type %s, as slices, maps and structs have, and has no order; index another column", strings.Join(x.Columns, ", "), name, t)
+		}
 		if slices.Contains(x.Columns[:i], name) {
 			return d.Errorf("%s %s names column %s twice; name it once", x.Kind(), x.Name, name)
 		}
