@@ -5,7 +5,7 @@
 //
 // # Paths
 //
-// There are six ways to the records of a condition:
+// There are seven ways to the records of a condition:
 //
 //   - Key: the primary key is equal to a value, or in a list. The records with those
 //     keys are read.
@@ -14,6 +14,10 @@
 //   - Index: at least the first column of an index is equal to a value, or in a list.
 //     The index entries of those values are read, then their records. Of an index of
 //     lists, a column's list has an element, or any of several, or all: then one of them.
+//   - Range: the columns of an ordered index but the last are equal to values, or in lists, and
+//     the last one is in intervals: of values, of texts that begin with one, or single ones. Their
+//     entries are read, then their records. With a Limit it also answers an order of that column:
+//     then entries are read in that order, as far as is needed (Access.Sorted).
 //   - Intersect: two such indexes, of different columns, or two elements of a list. The entries of both are read,
 //     then the records that both lead to.
 //   - Union: an Or, each branch of which has one of these. The entries of all branches
@@ -50,6 +54,6 @@
 //
 //   - Count the entries before it chooses. That was rejected: one more round trip in
 //     every query, for what is seldom news.
-//   - Read ranges or an order from an index: there are no ordered indexes yet.
+//   - Intersect a range with another index.
 //   - Intersect three or more indexes, or intersect inside a union.
 package plan
