@@ -120,7 +120,7 @@ func (s *Source) entries(ctx context.Context, lookups []plan.Lookup, needs int, 
 		}
 		if only := lookups[0]; len(only.Intervals) > 0 {
 			in := plan.Access{Path: plan.Range, Index: only.Index, Lookups: lookups}
-			for p, err := range s.walk(ctx, in, when).parts(s.spans(lookups)) {
+			for p, err := range s.walk(ctx, in, 0, when).parts(s.spans(lookups)) {
 				for _, e := range p.entries {
 					if !yield(store.Message{Key: e.key}, nil) {
 						return

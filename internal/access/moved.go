@@ -17,7 +17,12 @@ type lookups struct {
 	// Where one request has found all candidates: what it asked for, and their keys.
 	patterns []string
 	found    []string
+
+	walk *walked // for a walk, instead of these
 }
+
+// walked is what a walk has asked for, and the keys of the records that it led to.
+type walked struct{ patterns, found []string }
 
 // AsOf is a revision that the bucket had when the lookups were made, or before; 0 while
 // nothing was looked up.
@@ -33,6 +38,11 @@ func (l lookups) Several() bool { return l.when.several.Load() }
 // one. The second is what was written, which a cluster never shows as of one moment while
 // writers go on.
 func (l lookups) Written(ctx context.Context) ([]store.Message, error) {
+	// A walk has read more entries than it has led to records, so it is not made again where
+	// what was written is known with one request.
+	if l.walk != nil && l.source.store.Traits().Replicable {
+		l.patterns, l.found = l.walk.patterns, l.walk.found
+	}
 	if l.AsOf() > 0 && len(l.patterns) > 0 { // inside a transaction all reads agree
 		records, ok, err := l.again(ctx)
 		if ok || err != nil {

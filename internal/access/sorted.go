@@ -21,20 +21,20 @@ const (
 	leastRead = 2000
 )
 
-// walk begins a walk through the entries of a plan's lookups.
-func (s *Source) walk(ctx context.Context, p plan.Access, when *moment) *walk {
+// walk begins a walk through the entries of a plan's lookups. needs is how many of them are enough, 0 for all.
+func (s *Source) walk(ctx context.Context, p plan.Access, needs int, when *moment) *walk {
 	expected := 0
 	for _, l := range p.Lookups {
 		expected += s.within(l.Index, l.Values, l.Intervals)
 	}
-	return &walk{ctx: ctx, source: s, desc: p.Desc, direct: expected > 0 && expected <= few, when: when}
+	return &walk{ctx: ctx, source: s, desc: p.Desc, needs: needs, direct: expected > 0 && expected <= few, when: when}
 }
 
 // ranged streams the keys of the records to which the entries of a range lead.
 func (s *Source) ranged(ctx context.Context, a plan.Access, when *moment) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		n := 0
-		for p, err := range s.walk(ctx, a, when).parts(s.spans(a.Lookups)) {
+		for p, err := range s.walk(ctx, a, 0, when).parts(s.spans(a.Lookups)) {
 			if err != nil {
 				yield("", err)
 				return
@@ -57,9 +57,8 @@ func (s *Source) recordOf(e entry) string {
 }
 
 // sorted yields the candidates of a plan in the order of the query, as far as the engine takes them.
-func (s *Source) sorted(ctx context.Context, p plan.Plan, when *moment) iter.Seq2[query.Chunk, error] {
+func (s *Source) sorted(ctx context.Context, p plan.Plan, w *walk) iter.Seq2[query.Chunk, error] {
 	return func(yield func(query.Chunk, error) bool) {
-		w := s.walk(ctx, p.Access, when)
 		last, id := ordersBy(s.def, p.Index, p.Order)
 		at := func(by []value.Value) (v, primary value.Value) {
 			if last < 0 { // all have one value
@@ -103,6 +102,7 @@ func (s *Source) sorted(ctx context.Context, p plan.Plan, when *moment) iter.Seq
 				}
 				if key := s.recordOf(e); !seen[key] {
 					seen[key] = true
+					w.saw.found = append(w.saw.found, key)
 					records = append(records, key)
 				}
 			}
@@ -110,7 +110,8 @@ func (s *Source) sorted(ctx context.Context, p plan.Plan, when *moment) iter.Seq
 				return
 			}
 			if len(seen) > budget && s.snapshot().Records > 0 {
-				s.rest(ctx, p, seen, when, yield)
+				w.saw = walked{} // it is too much to ask for again
+				s.rest(ctx, p, seen, w.when, yield)
 				return
 			}
 		}
@@ -164,7 +165,7 @@ func (s *Source) sampled(ctx context.Context, a plan.Access) (int, error) {
 	if n := s.snapshot().Records; n == 0 || n > keys.SampleRate*keys.SampleRate*keys.SampleRate {
 		level, worth = 2, keys.SampleRate*keys.SampleRate
 	}
-	w := s.walk(ctx, a, new(moment))
+	w := s.walk(ctx, a, 0, new(moment))
 	w.direct = true
 	for ; ; level, worth = level-1, worth/keys.SampleRate {
 		n := 0

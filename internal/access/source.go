@@ -92,8 +92,10 @@ func (s *Source) Candidates(ctx context.Context, q plan.Query, all bool) (query.
 		return query.Candidates{}, err
 	}
 	c := query.Candidates{Chunks: s.chunks(ctx, p, f, all), Filter: p.Residual(s.def)}
+	var w *walk
 	if p.Sorted {
-		c.Chunks = s.sorted(ctx, p, f.when)
+		w = s.walk(ctx, p.Access, max(1, p.Keeps()), f.when)
+		c.Chunks = s.sorted(ctx, p, w)
 	}
 	if p.Path != plan.Scan {
 		c.Workers = fetchers
@@ -102,6 +104,9 @@ func (s *Source) Candidates(ctx context.Context, q plan.Query, all bool) (query.
 		l := lookups{source: s, when: f.when}
 		if f.later == nil && p.Path != plan.Intersect && !p.Sorted {
 			l.patterns, l.found = s.patterns(p.AllLookups()), f.keys
+		}
+		if w != nil {
+			l.walk = &w.saw
 		}
 		c.Lookups = l
 	}

@@ -22,9 +22,11 @@ type walk struct {
 	ctx    context.Context
 	source *Source
 	desc   bool
+	needs  int  // how many entries are enough; 0: all
 	direct bool // there are so few entries that no samples are needed
 	when   *moment
-	asked  bool
+	asked  bool // the moment is noted
+	saw    walked
 	reads  int // how many requests for entries there were, in the index itself
 }
 
@@ -75,6 +77,7 @@ func (w *walk) read(level int, sp span, from, until string) (out []entry, err er
 			return nil, err
 		}
 		if level == 0 {
+			w.saw.patterns = append(w.saw.patterns, patterns[:n]...)
 			w.reads++
 			w.when.alone(w.reads == 1 && !answer.Torn)
 		}
@@ -140,7 +143,7 @@ func (w *walk) ascend(level int, sp span) iter.Seq2[part, error] {
 			give(sp.until)
 			return
 		}
-		step, n := 1, 0
+		step, n := w.first(level), 0
 		for cut, err := range w.cuts(w.ascend(level+1, sp)) {
 			if err != nil {
 				yield(part{}, err)
@@ -156,6 +159,17 @@ func (w *walk) ascend(level int, sp span) iter.Seq2[part, error] {
 		}
 		give(sp.until)
 	}
+}
+
+// first is from how many samples to the next one the first request of a level reads.
+func (w *walk) first(level int) int {
+	switch {
+	case level > 0:
+		return 1
+	case w.needs == 0:
+		return mostSteps
+	}
+	return min(2+w.needs/keys.SampleRate, mostSteps) // between two there are often few
 }
 
 // mostSteps is from how many samples to the next one a request reads at the most: that is about half of what
@@ -197,7 +211,7 @@ func (w *walk) fall(level int, sp span) iter.Seq2[part, error] {
 			give(sp.from)
 			return
 		}
-		step, n := 1, 0
+		step, n := w.first(level), 0
 		for cut, err := range w.cuts(w.fall(level+1, sp)) {
 			if err != nil {
 				yield(part{}, err)
@@ -258,7 +272,7 @@ func (w *walk) descend(sp span) iter.Seq2[part, error] {
 			give(sp.from)
 			return
 		}
-		step, n := 1, 0
+		step, n := w.first(0), 0
 		last, same := "", 0 // the group of the last sample, and how many it has had
 		for cut, err := range w.cuts(w.fall(1, sp)) {
 			if err != nil {

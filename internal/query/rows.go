@@ -163,7 +163,7 @@ type selection[V any] struct {
 	build  func(store.Message, document.Values) (V, error)
 
 	lookups Lookups
-	late    atomic.Bool // a candidate was dropped that was written after the lookups
+	late    atomic.Bool // a candidate was dropped, or came in an order, that was written after the lookups
 }
 
 // run makes the rows of those records of a chunk that pass the filter. When the chunk has
@@ -192,8 +192,8 @@ func (s *selection[V]) run(ctx context.Context, chunk Chunk) []row[V] {
 	rows, picked := make([]row[V], len(chunk.Keys)), make([]bool, len(chunk.Keys))
 	var dropped uint64
 	err := s.src.Get(ctx, chunk.Keys, func(i int, m store.Message) {
-		if rows[i], picked[i] = s.row(ctx, m, scratch); !picked[i] {
-			dropped = max(dropped, m.Revision)
+		if rows[i], picked[i] = s.row(ctx, m, scratch); !picked[i] || chunk.Settled != nil {
+			dropped = max(dropped, m.Revision) // in an order, one that was written has left its place too
 		}
 	})
 	if err != nil {

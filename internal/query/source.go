@@ -78,9 +78,10 @@ type Chunk struct {
 // Lookups are the lookups that found candidates whose records are read later. In
 // between, a value may go from a record that the lookups have found to one that they
 // have not. Then the first is read without the value, and the second is not read at all.
-// The same can happen between two lookups. So when a candidate is dropped that was
-// written after AsOf, or when there were several lookups, the engine asks for what may have
-// been Written since.
+// The same can happen between two lookups, and where candidates come in an order, a record may
+// have left its place for another one's. So when a candidate is dropped that was
+// written after AsOf, or any is in an order, or when there were several lookups, the engine asks
+// for what may have been Written since.
 type Lookups interface {
 	// AsOf is a revision that the bucket had when the lookups were made, or before. It
 	// is 0 while nothing was looked up.

@@ -1,0 +1,81 @@
+package access_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/natsorm/natsorm/internal/plan"
+	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/value"
+)
+
+// A record that leaves its place for the end of an order, and one that comes from there, while a page is
+// read: the page is that of one moment.
+func TestPageOfRecordsThatMove(t *testing.T) {
+	t.Parallel()
+	def := visits(schema.Native)
+	def.Indexes = append(def.Indexes, schema.NewIndex(schema.OrderedIndex, "user"))
+	w := begin(t, def, 3000)
+	src := w.source()
+	q := plan.Query{Order: []plan.Sort{{Column: def.Position("user"), Desc: true}, {Column: def.PrimaryKey()}}, Limit: 5}
+	p, err := src.Explain(w.ctx, q)
+	w.must(err)
+	if p.Path != plan.Range || !p.Sorted || !p.Desc {
+		t.Fatalf("the path is %s", p.Path)
+	}
+	if ids, used := w.findAtOnce(src, q); !slices.Equal(ids, []string{"2990", "2991", "2992", "2993", "2994"}) || planned(used) > 4 {
+		t.Fatalf("before: %v, with %d requests", ids, planned(used))
+	}
+	with := func(id, user int) string {
+		return strings.Replace(visit(id), fmt.Sprintf(`"user":%d`, id/10), fmt.Sprintf(`"user":%d`, user), 1)
+	}
+	after, _ := w.find(&moving{Source: src, move: func() {
+		w.change(5, with(5, 299))
+		w.change(2992, with(2992, 0))
+	}}, q)
+	if want := []string{"5", "2990", "2991", "2993", "2994"}; !slices.Equal(after, want) {
+		t.Errorf("%v, want %v", after, want)
+	}
+}
+
+// A page is as cheap where a value is that most records have as elsewhere, and after any place.
+func TestPagesOfOneValue(t *testing.T) {
+	t.Parallel()
+	def := visits(schema.Native)
+	def.Indexes = append(def.Indexes, schema.NewIndex(schema.OrderedIndex, "kind"))
+	w := begin(t, def, many)
+	src := w.source()
+	for _, desc := range []bool{false, true} {
+		q := plan.Query{Order: []plan.Sort{{Column: def.Position("kind"), Desc: desc}, {Column: def.PrimaryKey()}}, Limit: 20}
+		var got []string
+		for len(got) < many {
+			ids, used := w.findAtOnce(src, q)
+			if n := int(used.Keys.Load()); n > 700 || len(ids) != 20 {
+				t.Fatalf("%d keys were read for %d records after %d", n, len(ids), len(got))
+			}
+			got = append(got, ids...)
+			last := got[len(got)-1]
+			var id int64
+			_, err := fmt.Sscan(last, &id)
+			w.must(err)
+			kind := "all"
+			if id%10 == 0 {
+				kind = "rare"
+			}
+			q.After = []value.Value{value.OfString(kind), value.OfInt(id)}
+		}
+		want := make([]string, 0, many)
+		for _, rare := range []bool{desc, !desc} {
+			for id := range many {
+				if (id%10 == 0) == rare {
+					want = append(want, fmt.Sprint(id))
+				}
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("desc %t: %d records in another order", desc, len(got))
+		}
+	}
+}
