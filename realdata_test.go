@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -130,6 +131,119 @@ func TestOurAirports(t *testing.T) {
 				}
 			}
 			t.Logf("%d rows, %d values of %v", len(batch), lookups, tab.indexed)
+		})
+	}
+}
+
+// Runways longer than so many feet, by length, and by surface and length; radio beacons by frequency, and by country
+// and frequency: as the files have them, in order.
+func TestOurAirportsInOrder(t *testing.T) {
+	t.Parallel()
+	dir := os.Getenv(ourAirports)
+	if dir == "" {
+		t.Skipf("set %s to a directory with navaids.csv and runways.csv from ourairports.com", ourAirports)
+	}
+	db := natsormtest.New(t)
+	for _, c := range []struct {
+		table, group, column string
+		equal                string // a value of group
+		least, most          int
+	}{
+		{"runways", "surface", "length_ft", "CON", 12_000, 13_000},
+		{"navaids", "iso_country", "frequency_khz", "DE", 300, 320},
+	} {
+		t.Run(c.table, func(t *testing.T) {
+			ctx := within(t)
+			f, err := os.Open(filepath.Join(dir, c.table+".csv"))
+			ok(t, err)
+			defer f.Close()
+			rows := csv.NewReader(f)
+			header := must[[]string](t)(rows.Read())
+			at := func(column string) int { return slices.Index(header, column) }
+			m := must[*natsorm.Model[natsorm.Record]](t)(natsorm.DefineRecord(ctx, db, natsorm.Schema{
+				Name:    c.table,
+				Columns: []natsorm.ColumnSchema{{Name: "id", Type: natsorm.Int, PrimaryKey: true}, {Name: c.group, Type: natsorm.String}, {Name: c.column, Type: natsorm.Int, Ordered: true}},
+				Indexes: []natsorm.IndexSchema{{Columns: []string{c.group, c.column}, Ordered: true}},
+			}))
+			type line struct {
+				id    int
+				group string
+				value any // nil where the cell is empty
+			}
+			var lines []line
+			var batch []*natsorm.Record
+			for {
+				row, err := rows.Read()
+				if err == io.EOF {
+					break
+				}
+				ok(t, err)
+				l := line{must[int](t)(strconv.Atoi(row[0])), row[at(c.group)], nil}
+				if cell := row[at(c.column)]; cell != "" {
+					l.value = must[int](t)(strconv.Atoi(cell))
+				}
+				lines = append(lines, l)
+				batch = append(batch, &natsorm.Record{"id": l.id, c.group: l.group, c.column: l.value})
+			}
+			ok(t, m.BulkCreate(ctx, batch))
+			for _, desc := range []bool{false, true} {
+				for name, q := range map[string]struct {
+					where natsorm.Query
+					keep  func(line) bool
+				}{
+					"all":     {natsorm.All(), func(line) bool { return true }},
+					"more":    {natsorm.Gt(c.column, c.least), func(l line) bool { return l.value != nil && l.value.(int) > c.least }},
+					"between": {natsorm.Between(c.column, c.least, c.most), func(l line) bool { return l.value != nil && l.value.(int) >= c.least && l.value.(int) <= c.most }},
+					"of one":  {natsorm.Eq(c.group, c.equal), func(l line) bool { return l.group == c.equal }},
+				} {
+					var want []line
+					for _, l := range lines {
+						if q.keep(l) {
+							want = append(want, l)
+						}
+					}
+					slices.SortFunc(want, func(a, b line) int {
+						n := 0
+						switch {
+						case a.value == nil || b.value == nil:
+							n = boolRank(a.value != nil) - boolRank(b.value != nil)
+						default:
+							n = a.value.(int) - b.value.(int)
+						}
+						if desc {
+							n = -n
+						}
+						if n == 0 {
+							n = a.id - b.id
+						}
+						return n
+					})
+					order := natsorm.OrderBy(map[bool]string{false: c.column, true: "-" + c.column}[desc])
+					if p := must[natsorm.Plan](t)(m.Explain(ctx, q.where, order, natsorm.Limit(20))); !p.Access.Sorted && len(want) > 1000 {
+						t.Errorf("%s, desc %t, is not read in order: %v", name, desc, p)
+					}
+					got := 0
+					for cursor := ""; ; {
+						page, next, err := m.FindPage(ctx, q.where, order, natsorm.Limit(1000), natsorm.After(cursor))
+						ok(t, err)
+						for _, rec := range page {
+							if got >= len(want) || (*rec)["id"] != int64(want[got].id) {
+								t.Fatalf("%s, desc %t: at %d is %v", name, desc, got, *rec)
+							}
+							got++
+						}
+						if cursor = next; next == "" {
+							break
+						}
+					}
+					if got != len(want) {
+						t.Errorf("%s, desc %t: %d, want %d", name, desc, got, len(want))
+					}
+					if n := must[int](t)(m.Count(ctx, q.where)); n != len(want) {
+						t.Errorf("%s: counted %d, want %d", name, n, len(want))
+					}
+				}
+			}
 		})
 	}
 }
