@@ -34,7 +34,8 @@ func (m *Model[T]) Avg(ctx context.Context, column string, q ...Query) (float64,
 // Min returns the smallest value of a column among the records that the queries select.
 // Nulls are left out; the result is nil when there is no value. Its type is the one
 // that a Record has for the column: int64, uint64, float64, bool, string, []byte,
-// time.Time, or json.Number for a decimal.
+// time.Time, or json.Number for a decimal. Where the column has an ordered index, only the first records
+// of that are read.
 //
 // Errors: ErrInvalid for a JSON column, which has no order. ErrCorrupt as for Sum.
 func (m *Model[T]) Min(ctx context.Context, column string, q ...Query) (any, error) {

@@ -232,11 +232,11 @@ func (w *world) elementCondition() (natsorm.Condition, judge) {
 }
 
 func newWorld(t *testing.T, db *natsorm.DB, r *rand.Rand, n int) *world {
-	return newWorldOf(t, db, r, n, 30+r.IntN(80), domains)
+	return newWorldOf(t, db, r, n, 30+r.IntN(80), domains, -1)
 }
 
-// newWorldOf is newWorld with so many records, of values from the domains.
-func newWorldOf(t *testing.T, db *natsorm.DB, r *rand.Rand, n, records int, domains map[string][]any) *world {
+// newWorldOf is newWorld with so many records, of values from the domains, in one of the models; -1: in all.
+func newWorldOf(t *testing.T, db *natsorm.DB, r *rand.Rand, n, records int, domains map[string][]any, only int) *world {
 	w := &world{r: r, key: "id", domains: domains, of: slices.Sorted(maps.Keys(sought))[r.IntN(len(sought))]}
 	keyType := []natsorm.Type{natsorm.Int, natsorm.String, natsorm.Uint}[r.IntN(3)]
 	texts := []string{"", "a.b", ">", "*", "é", "k"}
@@ -346,6 +346,9 @@ func newWorldOf(t *testing.T, db *natsorm.DB, r *rand.Rand, n, records int, doma
 		schemas = append(schemas, natsorm.Schema{Columns: columns, Indexes: variants[1][1 : len(variants[1])-1], Layout: "sequelize"})
 	}
 	for v, s := range schemas {
+		if only >= 0 && v != only {
+			continue
+		}
 		s.Name = fmt.Sprintf("w%d_%d", n, v)
 		m := must[*natsorm.Model[natsorm.Record]](t)(natsorm.DefineRecord(within(t), db, s))
 		all := make([]*natsorm.Record, len(w.records))

@@ -162,6 +162,16 @@ func Equals(def *schema.Definition, columns []int, values []value.Value, exact b
 	return simplify(out)
 }
 
+// Present is the condition that b is true, or b is nil, and that a column is not null.
+func Present(b *Bound, def *schema.Definition, column int) *Bound {
+	null := &Bound{Op: IsNull, Column: column, absent: def.Columns[column].AbsentMeans()}
+	out := &Bound{Op: And, Kids: []*Bound{{Op: Not, Kids: []*Bound{null}}}}
+	if b != nil {
+		out.Kids = append(out.Kids, b)
+	}
+	return simplify(out)
+}
+
 // bind is Bind without the simplification. It already reduces the operators: Between
 // to an And of two limits, and Ne, NotIn and NotNull to a Not.
 func bind(n Node, def *schema.Definition) (*Bound, error) {

@@ -220,11 +220,38 @@ func Total(ctx context.Context, src Source, q plan.Query, f Function, column str
 	if err != nil {
 		return Result{}, err
 	}
+	if (f == Min || f == Max) && q.Limit < 0 && q.Offset == 0 && q.After == nil && src.Model().Ordered(a.column) {
+		return first(ctx, src, q, f, a.column)
+	}
 	groups, err := aggregated(ctx, src, q, nil, []aggregate{a})
 	if err != nil {
 		return Result{}, err
 	}
 	return groups[0].Results[0], nil
+}
+
+// first is the smallest or the largest value of a column: that of the first record in its order.
+func first(ctx context.Context, src Source, q plan.Query, f Function, column int) (r Result, err error) {
+	def := src.Model()
+	q.Order, q.Limit = []plan.Sort{{Column: column, Desc: f == Max}}, 1
+	if column != def.PrimaryKey() {
+		q.Order = append(q.Order, plan.Sort{Column: def.PrimaryKey()})
+	}
+	q.Filter = cond.Present(q.Filter, def, column) // null is the smallest, and does not count
+	fields := document.NewFields(def, column)
+	for v, err := range Select(ctx, src, q, true, func(m store.Message) (value.Value, error) {
+		vals, err := fields.Read(m.Value)
+		if err != nil {
+			return value.Null, errs.Corrupt(def.Name, m.Key, err)
+		}
+		return valueAt(def, vals, column), nil
+	}) {
+		if err != nil {
+			return r, err
+		}
+		r.Count, r.Value = 1, v
+	}
+	return r, nil
 }
 
 // GroupBy divides the records that a query selects into groups. Without columns there is

@@ -352,6 +352,13 @@ func (d *Definition) Folds(at int) bool {
 	return c.Type == value.String && slices.ContainsFunc(d.Indexes, func(x Index) bool { return x.Fold && slices.Contains(x.Columns, c.Name) })
 }
 
+// Ordered reports whether queries may read the records in the order of a column, by its position.
+func (d *Definition) Ordered(column int) bool {
+	return slices.ContainsFunc(d.Indexes, func(x Index) bool {
+		return x.Ordered && x.State == Ready && x.Columns[len(x.Columns)-1] == d.Columns[column].Name
+	})
+}
+
 // Own says which indexes a column has by itself. If both folded ones and others are among them, only
 // the others count.
 func (d *Definition) Own(column string) (index, unique, fold bool) {
