@@ -56,7 +56,7 @@ func wideDomains(r *rand.Rand) map[string][]any {
 // repeats a run.
 func TestRandomRanges(t *testing.T) {
 	t.Parallel()
-	worlds, cases, records := testsize.Pick(2, 4, 10), testsize.Pick(150, 300, 600), testsize.Pick(1500, 2500, 4000)
+	worlds, cases, records := testsize.Pick(2, 4, 4), testsize.Pick(150, 300, 500), testsize.Pick(1500, 2500, 4000)
 	if testbed.Race {
 		worlds, records = min(worlds, 2), 1500
 	}
