@@ -56,9 +56,9 @@ func wideDomains(r *rand.Rand) map[string][]any {
 // repeats a run.
 func TestRandomRanges(t *testing.T) {
 	t.Parallel()
-	worlds, cases, records := testsize.Pick(2, 4, 4), testsize.Pick(150, 300, 500), testsize.Pick(1500, 2500, 4000)
+	worlds, cases, records := testsize.Pick(2, 4, 4), testsize.Pick(150, 300, 400), testsize.Pick(1500, 2500, 2500)
 	if testbed.Race {
-		worlds, records = min(worlds, 2), 1500
+		worlds, cases, records = 1, 150, 1500
 	}
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("NATSORM_SEED"); s != "" {
