@@ -3,10 +3,12 @@ package access
 import (
 	"context"
 	"iter"
+	"slices"
 
 	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/query"
+	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/value"
 )
 
@@ -19,6 +21,10 @@ const (
 	// part in this many, and at least leastRead records.
 	mostRead  = 4
 	leastRead = 2000
+
+	// mostMeasured is of how many intervals the samples are counted: of a long list of values
+	// that would take as long as to read them.
+	mostMeasured = 8
 )
 
 // walk begins a walk through the entries of a plan's lookups. needs is how many of them are enough, 0 for all.
@@ -27,7 +33,9 @@ func (s *Source) walk(ctx context.Context, p plan.Access, needs int, when *momen
 	for _, l := range p.Lookups {
 		expected += s.within(l.Index, l.Values, l.Intervals)
 	}
-	return &walk{ctx: ctx, source: s, desc: p.Desc, needs: needs, direct: expected > 0 && expected <= few, when: when}
+	intervals := len(p.Lookups[0].Intervals)
+	direct := expected > 0 && expected <= few || intervals > mostMeasured // few for each
+	return &walk{ctx: ctx, source: s, desc: p.Desc, needs: needs, direct: direct, when: when}
 }
 
 // ranged streams the keys of the records to which the entries of a range lead.
@@ -143,11 +151,14 @@ func (s *Source) rest(ctx context.Context, p plan.Plan, seen map[string]bool, wh
 // measure learns about how many entries the ranges have that a query might be answered by, where that
 // is not known and matters.
 func (s *Source) measure(ctx context.Context, q plan.Query) error {
-	if s.snapshot().Records > 0 && s.snapshot().Records <= few {
+	if !slices.ContainsFunc(s.def.Indexes, func(x schema.Index) bool { return x.Ordered }) {
+		return nil
+	}
+	if n := s.snapshot().Records; n > 0 && n <= few {
 		return nil
 	}
 	for _, a := range plan.Ranges(s.def, q, s.snapshot()) {
-		if s.knows(a.Lookups) {
+		if len(a.Lookups)*len(a.Lookups[0].Intervals) > mostMeasured || s.knows(a.Lookups) {
 			continue
 		}
 		n, err := s.sampled(ctx, a)
