@@ -30,16 +30,8 @@ const (
 	// message ids. The server holds all of them in memory.
 	duplicateWindow = 30 * time.Second
 
-	// codeReplicas is the error of a server that is in no cluster, for more than one
-	// replica. codeNoPeers and refusal.CodeResources are those of a cluster that has too
-	// few servers, or too few with room.
-	codeReplicas = 10074
-	codeNoPeers  = 10005
-
-	// gatherTimeout is for how long it is tried to make a bucket while there are too few
-	// servers, with a pause in between, unless Config.Wait says longer.
-	gatherTimeout = 5 * time.Second
-	gatherPause   = 200 * time.Millisecond
+	// createPause is between two requests to make a bucket that the server did not make.
+	createPause = 200 * time.Millisecond
 
 	// forEver is the time of an Open that waits and whose context has no deadline: requests
 	// whose context has none are given up after some seconds.
@@ -142,8 +134,8 @@ func openStream(ctx context.Context, stream *wire.Stream, cfg Config) error {
 	return nil
 }
 
-// create makes the stream. Servers that have just started may not have found each other
-// yet: then there are too few for its replicas, and it is tried again for a while.
+// create makes the stream. It asks again while that may help, which is without an end where
+// servers are to gather and Config.Wait is set.
 func create(ctx context.Context, stream *wire.Stream, cfg Config) (wire.Info, error) {
 	began := time.Now()
 	for {
@@ -156,19 +148,13 @@ func create(ctx context.Context, stream *wire.Stream, cfg Config) (wire.Info, er
 			return info, fmt.Errorf("%w: the JetStream server ignores per-message TTLs; natsorm needs nats-server %d.%d or later", errs.ErrUnsupportedServer, minMajor, minMinor)
 		case !errors.As(err, &api):
 			return info, err
-		case api.ErrorCode == codeReplicas:
-			return info, fmt.Errorf("%w; Config.Replicas is %d, which takes a cluster of as many servers", err, cfg.Replicas)
-		case !tooFew(api, cfg.Replicas):
-			return info, refusal.NoRoom(stream.Name, api)
-		case !cfg.Wait && time.Since(began) > gatherTimeout || workers.Sleep(ctx, gatherPause) != nil:
-			return info, fmt.Errorf("%w; Config.Replicas is %d: are as many servers running, with enough storage?", err, cfg.Replicas)
+		}
+		again, err := refusal.NotMade(stream.Name, cfg.Replicas, api)
+		waits := again == refusal.Gathering && cfg.Wait
+		if !waits && time.Since(began) >= again || workers.Sleep(ctx, createPause) != nil {
+			return info, err
 		}
 	}
-}
-
-// tooFew reports whether too few servers are there for a stream's replicas.
-func tooFew(err *jetstream.APIError, replicas int) bool {
-	return err.ErrorCode == codeNoPeers || err.ErrorCode == refusal.CodeResources && replicas > 1
 }
 
 // openKV opens the bucket as nats.go gives it. Its request is lost if the stream has no

@@ -1,5 +1,6 @@
 // Package refusal tells what a server does not answer: what it refuses because a
-// connection's user may not do it (Refusal), and what it cannot do any more (Failure).
+// connection's user may not do it (Refusal), what it cannot do any more (Failure), and why it does
+// not make a stream (NotMade).
 //
 // A server does not answer a request that is not allowed. It drops it and sends an error that names the
 // subject, which nats.go gives to the connection's error handler. So Listen hears what that
