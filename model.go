@@ -71,6 +71,11 @@ func Shards(n int) ModelOption { return func(o *modelOptions) { o.shards = n } }
 // an entry for each different element of a record's list: [Contains], [ContainsAny] and
 // [ContainsAll] find records by it. It has no other column, and a record may have 256 different
 // elements in it; a call that writes more returns ErrInvalid. The Sequelize layout has none.
+//
+// Index("address.city") is of members inside of a column that holds structs, maps or lists of them: [Eq] and
+// [In] find records by it. It has an entry for each different value to which the path leads, of the type
+// of the Go field at its end, and otherwise it is as an index of lists. It can be declared for
+// fields that are strings, numbers or bools; a Schema says with IndexSchema.Elements what they are.
 func Index(columns ...string) ModelOption {
 	return func(o *modelOptions) { o.indexes = append(o.indexes, IndexSchema{Columns: columns}) }
 }

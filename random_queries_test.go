@@ -326,11 +326,18 @@ func newWorldOf(t *testing.T, db *natsorm.DB, r *rand.Rand, n, records int, doma
 			}
 		}
 	}
-	// The first model has no index of lists, the second one has, and the others may.
+	// The first model has no index of lists, the second one has, and the others may. Those others have
+	// indexes of members.
 	columns := append(slices.Clip(w.columns), natsorm.ColumnSchema{Name: "list", Type: natsorm.JSON}, natsorm.ColumnSchema{Name: "doc", Type: natsorm.JSON})
 	for i := range variants {
 		if i == 1 || i > 1 && r.IntN(2) == 0 {
 			variants[i] = append(variants[i], natsorm.IndexSchema{Columns: []string{"list"}, Elements: w.of})
+		}
+		if i > 1 {
+			types := []natsorm.Type{natsorm.String, natsorm.Int, natsorm.Uint, natsorm.Float, natsorm.Decimal, natsorm.Bool}
+			for _, path := range []string{"doc.n", "doc.in.n"}[r.IntN(2):] {
+				variants[i] = append(variants[i], natsorm.IndexSchema{Columns: []string{path}, Elements: types[r.IntN(len(types))]})
+			}
 		}
 	}
 	schemas := make([]natsorm.Schema, len(variants))

@@ -78,13 +78,14 @@ type ColumnSchema struct {
 
 // IndexSchema is an index of a Schema.
 type IndexSchema struct {
-	Columns []string
+	Columns []string // or one path to members inside of a JSON column, as address.city
 	Unique  bool
 	Ordered bool // it finds ranges of the last column's values, in their order
 	Fold    bool // letter case does not matter: see the function Fold
 
-	// Elements is that of the column, for an index of the elements of a JSON column's lists. A
-	// record has an entry in it for each different element of this type, at most 256.
+	// Elements is that of the column, for an index of the elements of a JSON column's lists, or the type
+	// of the members inside of a column. A record has an entry in it for each different element, or
+	// value, of this type, at most 256.
 	Elements Type
 
 	// State says whether queries use the index, in a Schema that comes from the
@@ -156,6 +157,12 @@ func (s Schema) definition() (schema.Definition, error) {
 		}
 	}
 	for _, x := range s.Indexes {
+		if slices.ContainsFunc(x.Columns, def.Inside) {
+			if err := def.AddMembers(x.kind(), value.Type(x.Elements), x.Columns...); err != nil {
+				return def, err
+			}
+			continue
+		}
 		if err := def.SetElements(value.Type(x.Elements), x.Columns...); err != nil {
 			return def, err
 		}

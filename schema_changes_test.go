@@ -114,7 +114,23 @@ var schemaChanges = map[string]schemaChange{
 	"declare an ordered index in the Sequelize layout": {define: declare(func(s *natsorm.Schema) {
 		s.Layout, s.Columns[1].Ordered = natsorm.Sequelize, true
 	})},
-	"add an index of the elements of lists": {define: listed(natsorm.String)},
+	"add an index of the elements of lists":      {define: listed(natsorm.String)},
+	"add an index of members inside of a column": {define: listed(natsorm.String, natsorm.IndexSchema{Columns: []string{"tags.name"}, Elements: natsorm.String})},
+	"change the type of members that are indexed": {define: func(ctx context.Context, db *natsorm.DB) error {
+		if err := listed("", natsorm.IndexSchema{Columns: []string{"tags.name"}, Elements: natsorm.String})(ctx, db); err != nil {
+			return errors.Join(err, errors.New("which is free"))
+		}
+		return listed("", natsorm.IndexSchema{Columns: []string{"tags.name"}, Elements: natsorm.Int})(ctx, db)
+	}},
+	"add a unique, ordered or folded index of members, or one of several columns": {define: func(ctx context.Context, db *natsorm.DB) (err error) {
+		for _, x := range []natsorm.IndexSchema{{Unique: true}, {Ordered: true}, {Fold: true}, {Columns: []string{"name"}}} {
+			x.Columns, x.Elements = append(x.Columns, "tags.name"), natsorm.String
+			if err = listed("", x)(ctx, db); !errors.Is(err, natsorm.ErrSchema) {
+				return errors.Join(err, errors.New("which is free"))
+			}
+		}
+		return err
+	}},
 	"change the type of the elements of an indexed list": {define: func(ctx context.Context, db *natsorm.DB) error {
 		if err := listed(natsorm.String)(ctx, db); err != nil {
 			return errors.Join(err, errors.New("which is free"))

@@ -78,10 +78,10 @@ func drop(d *schema.Definition, name string) (changed bool, err error) {
 	if err := d.Busy(name); err != nil {
 		return false, err
 	}
-	if i := slices.IndexFunc(d.Indexes, func(x schema.Index) bool { return slices.Contains(x.Columns, name) }); i >= 0 {
+	if i := slices.IndexFunc(d.Indexes, func(x schema.Index) bool { return x.Has(name) }); i >= 0 {
 		return false, errs.Invalidf(d.Name, name, "is a column of the %s of %v; drop that first, with DropIndex", d.Indexes[i].Kind(), d.Indexes[i].Columns)
 	}
-	if i := slices.IndexFunc(d.Dropping, func(x schema.Index) bool { return slices.Contains(x.Columns, name) }); i >= 0 {
+	if i := slices.IndexFunc(d.Dropping, func(x schema.Index) bool { return x.Has(name) }); i >= 0 {
 		return false, fmt.Errorf("%w: %s.%s is a column of the %s of %v, which is being dropped; let that come to its end first, with DropIndex", errs.ErrConflict, d.Name, name, d.Dropping[i].Kind(), d.Dropping[i].Columns)
 	}
 	if c.Role != "" {
@@ -152,7 +152,7 @@ func rename(d *schema.Definition, from, to string) (changed bool, err error) {
 		return false, errs.Invalidf(d.Name, to, "is a former name of another column; use another, or call Alter with FreeName(%q) first", to)
 	}
 	for i, x := range d.Indexes {
-		if !slices.Contains(x.Columns, from) {
+		if !x.Has(from) {
 			continue
 		}
 		if d.Layout == schema.Sequelize {
@@ -161,15 +161,10 @@ func rename(d *schema.Definition, from, to string) (changed bool, err error) {
 		if err := keys.CheckName(to); err != nil {
 			return false, errs.Invalidf(d.Name, to, "%v, so it cannot be the name of a column that is indexed", err)
 		}
-		columns := slices.Clone(x.Columns)
-		columns[slices.Index(columns, from)] = to
-		d.Indexes[i].Columns = columns // and its name stays: it stands in the keys
+		d.Indexes[i].Columns = x.Renamed(from, to) // and its name stays: it stands in the keys
 	}
 	for i, x := range d.Dropping { // so that whoever goes on with the drop finds it
-		if at := slices.Index(x.Columns, from); at >= 0 {
-			d.Dropping[i].Columns = slices.Clone(x.Columns)
-			d.Dropping[i].Columns[at] = to
-		}
+		d.Dropping[i].Columns = x.Renamed(from, to)
 	}
 	d.Columns[at].Name = to
 	for i, c := range d.Converted {

@@ -78,12 +78,12 @@ func convert(d *schema.Definition, name string, to value.Type, function bool) (c
 		return false, errs.Invalidf(d.Name, name, "is the %s time, which natsorm sets, and cannot be converted", c.Role)
 	}
 	for _, x := range d.Indexes {
-		if slices.Contains(x.Columns, name) {
+		if x.Has(name) {
 			return false, errs.Invalidf(d.Name, name, "is a column of the %s of %v, whose keys have values of type %s; drop that first, with DropIndex, and declare it again afterwards", x.Kind(), x.Columns, c.Type)
 		}
 	}
 	for _, x := range d.Dropping {
-		if slices.Contains(x.Columns, name) {
+		if x.Has(name) {
 			return false, fmt.Errorf("%w: %s.%s is a column of the %s of %v, which is being dropped; let that come to its end first, with DropIndex", errs.ErrConflict, d.Name, name, x.Kind(), x.Columns)
 		}
 	}

@@ -40,6 +40,7 @@ const (
 	columnJoiner = "-" // between the columns of a compound index
 	foldedMark   = "=fold"
 	eachSuffix   = "=each"
+	memberMark   = "=_" // before a member of a path: no column and no member that is indexed begins with _
 )
 
 // These are part of the format: another number makes other keys.
@@ -175,8 +176,11 @@ func Value(v value.Value) string {
 	return b.String()
 }
 
-// IndexName is the name of the index on columns, as it stands in keys.
-func IndexName(columns []string) string { return strings.Join(columns, columnJoiner) }
+// IndexName is the name of the index on columns, as it stands in keys. That on members inside of a column
+// names it with the path to them, as address.city, and is called address=_city.
+func IndexName(columns []string) string {
+	return strings.ReplaceAll(strings.Join(columns, columnJoiner), ".", memberMark)
+}
 
 // FoldedName is the name of an index in whose keys letter case does not matter, beside which there can
 // be one of the same columns in whose keys it does. No column has "=" in its name.
@@ -186,10 +190,14 @@ func FoldedName(name string) string { return name + foldedMark }
 func Unfolded(name string) string { return strings.TrimSuffix(name, foldedMark) }
 
 // EachName is the name of the index on the elements of a column's lists, of which name is the
-// plain one: tags=each. EachOf is the plain name again; ok is false for other names.
+// plain one: tags=each. EachOf is the name of its column; ok is false for other names.
 func EachName(name string) string { return name + eachSuffix }
 
-func EachOf(name string) (plain string, ok bool) { return strings.CutSuffix(name, eachSuffix) }
+func EachOf(name string) (column string, ok bool) {
+	plain, ok := strings.CutSuffix(name, eachSuffix)
+	column, _, _ = strings.Cut(plain, memberMark)
+	return column, ok
+}
 
 // Entry is the key of an index entry: User.index.email.<value>.<id>. A
 // compound index has a token for each of its columns' values.

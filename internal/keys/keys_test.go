@@ -89,9 +89,15 @@ func TestGoldenKeys(t *testing.T) {
 		Records("User"):                                              "User.*.*",
 		Entry("User", EachName("tags"), oslo[:1], "7"):               "User.index.tags=each.Oslo.7",
 		HeadOf("User", "User.index.tags=each.Oslo.7"):                "User.head.tags=each.10",
+		EachName(IndexName([]string{"address.in.city"})):             "address=_in=_city=each",
 	} {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	for name, column := range map[string]string{"tags=each": "tags", "address=_in=_city=each": "address", "address=_fold=each": "address"} {
+		if got, ok := EachOf(Unfolded(name)); got != column || !ok {
+			t.Errorf("%s is of column %q", name, got)
 		}
 	}
 }

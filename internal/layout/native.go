@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"iter"
 	"slices"
 	"strings"
 
@@ -21,7 +22,8 @@ type native struct {
 
 type index struct {
 	schema.Index
-	at []int // the positions of its columns in the definition; of an index of lists, that of the list
+	at      []int    // the positions of its columns in the definition; of an index of lists, that of the list
+	members []string // the path to the members that it is of; nil when it is of columns as they are
 }
 
 func newNative(def *schema.Definition) (Layout, error) {
@@ -30,7 +32,8 @@ func newNative(def *schema.Definition) (Layout, error) {
 	for _, x := range def.Indexes {
 		ix := index{Index: x}
 		for _, name := range x.Columns {
-			at := def.Position(name)
+			at := def.Of(name)
+			_, ix.members = schema.Path(name)
 			if t := def.Columns[at].Type; !t.Indexable() && x.Elements == "" {
 				return nil, def.Errorf("column %s has type %s, as maps and structs have, and cannot be indexed; index another column, or one whose lists have elements of type %v: in a Schema, Elements says which", name, t, value.ElementTypes)
 			}
@@ -82,14 +85,14 @@ func (l *native) Of(doc []byte) (Footprint, error) {
 	return f, nil
 }
 
-// each adds the entries of a record in an index of lists, and returns how many they are: one for
-// each element of the index's type, and none for other elements. That is why such an index does
-// not lead to lists by a value that is not of its type. An element that comes twice has one
-// entry.
-func (l *native) each(f *Footprint, x index, list value.Value, id string) int {
+// each adds the entries of a record in an index of lists, or of members, and returns how many they
+// are: one for each element of the index's type, and none for other elements. That is why such an
+// index does not lead to records by a value that is not of its type. An element that comes twice
+// has one entry.
+func (l *native) each(f *Footprint, x index, held value.Value, id string) int {
 	before := len(f.Entries)
-	for raw := range list.Elements() {
-		if v, ok := value.Element(raw).As(x.Elements); ok {
+	for e := range x.elements(held) {
+		if v, ok := e.As(x.Elements); ok {
 			f.Entries = append(f.Entries, keys.Entry(l.def.Name, x.Name, []value.Value{v}, id))
 		}
 	}
@@ -98,6 +101,21 @@ func (l *native) each(f *Footprint, x index, list value.Value, id string) int {
 	mine = slices.Compact(mine)
 	f.Entries = f.Entries[:before+len(mine)]
 	return len(mine)
+}
+
+// elements yields what a column's value has that is compared by itself: what the path of members
+// leads to, or else the elements of a list.
+func (x *index) elements(held value.Value) iter.Seq[value.Value] {
+	if x.members != nil {
+		return held.Leaves(x.members)
+	}
+	return func(yield func(value.Value) bool) {
+		for raw := range held.Elements() {
+			if !yield(value.Element(raw)) {
+				return
+			}
+		}
+	}
 }
 
 func (l *native) RecordKey(id value.Value) string {

@@ -93,11 +93,9 @@ func findIndexes(ctx context.Context, s store.Store, model string, columns []str
 	}
 	names := make([]string, len(columns))
 	for i, c := range columns {
-		at, err := def.Resolve(c)
-		if err != nil {
+		if names[i], err = def.Named(c); err != nil {
 			return nil, err
 		}
-		names[i] = def.Columns[at].Name
 	}
 	if len(names) == 0 {
 		return nil, errs.Invalidf(model, "", "an index without columns; name those of the index that is to be dropped")

@@ -295,12 +295,13 @@ func (pl *planner) lookUp(a Access, values [][]value.Value) Access {
 // the fewest records are expected to have. Each pair of them could be intersected.
 const maxElements = 4
 
-// each are the accesses by an index of a list's elements: of each condition that asks for any of
-// several elements, one with a lookup for each; and of each that asks for all of them, one for
+// each are the accesses by an index of a list's elements, or of members: of each condition that asks for any
+// of several elements, one with a lookup for each; and of each that asks for all of them, one for
 // each element. An element that is not of the index's type has no entries, but may be in lists all
 // the same, so it is not looked up.
 func (pl *planner) each(x schema.Index, b *cond.Bound) (out []Access) {
-	column := pl.def.Position(x.Columns[0])
+	_, members := schema.Path(x.Columns[0])
+	column := pl.def.Of(x.Columns[0])
 	add := func(elements ...value.Value) {
 		lookups := make([][]value.Value, len(elements))
 		for i, v := range elements {
@@ -316,8 +317,8 @@ func (pl *planner) each(x schema.Index, b *cond.Bound) (out []Access) {
 	}
 	for _, c := range conjuncts(b) {
 		switch {
-		case c.Column != column || len(c.Values) == 0 || len(c.Values) > maxLookups:
-		case c.Op == cond.ContainsAny:
+		case c.Column != column || len(c.Values) == 0 || len(c.Values) > maxLookups || !slices.Equal(c.Members, members):
+		case c.Op == cond.ContainsAny, members != nil && (c.Op == cond.Eq || c.Op == cond.In && !c.Null):
 			add(c.Values...)
 		case c.Op == cond.ContainsAll:
 			for _, v := range c.Values {
@@ -356,7 +357,7 @@ func (pl *planner) equalities(b *cond.Bound) map[int]fixed {
 	out := map[int]fixed{}
 	for _, c := range conjuncts(b) {
 		var vals []value.Value
-		if c.Members != nil { // what is inside of a column has no index
+		if c.Members != nil { // each of several members may have another value: see each
 			continue
 		}
 		switch c.Op {

@@ -44,6 +44,11 @@ func (d *Definition) HasColumns(other *Definition) bool {
 func (d *Definition) SameColumns(other *Definition) bool {
 	return len(d.Columns) == len(other.Columns) && !slices.ContainsFunc(d.Columns, func(c Column) bool {
 		i := other.Position(c.Name)
-		return i < 0 || other.Columns[i] != c
+		if i < 0 {
+			return true
+		}
+		o := other.Columns[i]
+		c.Go, o.Go = nil, nil
+		return o != c
 	})
 }

@@ -13,6 +13,7 @@ package schema
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -32,12 +33,14 @@ import (
 // members of records are of other columns. FormatConverted is that of a document with conversions: an
 // older program would write what does not fit the new type. FormatKinds is that of a document with an
 // index of a kind that older programs do not know: they would maintain another one in its place.
+// FormatMembers is that of a document with an index of members inside of a column, for the same reason.
 const (
 	Format          = 1
 	FormatChanging  = 2
 	FormatFormer    = 3
 	FormatConverted = 4
 	FormatKinds     = 5
+	FormatMembers   = 6
 )
 
 // The layouts: which keys a record and its index entries have. See package layout.
@@ -116,6 +119,10 @@ type Column struct {
 	// program declares it; "" for any, or when it is not known. The catalogue does not hold it,
 	// but its indexes do.
 	Elements value.Type `json:"-"`
+
+	// Go is the type of this program's Go field; nil when there is none, or when it is not known. The
+	// catalogue does not hold it.
+	Go reflect.Type `json:"-"`
 }
 
 // Shape is what all values of a JSON column are, besides null.
@@ -205,6 +212,12 @@ func (d *Definition) Unbuilt() bool { return d.Is(Writing) || d.Is(Building) }
 
 // FormatOf is the format of d's document.
 func (d *Definition) FormatOf() int {
+	if slices.ContainsFunc(slices.Concat(d.Indexes, d.Dropping), func(x Index) bool {
+		_, members := Path(x.Columns[0])
+		return members != nil
+	}) {
+		return FormatMembers
+	}
 	if slices.ContainsFunc(slices.Concat(d.Indexes, d.Dropping), func(x Index) bool { return x.Ordered || x.Fold || x.Elements != "" }) {
 		return FormatKinds
 	}
@@ -341,7 +354,7 @@ func (d *Definition) Index(name string, unique bool) int {
 
 // Indexed reports whether an index has this column.
 func (d *Definition) Indexed(column string) bool {
-	return slices.ContainsFunc(d.Indexes, func(x Index) bool { return slices.Contains(x.Columns, column) })
+	return slices.ContainsFunc(d.Indexes, func(x Index) bool { return x.Has(column) })
 }
 
 // Folds reports whether letter case does not matter where the column is compared with equal values:
@@ -373,6 +386,9 @@ func (d *Definition) Own(column string) (index, unique, fold bool) {
 // AddIndex adds an index of these columns to d, unless it has that index already. Names
 // are resolved as by Resolve.
 func (d *Definition) AddIndex(kind Kind, columns ...string) error {
+	if slices.ContainsFunc(columns, d.Inside) {
+		return d.AddMembers(kind, "", columns...)
+	}
 	resolved := make([]string, len(columns))
 	for i, name := range columns {
 		pos, err := d.Resolve(name)
@@ -415,7 +431,7 @@ func (d *Definition) Place(layout string) {
 // placed is an index as d's layout has it: the one of the Node library has a list as a whole in its
 // indexes.
 func (d *Definition) placed(x Index) Index {
-	if d.Layout == Sequelize && x.Elements != "" {
+	if _, members := Path(x.Columns[0]); d.Layout == Sequelize && x.Elements != "" && members == nil {
 		return NewIndex(x.Kind(), x.Columns...)
 	}
 	return x
@@ -460,8 +476,8 @@ func (d *Definition) SetElements(t value.Type, columns ...string) error {
 // Validate reports the first thing that makes d unusable, or nil. A definition with a
 // newer format may mean what this program does not know.
 func (d *Definition) Validate() error {
-	if d.Format > FormatKinds {
-		return d.Errorf("the catalogue has format %d, written by a newer natsorm; this one knows up to %d: upgrade this program", d.Format, FormatKinds)
+	if d.Format > FormatMembers {
+		return d.Errorf("the catalogue has format %d, written by a newer natsorm; this one knows up to %d: upgrade this program", d.Format, FormatMembers)
 	}
 	if err := keys.CheckName(d.Name); err != nil {
 		return fmt.Errorf("%w: model: %w", errs.ErrSchema, err)
@@ -536,12 +552,19 @@ func (d *Definition) validateIndex(x Index) error {
 		}
 	}
 	for i, name := range x.Columns {
-		pos := d.Position(name)
-		if pos < 0 {
-			return d.Errorf("%s %s: no column is called %q; the columns are %s", x.Kind(), x.Name, name, strings.Join(d.columnNames(), ", "))
+		column, members := Path(name)
+		pos := d.Position(column)
+		if d.Position(name) >= 0 { // a column whose name has a dot is none with members, and cannot be indexed
+			column, members, pos = name, nil, d.Position(name)
 		}
-		if err := keys.CheckName(name); err != nil {
+		if pos < 0 {
+			return d.Errorf("%s %s: no column is called %q; the columns are %s", x.Kind(), x.Name, column, strings.Join(d.columnNames(), ", "))
+		}
+		if err := keys.CheckName(column); err != nil {
 			return fmt.Errorf("%w: %s: %s: %w, so it cannot be indexed", errs.ErrSchema, d.Name, x.Kind(), err)
+		}
+		if err := d.validateMembers(x, name, members); err != nil {
+			return err
 		}
 		if t := d.Columns[pos].Type; x.Ordered && !t.Indexable() {
 			return d.Errorf("ordered index of %s: column %s has type %s, as slices, maps and structs have, and has no order; index another column", strings.Join(x.Columns, ", "), name, t)

@@ -69,7 +69,8 @@ func (d *Definition) currents(columns []string) []string {
 	}
 	out := make([]string, len(columns))
 	for i, name := range columns {
-		out[i] = d.Current(name)
+		column, _ := Path(name)
+		out[i] = d.Current(column) + strings.TrimPrefix(name, column)
 	}
 	return out
 }

@@ -149,7 +149,7 @@ func TestReconcileContradictions(t *testing.T) {
 		stored, code func(*Definition)
 		want         string
 	}{
-		{"a newer format", func(d *Definition) { d.Format = FormatKinds + 1 }, nil, "upgrade this program"},
+		{"a newer format", func(d *Definition) { d.Format = FormatMembers + 1 }, nil, "upgrade this program"},
 		{"the layout", nil, func(d *Definition) { d.Layout = Sequelize }, `layout "native", the code "sequelize"`},
 		{"the shards", nil, func(d *Definition) { d.Shards = 8 }, "16 shards, the code 8"},
 		{"the primary key", nil, func(d *Definition) { *d = model("key:int,pk", "") }, "primary key is id, the code's is key"},

@@ -182,7 +182,7 @@ func (c *compiler) field(f reflect.StructField, at []int, jsonName, jsonOpts, or
 	}
 	col := Column{Name: name, Type: typ, ZeroNull: !nullable}
 	if typ == value.JSON {
-		col.Holds = shapeOf(f.Type)
+		col.Go, col.Holds = f.Type, shapeOf(f.Type)
 		col.Elements = elementsOf(f.Type, col.Holds)
 	}
 	if inJSON {
