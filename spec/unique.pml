@@ -12,9 +12,13 @@
  * index is being built, or because another program wrote the record. I2 is then
  * asserted of every other record, and of this one once it has its claim.
  *
+ * YIELD lets a phased writer give its claim back before its commit, and begin again, at any time. It
+ * does so when it has to wait for another claim, which is not in the model.
+ *
  * Mutations, each of which must break I2:
  *   NO_FENCE      a claim is taken without a fence of its owner
  *   BARE_ABANDON  abandon removes the claim without a fence
+ *   BARE_YIELD    with YIELD: the claim is given back without a fence
  *   BARE_SWEEP    Sweep removes the claim without a fence
  *   NO_OBSERVE    the phased writer observes its old claim after the commit
  *   NO_CHECK      the batch puts the claim without its expected revision
@@ -151,7 +155,14 @@ look:		judge();
 #endif
 	:: want == old
 	fi;
-commit:	if
+commit:
+#ifdef YIELD
+	if
+	:: placed != 0 && try < TRIES -> goto yield
+	:: true
+	fi;
+#endif
+	if
 	:: atomic { rrev[id] == r -> rec[id] = want; rrev[id]++; check(); mark(1) }
 	:: atomic {
 		rrev[id] != r ->
@@ -173,6 +184,22 @@ commit:	if
 	:: !want && seen == 0 -> remove(placed)
 	fi;
 	goto done;
+
+#ifdef YIELD
+yield:	atomic {                                       /* commit.(*traces).giveBack */
+		r = rrev[id];
+		if
+		:: rec[id] -> goto again
+		:: else
+		fi
+	}
+#ifndef BARE_YIELD
+	fence(id, r, again);
+#endif
+	remove(placed);
+	placed = 0;
+	goto again;
+#endif
 
 refused:                                               /* commit.(*phased).abandon */
 	if
@@ -308,6 +335,10 @@ init {
 #if defined(LEGACY)
 		legacy = true; rec[1] = true; rrev[1] = 1;
 		run Builder(1); run Phased(0); run Phased(1); run Atomic(1)
+#elif defined(YIELD) && defined(SAME)
+		run Phased(0); run Phased(0); run Atomic(1)
+#elif defined(YIELD)
+		run Phased(0); run Phased(1); run Atomic(1)
 #elif defined(SAME)
 		run Phased(0); run Phased(0); run Atomic(0); run Atomic(1)
 #elif defined(THREE)

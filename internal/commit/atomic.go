@@ -121,7 +121,7 @@ func (x *atomic) contest(ctx context.Context, p *Plan) error {
 	if err != nil || cur.Revision != p.Expect {
 		return err
 	}
-	for _, c := range p.Claims {
+	for i, c := range p.Claims {
 		have, err := x.w.store.GetLatest(ctx, c.Key)
 		if err != nil {
 			return err
@@ -137,14 +137,9 @@ func (x *atomic) contest(ctx context.Context, p *Plan) error {
 			x.expect[c.Key] = have.Revision
 			continue
 		}
-		revision, err := x.w.claim(ctx, c, p.Owner)
-		if err != nil {
+		if again, err := x.contend(ctx, p, c, p.Claims[i+1:]); err != nil || again {
 			return err
 		}
-		if x.placed == nil {
-			x.placed = map[string]uint64{}
-		}
-		x.placed[c.Key] = revision
 	}
 	return nil
 }

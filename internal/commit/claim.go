@@ -38,7 +38,9 @@ const (
 // A stall of this writer between the fence and the taking is harmless. Another writer
 // of the fenced record that wants the value rewrites the claim first, which changes
 // its revision, and the taking is refused.
-func (w *Writer) claim(ctx context.Context, c layout.Claim, owner []byte) (uint64, error) {
+//
+// waits is called before the first pause; nil for nothing.
+func (w *Writer) claim(ctx context.Context, c layout.Claim, owner []byte, waits func()) (uint64, error) {
 	var since time.Time // when this owner was first seen without the value
 	var suspect uint64  // the revision of its claim
 	step := patienceStep
@@ -58,6 +60,10 @@ func (w *Writer) claim(ctx context.Context, c layout.Claim, owner []byte) (uint6
 			// Another writer has taken the claim since the last look: it gets its own time.
 			if suspect != have.Revision {
 				suspect, since, step = have.Revision, time.Now(), patienceStep
+			}
+			if waits != nil {
+				waits()
+				waits = nil
 			}
 			if time.Since(since) < patience {
 				if err := workers.Sleep(ctx, step/2+rand.N(step)); err != nil {

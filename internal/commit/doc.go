@@ -99,6 +99,11 @@
 // earlier now has its commit refused. Then the claim may be taken or the entry
 // removed, checked to be at the revision that it had before the fence.
 //
+// Claims are contended for in the order of the plan, which is the same for every writer. Before
+// a change waits for a claim, it gives back those that it has of the later ones, behind a fence of its
+// own record, and begins again when it has the claim (traces.contend). Otherwise several writers
+// of the same values could each keep some, and fence each other for ever.
+//
 // A fence carries the revision that it repeats, so that watchers and optimistic locks
 // do not take it for a change.
 //

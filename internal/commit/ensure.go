@@ -138,7 +138,7 @@ func (w *Writer) takeAll(ctx context.Context, claims []wanted) ([]Refused, error
 	pool := workers.NewPool(ctx, contenders)
 	for _, i := range contested {
 		pool.Do(func(ctx context.Context) (int, error) {
-			_, err := w.claim(ctx, claims[i].claim, w.layout.Owner(claims[i].record.ID))
+			_, err := w.claim(ctx, claims[i].claim, w.layout.Owner(claims[i].record.ID), nil)
 			if !errors.Is(err, errs.ErrUnique) && !errors.Is(err, errs.ErrCorrupt) {
 				return 1, err
 			}

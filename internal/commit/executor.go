@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/layout"
 	"github.com/natsorm/natsorm/internal/store"
 )
 
@@ -60,27 +62,62 @@ func (t *traces) leftover(p *Plan, remove map[string]uint64) {
 // entry without having put it. So the record is fenced first. When the fence is refused,
 // another writer has just committed, and everything stays.
 func (t *traces) abandon(ctx context.Context, cur store.Message) {
-	if len(t.placed) == 0 {
-		return
+	t.giveBack(ctx, cur.Key, maps.Clone(t.placed))
+}
+
+// giveBack removes those keys of placed that the record does not hold, behind a fence of it. It
+// reports whether it did: otherwise they stay, because somebody else has just written the record.
+func (t *traces) giveBack(ctx context.Context, record string, placed map[string]uint64) bool {
+	if len(placed) == 0 {
+		return false
 	}
-	cur, err := t.w.store.GetLatest(ctx, cur.Key)
+	cur, err := t.w.store.GetLatest(ctx, record)
 	if err != nil {
-		return
+		return false
 	}
 	if cur.Live() {
 		held, err := t.w.layout.Of(cur.Value)
 		if err != nil || Newer(t.w.layout, cur) {
-			return
+			return false
 		}
-		for key := range t.placed {
-			if held.Holds(key) {
-				delete(t.placed, key)
+		maps.DeleteFunc(placed, func(key string, _ uint64) bool { return held.Holds(key) })
+	}
+	if len(placed) == 0 || t.w.fence(ctx, cur) != nil {
+		return false
+	}
+	t.w.remove(ctx, placed)
+	for key := range placed {
+		delete(t.placed, key)
+	}
+	return true
+}
+
+// contend takes a claim of a plan that another writer has, and notes it. later are the claims of
+// the plan that come after it.
+//
+// Those it gives back before it waits. So a change that waits for a claim holds none that comes
+// after it, and of several changes that want the same claims, the one that has the first of them
+// finds the others free. If each kept what it has, none would get all of them: the
+// time that a claim may stand without its record (patience) is over before the others come.
+//
+// again says that the record was fenced for that: the plan's commit would be refused.
+func (t *traces) contend(ctx context.Context, p *Plan, c layout.Claim, later []layout.Claim) (again bool, err error) {
+	revision, err := t.w.claim(ctx, c, p.Owner, func() {
+		back := map[string]uint64{}
+		for _, l := range later {
+			if at, ok := t.placed[l.Key]; ok {
+				back[l.Key] = at
 			}
 		}
+		again = t.giveBack(ctx, p.Record, back) || again
+	})
+	if err == nil {
+		if t.placed == nil {
+			t.placed = map[string]uint64{}
+		}
+		t.placed[c.Key] = revision
 	}
-	if len(t.placed) > 0 && t.w.fence(ctx, cur) == nil {
-		t.w.remove(ctx, t.placed)
-	}
+	return again, err
 }
 
 // outcome is the error of a plan whose last write, that of the record, failed.

@@ -102,11 +102,13 @@ func (x *phased) place(ctx context.Context, p *Plan) error {
 		case !errors.Is(res.Err, store.ErrWrongRevision):
 			return fmt.Errorf("put %s: %w", c.Key, res.Err)
 		}
-		revision, err := x.w.claim(ctx, c, p.Owner)
+		again, err := x.contend(ctx, p, c, p.Claims[i+1:])
 		if err != nil {
 			return err
 		}
-		x.placed[c.Key] = revision
+		if again {
+			return fmt.Errorf("%w: claims were given back while %s was contended for", store.ErrWrongRevision, c.Key)
+		}
 	}
 	return nil
 }
