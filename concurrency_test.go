@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -159,6 +160,64 @@ func TestMixedWritersKeepTheIndex(t *testing.T) {
 		if got := must[int](t)(users.Count(ctx, natsorm.Eq("email", email))); got != 1 {
 			t.Errorf("%d records with e-mail %q by claim, 1 by scan", got, email)
 		}
+	}
+}
+
+// Of many calls with the same new record, which has four unique values, one creates it and all others find or
+// replace it: also those that lose another value than the one that they look for.
+func TestRecordsOfSeveralUniqueValuesAreCreatedOnce(t *testing.T) {
+	t.Parallel()
+	type licence struct {
+		ID     string `json:"id" orm:"primaryKey,auto"`
+		Holder string `json:"holder" orm:"unique"`
+		Number string `json:"number" orm:"unique"`
+		Plate  string `json:"plate" orm:"unique,fold"`
+		Seal   string `json:"seal" orm:"unique"`
+	}
+	for name, open := range map[string]func(testing.TB) *natsorm.DB{"in memory": natsormtest.New, "in files": onFiles} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := open(t)
+			dbs := []*natsorm.Model[licence]{define[licence](t, db), define[licence](t, another(t, db))}
+			ctx := within(t)
+			const rounds = 5
+			var created atomic.Int64
+			var wg sync.WaitGroup
+			for i := range 40 {
+				wg.Go(func() {
+					for round := range rounds {
+						v := &licence{Holder: fmt.Sprint("h", round), Number: fmt.Sprint("n", round), Plate: fmt.Sprint("p", round), Seal: fmt.Sprint("s", round)}
+						made, err := false, error(nil)
+						if licences := dbs[i%2]; i%4 < 2 {
+							_, made, err = licences.FindOrCreate(ctx, natsorm.Where{"number": v.Number}, v)
+						} else {
+							made, err = licences.Upsert(ctx, v, natsorm.OnConflict("plate"))
+						}
+						if err != nil {
+							t.Error(err)
+						}
+						if made {
+							created.Add(1)
+						}
+					}
+				})
+			}
+			wg.Wait()
+			if n := must[int](t)(dbs[0].Count(ctx)); n != rounds || created.Load() != rounds {
+				t.Errorf("there are %d, and %d calls say that they have created one", n, created.Load())
+			}
+		})
+	}
+	// A value that another record has is refused all the same.
+	licences := define[licence](t, natsormtest.New(t))
+	ctx := within(t)
+	ok(t, licences.Create(ctx, &licence{Holder: "a", Number: "1", Plate: "x", Seal: "u"}))
+	taken := &licence{Holder: "b", Number: "2", Plate: "y", Seal: "u"}
+	if _, _, err := licences.FindOrCreate(ctx, natsorm.Where{"number": "2"}, taken); !errors.Is(err, natsorm.ErrUnique) {
+		t.Errorf("FindOrCreate: %v", err)
+	}
+	if _, err := licences.Upsert(ctx, taken, natsorm.OnConflict("plate")); !errors.Is(err, natsorm.ErrUnique) {
+		t.Errorf("Upsert: %v", err)
 	}
 }
 

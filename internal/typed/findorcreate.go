@@ -96,6 +96,15 @@ func (s *Records[T]) FindOrCreate(ctx context.Context, where map[string]any, def
 			return w, true, nil
 		}
 		if !s.taken(refused, id) {
+			// Whoever has the other value may just have created the record, with the same defaults.
+			if errors.Is(refused, errs.ErrUnique) || errors.Is(refused, errs.ErrExists) {
+				if err := s.Docs.Agree(ctx); err != nil {
+					return nil, false, err
+				}
+				if found, err := s.owner(ctx, id.Query(def), selects, refused); found != nil || err != nil {
+					return found, false, err
+				}
+			}
 			return nil, false, refused
 		}
 		// Somebody has created it, unless that record does not fulfil the rest.

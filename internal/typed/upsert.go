@@ -45,6 +45,7 @@ func (s *Records[T]) upsertOn(ctx context.Context, v *T, spec query.Spec) (creat
 	if err != nil {
 		return false, err
 	}
+	var other error // another value of v was refused; whoever has it may just have created the record, too
 	for agreed := s.Tx != nil; ; {
 		id, key, err := s.identity(v, x)
 		if err != nil {
@@ -73,9 +74,19 @@ func (s *Records[T]) upsertOn(ctx context.Context, v *T, spec query.Spec) (creat
 			continue
 		}
 		if !owner.Live() {
+			if other != nil {
+				return false, other
+			}
 			err := s.createIf(ctx, v, spec)
 			if s.taken(err, id) { // somebody has just taken them
 				if err := s.Docs.Moved(ctx); err != nil {
+					return false, err
+				}
+				continue
+			}
+			if errors.Is(err, errs.ErrUnique) || errors.Is(err, errs.ErrExists) {
+				other = err
+				if err := s.Docs.Agree(ctx); err != nil {
 					return false, err
 				}
 				continue
