@@ -5,9 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -36,7 +37,7 @@ func TestMain(m *testing.M) {
 }
 
 // serveUntilClosed runs a server until the parent closes standard input or is gone. It
-// writes the server's URL first.
+// writes the server's URL first, and for each line that it reads the bytes of its live heap.
 func serveUntilClosed(text string) error {
 	var as benchServer
 	if err := json.Unmarshal([]byte(text), &as); err != nil {
@@ -52,15 +53,28 @@ func serveUntilClosed(text string) error {
 		return errors.New("the server did not start")
 	}
 	fmt.Println(srv.ClientURL())
-	_, err = io.Copy(io.Discard, os.Stdin)
+	in := bufio.NewScanner(os.Stdin)
+	for in.Scan() {
+		runtime.GC()
+		runtime.GC() // what finalizers and pools held until the first one
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		fmt.Println(m.HeapAlloc)
+	}
 	srv.Shutdown()
 	srv.WaitForShutdown()
-	return err
+	return in.Err()
 }
 
 // startServer starts a server on files in a process of its own, so that the memory of this
 // one is the client's.
 func startServer(b testing.TB, as benchServer) (url string, stop func()) {
+	url, _, stop = startWatched(b, as)
+	return url, stop
+}
+
+// startWatched is startServer, with a function that says how large the server's live heap is, in bytes.
+func startWatched(b testing.TB, as benchServer) (url string, heap func() int, stop func()) {
 	text, err := json.Marshal(as)
 	check(b, err)
 	cmd := exec.Command(os.Args[0])
@@ -71,9 +85,19 @@ func startServer(b testing.TB, as benchServer) (url string, stop func()) {
 	stdout, err := cmd.StdoutPipe()
 	check(b, err)
 	check(b, cmd.Start())
-	url, err = bufio.NewReader(stdout).ReadString('\n')
+	out := bufio.NewReader(stdout)
+	url, err = out.ReadString('\n')
 	check(b, err)
-	return strings.TrimSpace(url), func() {
+	heap = func() int {
+		_, err := fmt.Fprintln(stdin)
+		check(b, err)
+		line, err := out.ReadString('\n')
+		check(b, err)
+		n, err := strconv.Atoi(strings.TrimSpace(line))
+		check(b, err)
+		return n
+	}
+	return strings.TrimSpace(url), heap, func() {
 		stdin.Close()
 		check(b, cmd.Wait())
 	}
