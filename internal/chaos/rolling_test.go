@@ -24,32 +24,38 @@ import (
 	"github.com/natsorm/natsorm/internal/testbed"
 )
 
-// Two versions of a program. The second one finds guests by their team, gives a seat and a
-// badge once, and calls the nick an alias.
+// Two versions of a program. The second one finds guests by their team, by their rank in its order, also of one team,
+// and by their tags, gives a seat and a badge once, and calls the nick an alias.
 type (
 	guestV1 struct {
-		ID    int64  `json:"id"    orm:"primaryKey"`
-		Team  string `json:"team"`
-		Seat  string `json:"seat"`
-		Badge string `json:"badge"`
-		Nick  string `json:"nick"  orm:"index"`
+		ID    int64    `json:"id"    orm:"primaryKey"`
+		Team  string   `json:"team"`
+		Seat  string   `json:"seat"`
+		Badge string   `json:"badge"`
+		Nick  string   `json:"nick"  orm:"index"`
+		Rank  int64    `json:"rank"`
+		Tags  []string `json:"tags"`
 	}
 	guestV2 struct {
-		ID    int64  `json:"id"    orm:"primaryKey"`
-		Team  string `json:"team"  orm:"index"`
-		Seat  string `json:"seat"  orm:"unique"`
-		Badge string `json:"badge" orm:"unique"`
-		Alias string `json:"alias" orm:"index"`
+		ID    int64    `json:"id"    orm:"primaryKey"`
+		Team  string   `json:"team"  orm:"index,ordered:table"`
+		Seat  string   `json:"seat"  orm:"unique"`
+		Badge string   `json:"badge" orm:"unique,fold"`
+		Alias string   `json:"alias" orm:"index"`
+		Rank  int64    `json:"rank"  orm:"ordered,ordered:table"`
+		Tags  []string `json:"tags"  orm:"index"`
 	}
 
-	// Where the model is moved to the Sequelize layout, which has no unique values and no indexes
+	// Where the model is moved to the Sequelize layout, which has only plain indexes, and none
 	// of renamed columns, this is the second version.
 	guestMoved struct {
-		ID    int64  `json:"id"    orm:"primaryKey"`
-		Team  string `json:"team"  orm:"index"`
-		Seat  string `json:"seat"  orm:"index"`
-		Badge string `json:"badge"`
-		Nick  string `json:"nick"  orm:"index"`
+		ID    int64    `json:"id"    orm:"primaryKey"`
+		Team  string   `json:"team"  orm:"index"`
+		Seat  string   `json:"seat"  orm:"index"`
+		Badge string   `json:"badge"`
+		Nick  string   `json:"nick"  orm:"index"`
+		Rank  int64    `json:"rank"`
+		Tags  []string `json:"tags"`
 	}
 )
 
@@ -64,6 +70,9 @@ const (
 	guests  = "guest"
 	writers = 8 // of each process
 
+	// ranks is how many ranks a writer gives, each writer others.
+	ranks = 30
+
 	// mostGuests is how many records a writer keeps, so that a scan stays a part of the work.
 	mostGuests = 60
 
@@ -75,7 +84,13 @@ const (
 )
 
 // guestRow is what a writer knows of a record of its own.
-type guestRow struct{ Team, Seat, Badge, Nick string }
+type guestRow struct {
+	Team, Seat, Badge, Nick, Tag string
+	Rank                         int64
+}
+
+// tags are those of the record: one that all have, and the row's own.
+func (r guestRow) tags() []string { return []string{"all", r.Tag} }
 
 // rollingSpec tells a copy of the test binary which program it is.
 type rollingSpec struct {
@@ -119,17 +134,17 @@ func TestBeRolling(t *testing.T) {
 	switch spec.Version {
 	case firstVersion:
 		result, err = rollingWork(ctx, db, spec, "nick", func(id int64, r guestRow) *guestV1 {
-			return &guestV1{id, r.Team, r.Seat, r.Badge, r.Nick}
+			return &guestV1{id, r.Team, r.Seat, r.Badge, r.Nick, r.Rank, r.tags()}
 		}, func(g *guestV1) (int64, guestRow) {
-			return g.ID, guestRow{g.Team, g.Seat, g.Badge, g.Nick}
+			return g.ID, guestRow{g.Team, g.Seat, g.Badge, g.Nick, g.Tags[1], g.Rank}
 		})
 	case secondVersion:
 		result, err = rollingWork(ctx, db, spec, "alias", func(id int64, r guestRow) *guestV2 {
-			return &guestV2{id, r.Team, r.Seat, r.Badge, r.Nick}
+			return &guestV2{id, r.Team, r.Seat, r.Badge, r.Nick, r.Rank, r.tags()}
 		}, ofV2)
 	case movedVersion:
 		result, err = rollingWork(ctx, db, spec, "nick", func(id int64, r guestRow) *guestMoved {
-			return &guestMoved{id, r.Team, r.Seat, r.Badge, r.Nick}
+			return &guestMoved{id, r.Team, r.Seat, r.Badge, r.Nick, r.Rank, r.tags()}
 		}, ofMoved)
 	}
 	if err != nil {
@@ -142,8 +157,12 @@ func TestBeRolling(t *testing.T) {
 	fmt.Printf("result %s\n", raw)
 }
 
-func ofV2(g *guestV2) (int64, guestRow)       { return g.ID, guestRow{g.Team, g.Seat, g.Badge, g.Alias} }
-func ofMoved(g *guestMoved) (int64, guestRow) { return g.ID, guestRow{g.Team, g.Seat, g.Badge, g.Nick} }
+func ofV2(g *guestV2) (int64, guestRow) {
+	return g.ID, guestRow{g.Team, g.Seat, g.Badge, g.Alias, g.Tags[1], g.Rank}
+}
+func ofMoved(g *guestMoved) (int64, guestRow) {
+	return g.ID, guestRow{g.Team, g.Seat, g.Badge, g.Nick, g.Tags[1], g.Rank}
+}
 
 // program is the work of one process, with the declaration T.
 type program[T any] struct {
@@ -306,12 +325,12 @@ func (w *rollingWriter[T]) create(ctx context.Context) {
 	if w.n%2 == 0 {
 		id = -id
 	}
-	row := guestRow{Team: fmt.Sprint(w.name, "-t", rand.IntN(4)), Seat: fmt.Sprint("seat ", id), Badge: fmt.Sprint("own ", id), Nick: fmt.Sprint(w.name, "-n", rand.IntN(4))}
+	row := guestRow{Team: fmt.Sprint(w.name, "-t", rand.IntN(4)), Seat: fmt.Sprint("seat ", id), Badge: fmt.Sprint("own ", id), Nick: fmt.Sprint(w.name, "-n", rand.IntN(4)), Tag: fmt.Sprint(w.name, "-g", rand.IntN(4)), Rank: w.base + rand.Int64N(ranks)}
 	shared := false
 	select {
 	case <-w.steal:
 		if shared = rand.IntN(4) == 0; shared {
-			row.Badge = fmt.Sprint("shared ", rand.IntN(40))
+			row.Badge = fmt.Sprint([]string{"shared ", "Shared "}[rand.IntN(2)], rand.IntN(40)) // which is the same
 		}
 	default:
 	}
@@ -353,10 +372,17 @@ func (w *rollingWriter[T]) update(ctx context.Context) {
 		return
 	}
 	set := natsorm.Set{}
-	if rand.IntN(2) == 0 {
+	switch rand.IntN(4) {
+	case 0:
 		row.Team = fmt.Sprint(w.name, "-t", rand.IntN(4))
 		set["team"] = row.Team
-	} else {
+	case 1:
+		row.Rank = w.base + rand.Int64N(ranks)
+		set["rank"] = row.Rank
+	case 2:
+		row.Tag = fmt.Sprint(w.name, "-g", rand.IntN(4))
+		set["tags"] = row.tags()
+	default:
 		row.Nick = fmt.Sprint(w.name, "-n", rand.IntN(4))
 		set[w.nick] = row.Nick
 	}
@@ -404,21 +430,38 @@ func (w *rollingWriter[T]) find(ctx context.Context) {
 	var found []*T
 	var kind string
 	var has func(guestRow) bool
-	find := func(column, value string) func(context.Context) error {
-		kind = "find by " + column
+	ordered, desc := false, rand.IntN(2) == 0
+	by := func(what string, q ...natsorm.Query) func(context.Context) error {
+		kind = "find by " + what
 		return func(ctx context.Context) (err error) {
-			found, err = w.m.FindAll(ctx, natsorm.Eq(column, value))
+			found, err = w.m.FindAll(ctx, q...)
 			return err
 		}
 	}
+	find := func(column, value string) func(context.Context) error { return by(column, natsorm.Eq(column, value)) }
+	order := natsorm.OrderBy("rank")
+	if desc {
+		order = natsorm.OrderBy("-rank")
+	}
+	from := w.base + rand.Int64N(ranks)
+	near := natsorm.Between("rank", from, from+ranks/3)
+	isNear := func(r guestRow) bool { return r.Rank >= from && r.Rank <= from+ranks/3 }
 	var f func(context.Context) error
-	switch rand.IntN(4) {
+	switch rand.IntN(7) {
 	case 0:
 		f, has = find("team", row.Team), func(r guestRow) bool { return r.Team == row.Team }
 	case 1:
 		f, has = find(w.nick, row.Nick), func(r guestRow) bool { return r.Nick == row.Nick }
 	case 2:
 		f, has = find("seat", row.Seat), func(r guestRow) bool { return r.Seat == row.Seat }
+	case 3:
+		ordered = true
+		f, has = by("rank", near, order), isNear
+	case 4:
+		ordered = true
+		f, has = by("team and rank", natsorm.Eq("team", row.Team), near, order, natsorm.Limit(mostGuests)), func(r guestRow) bool { return r.Team == row.Team && isNear(r) }
+	case 5:
+		f, has = by("tag", natsorm.Contains("tags", row.Tag)), func(r guestRow) bool { return r.Tag == row.Tag }
 	default:
 		kind = "find by key"
 		has = func(r guestRow) bool { return r.Seat == row.Seat }
@@ -437,8 +480,13 @@ func (w *rollingWriter[T]) find(ctx context.Context) {
 		return
 	}
 	got := map[int64]guestRow{}
-	for _, v := range found {
+	for i, v := range found {
 		id, r := w.fields(v)
+		if ordered && i > 0 {
+			if _, before := w.fields(found[i-1]); before.Rank != r.Rank && before.Rank > r.Rank != desc {
+				w.wrong("%s, descending %v: %d comes before %d", kind, desc, before.Rank, r.Rank)
+			}
+		}
 		if _, twice := got[id]; twice {
 			w.wrong("%s finds %d twice", kind, id)
 		}
@@ -635,6 +683,12 @@ func (r *rolling) run() {
 	}
 	if !r.moves {
 		version, changes[2] = secondVersion, r.rename
+		others := [][]string{{"rank"}, {"team", "rank"}, {"tags"}}
+		next := int(r.seed % 3)
+		changes = append(changes, func(ctx context.Context) { // one of them each time, because each takes seconds
+			r.drop(ctx, others[next%3]...)
+			next++
+		})
 		r.rename(ctx)
 	}
 	second := startRolling(t, rollingSpec{URL: urls[len(urls)-1], Version: version, Process: 1, Calm: !r.stalls})
@@ -703,10 +757,14 @@ func verifyGuests[T any](ctx context.Context, r *rolling, nick string, fields fu
 	for v, err := range m.Each(ctx) {
 		r.must(err)
 		id, got := fields(v)
-		if other, taken := badges[got.Badge]; taken {
+		badge := got.Badge
+		if !r.moves { // letter case does not matter
+			badge = strings.ToLower(badge)
+		}
+		if other, taken := badges[badge]; taken {
 			t.Errorf("badge %q was given to %d and %d", got.Badge, other, id)
 		}
-		badges[got.Badge], there[id] = id, true
+		badges[badge], there[id] = id, true
 		if want, known := rows[id]; !unknown[id] && (!known || got != want) {
 			t.Errorf("%d is %+v, want %+v, %v", id, got, want, known)
 		}
@@ -719,6 +777,16 @@ func verifyGuests[T any](ctx context.Context, r *rolling, nick string, fields fu
 			r.must(err)
 			if !slices.ContainsFunc(found, func(f *T) bool { by, _ := fields(f); return by == id }) {
 				t.Errorf("%d is not found by its %s", id, column)
+			}
+		}
+		for what, q := range map[string][]natsorm.Query{
+			"rank": {natsorm.Between("rank", got.Rank, got.Rank+1)}, "team and rank": {natsorm.Eq("team", got.Team), natsorm.Gte("rank", got.Rank), natsorm.OrderBy("rank")},
+			"tag": {natsorm.Contains("tags", got.Tag)},
+		} {
+			found, err := m.FindAll(ctx, q...)
+			r.must(err)
+			if !slices.ContainsFunc(found, func(f *T) bool { by, _ := fields(f); return by == id }) {
+				t.Errorf("%d is not found by its %s", id, what)
 			}
 		}
 	}
@@ -744,9 +812,9 @@ func (r *rolling) define(ctx context.Context) {
 	r.must(err)
 }
 
-func (r *rolling) drop(ctx context.Context, column string) {
-	r.change["drop and declare "+column]++
-	r.must(r.db.Alter(ctx, guests, natsorm.DropIndex(column)))
+func (r *rolling) drop(ctx context.Context, columns ...string) {
+	r.change["drop and declare "+strings.Join(columns, " and ")]++
+	r.must(r.db.Alter(ctx, guests, natsorm.DropIndex(columns...)))
 	r.define(ctx)
 }
 

@@ -47,6 +47,7 @@ var mending = checking.Options{Mend: checking.All}
 const (
 	ann = "Person.shard_1.1"
 	bob = "Person.shard_2.2"
+	zoe = "Person.shard_0.1168"
 )
 
 // Each way in which a bucket can be wrong is found, and Repair mends it unless a person
@@ -108,6 +109,68 @@ func TestCheckAndRepair(t *testing.T) {
 			w.put("Persons.index.name.Ann.1", "x")
 		}, nil, nil, nil},
 
+		{"missing entry of an ordered index", everyKind, func(w *world) { w.remove("Person.index./age." + place(40, 2)) },
+			[]string{"missing entry: Person.index./age." + place(40, 2) + " of " + bob},
+			[]string{"missing entry: Person.index./age." + place(40, 2) + " of " + bob + ", repaired"}, nil},
+		{"missing samples", everyKind, func(w *world) {
+			w.remove("Person.index./age/2." + place(-1, sampled))
+			w.remove("Person.index.name/age/1.Zoe." + place(-1, sampled))
+		},
+			[]string{"missing entry: Person.index./age/2." + place(-1, sampled) + " of " + zoe, "missing entry: Person.index.name/age/1.Zoe." + place(-1, sampled) + " of " + zoe},
+			[]string{"missing entry: Person.index./age/2." + place(-1, sampled) + " of " + zoe + ", repaired", "missing entry: Person.index.name/age/1.Zoe." + place(-1, sampled) + " of " + zoe + ", repaired"}, nil},
+		{"superfluous samples", everyKind, func(w *world) {
+			w.put("Person.index./age/1."+place(40, 2), "")               // it is in no sample
+			w.put("Person.index./age/1."+place(7, sampled), "")          // it has another value
+			w.put("Person.index.name/age/2.Eve."+place(-1, sampled), "") // in the other column
+			w.put("Person.index./age/3."+place(-1, sampled), "")         // there is no such level
+		},
+			[]string{"stray entry: Person.index./age/1." + place(40, 2) + " of " + bob, "stray entry: Person.index./age/1." + place(7, sampled) + " of " + zoe,
+				"stray entry: Person.index./age/3." + place(-1, sampled) + " of " + zoe, "stray entry: Person.index.name/age/2.Eve." + place(-1, sampled) + " of " + zoe},
+			[]string{"stray entry: Person.index./age/1." + place(40, 2) + " of " + bob + ", repaired", "stray entry: Person.index./age/1." + place(7, sampled) + " of " + zoe + ", repaired",
+				"stray entry: Person.index./age/3." + place(-1, sampled) + " of " + zoe + ", repaired", "stray entry: Person.index.name/age/2.Eve." + place(-1, sampled) + " of " + zoe + ", repaired"}, nil},
+		{"entries of other values in ordered indexes", everyKind, func(w *world) {
+			w.put("Person.index./age."+place(41, 2), "")
+			w.put("Person.index.name/age.Ann."+place(40, 2), "")
+			w.put("Person.index.name/age."+place(40, 2), "")                            // without the name
+			w.put("Person.index./age."+strings.TrimSuffix(place(40, 2), ".2")+".3", "") // the place of another key
+		},
+			[]string{"stray entry: Person.index./age." + strings.TrimSuffix(place(40, 2), ".2") + ".3 of Person.shard_3.3", "stray entry: Person.index./age." + place(41, 2) + " of " + bob,
+				"stray entry: Person.index.name/age.Ann." + place(40, 2) + " of " + bob, "stray entry: Person.index.name/age." + place(40, 2) + " of " + bob},
+			[]string{"stray entry: Person.index./age." + strings.TrimSuffix(place(40, 2), ".2") + ".3 of Person.shard_3.3, repaired", "stray entry: Person.index./age." + place(41, 2) + " of " + bob + ", repaired",
+				"stray entry: Person.index.name/age.Ann." + place(40, 2) + " of " + bob + ", repaired", "stray entry: Person.index.name/age." + place(40, 2) + " of " + bob + ", repaired"}, nil},
+		{"damaged places, which are keys of others", everyKind, func(w *world) {
+			w.put("Person.index./age.8.2.8.2", "")                 // no end
+			w.put("Person.index./age.8.2.g./.8.0.2./.2", "")       // a character that places do not have
+			w.put("Person.index./age.82./.8.0.2./.2", "")          // two in one token
+			w.put("Person.index./age/1.8.2.8./.8.0.2./.5.2", "")   // behind the end
+			w.put("Person.index.name/age.Bob.8.2.8./.8.0.2.2", "") // one end
+		}, nil, nil, nil},
+		{"missing claim without letter case", everyKind, func(w *world) { w.remove("Person.unique.login=fold.root") },
+			[]string{"missing claim: Person.unique.login=fold.root of " + bob},
+			[]string{"missing claim: Person.unique.login=fold.root of " + bob + ", repaired"}, nil},
+		{"claims of other values without letter case", everyKind, func(w *world) {
+			w.put("Person.unique.login=fold.ROOT", "2") // which is not folded
+			w.put("Person.unique.login=fold.other", "2")
+		},
+			[]string{"stray claim: Person.unique.login=fold.ROOT of " + bob, "stray claim: Person.unique.login=fold.other of " + bob},
+			[]string{"stray claim: Person.unique.login=fold.ROOT of " + bob + ", repaired", "stray claim: Person.unique.login=fold.other of " + bob + ", repaired"}, nil},
+		{"duplicate value in another letter case", everyKind, func(w *world) {
+			w.put("Person.shard_3.3", full(3, "Eve", 1, "rOOt", "x"))
+			for _, key := range []string{"name.Eve.3", "/age." + place(1, 3), "name/age.Eve." + place(1, 3), "tags=each.all.3", "tags=each.x.3"} {
+				w.put("Person.index."+key, "")
+			}
+			w.put(claim("e3"), "3")
+		},
+			[]string{"duplicate value: Person.unique.login=fold.root of Person.shard_3.3"}, []string{"duplicate value: Person.unique.login=fold.root of Person.shard_3.3"},
+			func(w *world) { w.save(w.define(w.bucket, everyKind()), full(3, "Eve", 1, "free", "x")) }},
+		{"missing and other elements", everyKind, func(w *world) {
+			w.remove("Person.index.tags=each.b.2")
+			w.put("Person.index.tags=each.c.2", "")
+			w.put("Person.index.tags=each.7.2", "") // which is no text in the list
+		},
+			[]string{"missing entry: Person.index.tags=each.b.2 of " + bob, "stray entry: Person.index.tags=each.7.2 of " + bob, "stray entry: Person.index.tags=each.c.2 of " + bob},
+			[]string{"missing entry: Person.index.tags=each.b.2 of " + bob + ", repaired", "stray entry: Person.index.tags=each.7.2 of " + bob + ", repaired", "stray entry: Person.index.tags=each.c.2 of " + bob + ", repaired"}, nil},
+
 		{"missing in a list", listedPerson, func(w *world) { w.put("Person.index.name.Ann", "[7]") },
 			[]string{"missing entry: Person.index.name.Ann of " + ann, "stray entry: Person.index.name.Ann of Person.shard_7.7"},
 			[]string{"missing entry: Person.index.name.Ann of " + ann + ", repaired", "stray entry: Person.index.name.Ann of Person.shard_7.7, repaired"}, nil},
@@ -118,6 +181,8 @@ func TestCheckAndRepair(t *testing.T) {
 			[]string{"corrupt entry: Person.index.name.Ann of "},
 			[]string{"corrupt entry: Person.index.name.Ann of , repaired", "missing entry: Person.index.name.Ann of " + ann + ", repaired"}, nil},
 	} {
+		slices.Sort(c.found)
+		slices.Sort(c.repaired)
 		for _, renamed := range []bool{false, true} {
 			if renamed && c.def().Layout == schema.Sequelize {
 				continue // an indexed column of lists cannot be renamed
@@ -126,10 +191,15 @@ func TestCheckAndRepair(t *testing.T) {
 				t.Parallel()
 				w := begin(t)
 				m := w.define(w.bucket, c.def())
-				w.save(m, doc(1, "Ann", "a@x"), doc(2, "Bob", "b@x"))
+				if len(m.Def.Columns) > 3 {
+					w.save(m, full(2, "Bob", 40, "Root", "b"), full(sampled, "Zoe", -1, "zoe", "z"))
+				} else {
+					w.save(m, doc(1, "Ann", "a@x"), doc(2, "Bob", "b@x"))
+				}
 				if renamed { // no record has the new names, as if Alter had died before it wrote any
-					w.rename("name", "called")
-					w.rename("email", "mail")
+					for _, c := range m.Def.Columns[1:] {
+						w.rename(c.Name, c.Name+"_now")
+					}
 				}
 				before := w.content(w.bucket)
 				sound := w.lagging()
@@ -175,6 +245,8 @@ func TestCheckAndRepair(t *testing.T) {
 					if now := w.content(w.bucket); now["Person.shard_5.21"] != doc(21, "Eve", "e@x") || len(now) != len(before)+3 {
 						t.Errorf("repaired: %v", now)
 					}
+				} else if len(c.found) == 0 && len(m.Def.Columns) > 3 {
+					w.same("repaired", w.content(w.bucket), spoilt)
 				} else if len(c.found) > 0 && !slices.Contains(c.found, "missing claim: "+claim("e@x")+" of Person.shard_3.3") {
 					w.same("repaired", w.content(w.bucket), before)
 				}

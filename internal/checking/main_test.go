@@ -58,6 +58,29 @@ var (
 	byEmail = schema.NewIndex(schema.UniqueIndex, "email")
 )
 
+// everyKind is person with indexes of the kinds that person does not have: ordered ones of one column and of
+// two, a unique one without letter case, and one of the elements of lists.
+func everyKind() schema.Definition {
+	def := person(byName, byEmail,
+		schema.NewIndex(schema.OrderedIndex, "age"), schema.NewIndex(schema.OrderedIndex, "name", "age"),
+		schema.NewIndex(schema.UniqueIndex.Folded(), "login"), schema.NewIndex(schema.PlainIndex, "tags").Each(value.String))
+	def.Columns = append(def.Columns, schema.Column{Name: "age", Type: value.Int}, schema.Column{Name: "login", Type: value.String}, schema.Column{Name: "tags", Type: value.JSON})
+	return def
+}
+
+// sampled is the key of a record that is in all samples of ordered indexes.
+const sampled = 1168
+
+// full is a document of everyKind.
+func full(id int, name string, age int, login, tag string) string {
+	return fmt.Sprintf(`{"id":%d,"name":%q,"email":"e%d","age":%d,"login":%q,"tags":["all",%q,7]}`, id, name, id, age, login, tag)
+}
+
+// place is the end of an entry's key in an ordered index.
+func place(age, id int) string {
+	return keys.Place(value.OfInt(int64(age)), value.OfInt(int64(id))) + "." + fmt.Sprint(id)
+}
+
 // listedPerson has an index whose entries are lists.
 func listedPerson() schema.Definition {
 	def := person(byName)
