@@ -260,3 +260,54 @@ func TestChangeLayoutGoesOnWithWhatWasWritten(t *testing.T) {
 		t.Error("there was no clean-up")
 	}
 }
+
+// A model that has come to the native layout gets the indexes that the Sequelize layout refuses, of the same columns.
+func TestChangeLayoutThenIndexesOfOtherKinds(t *testing.T) {
+	t.Parallel()
+	ctx := within(t)
+	db := natsormtest.New(t)
+	type post struct {
+		ID    int64   `json:"id" orm:"primaryKey"`
+		Title string  `json:"title" orm:"index"`
+		Score float64 `json:"score" orm:"index"`
+		Tags  []any   `json:"tags" orm:"index"` // each list as one text, as the Node library has it
+	}
+	old := defineNode[post](t, db)
+	const n = 300
+	all := make([]*post, n)
+	for i := range all {
+		all[i] = &post{ID: int64(i), Title: fmt.Sprint("Title ", i%3), Score: float64(i*7%n) / 4, Tags: []any{"all", fmt.Sprint("t", i%10)}}
+	}
+	ok(t, old.BulkCreate(ctx, all))
+	if err := db.ChangeLayout(ctx, "post", natsorm.Native, natsorm.LayoutAlone()); !errors.Is(err, natsorm.ErrSchema) || !strings.Contains(err.Error(), "tags") {
+		t.Errorf("with an index of whole lists: %v", err)
+	}
+	ok(t, db.Alter(ctx, "post", natsorm.DropIndex("tags")))
+	ok(t, db.ChangeLayout(ctx, "post", natsorm.Native, natsorm.LayoutAlone()))
+	type indexed struct {
+		ID    int64    `json:"id" orm:"primaryKey"`
+		Title string   `json:"title" orm:"index,fold,ordered:best"`
+		Score float64  `json:"score" orm:"ordered,ordered:best"`
+		Tags  []string `json:"tags" orm:"index"`
+	}
+	posts := define[indexed](t, another(t, db), natsorm.Name("post"))
+	for what, c := range map[string]struct {
+		q    []natsorm.Query
+		path string
+		want int
+	}{
+		"a range":             {[]natsorm.Query{natsorm.Between("score", 1, 2.25)}, "ordered index", 6},
+		"a range of one text": {[]natsorm.Query{natsorm.Eq("title", "Title 1"), natsorm.OrderBy("-score"), natsorm.Limit(7)}, "", 7},
+		"letter case":         {[]natsorm.Query{natsorm.Eq("title", "TITLE 2")}, "", n / 3},
+		"an element":          {[]natsorm.Query{natsorm.Contains("tags", "t4")}, "index", n / 10},
+	} {
+		found := must[[]*indexed](t)(posts.FindAll(ctx, c.q...))
+		if p := must[natsorm.Plan](t)(posts.Explain(ctx, c.q...)); len(found) != c.want || c.path != "" && p.Access.Path != c.path {
+			t.Errorf("%s: %d are found, want %d, by\n%s", what, len(found), c.want, p)
+		}
+	}
+	// And back only without them.
+	if err := db.ChangeLayout(ctx, "post", natsorm.Sequelize, natsorm.LayoutAlone()); !errors.Is(err, natsorm.ErrSchema) {
+		t.Errorf("back with indexes that the layout does not have: %v", err)
+	}
+}

@@ -129,8 +129,8 @@ func Fold(index ModelOption) ModelOption {
 // each change of it is checked against concurrent ones. docs/sequelize.md says what
 // follows from that.
 //
-// The primary key of the model must be called id, and it can have no unique or compound
-// index; otherwise Define returns ErrSchema. Shards defaults to 16, as in that library.
+// The primary key of the model must be called id, and all its indexes are plain ones of one column: no
+// unique, ordered or folded one, and none of the elements of a list; otherwise Define returns ErrSchema. Shards defaults to 16, as in that library.
 // DB.ChangeLayout moves a model from one layout to the other.
 func SequelizeLayout() ModelOption { return func(o *modelOptions) { o.layout = schema.Sequelize } }
 
@@ -239,7 +239,7 @@ func (o modelOptions) define(ctx context.Context, db *DB, def schema.Definition)
 		def.Shards = o.shards
 	}
 	if o.layout != "" {
-		def.Place(o.layout)
+		def.Layout = o.layout
 	}
 	for _, x := range o.indexes {
 		if err := def.AddIndex(x.kind(), x.Columns...); err != nil {

@@ -150,6 +150,10 @@ var schemaChanges = map[string]schemaChange{
 		return errors.Join(schemaColumn("note", func(c *natsorm.ColumnSchema) { c.Index, c.Fold = true, true })(ctx, db),
 			schemaColumn("note", func(c *natsorm.ColumnSchema) { c.Index = true })(ctx, db))
 	}},
+	"declare an index of the elements of lists in the Sequelize layout": {define: declare(func(s *natsorm.Schema) {
+		s.Layout = natsorm.Sequelize
+		s.Columns = append(s.Columns, natsorm.ColumnSchema{Name: "tags", Type: natsorm.JSON, Index: true, Elements: natsorm.String})
+	})},
 	"declare a folded index in the Sequelize layout": {define: declare(func(s *natsorm.Schema) { s.Layout, s.Columns[1].Fold = natsorm.Sequelize, true })},
 	"drop an index":                      {alter: []natsorm.Alteration{natsorm.DropIndex("name")}, define: asItWas},
 	"make a column hidden":               {define: schemaColumn("note", func(c *natsorm.ColumnSchema) { c.Hidden = true })},

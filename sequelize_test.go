@@ -286,6 +286,18 @@ func TestSequelizeRefuses(t *testing.T) {
 		{err, "id"},
 		{second(natsorm.Define[nodeUser](ctx, db, natsorm.SequelizeLayout(), natsorm.Unique("name"))), "unique"},
 		{second(natsorm.Define[nodeUser](ctx, db, natsorm.SequelizeLayout(), natsorm.Index("name", "email"))), "several columns"},
+		{second(natsorm.Define[nodeUser](ctx, db, natsorm.SequelizeLayout(), natsorm.Ordered("name"))), "ordered index of name"},
+		{second(natsorm.Define[struct {
+			ID   int64    `json:"id" orm:"primaryKey"`
+			Tags []string `json:"tags" orm:"index"`
+		}](ctx, db, natsorm.Name("Post"), natsorm.SequelizeLayout())), "Post: index of field tags"},
+		{second(natsorm.Define[struct {
+			ID   int64   `json:"id" orm:"primaryKey"`
+			Sums []int64 `json:"sums"`
+		}](ctx, db, natsorm.Name("Post"), natsorm.SequelizeLayout(), natsorm.Index("sums"))), "Post: index of field sums"},
+		{second(natsorm.DefineRecord(ctx, db, natsorm.Schema{Name: "Post", Layout: natsorm.Sequelize, Columns: []natsorm.ColumnSchema{
+			{Name: "id", Type: natsorm.Int, PrimaryKey: true}, {Name: "tags", Type: natsorm.JSON, Index: true, Elements: natsorm.String},
+		}})), "Post: index of field tags"},
 	} {
 		if !errors.Is(c.err, natsorm.ErrSchema) || !strings.Contains(c.err.Error(), c.says) {
 			t.Errorf("got %v", c.err)

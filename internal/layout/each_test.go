@@ -65,7 +65,7 @@ func TestEach(t *testing.T) {
 	if f, err := l.Of([]byte(`{"id":7}`)); err != nil || len(f.Entries) != 0 {
 		t.Errorf("without the member: %v, %v", f.Entries, err)
 	}
-	if _, err := New(listed(schema.Sequelize, value.String)); !errors.Is(err, errs.ErrSchema) || !strings.Contains(err.Error(), "does not have") {
+	if _, err := New(listed(schema.Sequelize, value.String)); !errors.Is(err, errs.ErrSchema) || !strings.Contains(err.Error(), "has no indexes of the elements of lists") {
 		t.Errorf("in the Sequelize layout: %v", err)
 	}
 	other := listed(schema.Native, "")

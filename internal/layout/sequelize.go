@@ -39,7 +39,7 @@ func newSequelize(def *schema.Definition) (Layout, error) {
 			return nil, def.Errorf("ordered index of %s: the Sequelize layout finds equal values only"+instead, strings.Join(x.Columns, ", "))
 		}
 		if x.Elements != "" {
-			return nil, def.Errorf("index %s is of the elements of lists, which the Sequelize layout does not have"+instead, x.Columns[0])
+			return nil, def.NoElements(x.Columns[0])
 		}
 		if len(x.Columns) > 1 {
 			return nil, def.Errorf("index %s: the Sequelize layout has no indexes of several columns"+instead, x.Name)

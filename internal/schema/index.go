@@ -163,7 +163,7 @@ func (d *Definition) AddIndex(kind Kind, columns ...string) error {
 	x := NewIndex(kind, resolved...)
 	for _, name := range resolved {
 		if c := d.Columns[d.Position(name)]; c.Type == value.JSON && c.Elements != "" {
-			x = d.placed(x.Each(c.Elements))
+			x = x.Each(c.Elements)
 			break
 		}
 	}
@@ -177,21 +177,9 @@ func (d *Definition) AddIndex(kind Kind, columns ...string) error {
 	return nil
 }
 
-// Place gives d a layout, before the catalogue knows it.
-func (d *Definition) Place(layout string) {
-	d.Layout = layout
-	for i, x := range d.Indexes {
-		d.Indexes[i] = d.placed(x)
-	}
-}
-
-// placed is an index as d's layout has it: the one of the Node library has a list as a whole in its
-// indexes.
-func (d *Definition) placed(x Index) Index {
-	if _, members := Path(x.Columns[0]); d.Layout == Sequelize && x.Elements != "" && members == nil {
-		return NewIndex(x.Kind(), x.Columns...)
-	}
-	return x
+// NoElements is the error for an index of the elements of a column's lists in a layout that has none.
+func (d *Definition) NoElements(column string) error {
+	return d.Errorf("index of field %s: the Sequelize layout has no indexes of the elements of lists; leave the index out, or use the native layout (ChangeLayout moves a model). A field of type []any, without Elements, may have one there: that of the Node library, which holds each list as one text, and by which nothing is found", column)
 }
 
 // ElementsOf is the type of the elements that a column's lists are indexed by; "" when they are
@@ -224,7 +212,7 @@ func (d *Definition) SetElements(t value.Type, columns ...string) error {
 	case d.Columns[at].Elements != "" && d.Columns[at].Elements != t:
 		return d.Errorf("column %s has elements of type %s, and of type %s; name one", column, d.Columns[at].Elements, t)
 	case d.Layout == Sequelize:
-		return d.Errorf("column %s: the Sequelize layout has no indexes of the elements of lists; leave Elements out, or use the native layout", column)
+		return d.NoElements(column)
 	}
 	d.Columns[at].Elements = t
 	return nil
