@@ -44,7 +44,8 @@ func Rewrite(f func(Record) error) Alteration {
 	return changing(alter.Rewrite(func(r map[string]any) error { return f(r) }))
 }
 
-// DropIndex takes all indexes of these columns away: unique ones and others, folded ones and others.
+// DropIndex takes all indexes of these columns away: unique, ordered and folded ones and others.
+// Where there are several, DryRun and the Logger say which; DropOneIndex takes one of them.
 // Every program goes on without them: queries take another way, and a unique value may be
 // given twice from now on. It takes a second and a half, and the time that the server takes to
 // remove the entries, about 2 µs each, in which it answers nobody on this bucket.
@@ -52,7 +53,12 @@ func Rewrite(f func(Record) error) Alteration {
 // A program that declares the index adds it again when it is started again, so first deploy
 // one that does not. An index that is not there is no error: Alter may have been cut short
 // when it had dropped it. The Logger is told.
-func DropIndex(columns ...string) Alteration { return changing(alter.DropIndex(columns...)) }
+func DropIndex(columns ...string) Alteration { return changing(alter.DropIndex("", columns...)) }
+
+// DropOneIndex is DropIndex for one index: that which has the columns of x, in their order, and is unique,
+// ordered or folded where x is. Other indexes of these columns stay. The other fields of x count for
+// nothing, so one from Schema.Indexes does too.
+func DropOneIndex(x IndexSchema) Alteration { return changing(alter.DropIndex(x.kind(), x.Columns...)) }
 
 // DropColumn takes a column out of the model and out of every record. A column that an index has
 // is refused, as are the primary key and the times that natsorm sets. ErrConflict while such an index
@@ -146,7 +152,7 @@ type PlannedChange struct {
 	Read      int    // how many records are read
 	Write     int    // how many of them would be written
 	Remove    int    // about how many index entries and unique claims would be removed
-	Note      string // what is odd: an index that is to be dropped and is not there; or ""
+	Note      string // what is odd: an index that is to be dropped and is not there, several of the same columns; or ""
 }
 
 func changing(c alter.Change) Alteration { return Alteration{change: &c} }

@@ -120,7 +120,7 @@ func TestDropColumnOfADroppedIndex(t *testing.T) {
 	accounts := define[account](t, db)
 	fill(t, accounts, 5)
 	crashing := fault.CrashAfter(below(t, ctx, db), 1)
-	if _, _, err := maintenance.DropIndex(ctx, crashing, "account", []string{"owner"}); !errors.Is(err, fault.ErrCrashed) {
+	if _, _, err := maintenance.DropIndex(ctx, crashing, "account", "", []string{"owner"}); !errors.Is(err, fault.ErrCrashed) {
 		t.Fatal(err)
 	}
 	if err := db.Alter(ctx, "account", natsorm.DropColumn("owner")); !errors.Is(err, natsorm.ErrConflict) || !strings.Contains(err.Error(), "DropIndex") {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -72,6 +73,90 @@ func TestDropIndex(t *testing.T) {
 	}
 	if err := elsewhere.Create(ctx, &account{ID: 100, Number: "7"}); !errors.Is(err, natsorm.ErrUnique) {
 		t.Errorf("with the new index: %v", err)
+	}
+}
+
+// Of several indexes of one column each goes by itself, and DropIndex says that all go.
+func TestDropOneIndex(t *testing.T) {
+	t.Parallel()
+	ctx := within(t)
+	var log bytes.Buffer
+	srv := serve(t, embedded.Config{Port: -1})
+	db := must[*natsorm.DB](t)(natsorm.Open(ctx, natsorm.Config{Servers: []string{srv.URL()}, Bucket: "b", Logger: slog.New(slog.NewTextHandler(&log, nil))}))
+	t.Cleanup(func() { natsormtest.Prove(t, db); db.Close() })
+	type part struct {
+		ID   int64    `json:"id" orm:"primaryKey"`
+		Code string   `json:"code" orm:"index,unique,ordered"`
+		Name string   `json:"name" orm:"unique,fold,ordered"`
+		Tags []string `json:"tags" orm:"index"`
+	}
+	parts := define[part](t, db)
+	for i := range int64(200) { // of which 145 and 161 are in samples
+		ok(t, parts.Create(ctx, &part{i, fmt.Sprintf("c%03d", i), fmt.Sprint("N", i), []string{"all", fmt.Sprint("t", i%4)}}))
+	}
+	left := func() string {
+		t.Helper()
+		var out []string
+		for _, x := range must[[]natsorm.Schema](t)(db.Models(ctx))[0].Indexes {
+			out = append(out, fmt.Sprintf("%s unique %v ordered %v fold %v %s", strings.Join(x.Columns, "-"), x.Unique, x.Ordered, x.Fold, x.Elements))
+		}
+		slices.Sort(out)
+		return strings.Join(out, "\n")
+	}
+	gone := func(prefixes ...string) {
+		t.Helper()
+		for key := range bucket(t, ctx, db) {
+			for _, p := range prefixes {
+				if strings.HasPrefix(key, p) {
+					t.Errorf("%s is left", key)
+				}
+			}
+		}
+	}
+	var plan natsorm.AlterPlan
+	ok(t, db.Alter(ctx, "part", natsorm.DropIndex("code"), natsorm.DropOneIndex(natsorm.IndexSchema{Columns: []string{"code"}, Ordered: true}), natsorm.DryRun(&plan)))
+	if c := plan.Changes[0]; c.Remove != 602 || c.Note != "these columns have 3 indexes, and all of them go: index code; unique code; ordered code; DropOneIndex names one" {
+		t.Errorf("planned for all: %+v", c)
+	}
+	if want := (natsorm.PlannedChange{Change: "drop ordered code", Catalogue: true, Remove: 202}); plan.Changes[1] != want {
+		t.Errorf("planned for one: %+v", plan.Changes[1])
+	}
+	log.Reset()
+	ok(t, db.Alter(ctx, "part", natsorm.DropOneIndex(natsorm.IndexSchema{Columns: []string{"code"}, Ordered: true}), natsorm.DropOneIndex(natsorm.IndexSchema{Columns: []string{"Name"}, Unique: true, Fold: true})))
+	if log.Len() > 0 {
+		t.Errorf("the log has %s", &log)
+	}
+	if now := left(); now != `code unique false ordered false fold false 
+code unique true ordered false fold false 
+name unique false ordered true fold false 
+tags unique false ordered false fold false string` {
+		t.Errorf("left: %s", now)
+	}
+	gone("part.index./code", "part.unique.name")
+	if err := parts.Create(ctx, &part{ID: 1000, Code: "c007", Name: "n7"}); !errors.Is(err, natsorm.ErrUnique) {
+		t.Errorf("the unique index of the same column: %v", err)
+	}
+	ok(t, parts.Create(ctx, &part{ID: 1000, Code: "c1000", Name: "n7"})) // which is allowed now
+	if found := must[[]*part](t)(parts.FindAll(ctx, natsorm.OrderBy("-name"), natsorm.Limit(3))); len(found) != 3 || found[0].Name != "n7" {
+		t.Errorf("by the ordered index of the other column: %+v", found)
+	}
+	ok(t, db.Alter(ctx, "part", natsorm.DropOneIndex(natsorm.IndexSchema{Columns: []string{"name"}, Unique: true})))
+	if !strings.Contains(log.String(), "no index of this kind") {
+		t.Errorf("the log has %q", &log)
+	}
+	err := db.Alter(ctx, "part", natsorm.DropColumn("name"))
+	if !errors.Is(err, natsorm.ErrInvalid) || !strings.Contains(err.Error(), "ordered of [name]") {
+		t.Errorf("a column of an ordered index: %v", err)
+	}
+	if err := db.Alter(ctx, "part", natsorm.ConvertColumn("name", natsorm.Time, nil)); !errors.Is(err, natsorm.ErrInvalid) {
+		t.Errorf("the type of a column of an ordered index: %v", err)
+	}
+	ok(t, db.Alter(ctx, "part", natsorm.DropIndex("code"), natsorm.DropIndex("tags"), natsorm.DropIndex("name"), natsorm.DropColumn("name")))
+	gone("part.index.", "part.unique.", "part.head.")
+	_, err = natsorm.DefineRecord(ctx, db, natsorm.Schema{Name: "both", Columns: []natsorm.ColumnSchema{{Name: "id", Type: natsorm.Int, PrimaryKey: true}, {Name: "n", Type: natsorm.Int}},
+		Indexes: []natsorm.IndexSchema{{Columns: []string{"n"}, Unique: true, Ordered: true}}})
+	if !errors.Is(err, natsorm.ErrSchema) || !strings.Contains(err.Error(), "declare two indexes") {
+		t.Errorf("an index that is unique and ordered: %v", err)
 	}
 }
 
@@ -312,7 +397,7 @@ func TestDropIndexBrokenOff(t *testing.T) {
 				accounts := define[account](t, db)
 				fill(t, accounts, 20)
 				crashing := fault.CrashAfter(below(t, ctx, db), after)
-				if _, _, err := maintenance.DropIndex(ctx, crashing, "account", []string{"owner"}); err == nil == crashing.Crashed() {
+				if _, _, err := maintenance.DropIndex(ctx, crashing, "account", "", []string{"owner"}); err == nil == crashing.Crashed() {
 					t.Fatalf("broken off: %v", err)
 				}
 				if anew {

@@ -101,6 +101,9 @@ type IndexSchema struct {
 
 func (x IndexSchema) kind() schema.Kind {
 	kind := schema.Index{Unique: x.Unique, Ordered: x.Ordered}.Kind()
+	if x.Unique && x.Ordered {
+		kind = schema.UniqueOrdered
+	}
 	if x.Fold {
 		kind = kind.Folded()
 	}

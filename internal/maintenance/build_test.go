@@ -173,7 +173,7 @@ func TestMarkGoesWithTheEntries(t *testing.T) {
 	t.Parallel()
 	for name, remove := range map[string]func(w *world) error{
 		"drop index": func(w *world) error {
-			_, _, err := maintenance.DropIndex(w.ctx, w.bucket, "Person", []string{"name"})
+			_, _, err := maintenance.DropIndex(w.ctx, w.bucket, "Person", "", []string{"name"})
 			return err
 		},
 		"empty":  func(w *world) error { return maintenance.Empty(w.ctx, w.bucket, "Person") },

@@ -15,10 +15,9 @@ import (
 	"github.com/natsorm/natsorm/internal/workers"
 )
 
-// DropIndex takes the indexes of these columns away, the unique one and the other one, while
-// programs use the model. It returns about how many keys they had, and whether there was any
-// index. ErrNotFound when the catalogue
-// does not have the model, ErrInvalid for a column that the model does not have, ErrConflict
+// DropIndex takes the indexes of these columns away while programs use the model: all of them, or with
+// a kind only the one of that kind. It returns about how many keys they had, and what they
+// were, such as "unique email". ErrNotFound when the catalogue does not have the model, ErrInvalid for a column that the model does not have, ErrConflict
 // while the model is moved to another layout.
 //
 // The catalogue says first that nobody uses or maintains the index any more
@@ -30,35 +29,36 @@ import (
 // In spec/schema.pml this is DROP. A crash in between leaves an index that nobody uses and
 // some of its keys; another DropIndex goes on, and so does a Define of the index before it
 // begins to build a new one.
-func DropIndex(ctx context.Context, s store.Store, model string, columns []string) (removed int, found bool, err error) {
+func DropIndex(ctx context.Context, s store.Store, model string, kind schema.Kind, columns []string) (removed int, dropped []string, err error) {
 	for {
-		d, err := findIndexes(ctx, s, model, columns)
+		d, err := findIndexes(ctx, s, model, kind, columns)
 		if err != nil || !d.any() {
-			return 0, false, err
+			return 0, nil, err
 		}
 		if removed, err = d.keys(ctx, s); err != nil {
-			return 0, false, err
+			return 0, nil, err
 		}
 		if len(d.kept) == len(d.def.Indexes) {
-			return removed, true, endDropping(ctx, s, d.def)
+			return removed, d.names(), endDropping(ctx, s, d.def)
 		}
 		d.def.Indexes, d.def.Dropping = d.kept, slices.Concat(d.def.Dropping, d.drop)
 		switch _, err := catalogue.Write(ctx, s, d.def, d.revision); {
 		case err == nil:
-			return removed, true, endDropping(ctx, s, d.def)
+			return removed, d.names(), endDropping(ctx, s, d.def)
 		case !errors.Is(err, store.ErrWrongRevision):
-			return 0, false, err
+			return 0, nil, err
 		}
 	}
 }
 
 // DroppedIndex is what DropIndex would return. It changes nothing.
-func DroppedIndex(ctx context.Context, s store.Store, model string, columns []string) (keys int, found bool, err error) {
-	d, err := findIndexes(ctx, s, model, columns)
-	if err == nil {
-		keys, err = d.keys(ctx, s)
+func DroppedIndex(ctx context.Context, s store.Store, model string, kind schema.Kind, columns []string) (keys int, dropped []string, err error) {
+	d, err := findIndexes(ctx, s, model, kind, columns)
+	if err != nil {
+		return 0, nil, err
 	}
-	return keys, err == nil && d.any(), err
+	keys, err = d.keys(ctx, s)
+	return keys, d.names(), err
 }
 
 // drop is indexes of a model that are to go.
@@ -71,6 +71,14 @@ type drop struct {
 }
 
 func (d *drop) any() bool { return len(d.drop)+len(d.dropping) > 0 }
+
+// names are what the indexes are.
+func (d *drop) names() (out []string) {
+	for _, x := range slices.Concat(d.drop, d.dropping) {
+		out = append(out, indexName(x))
+	}
+	return out
+}
 
 // keys is about how many keys they have.
 func (d *drop) keys(ctx context.Context, s store.Store) (n int, err error) {
@@ -86,7 +94,7 @@ func (d *drop) keys(ctx context.Context, s store.Store) (n int, err error) {
 	return n, nil
 }
 
-func findIndexes(ctx context.Context, s store.Store, model string, columns []string) (*drop, error) {
+func findIndexes(ctx context.Context, s store.Store, model string, kind schema.Kind, columns []string) (*drop, error) {
 	def, revision, err := catalogue.Load(ctx, s, model)
 	if err != nil {
 		return nil, err
@@ -104,8 +112,11 @@ func findIndexes(ctx context.Context, s store.Store, model string, columns []str
 		return nil, fmt.Errorf("%w: %s is being moved to another layout; let ChangeLayout come to its end first", errs.ErrConflict, model)
 	}
 	d := &drop{def: def, revision: revision}
+	meant := func(x schema.Index) bool {
+		return slices.Equal(x.Columns, names) && (kind == "" || x.Kind() == kind)
+	}
 	for _, x := range def.Indexes {
-		if slices.Equal(x.Columns, names) {
+		if meant(x) {
 			x.State = schema.Dropping
 			d.drop = append(d.drop, x)
 		} else {
@@ -113,7 +124,7 @@ func findIndexes(ctx context.Context, s store.Store, model string, columns []str
 		}
 	}
 	for _, x := range def.Dropping {
-		if slices.Equal(x.Columns, names) {
+		if meant(x) {
 			d.dropping = append(d.dropping, x)
 		}
 	}
@@ -160,7 +171,11 @@ func endDropping(ctx context.Context, s store.Store, def *schema.Definition) err
 func indexNames(list []schema.Index) string {
 	names := make([]string, len(list))
 	for i, x := range list {
-		names[i] = string(x.Kind()) + " " + strings.Join(x.Columns, ", ")
+		names[i] = indexName(x)
 	}
 	return strings.Join(names, "; ")
+}
+
+func indexName(x schema.Index) string {
+	return string(x.Kind()) + " " + strings.Join(x.Columns, ", ")
 }

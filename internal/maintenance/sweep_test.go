@@ -215,7 +215,7 @@ func TestSweepEndsADropIndex(t *testing.T) {
 	m := w.define(w.bucket, person(byName, byEmail))
 	w.save(m, doc(1, "Ann", "a@x"))
 	crashing := fault.CrashAfter(w.bucket, 1)
-	if _, _, err := maintenance.DropIndex(w.ctx, crashing, "Person", []string{"name"}); !errors.Is(err, fault.ErrCrashed) {
+	if _, _, err := maintenance.DropIndex(w.ctx, crashing, "Person", "", []string{"name"}); !errors.Is(err, fault.ErrCrashed) {
 		t.Fatalf("the drop ended with %v", err)
 	}
 	_, err := maintenance.Sweep(w.ctx, w.bucket)

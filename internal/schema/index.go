@@ -56,6 +56,9 @@ const (
 	OrderedIndex Kind = "ordered" // finds records by a range of the last column's values, in their order
 )
 
+// UniqueOrdered is the kind of an index that is said to be both. There is none: AddIndex refuses it.
+const UniqueOrdered Kind = "unique ordered"
+
 const folded = "folded " // begins the kinds in which letter case does not matter
 
 // Folded is the kind in which letter case does not matter. A model can have an index of the kind and
@@ -156,6 +159,9 @@ func (d *Definition) AddIndex(kind Kind, columns ...string) error {
 	}
 	if kind == OrderedIndex.Folded() {
 		return d.Errorf("%s %v: an ordered index does not fold, because letter case matters to an order; leave one of the two out", kind, columns)
+	}
+	if kind == UniqueOrdered || kind == UniqueOrdered.Folded() {
+		return d.Errorf("index %v is unique and ordered; declare two indexes, a unique one and an ordered one", columns)
 	}
 	if len(resolved) == 0 {
 		return d.Errorf("%s without columns; name at least one", kind)
