@@ -21,7 +21,7 @@ func items(t *testing.T, db *natsorm.DB, n int, email func(i int) string) *natso
 	m := define[builtItem](t, db)
 	all := make([]*builtItem, n)
 	for i := range all {
-		all[i] = &builtItem{ID: int64(i), Name: fmt.Sprint("n", i%7), Email: email(i)}
+		all[i] = &builtItem{ID: int64(i), Name: fmt.Sprint("n", i%7), Email: email(i), Tags: []string{"all", fmt.Sprint("t", i%10)}}
 	}
 	ok(t, m.BulkCreate(within(t), all))
 	return m
@@ -121,7 +121,7 @@ func TestBuildIsSeenAndPaused(t *testing.T) {
 	building, built := make(chan struct{}), make(chan error, 1)
 	began := false
 	go func() {
-		_, err := natsorm.Define[builtItem](within(t), db, natsorm.Index("name"), natsorm.BuildRate(400), natsorm.BuildProgress(func(done, _ int) {
+		_, err := natsorm.Define[builtItem](within(t), db, natsorm.Index("name"), natsorm.Ordered("email"), natsorm.Index("tags"), natsorm.BuildRate(400), natsorm.BuildProgress(func(done, _ int) {
 			if done > 0 && !began {
 				began = true
 				close(building)
@@ -159,7 +159,7 @@ func TestBuildIsSeenAndPaused(t *testing.T) {
 	}
 	short, cancel := context.WithTimeout(within(t), 300*time.Millisecond)
 	defer cancel()
-	if _, err := natsorm.Define[builtItem](short, other, natsorm.Index("name")); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := natsorm.Define[builtItem](short, other, natsorm.Index("name"), natsorm.Ordered("email"), natsorm.Index("tags")); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a Define beside a paused build: %v", err)
 	}
 	ok(t, other.ResumeBuild(within(t), "builtItem"))
@@ -179,6 +179,19 @@ func TestBuildIsSeenAndPaused(t *testing.T) {
 	ok(t, <-built)
 	if x := index(must[[]natsorm.Schema](t)(db.Models(within(t)))[0]); x.State != natsorm.IndexReady || x.Paused || x.Done != 0 || x.Total != 0 {
 		t.Errorf("in the end %+v", x)
+	}
+	for _, q := range []struct {
+		path string
+		c    natsorm.Condition
+		want int
+	}{
+		{"ordered index", natsorm.Between("email", "e10", "e199"), 110}, // as texts: e10, e100 to e109, e11, ...
+		{"index", natsorm.Contains("tags", "t7"), records / 10},
+	} {
+		n, p := must[int](t)(m.Count(within(t), q.c)), must[natsorm.Plan](t)(m.Explain(within(t), q.c))
+		if n != q.want || p.Access.Path != q.path {
+			t.Errorf("%d are counted, want %d, by\n%s", n, q.want, p)
+		}
 	}
 }
 

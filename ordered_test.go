@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/natsorm/natsorm"
+	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/testbed"
+	"github.com/natsorm/natsorm/internal/value"
 	"github.com/natsorm/natsorm/natsormtest"
 )
 
@@ -118,17 +120,46 @@ func TestOrderedIndexComesAndGoes(t *testing.T) {
 		t.Error(p)
 	}
 	natsormtest.Prove(t, other)
-	ok(t, other.Alter(ctx, "task", natsorm.DropIndex("priority"), natsorm.DropIndex("openedAt"), natsorm.DropIndex("status", "openedAt")))
+
+	// It stays with its columns under other names, also for programs that know the former ones.
+	ok(t, other.Alter(ctx, "task", natsorm.RenameColumn("status", "state"), natsorm.RenameColumn("openedAt", "opened")))
+	everything()
+	if _, err := old.Update(ctx, natsorm.Set{"openedAt": openTask(7).OpenedAt, "status": openTask(7).Status}, natsorm.Eq("id", 7)); err != nil {
+		t.Error(err)
+	}
+	if _, there := bucket(t, ctx, other)["task.index.status/openedAt."+keysOf(openTask(7))]; !there {
+		t.Errorf("the entry of 7 is not under the name that the index had")
+	}
+	p = must[natsorm.Plan](t)(tasks.Explain(ctx, natsorm.Eq("status", "open"), natsorm.OrderBy("-openedAt"), natsorm.Limit(20)))
+	if !p.Access.Sorted || p.Access.Path != "ordered index" {
+		t.Errorf("with other names:\n%s", p)
+	}
+	natsormtest.Prove(t, other)
+
+	// A column with another type gets its places when the index is declared again.
+	if err := other.Alter(ctx, "task", natsorm.ConvertColumn("priority", natsorm.Float, nil)); !errors.Is(err, natsorm.ErrInvalid) {
+		t.Errorf("the type of a column of an ordered index: %v", err)
+	}
+	ok(t, other.Alter(ctx, "task", natsorm.DropIndex("priority"), natsorm.DropIndex("openedAt"), natsorm.DropIndex("status", "openedAt"), natsorm.ConvertColumn("priority", natsorm.Float, nil)))
 	report := must[natsorm.Report](t)(other.Check(ctx))
 	if report.Models[0].Entries != 0 || !report.Clean() {
 		t.Error(report)
 	}
-	keys := must[[]string](t)(other.KV().Keys(ctx))
-	if i := slices.IndexFunc(keys, func(k string) bool { return strings.HasPrefix(k, "task.index.") || strings.HasPrefix(k, "task.head.") }); i >= 0 {
-		t.Errorf("%s is left", keys[i])
+	there := must[[]string](t)(other.KV().Keys(ctx))
+	if i := slices.IndexFunc(there, func(k string) bool { return strings.HasPrefix(k, "task.index.") || strings.HasPrefix(k, "task.head.") }); i >= 0 {
+		t.Errorf("%s is left", there[i])
 	}
 	tasks = must[*natsorm.Model[orderedTask]](t)(natsorm.Define[orderedTask](ctx, other, natsorm.Name("task")))
 	everything()
+	three := openTask(3)
+	if _, there := bucket(t, ctx, other)["task.index./priority."+keys.Place(value.OfFloat(float64(three.Priority)), value.OfInt(three.ID))+".3"]; !there {
+		t.Error("the entry of 3 is not that of a number with a fraction")
+	}
+}
+
+// keysOf is the end of a task's entry in the index of its status and its time.
+func keysOf(v plainTask) string {
+	return v.Status + "." + keys.Place(value.OfTime(v.OpenedAt), value.OfInt(v.ID)) + "." + fmt.Sprint(v.ID)
 }
 
 // Pages are right beside writers that move records from one end of the order to the other: a record that

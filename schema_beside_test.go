@@ -14,6 +14,7 @@ import (
 	"github.com/natsorm/natsorm/internal/maintenance"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/store/fault"
+	"github.com/natsorm/natsorm/internal/testsize"
 	"github.com/natsorm/natsorm/natsormtest"
 )
 
@@ -42,35 +43,49 @@ func TestUpdateDuringDropsOfItsIndexAndAColumn(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a call that takes several seconds")
 	}
-	versions(t, func(t *testing.T, d *deploy) {
-		ctx := within(t)
-		const n = 500
-		type memberV0 struct {
-			ID    int64  `json:"id" orm:"primaryKey"`
-			Early string `json:"early"`
-			Badge string `json:"badge"`
-			Count int64  `json:"count"`
-			Team  string `json:"team" orm:"index"`
-		}
-		old := define[memberV0](t, d.oldDB, natsorm.Name("squad"))
-		all := make([]*memberV0, n)
-		for i := range all {
-			all[i] = &memberV0{ID: int64(i), Early: "x", Badge: fmt.Sprint(i), Team: "red"}
-		}
-		ok(t, define[memberV0](t, d.newDB, natsorm.Name("squad")).BulkCreate(ctx, all))
-		slowly(t, d, 25_000, 20, func() error {
-			changed, err := old.Increment(ctx, natsorm.Set{"count": 1}, natsorm.Eq("team", "red"))
-			if changed != n {
-				t.Errorf("%d were changed", changed)
-			}
-			return err
-		}, func() {
-			ok(t, d.newDB.Alter(ctx, "squad", natsorm.DropIndex("team"), natsorm.DropColumn("early"), natsorm.DropColumn("badge")))
+	kinds := []struct {
+		column string
+		of     natsorm.Condition
+	}{{"team", natsorm.Eq("team", "red")}, {"rank", natsorm.Gte("rank", 7)}, {"tags", natsorm.Contains("tags", "red")}, {"nick", natsorm.Eq("nick", "RED")}}
+	for _, k := range kinds[:testsize.Pick(1, 2, len(kinds))] {
+		t.Run(k.column, func(t *testing.T) {
+			t.Parallel()
+			versions(t, func(t *testing.T, d *deploy) { updateDuringDrops(t, d, k.column, k.of) })
 		})
-		if sum := must[float64](t)(old.Sum(ctx, "count")); sum != n {
-			t.Errorf("the sum is %v", sum)
+	}
+}
+
+func updateDuringDrops(t *testing.T, d *deploy, column string, of natsorm.Condition) {
+	ctx := within(t)
+	const n = 500
+	type memberV0 struct {
+		ID    int64    `json:"id" orm:"primaryKey"`
+		Early string   `json:"early"`
+		Badge string   `json:"badge"`
+		Count int64    `json:"count"`
+		Team  string   `json:"team" orm:"index"`
+		Rank  int64    `json:"rank" orm:"ordered"`
+		Tags  []string `json:"tags" orm:"index"`
+		Nick  string   `json:"nick" orm:"index,fold"`
+	}
+	old := define[memberV0](t, d.oldDB, natsorm.Name("squad"))
+	all := make([]*memberV0, n)
+	for i := range all {
+		all[i] = &memberV0{ID: int64(i), Early: "x", Badge: fmt.Sprint(i), Team: "red", Rank: 7, Tags: []string{"all", "red"}, Nick: "RED"}
+	}
+	ok(t, define[memberV0](t, d.newDB, natsorm.Name("squad")).BulkCreate(ctx, all))
+	slowly(t, d, 25_000, 20, func() error {
+		changed, err := old.Increment(ctx, natsorm.Set{"count": 1}, of)
+		if changed != n {
+			t.Errorf("%d were changed", changed)
 		}
+		return err
+	}, func() {
+		ok(t, d.newDB.Alter(ctx, "squad", natsorm.DropIndex(column), natsorm.DropColumn("early"), natsorm.DropColumn("badge")))
 	})
+	if sum := must[float64](t)(old.Sum(ctx, "count")); sum != n {
+		t.Errorf("the sum is %v", sum)
+	}
 }
 
 // An Increment of many records goes on when they go to another layout, and changes each once.

@@ -50,8 +50,8 @@ func TestBackupAndRestore(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := begin(t)
-			m := w.define(w.bucket, person(byName, byEmail))
-			for i := range 50 {
+			m := w.define(w.bucket, person(everyKind...))
+			for i := range 150 {
 				w.save(m, doc(i, fmt.Sprint("n", i%4), "zażółć \t <&> "+fmt.Sprint(i)))
 			}
 			w.must(destroy(w.ctx, m, 7))
@@ -85,7 +85,7 @@ func TestBackupAndRestore(t *testing.T) {
 			})
 			t.Run("into one with other records", func(t *testing.T) {
 				into := w.session("others")
-				theirs := w.define(into, person(byName, byEmail))
+				theirs := w.define(into, person(everyKind...))
 				w.save(theirs, doc(7, "theirs", "theirs"), doc(3, "theirs", "another"))
 				w.must(maintenance.Restore(w.ctx, into, bytes.NewReader(file.Bytes()), false))
 				got := w.content(into)
@@ -99,7 +99,7 @@ func TestBackupAndRestore(t *testing.T) {
 				compound := schema.NewIndex(schema.PlainIndex, "name", "email")
 				w.define(into, person(compound))
 				w.must(maintenance.Restore(w.ctx, into, bytes.NewReader(file.Bytes()), false))
-				if merged := w.define(into, person()); len(merged.Def.Indexes) != 3 {
+				if merged := w.define(into, person()); len(merged.Def.Indexes) != len(everyKind)+1 {
 					t.Errorf("the model has %+v", merged.Def.Indexes)
 				}
 				w.prove(into)
@@ -112,7 +112,7 @@ func TestBackupAndRestore(t *testing.T) {
 func TestRestoreAfterACrash(t *testing.T) {
 	t.Parallel()
 	w := begin(t)
-	m := w.define(w.bucket, person(byName, byEmail))
+	m := w.define(w.bucket, person(everyKind...))
 	w.save(m, doc(1, "Ann", "a@x"), doc(2, "Bob", "b@x"))
 	file, want := w.backup(w.bucket), w.content(w.bucket)
 	for n := 0; ; n++ {

@@ -21,6 +21,7 @@ import (
 	"github.com/natsorm/natsorm/internal/store/fault"
 	"github.com/natsorm/natsorm/internal/testbed"
 	"github.com/natsorm/natsorm/internal/testsize"
+	"github.com/natsorm/natsorm/internal/value"
 )
 
 // commits is true of the write that commits a record: checked, and no fence.
@@ -33,6 +34,7 @@ func TestSweep(t *testing.T) {
 	t.Parallel()
 	listed := func() schema.Definition { return listedPerson() }
 	native := func() schema.Definition { return person(byName, byEmail) }
+	every := func() schema.Definition { return person(everyKind...) }
 	for _, c := range []struct {
 		name  string
 		def   func() schema.Definition
@@ -47,6 +49,27 @@ func TestSweep(t *testing.T) {
 			w.put(claim("c@x"), "2")
 			w.put(claim("d@x"), "78")
 		}, checking.Swept{Entries: 2, Claims: 2}, nil},
+		{"strays of every kind", every, func(w *world) {
+			ann, zoe := "."+keys.Place(value.OfString("a@x"), value.OfInt(1))+".1", "."+keys.Place(value.OfString("c@x"), value.OfInt(1168))+".1168"
+			w.put("Person.index./email/1"+ann, "") // which is in no sample
+			w.put("Person.index./email/2"+zoe, "") // whose record is not there
+			w.put("Person.index./email"+zoe, "")
+			w.put("Person.index.name/email.Bob"+ann, "")
+			w.put("Person.unique.email=fold.A_x", "1")
+			w.put("Person.index.tags=each.other.1", "")
+		}, checking.Swept{Entries: 5, Claims: 1}, nil},
+		{"dropped indexes of every kind", native, func(w *world) {
+			ann := "." + keys.Place(value.OfString("Ann"), value.OfInt(1)) + ".1"
+			w.put("Person.index./name"+ann, "")
+			w.put("Person.index./name/1"+ann, "")
+			w.put("Person.index./name/2"+ann, "")
+			w.put("Person.index.email/name/1.a_x"+ann, "")
+			w.put("Person.head./name.37", "")
+			w.put("Person.unique.name=fold.ann", "1")
+			w.put("Person.index.name=fold.ann.1", "")
+			w.put("Person.index.name-email=fold.ann.a_x.1", "")
+			w.put("Person.index.tags=each.all.1", "")
+		}, checking.Swept{Leftovers: 9}, nil},
 		{"strays in lists", listed, func(w *world) {
 			w.put("Person.index.name.Ann", "[1,2,7]")
 			w.put("Person.index.name.Eve", "[8]")
