@@ -107,3 +107,36 @@ func (c TypedColumn[V]) order(sign string) Query {
 	}
 	return OrderBy(sign + c.name)
 }
+
+// ElementColumn is a column of lists whose name and type of elements the compiler knows. Its methods
+// make the conditions that the functions of the same names make.
+type ElementColumn[E any] struct{ of TypedColumn[E] }
+
+// Elements returns the column of the field that the function points to, which is a slice:
+//
+//	tags := natsorm.Elements(func(a *Article) *[]string { return &a.Tags })
+//	articles.FindAll(ctx, tags.ContainsAny("go", "nats"))
+//
+// For conditions on the list as a whole, such as IsNull, use [Column]. If the function points to
+// something else than a field of its argument that is a column, a call with a condition on it returns
+// ErrSchema; ErrInvalid where elements of the type cannot be looked for: see [Contains].
+func Elements[T any, L ~[]E, E any](field func(*T) *L) ElementColumn[E] {
+	list := Column(field)
+	return ElementColumn[E]{TypedColumn[E]{name: list.name, err: list.err}}
+}
+
+// Name is the column's name. It is empty when Elements found no column.
+func (c ElementColumn[E]) Name() string { return c.of.name }
+
+// Contains is the condition [Contains] on this column.
+func (c ElementColumn[E]) Contains(value E) Condition { return c.of.compare(cond.Contains, value) }
+
+// ContainsAny is the condition [ContainsAny] on this column.
+func (c ElementColumn[E]) ContainsAny(values ...E) Condition {
+	return c.of.compare(cond.ContainsAny, values...)
+}
+
+// ContainsAll is the condition [ContainsAll] on this column.
+func (c ElementColumn[E]) ContainsAll(values ...E) Condition {
+	return c.of.compare(cond.ContainsAll, values...)
+}

@@ -2,6 +2,7 @@ package natsorm_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/natsorm/natsorm"
@@ -76,5 +77,43 @@ func TestTypedColumns(t *testing.T) {
 	}
 	if _, err := natsorm.ParseWhere([]byte(`{"id":{"near":1}}`)); !errors.Is(err, natsorm.ErrInvalid) {
 		t.Errorf("%v", err)
+	}
+}
+
+// The conditions on elements are those of the functions of the same names, for named types of slices too.
+func TestElementColumn(t *testing.T) {
+	t.Parallel()
+	type labels []string
+	type rec struct {
+		ID   int     `json:"id" orm:"primaryKey"`
+		Tags labels  `json:"tags" orm:"index"`
+		Nums []int64 `json:"nums"`
+	}
+	recs := define[rec](t, natsormtest.New(t))
+	ctx := within(t)
+	for i := range 10 {
+		ok(t, recs.Create(ctx, &rec{i, labels{"all", fmt.Sprint("t", i%2)}, []int64{int64(i), int64(i + 1)}}))
+	}
+	tags, nums := natsorm.Elements(func(r *rec) *labels { return &r.Tags }), natsorm.Elements(func(r *rec) *[]int64 { return &r.Nums })
+	for what, c := range map[string]struct {
+		typed, named natsorm.Condition
+		want         int
+	}{
+		"Contains":    {tags.Contains("t1"), natsorm.Contains("tags", "t1"), 5},
+		"ContainsAny": {nums.ContainsAny(3, 7), natsorm.ContainsAny("nums", 3, 7), 4},
+		"ContainsAll": {nums.ContainsAll(3, 4), natsorm.ContainsAll("nums", 3, 4), 1},
+		"of none":     {tags.ContainsAny(), natsorm.ContainsAny("tags"), 0},
+	} {
+		typed, named := must[int](t)(recs.Count(ctx, c.typed)), must[int](t)(recs.Count(ctx, c.named))
+		if typed != c.want || named != c.want {
+			t.Errorf("%s: %d by the column, %d by its name, want %d", what, typed, named, c.want)
+		}
+	}
+	if tags.Name() != "tags" {
+		t.Errorf("the column is %q", tags.Name())
+	}
+	other := []string{}
+	if _, err := recs.Count(ctx, natsorm.Elements(func(*rec) *[]string { return &other }).Contains("x")); !errors.Is(err, natsorm.ErrSchema) {
+		t.Errorf("no column: %v", err)
 	}
 }
