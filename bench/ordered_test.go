@@ -72,12 +72,18 @@ func TestOrdered(t *testing.T) {
 			page := func(order string, q ...natsorm.Query) []natsorm.Query {
 				return append(q, natsorm.OrderBy(order), natsorm.Limit(20))
 			}
+			var singles []any
+			for i := range 200 {
+				singles = append(singles, at((i*1009+17)%n))
+			}
 			for _, c := range []struct {
 				name  string
 				query []natsorm.Query
 			}{
 				{"a range of 10", []natsorm.Query{natsorm.Between("at", at(n/3), at(n/3+9))}},
 				{"a range of 500", []natsorm.Query{natsorm.Between("at", at(n/2), at(n/2+499))}},
+				{"200 single values", []natsorm.Query{natsorm.In("at", singles...)}},
+				{"the newest 20 of 200 single values", page("-at", natsorm.In("at", singles...))},
 				{"a prefix", []natsorm.Query{natsorm.StartsWith("name", "user 001234")}},
 				{"the newest 20", page("-at")},
 				{"the oldest 20", page("at")},

@@ -9,8 +9,8 @@ import (
 	"github.com/natsorm/natsorm/internal/store"
 )
 
-// sample is how many records are read to learn how large records are.
-const sample = 16
+// sampleSize is how many records are read to learn how large records are.
+const sampleSize = 16
 
 // Explain returns the plan that a query would have now, with the numbers of what it
 // would read and request. To know them it makes the lookups, and counts what would be
@@ -100,16 +100,16 @@ func (s *Source) sample(ctx context.Context, at []string) error {
 		return nil
 	}
 	if len(at) > 0 {
-		found, err := store.GetMany(ctx, s.store, at[:min(sample, len(at))])
+		found, err := store.GetMany(ctx, s.store, at[:min(sampleSize, len(at))])
 		s.stats.sawMessages(slices.DeleteFunc(found, func(m store.Message) bool { return !m.Live() }))
 		return err
 	}
 	var some []store.Message
-	for m, err := range s.store.Scan(ctx, keys.Records(s.def.Name), store.ScanOptions{Want: sample}) {
+	for m, err := range s.store.Scan(ctx, keys.Records(s.def.Name), store.ScanOptions{Want: sampleSize}) {
 		if err != nil {
 			return err
 		}
-		if some = append(some, m); len(some) == sample {
+		if some = append(some, m); len(some) == sampleSize {
 			break
 		}
 	}

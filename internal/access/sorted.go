@@ -35,7 +35,11 @@ func (s *Source) walk(ctx context.Context, p plan.Access, needs int, when *momen
 	}
 	intervals := len(p.Lookups[0].Intervals)
 	direct := expected > 0 && expected <= few || intervals > mostMeasured // few for each
-	return &walk{ctx: ctx, source: s, desc: p.Desc, needs: needs, direct: direct, when: when}
+	w := &walk{ctx: ctx, source: s, desc: p.Desc, needs: needs, direct: direct, top: keys.Samples, when: when}
+	if n := s.snapshot().Records; n > 0 && n <= 2*keys.SampleRate*keys.SampleRate { // the level below has few, too
+		w.top--
+	}
+	return w
 }
 
 // ranged streams the keys of the records to which the entries of a range lead.
@@ -179,8 +183,11 @@ func (s *Source) sampled(ctx context.Context, a plan.Access) (int, error) {
 	w := s.walk(ctx, a, 0, new(moment))
 	w.direct = true
 	for ; ; level, worth = level-1, worth/keys.SampleRate {
-		n := 0
-		for _, sp := range s.spans(a.Lookups) {
+		n, spans := 0, s.spans(a.Lookups)
+		if _, err := w.load(level, spans, 0); err != nil {
+			return 0, err
+		}
+		for _, sp := range spans { // from here on it is read span by span, if that was too much
 			for p, err := range w.ascend(level, sp) {
 				if err != nil {
 					return 0, err

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/natsorm/natsorm/internal/cond"
 	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/value"
@@ -77,5 +78,43 @@ func TestPagesOfOneValue(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("desc %t: %d records in another order", desc, len(got))
 		}
+	}
+}
+
+// An order begins, and ends, with parts of an index in which few records are, or none. They are
+// found to be so with one request, however many they are.
+func TestPagesBesideEmptyParts(t *testing.T) {
+	t.Parallel()
+	def := visits(schema.Native)
+	def.Columns[def.Position("user")].ZeroNull = true // null, and 0, which has 10 visits, are a part of their own
+	def.Indexes = append(def.Indexes, schema.NewIndex(schema.OrderedIndex, "user"), schema.NewIndex(schema.OrderedIndex, "page"))
+	w := begin(t, def, many)
+	user, page, id := def.Position("user"), def.Position("page"), def.PrimaryKey()
+	at := func(column, n int, desc bool) plan.Query {
+		return plan.Query{Order: []plan.Sort{{Column: column, Desc: desc}, {Column: id}}, Limit: n}
+	}
+	for _, c := range []struct {
+		name     string
+		query    plan.Query
+		first    []string
+		requests int
+	}{
+		// The samples of all parts; the entries of those that have none; a level of samples; entries;
+		// records, of each of the two; and two for what was written.
+		{"ascending", at(user, 12, false), []string{"0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"}, 8},
+		{"descending", at(user, 3, true), []string{"3990", "3991", "3992"}, 5},
+		{"null first", plan.Query{Order: []plan.Sort{{Column: page}, {Column: id}}, Limit: 3}, []string{"0", "10", "20"}, 7},
+	} {
+		src := w.source()
+		if ids, used := w.findAtOnce(src, c.query); !slices.Equal(ids, c.first) || planned(used) > c.requests {
+			t.Errorf("%s: %v, with %d requests of at most %d", c.name, ids, planned(used), c.requests)
+		}
+	}
+	// A page that is longer than all there is reads both ends.
+	src := w.source()
+	q := at(user, 5000, true)
+	q.Filter = &cond.Bound{Op: cond.Lte, Column: user, Values: []value.Value{value.OfInt(20)}}
+	if ids, used := w.findAtOnce(src, q); len(ids) != 210 || ids[0] != "200" || ids[209] != "9" || planned(used) > 6 {
+		t.Errorf("%d records, with %d requests", len(ids), planned(used))
 	}
 }

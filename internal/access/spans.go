@@ -1,6 +1,8 @@
 package access
 
 import (
+	"strings"
+
 	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/schema"
@@ -13,6 +15,27 @@ type span struct {
 	prefixes    []prefix
 	from, until string
 	group       string // the prefixes have this group's place in them, or another one that counts as it; "" when not
+
+	loaded [keys.Samples + 1]*part // what was read of its levels together with other spans; nil: nothing was
+}
+
+// patterns appends those of a level's entries between two places.
+func (sp *span) patterns(to []string, level int, from, until string) []string {
+	for _, p := range sp.prefixes {
+		to = keys.Cover(to, p[level], from, until)
+	}
+	return to
+}
+
+// place is that of an entry of a level. ok is false when the entry is not in the span, or not between two places.
+func (sp *span) place(key string, level int, from, until string) (place string, ok bool) {
+	for _, p := range sp.prefixes {
+		if strings.HasPrefix(key, p[level]) {
+			place = keys.PlaceOf(key, p[level])
+			return place, from <= place && place < until
+		}
+	}
+	return "", false
 }
 
 // prefix is what entries begin with, in the index itself and in its levels of samples.

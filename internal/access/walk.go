@@ -24,6 +24,7 @@ type walk struct {
 	desc   bool
 	needs  int  // how many entries are enough; 0: all
 	direct bool // there are so few entries that no samples are needed
+	top    int  // the highest level that is read
 	when   *moment
 	asked  bool // the moment is noted
 	saw    walked
@@ -48,20 +49,15 @@ type entry struct {
 // read reads the entries of a level of a span between two places, in ascending order.
 // ErrTooMany when they are more than one request gives, and the range can be divided.
 func (w *walk) read(level int, sp span, from, until string) (out []entry, err error) {
-	var patterns []string
-	for _, p := range sp.prefixes {
-		patterns = keys.Cover(patterns, p[level], from, until)
-	}
-	take := func(m store.Message) {
-		for _, p := range sp.prefixes {
-			if strings.HasPrefix(m.Key, p[level]) {
-				if place := keys.PlaceOf(m.Key, p[level]); from <= place && place < until {
-					out = append(out, entry{place, m.Key})
-				}
-				return
+	if loaded := sp.loaded[level]; loaded != nil {
+		for _, e := range loaded.entries {
+			if from <= e.place && e.place < until {
+				out = append(out, e)
 			}
 		}
+		return out, nil
 	}
+	patterns := sp.patterns(nil, level, from, until)
 	for len(patterns) > 0 {
 		n := 0
 		for size := 0; n < len(patterns) && n < store.MaxMatches; n++ {
@@ -69,30 +65,88 @@ func (w *walk) read(level int, sp span, from, until string) (out []entry, err er
 				break
 			}
 		}
-		answer, err := w.ask(patterns[:n])
+		answer, err := w.ask(patterns[:n], 0)
 		if errors.Is(err, store.ErrTooMany) && keys.Middle(from, until, sp.group != "") == "" {
 			answer, err = w.scan(patterns[:n])
 		}
 		if err != nil {
 			return nil, err
 		}
-		if level == 0 {
-			w.saw.patterns = append(w.saw.patterns, patterns[:n]...)
-			w.reads++
-			w.when.alone(w.reads == 1 && !answer.Torn)
-		}
+		w.note(level, patterns[:n], answer)
 		for _, m := range answer.Messages {
-			take(m)
+			if place, ok := sp.place(m.Key, level, from, until); ok {
+				out = append(out, entry{place, m.Key})
+			}
 		}
 		patterns = patterns[n:]
 	}
-	slices.SortFunc(out, func(a, b entry) int { return strings.Compare(a.place, b.place) })
+	sortEntries(out)
 	return out, nil
 }
 
-// ask reads what is under patterns, with one request, and notes at which moment the walk began.
-func (w *walk) ask(patterns []string) (store.Answer, error) {
-	answer, err := w.source.store.Read(w.ctx, store.Lookup{Patterns: patterns})
+func sortEntries(entries []entry) {
+	slices.SortFunc(entries, func(a, b entry) int { return strings.Compare(a.place, b.place) })
+}
+
+// note notes a request for entries of a level, and its answer.
+func (w *walk) note(level int, patterns []string, answer store.Answer) {
+	if level == 0 {
+		w.saw.patterns = append(w.saw.patterns, patterns...)
+		w.reads++
+		w.when.alone(w.reads == 1 && !answer.Torn)
+	}
+}
+
+// load reads a level of several spans with one request, and keeps with each span what it has there. ok is
+// false when that is more than a request asks for, or gives, or more than limit entries; 0 is no limit.
+func (w *walk) load(level int, spans []span, limit int) (ok bool, err error) {
+	var patterns []string
+	var of []int // the span of each pattern
+	for i, sp := range spans {
+		patterns = sp.patterns(patterns, level, sp.from, sp.until)
+		for len(of) < len(patterns) {
+			of = append(of, i)
+		}
+	}
+	switch {
+	case len(patterns) == 0: // ranges with nothing in them
+		for i := range spans {
+			spans[i].loaded[level] = &part{}
+		}
+		return true, nil
+	case len(patterns) > store.MaxMatches || patternBytes(patterns) > store.MaxPatternBytes:
+		return false, nil
+	}
+	answer, err := w.ask(patterns, limit)
+	if errors.Is(err, store.ErrTooMany) || err == nil && answer.Left > 0 {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	w.note(level, patterns, answer)
+	for i := range spans {
+		spans[i].loaded[level] = &part{}
+	}
+	find := keys.NewMatcher(patterns)
+	for _, m := range answer.Messages {
+		find.Each(m.Key, func(n int) {
+			sp := &spans[of[n]]
+			if place, ok := sp.place(m.Key, level, sp.from, sp.until); ok {
+				sp.loaded[level].entries = append(sp.loaded[level].entries, entry{place, m.Key})
+			}
+		})
+	}
+	for _, sp := range spans {
+		sortEntries(sp.loaded[level].entries)
+	}
+	return true, nil
+}
+
+// ask reads what is under patterns, or about limit of it, with one request, and notes at which moment the walk began.
+func (w *walk) ask(patterns []string, limit int) (store.Answer, error) {
+	l := store.Lookup{Patterns: patterns, Limit: limit}
+	answer, err := w.source.store.Read(w.ctx, l)
 	if err != nil || w.when.asOf.Load() > 0 || w.asked {
 		return answer, err
 	}
@@ -102,7 +156,7 @@ func (w *walk) ask(patterns []string) (store.Answer, error) {
 		if at, err = w.source.store.Revision(w.ctx, store.Acknowledged); err != nil {
 			return answer, err
 		}
-		if answer, err = w.source.store.Read(w.ctx, store.Lookup{Patterns: patterns}); err != nil {
+		if answer, err = w.source.store.Read(w.ctx, l); err != nil {
 			return answer, err
 		}
 	}
@@ -139,16 +193,17 @@ func (w *walk) ascend(level int, sp span) iter.Seq2[part, error] {
 			from = until
 			return yield(part{entries: found, group: until}, err) && err == nil
 		}
-		if level == keys.Samples || w.direct {
+		if level == w.top || w.direct || sp.loaded[level] != nil {
 			give(sp.until)
 			return
 		}
 		step, n := w.first(level), 0
-		for cut, err := range w.cuts(w.ascend(level+1, sp)) {
+		for sample, err := range samples(w.ascend(level+1, sp)) {
 			if err != nil {
 				yield(part{}, err)
 				return
 			}
+			cut := keys.Between(sample.place, sample.next)
 			if n++; n < step || cut <= from {
 				continue
 			}
@@ -176,16 +231,26 @@ func (w *walk) first(level int) int {
 // one request gives.
 const mostSteps = 8
 
-// cuts are the places of the entries in parts, one after the other.
-func (w *walk) cuts(parts iter.Seq2[part, error]) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
+// sample is one of a level's samples.
+type sample struct {
+	place string
+	next  string // the place up to which, in the order of the walk, no other sample is
+}
+
+// samples are the entries in parts, one after the other.
+func samples(parts iter.Seq2[part, error]) iter.Seq2[sample, error] {
+	return func(yield func(sample, error) bool) {
 		for p, err := range parts {
 			if err != nil {
-				yield("", err)
+				yield(sample{}, err)
 				return
 			}
-			for _, e := range p.entries {
-				if !yield(e.place, nil) {
+			for i, e := range p.entries {
+				next := p.group
+				if i+1 < len(p.entries) {
+					next = p.entries[i+1].place
+				}
+				if !yield(sample{e.place, next}, nil) {
 					return
 				}
 			}
@@ -205,18 +270,19 @@ func (w *walk) fall(level int, sp span) iter.Seq2[part, error] {
 			}
 			until = from
 			slices.Reverse(found)
-			return yield(part{entries: found}, err) && err == nil
+			return yield(part{entries: found, group: from}, err) && err == nil
 		}
-		if level == keys.Samples || w.direct {
+		if level == w.top || w.direct || sp.loaded[level] != nil {
 			give(sp.from)
 			return
 		}
 		step, n := w.first(level), 0
-		for cut, err := range w.cuts(w.fall(level+1, sp)) {
+		for sample, err := range samples(w.fall(level+1, sp)) {
 			if err != nil {
 				yield(part{}, err)
 				return
 			}
+			cut := keys.Between(sample.next, sample.place)
 			if n++; n < step || cut >= until {
 				continue
 			}
@@ -268,24 +334,24 @@ func (w *walk) descend(sp span) iter.Seq2[part, error] {
 			})
 			return yield(part{entries: found, group: from, id: keys.EndPlace}, err) && err == nil
 		}
-		if w.direct {
+		if w.direct || sp.loaded[0] != nil {
 			give(sp.from)
 			return
 		}
 		step, n := w.first(0), 0
 		last, same := "", 0 // the group of the last sample, and how many it has had
-		for cut, err := range w.cuts(w.fall(1, sp)) {
+		for sample, err := range samples(w.fall(1, sp)) {
 			if err != nil {
 				yield(part{}, err)
 				return
 			}
-			of, _ := keys.SplitPlace(cut)
+			of, _ := keys.SplitPlace(sample.place)
 			if of >= until {
 				continue // that group was read
 			}
 			if of != last {
 				if n >= step {
-					if !give(last) {
+					if !give(keys.Between(of, last)) { // no group is on both sides of it
 						return
 					}
 					step, n = min(2*step, mostSteps), 0
@@ -323,28 +389,101 @@ func (w *walk) grouped(sp span) iter.Seq2[part, error] {
 	}
 }
 
-// parts reads spans, which are in ascending order, in the order of the walk.
+// parts reads spans, which are in ascending order, in the order of the walk. Those that have few entries are
+// read together: an order often begins, or ends, with some that have none.
 func (w *walk) parts(spans []span) iter.Seq2[part, error] {
 	return func(yield func(part, error) bool) {
-		for i := range spans {
-			sp := spans[i]
-			if w.desc {
-				sp = spans[len(spans)-1-i]
+		spans := slices.Clone(spans)
+		if w.desc {
+			slices.Reverse(spans)
+		}
+		if len(spans) > 1 && !w.direct {
+			if _, err := w.load(w.top, spans, 0); err != nil {
+				yield(part{}, err)
+				return
 			}
-			in := w.ascend(0, sp)
-			switch {
-			case sp.group != "":
-				in = w.grouped(sp)
-			case w.desc:
-				in = w.descend(sp)
-			}
-			for p, err := range in {
-				if !yield(p, err) || err != nil {
+		}
+		limit, most := 0, len(spans) // how many entries, and how many spans, are read together
+		if w.needs > 0 {
+			limit, most = max(fewEntries, w.needs), fewSpans
+		}
+		for len(spans) > 0 {
+			n := w.small(spans[:min(most, len(spans))])
+			for n > 0 {
+				ok, err := w.load(0, spans[:n], limit)
+				if err != nil {
+					yield(part{}, err)
 					return
+				}
+				if ok {
+					break
+				}
+				n /= 2
+				most = max(1, n)
+			}
+			if n == 0 {
+				for p, err := range w.span(spans[0]) {
+					if !yield(p, err) || err != nil {
+						return
+					}
+				}
+				spans = spans[1:]
+				continue
+			}
+			var all part
+			for _, sp := range spans[:n] {
+				for p, err := range w.span(sp) {
+					if err != nil {
+						yield(part{}, err)
+						return
+					}
+					all = part{entries: append(all.entries, p.entries...), group: p.group, id: p.id}
+				}
+			}
+			if !yield(all, nil) {
+				return
+			}
+			spans = spans[n:]
+			if limit > 0 { // the first ones were not enough
+				if limit, most = 2*limit, 2*most; limit >= store.MaxMatches {
+					limit = 0
 				}
 			}
 		}
 	}
+}
+
+const (
+	// fewEntries and fewSpans are how many entries, and of how many spans, are read together at first where a
+	// few records may be enough.
+	fewEntries = keys.SampleRate
+	fewSpans   = 8
+)
+
+// small is how many of the first spans are expected to have so few entries that they are read
+// together.
+func (w *walk) small(spans []span) (n int) {
+	if w.direct {
+		if len(spans) == 1 { // it is read with one request in any case
+			return 0
+		}
+		return len(spans)
+	}
+	for n < len(spans) && spans[n].loaded[w.top] != nil && len(spans[n].loaded[w.top].entries) == 0 {
+		n++
+	}
+	return n
+}
+
+// span reads one span in the order of the walk.
+func (w *walk) span(sp span) iter.Seq2[part, error] {
+	switch {
+	case sp.group != "":
+		return w.grouped(sp)
+	case w.desc:
+		return w.descend(sp)
+	}
+	return w.ascend(0, sp)
 }
 
 // settled reports whether a record with these values has its place before all that was not read when the

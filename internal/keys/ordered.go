@@ -212,6 +212,22 @@ func Exact(v value.Value) bool {
 	return exact
 }
 
+// Between is the shortest place after a, up to b: a range that begins or ends there has the fewest patterns.
+// It is b when that is not after a.
+func Between(a, b string) string {
+	if a >= b {
+		return b
+	}
+	n := 0 // tokens are of one character, with dots between them
+	for n < len(a) && a[n] == b[n] {
+		n++
+	}
+	if n == len(a) && n > 0 {
+		n++ // after the dot
+	}
+	return b[:n+1]
+}
+
 // Middle is a place about in the middle of a range; "" when the range is that of one place. inGroup says that the
 // places are those of primary keys in one group.
 func Middle(from, until string, inGroup bool) string {

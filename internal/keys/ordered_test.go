@@ -169,6 +169,12 @@ func orders(t *testing.T, a, b, idA, idB value.Value) {
 	if group, id := SplitPlace(place); group != GroupPlace(b) || group+"."+id != place {
 		t.Errorf("%s is %s and %s", place, group, id)
 	}
+	if from := Place(a, idA); from < place {
+		at := Between(from, place)
+		if at <= from || !strings.HasPrefix(place, at) || len(at) > 1 && at[:len(at)-2] > from {
+			t.Errorf("%s is between %s and %s", at, from, place)
+		}
+	}
 	if got := cmp.Compare(Place(a, idA), place); want != 0 && got != want && (exact && same) || want == 0 && got != value.Compare(idA, idB) && got != 0 {
 		t.Errorf("%.50q and %.50q: %d, want %d", a.Text(), b.Text(), got, want)
 	}
