@@ -82,7 +82,7 @@ func (s *Source) follow(ctx context.Context, groups [][]plan.Lookup, needs int, 
 // It tries one request for all of them. When that is too large to send, or the server
 // does not answer for so many keys (ErrTooMany), it divides the lookups into two halves
 // and does the same with each. A single lookup that one request does not answer is read
-// by a consumer.
+// by a consumer, and a range by a walk.
 func (s *Source) entries(ctx context.Context, lookups []plan.Lookup, needs int, when *moment) iter.Seq2[store.Message, error] {
 	return func(yield func(store.Message, error) bool) {
 		half := len(lookups) / 2 // 0 for a single lookup
@@ -118,9 +118,10 @@ func (s *Source) entries(ctx context.Context, lookups []plan.Lookup, needs int, 
 			}
 			return
 		}
+		n := 0
 		if only := lookups[0]; len(only.Intervals) > 0 {
 			in := plan.Access{Path: plan.Range, Index: only.Index, Lookups: lookups}
-			for p, err := range s.walk(ctx, in, 0, when).parts(s.spans(lookups)) {
+			for p, err := range s.walk(ctx, in, most(needs), when).parts(s.spans(lookups)) {
 				for _, e := range p.entries {
 					if !yield(store.Message{Key: e.key}, nil) {
 						return
@@ -130,10 +131,11 @@ func (s *Source) entries(ctx context.Context, lookups []plan.Lookup, needs int, 
 					yield(store.Message{}, err)
 					return
 				}
+				n += len(p.entries)
 			}
+			s.stats.sawRange(lookups, n)
 			return
 		}
-		n := 0
 		for e, err := range s.store.Scan(ctx, s.patterns(lookups)[0], store.ScanOptions{Want: most(needs)}) {
 			if !yield(e, err) || err != nil {
 				return

@@ -6,7 +6,6 @@ import (
 	"iter"
 	"slices"
 
-	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/query"
 	"github.com/natsorm/natsorm/internal/store"
@@ -96,9 +95,6 @@ func (s *Source) begin(ctx context.Context, p plan.Plan, careful bool) (f found,
 		f.when = new(moment)
 		return f, false, nil
 	}
-	if f.later = s.followRanges(ctx, p.Access, &f); f.later != nil {
-		return f.distinct(), false, nil
-	}
 	lookups := p.AllLookups()
 	groups := plan.Groups(lookups)
 	needs := p.Needs()
@@ -116,7 +112,11 @@ func (s *Source) begin(ctx context.Context, p plan.Plan, careful bool) (f found,
 		return f.distinct(), false, nil
 	}
 	if len(groups) != 1 || lookups[0].Large || patternBytes(patterns) > store.MaxPatternBytes {
-		f.later = s.follow(ctx, groups, needs, f.when)
+		if p.Path == plan.Range { // its lookups are walked together
+			f.later = s.ranged(ctx, p.Access, most(needs), f.when)
+		} else {
+			f.later = s.follow(ctx, groups, needs, f.when)
+		}
 		return f.distinct(), false, nil
 	}
 	answer, err := s.store.Read(ctx, store.Lookup{Patterns: patterns, Limit: most(needs)})
@@ -130,7 +130,7 @@ func (s *Source) begin(ctx context.Context, p plan.Plan, careful bool) (f found,
 			return found{}, true, s.size(ctx, lookups[0])
 		}
 		if p.Path == plan.Range { // there are more than its samples say
-			f.later = s.ranged(ctx, p.Access, f.when)
+			f.later = s.ranged(ctx, p.Access, most(needs), f.when)
 			return f.distinct(), false, nil
 		}
 		groups = [][]plan.Lookup{lookups[:half], lookups[half:]}
@@ -176,51 +176,6 @@ func (s *Source) begin(ctx context.Context, p plan.Plan, careful bool) (f found,
 		f = f.distinct()
 	}
 	return f, surprise, nil
-}
-
-// followRanges streams the keys of the records to which an access leads that has ranges in it which one
-// request does not give, or a union of them with others. It is nil for other accesses.
-func (s *Source) followRanges(ctx context.Context, a plan.Access, f *found) iter.Seq2[string, error] {
-	inputs := a.Inputs
-	if a.Path != plan.Union {
-		inputs = []plan.Access{a}
-	}
-	large, ranges := false, false
-	for _, in := range inputs {
-		for _, l := range in.Lookups {
-			large = large || l.Large
-		}
-		ranges = ranges || in.Path == plan.Range
-	}
-	if !ranges || !large {
-		return nil
-	}
-	f.when = new(moment)
-	f.when.alone(len(inputs) == 1)
-	for _, in := range inputs {
-		for _, id := range in.Keys {
-			f.keys = append(f.keys, s.layout.RecordKey(id))
-		}
-	}
-	return func(yield func(string, error) bool) {
-		start, err := s.store.Revision(ctx, store.Acknowledged)
-		if err != nil {
-			yield("", err)
-			return
-		}
-		f.when.begin(start)
-		for _, in := range inputs {
-			keys := s.ranged(ctx, in, f.when)
-			if in.Path != plan.Range {
-				keys = s.follow(ctx, plan.Groups(in.Lookups), 0, f.when)
-			}
-			for key, err := range keys {
-				if !yield(key, err) || err != nil && !errors.Is(err, errs.ErrCorrupt) {
-					return
-				}
-			}
-		}
-	}
 }
 
 // size asks how many entries a lookup has that one request does not answer, and notes it

@@ -42,11 +42,12 @@ func (s *Source) walk(ctx context.Context, p plan.Access, needs int, when *momen
 	return w
 }
 
-// ranged streams the keys of the records to which the entries of a range lead.
-func (s *Source) ranged(ctx context.Context, a plan.Access, when *moment) iter.Seq2[string, error] {
+// ranged streams the keys of the records to which the entries of a range lead. needs is how many of them
+// are expected to be enough, 0 for all.
+func (s *Source) ranged(ctx context.Context, a plan.Access, needs int, when *moment) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		n := 0
-		for p, err := range s.walk(ctx, a, 0, when).parts(s.spans(a.Lookups)) {
+		for p, err := range s.walk(ctx, a, needs, when).parts(s.spans(a.Lookups)) {
 			if err != nil {
 				yield("", err)
 				return

@@ -118,3 +118,33 @@ func TestPagesBesideEmptyParts(t *testing.T) {
 		t.Errorf("%d records, with %d requests", len(ids), planned(used))
 	}
 }
+
+// A long list of values takes requests by how many entries it has, not one for each value: also when nothing
+// is known of it, in another branch of the condition, and in order.
+func TestLongListsOfAnOrderedIndex(t *testing.T) {
+	t.Parallel()
+	def := visits(schema.Native)
+	def.Indexes = []schema.Index{schema.NewIndex(schema.OrderedIndex, "user"), schema.NewIndex(schema.OrderedIndex, "page")}
+	w := begin(t, def, many)
+	user, page := def.Position("user"), def.Position("page")
+	in := &cond.Bound{Op: cond.In, Column: user}
+	for n := range 200 {
+		in.Values = append(in.Values, value.OfInt(int64(2*n)))
+	}
+	either := &cond.Bound{Op: cond.Or, Kids: []*cond.Bound{in, {Op: cond.Eq, Column: page, Values: []value.Value{value.OfInt(3)}}}}
+	order := []plan.Sort{{Column: user, Desc: true}, {Column: def.PrimaryKey()}}
+	for _, c := range []struct {
+		name              string
+		query             plan.Query
+		records, requests int
+	}{
+		{"all", plan.Where(in), 2000, 20}, // 2 to 4 for the entries, and 8 for the records
+		{"or another", plan.Where(either), 2200, 24},
+		{"the first", plan.Query{Filter: in, Order: order, Limit: 20}, 20, 8},
+		{"any", plan.Query{Filter: in, Limit: 20}, 20, 8},
+	} {
+		if ids, used := w.findAtOnce(w.source(), c.query); len(ids) != c.records || planned(used) > c.requests {
+			t.Errorf("%s: %d records, with %d requests of at most %d", c.name, len(ids), planned(used), c.requests)
+		}
+	}
+}
