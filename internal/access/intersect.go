@@ -69,8 +69,12 @@ func (s *Source) intersect(ctx context.Context, p plan.Plan, careful bool) (f fo
 func (s *Source) collect(ctx context.Context, in plan.Access, careful bool) (out map[string]bool, read int, at uint64, err error) {
 	out = make(map[string]bool, in.Entries)
 	groups := plan.Groups(in.Lookups)
+	patterns := s.patterns(in.Lookups)
+	if len(patterns) == 0 { // ranges with nothing in them
+		return out, 0, 0, nil
+	}
 	if only := in.Lookups[0]; careful && len(in.Lookups) == 1 && !only.Large {
-		entries, err := s.store.Read(ctx, store.Lookup{Patterns: s.patterns(in.Lookups)})
+		entries, err := s.store.Read(ctx, store.Lookup{Patterns: patterns})
 		if errors.Is(err, store.ErrTooMany) {
 			if e := s.size(ctx, only); e != nil {
 				err = e
@@ -82,7 +86,7 @@ func (s *Source) collect(ctx context.Context, in plan.Access, careful bool) (out
 		return out, len(entries.Messages), shows(entries), s.lead(in.Lookups, entries.Messages, out)
 	}
 	if len(groups) == 1 && !in.Lookups[0].Large {
-		entries, err := s.store.Read(ctx, store.Lookup{Patterns: s.patterns(in.Lookups)})
+		entries, err := s.store.Read(ctx, store.Lookup{Patterns: patterns})
 		if err == nil {
 			return out, len(entries.Messages), shows(entries), s.lead(in.Lookups, entries.Messages, out)
 		}
@@ -90,7 +94,11 @@ func (s *Source) collect(ctx context.Context, in plan.Access, careful bool) (out
 			return nil, 0, 0, err
 		}
 	}
-	for key, err := range s.follow(ctx, groups, 0, new(moment)) {
+	later := s.follow(ctx, groups, 0, new(moment))
+	if in.Path == plan.Range {
+		later = s.ranged(ctx, in, 0, new(moment))
+	}
+	for key, err := range later {
 		if err != nil {
 			return nil, 0, 0, err
 		}
@@ -110,7 +118,11 @@ func shows(a store.Answer) uint64 {
 // lead adds the keys of the records to which entries lead. lookups are those that gave
 // the entries; how many each gave goes into the statistics.
 func (s *Source) lead(lookups []plan.Lookup, entries []store.Message, to map[string]bool) error {
-	s.attribute(lookups, entries)
+	if len(lookups[0].Intervals) > 0 {
+		s.stats.sawRange(lookups, len(entries))
+	} else {
+		s.attribute(lookups, entries)
+	}
 	for _, e := range entries {
 		keys, err := s.pointers(nil, e)
 		if err != nil {

@@ -148,3 +148,52 @@ func TestLongListsOfAnOrderedIndex(t *testing.T) {
 		}
 	}
 }
+
+// A range and another index, or two ranges, are intersected where that is cheaper, and Explain says so; also where
+// one of them is more than a request gives.
+func TestRangesAreIntersected(t *testing.T) {
+	t.Parallel()
+	def := visits(schema.Native)
+	def.Indexes = []schema.Index{
+		schema.NewIndex(schema.OrderedIndex, "user"), schema.NewIndex(schema.OrderedIndex, "os", "page"),
+		schema.NewIndex(schema.PlainIndex, "browser"), schema.NewIndex(schema.OrderedIndex, "kind"),
+	}
+	w := begin(t, def, many)
+	atLeast := func(column string, n any) cond.Node { return cond.Node{Op: cond.Gte, Column: column, Values: []any{n}} }
+	for _, c := range []struct {
+		name string
+		node cond.Node
+		path plan.Path
+		want func(id int) bool
+	}{
+		{"with a value of another index", and(atLeast("user", 350), eq("browser", 3)), plan.Intersect, func(id int) bool { return id/10 >= 350 && id/7%10 == 3 }},
+		{"with another range", and(atLeast("user", 360), in("os", "os0", "os1", "os2", "os3", "os4", "os5", "os6", "os7", "os8", "os9"), eq("page", 9)), plan.Intersect, func(id int) bool { return id/10 >= 360 && id%10 == 9 }},
+		{"of many entries", and(atLeast("user", 250), eq("browser", 3)), plan.Index, func(id int) bool { return id/10 >= 250 && id/7%10 == 3 }},
+		{"which one has few of", and(atLeast("user", 398), eq("browser", 3)), plan.Range, func(id int) bool { return id/10 >= 398 && id/7%10 == 3 }},
+		{"of nothing", and(atLeast("user", 1000), eq("browser", 3)), plan.Range, func(int) bool { return false }},
+		{"of one column", and(atLeast("user", 350), cond.Node{Op: cond.Lt, Column: "user", Values: []any{360}}), plan.Range, func(id int) bool { return id/10 >= 350 && id/10 < 360 }},
+	} {
+		src := w.source()
+		_, err := src.Count(w.ctx) // then it is known how small a part of the model a range is
+		w.must(err)
+		q := w.where(c.node)
+		var want []string
+		for id := range many {
+			if c.want(id) {
+				want = append(want, fmt.Sprint(id))
+			}
+		}
+		for range 2 { // the second time more is known
+			ids, _ := w.findAtOnce(src, q)
+			slices.Sort(ids)
+			if slices.Sort(want); !slices.Equal(ids, want) {
+				t.Errorf("%s: %d records, want %d", c.name, len(ids), len(want))
+			}
+		}
+		p, err := src.Explain(w.ctx, q)
+		w.must(err)
+		if p.Path != c.path {
+			t.Errorf("%s: %s, %v", c.name, p.Path, p.Cost)
+		}
+	}
+}

@@ -96,7 +96,7 @@ func (pl *planner) indexed(b *cond.Bound) Access {
 	limit := float64(pl.cost(best).Time) * worthwhile
 	for i, a := range singles {
 		for _, c := range singles[i+1:] {
-			if a.Path != Index || c.Path != Index || overlap(a.Lookups[0], c.Lookups[0]) {
+			if !a.intersects() || !c.intersects() || overlap(a.Lookups[0], c.Lookups[0]) {
 				continue // two indexes of one column do not narrow each other, but two elements of a list do
 			}
 			both := pl.intersect(a, c)
@@ -108,14 +108,24 @@ func (pl *planner) indexed(b *cond.Bound) Access {
 	return best
 }
 
+// intersects reports whether an access can be an input of an intersection.
+func (a *Access) intersects() bool { return a.Path == Index || a.Path == Range }
+
 // overlap reports whether two lookups have a column in common.
 func overlap(a, b Lookup) bool {
 	if a.Index.Elements != "" && b.Index.Elements != "" {
 		return false
 	}
-	return slices.ContainsFunc(a.Index.Columns[:len(a.Values)], func(c string) bool {
-		return slices.Contains(b.Index.Columns[:len(b.Values)], c)
-	})
+	return slices.ContainsFunc(a.columns(), func(c string) bool { return slices.Contains(b.columns(), c) })
+}
+
+// columns are those of which a lookup says something.
+func (l *Lookup) columns() []string {
+	n := len(l.Values)
+	if len(l.Intervals) > 0 && !slices.Equal(l.Intervals, everything) {
+		n++
+	}
+	return l.Index.Columns[:n]
 }
 
 // intersect is the access by the entries of both a and b. The number of records in both

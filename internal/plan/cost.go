@@ -193,7 +193,7 @@ func (s Stats) within(x schema.Index, values []value.Value, in []Interval) int {
 	}
 	points := 0
 	for _, i := range in {
-		if !i.NoValues && (i.From.Value.IsNull() || !value.Equal(i.From.Value, i.To.Value)) {
+		if !i.point() {
 			return max(1, s.records()/3)
 		}
 		points += unknownMatches
@@ -232,7 +232,11 @@ func (pl *planner) cost(a Access) Cost {
 	case Intersect:
 		c.Requests, c.Time = 1, requestCost // for the revision before the first lookup
 		for _, in := range a.Inputs {
-			c.add(pl.lookupCost(in.Lookups))
+			if in.Path == Range {
+				c.add(pl.rangeCost(in))
+			} else {
+				c.add(pl.lookupCost(in.Lookups))
+			}
 		}
 	default:
 		c.add(pl.lookupCost(a.AllLookups()))
@@ -292,11 +296,24 @@ func (pl *planner) rangeCost(a Access) (c Cost) {
 	if a.Sorted || a.Lookups[0].Large {
 		parts = 3 + entries/rangePart // the first two are of samples
 	}
-	patterns := 20 * len(a.Lookups)
+	patterns := 0
+	for _, in := range a.Lookups[0].Intervals {
+		patterns += pointPatterns
+		if !in.point() {
+			patterns += rangePatterns - pointPatterns
+		}
+	}
+	patterns *= len(a.Lookups)
 	c.Keys, c.Requests, c.Bytes = entries, parts, int64(entries)*int64(entryBytes)
 	c.Time = time.Duration(parts)*(requestCost+time.Duration(patterns)*lookupCost) + time.Duration(entries)*entryCost
 	return c
 }
+
+// How many patterns a single value has in an ordered index, and about how many a range has.
+const (
+	pointPatterns = 2
+	rangePatterns = 20
+)
 
 // rangePart is about how many entries one request reads of a range.
 const rangePart = 512

@@ -18,8 +18,8 @@
 //     the last one is in intervals: of values, of texts that begin with one, or single ones. Their
 //     entries are read, then their records. With a Limit it also answers an order of that column:
 //     then entries are read in that order, as far as is needed (Access.Sorted).
-//   - Intersect: two such indexes, of different columns, or two elements of a list. The entries of both are read,
-//     then the records that both lead to.
+//   - Intersect: two such indexes or ranges, of different columns, or two elements of a list. The entries of both
+//     are read, then the records that both lead to.
 //   - Union: an Or, each branch of which has one of these. The entries of all branches
 //     are read, then their records.
 //   - Scan: every record of the model is read.
@@ -31,7 +31,7 @@
 // Make works top down. A condition is taken as a list of parts that must all be true
 // (conjuncts). The parts that fix a column to some values give the single paths: the
 // primary key, and each index whose first columns are fixed (singles). Pairs of index
-// paths give the intersections. Every part that is an Or gives a union, if each of its
+// and range paths give the intersections. Every part that is an Or gives a union, if each of its
 // branches has a path; branches are planned in the same way. The scan is always there.
 // Each path gets a Cost, and the one that takes the least time is chosen. Of paths that
 // take the same time, the more specific one is: see Path.
@@ -54,6 +54,5 @@
 //
 //   - Count the entries before it chooses. That was rejected: one more round trip in
 //     every query, for what is seldom news.
-//   - Intersect a range with another index.
 //   - Intersect three or more indexes, or intersect inside a union.
 package plan

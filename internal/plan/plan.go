@@ -75,7 +75,7 @@ type Access struct {
 	Index   schema.Index  // Range, Index, Unique: the index
 	Keys    []value.Value // Key: the primary keys to read
 	Lookups []Lookup      // Range, Index, Unique: what to look up in the index
-	Inputs  []Access      // Intersect, Union: the accesses that are combined, each by Range, Index, Unique or Key
+	Inputs  []Access      // Intersect, Union: the accesses that are combined, each by Range, Index, or, of a Union, Unique or Key
 	Sorted  bool          // Range: read in the order of the query, as far as it needs; Desc: from the largest value on
 	Desc    bool
 	Entries int // estimate: how many index entries and claims are read

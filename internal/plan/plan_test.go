@@ -37,6 +37,14 @@ func text(a Access) string {
 			inputs = append(inputs, text(in))
 		}
 		return a.Path.String() + " of [" + strings.Join(inputs, "] [") + "]"
+	case Range:
+		var ranges []string
+		for _, l := range a.Lookups {
+			for _, in := range l.Intervals {
+				ranges = append(ranges, "("+in.Text(l.Values)+")")
+			}
+		}
+		return fmt.Sprintf("%s %s %s", a.Path, a.Index.Name, strings.Join(ranges, " "))
 	case Index, Unique:
 		var lookups []string
 		for i, l := range a.Lookups {
@@ -61,12 +69,14 @@ func golden() *schema.Definition {
 			{Name: "id", Type: value.Int, PrimaryKey: true}, {Name: "a", Type: value.String}, {Name: "b", Type: value.Int}, {Name: "u", Type: value.String},
 			{Name: "late", Type: value.Int}, {Name: "zero", Type: value.Int, ZeroNull: true}, {Name: "free", Type: value.Int}, {Name: "c", Type: value.Int}, {Name: "d", Type: value.Int},
 			{Name: "e", Type: value.String}, {Name: "f", Type: value.String, ZeroNull: true}, {Name: "g", Type: value.Int}, {Name: "tags", Type: value.JSON},
+			{Name: "o", Type: value.Int}, {Name: "p", Type: value.String},
 		},
 		Indexes: []schema.Index{
 			schema.NewIndex(schema.PlainIndex, "a"), schema.NewIndex(schema.PlainIndex, "b"), schema.NewIndex(schema.PlainIndex, "a", "b"), schema.NewIndex(schema.PlainIndex, "c", "b", "a"),
 			schema.NewIndex(schema.UniqueIndex, "u"), schema.NewIndex(schema.UniqueIndex, "u", "b"), building, schema.NewIndex(schema.PlainIndex, "zero"), schema.NewIndex(schema.PlainIndex, "d"),
 			schema.NewIndex(schema.PlainIndex, "e"), schema.NewIndex(schema.UniqueIndex, "e"), schema.NewIndex(schema.UniqueIndex.Folded(), "e"),
 			schema.NewIndex(schema.PlainIndex, "g", "f"), schema.NewIndex(schema.PlainIndex.Folded(), "f", "e", "g"), schema.NewIndex(schema.PlainIndex, "tags").Each(value.Int),
+			schema.NewIndex(schema.OrderedIndex, "o"), schema.NewIndex(schema.OrderedIndex, "p", "o"),
 		},
 	}
 }
@@ -175,6 +185,12 @@ func parseKnown(t *testing.T, line string) Stats {
 	}
 	s.Matches = func(x schema.Index, vals []value.Value) int {
 		if n, ok := perIndex[x.Name+":"+vals[0].Text()]; ok {
+			return n
+		}
+		return perIndex[x.Name]
+	}
+	s.Within = func(x schema.Index, _ []value.Value, in []Interval) int {
+		if n, ok := perIndex[x.Name+":"+in[0].Text(nil)]; ok {
 			return n
 		}
 		return perIndex[x.Name]

@@ -36,6 +36,11 @@ func point(v value.Value) Interval {
 	return Interval{From: Limit{Value: v}, To: Limit{Value: v}}
 }
 
+// point reports whether an interval is that of one value, or of null.
+func (in Interval) point() bool {
+	return in.NoValues || !in.From.Value.IsNull() && value.Equal(in.From.Value, in.To.Value)
+}
+
 // intervals are the values that b leaves possible in a column, in their order: b is true only of
 // records that have one of them. ok is false when b says nothing of the column. eq is what
 // b fixes, as equalities gives it.
@@ -284,7 +289,7 @@ func (in Interval) Text(values []value.Value) string {
 	case in.NoValues:
 	case in.Begins:
 		parts = append(parts, text(value.OfString(in.Prefix))+"…")
-	case !in.From.Value.IsNull() && !in.To.Value.IsNull() && value.Equal(in.From.Value, in.To.Value):
+	case in.point():
 		parts = append(parts, text(in.From.Value))
 	case in.From.Value.IsNull() && in.To.Value.IsNull():
 		parts = append(parts, "all")
