@@ -27,6 +27,7 @@ type Plan struct {
 	Access    Access   `json:"access"`
 	Writes    string   `json:"writes"` // how a change of one record is written: WritesAtomic or WritesPhased
 	Estimated Cost     `json:"estimated"`
+	Samples   *Cost    `json:"samples,omitempty"` // of ordered indexes, read to plan the query and known for a minute; not in Estimated and Actual
 	Actual    *Cost    `json:"actual,omitempty"`  // with Analyze
 	Results   *int     `json:"results,omitempty"` // with Analyze: how many records were returned
 }
@@ -48,7 +49,7 @@ const (
 
 // Access is one way to find the records of a model.
 type Access struct {
-	// Path is "primary key", "unique index", "index", "scan", or "intersection" or
+	// Path is "primary key", "unique index", "index", "ordered index", "scan", or "intersection" or
 	// "union" of Inputs. It is "nothing" when no record needs to be read: the condition
 	// cannot be true, or the Limit is 0.
 	Path    string   `json:"path"`
@@ -77,6 +78,9 @@ type Cost struct {
 // costs, it reads the index entries, and uses what this process has seen of the model.
 // With a Limit and without an order the estimate is a guess, because nobody knows how
 // soon enough records are found.
+//
+// How many entries a range of an ordered index has, samples of it say. Where they are not known, Explain
+// reads them, as the query would, and Samples is what that took.
 //
 // With Analyze it also runs the query, and the plan has the actual cost. ErrCorrupt
 // then comes together with the plan, as FindAll returns it together with records. The
@@ -128,6 +132,10 @@ func describePlan(def *schema.Definition, p plan.Plan) Plan {
 	out := Plan{Model: def.Name, Offset: p.Offset, After: p.After != nil, Access: describeAccess(def, p.Access), Estimated: estimate(p.Cost)}
 	if check := p.Residual(def); check != nil && p.Path != plan.Nothing {
 		out.Filter = check.Text(def, shownLookups)
+	}
+	if p.Samples.Requests > 0 {
+		samples := estimate(p.Samples)
+		out.Samples = &samples
 	}
 	if p.Limit >= 0 {
 		out.Limit = &p.Limit
@@ -200,6 +208,9 @@ func (p Plan) String() string {
 	}
 	text := explain.Tree(explain.Title(p.Model, p.OrderBy, p.After, p.Offset, p.Limit), root)
 	text += fmt.Sprintf("estimated: %s", p.Estimated)
+	if p.Samples != nil {
+		text += fmt.Sprintf("\nsamples:   %s", *p.Samples)
+	}
 	if p.Actual != nil {
 		text += fmt.Sprintf("\nactual:    %s; %d results", *p.Actual, *p.Results)
 	}

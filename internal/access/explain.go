@@ -16,18 +16,20 @@ const sampleSize = 16
 // would read and request. To know them it makes the lookups, and counts what would be
 // scanned. What it learns may change the plan; then that one is explained.
 func (s *Source) Explain(ctx context.Context, q plan.Query) (plan.Plan, error) {
+	var samples plan.Cost
 	for try := 1; ; try++ {
-		p, stands, err := s.explain(ctx, q)
-		if err != nil || stands || try == replans {
+		p, stands, err := s.explain(ctx, q, &samples)
+		if p.Samples = samples; err != nil || stands || try == replans {
 			return p, err
 		}
 	}
 }
 
 // explain is one try of Explain. stands is false when the plan has changed because of
-// what was learnt: the numbers in it are then estimates.
-func (s *Source) explain(ctx context.Context, q plan.Query) (_ plan.Plan, stands bool, err error) {
+// what was learnt: the numbers in it are then estimates. What samples take is added to samples.
+func (s *Source) explain(ctx context.Context, q plan.Query, samples *plan.Cost) (_ plan.Plan, stands bool, err error) {
 	p, f, err := s.resolve(ctx, q)
+	samples.Add(p.Samples)
 	if err != nil {
 		return p, false, err
 	}

@@ -42,11 +42,13 @@ type found struct {
 // The first plans are careful: their lookups may end in a surprise. The last one is
 // carried out whatever it finds, so the loop ends.
 func (s *Source) resolve(ctx context.Context, q plan.Query) (plan.Plan, found, error) {
-	if err := s.measure(ctx, q); err != nil {
+	samples, err := s.measure(ctx, q)
+	if err != nil {
 		return plan.Plan{}, found{}, err
 	}
 	for try := 0; ; try++ {
 		p := plan.Make(s.def, q, s.snapshot())
+		p.Samples = samples
 		f, surprise, err := s.begin(ctx, p, try < replans)
 		if !surprise || err != nil {
 			return p, f, err

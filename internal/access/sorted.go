@@ -9,6 +9,7 @@ import (
 	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/query"
 	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/usage"
 	"github.com/natsorm/natsorm/internal/value"
 )
 
@@ -36,7 +37,7 @@ func (s *Source) walk(ctx context.Context, p plan.Access, needs int, when *momen
 	intervals := len(p.Lookups[0].Intervals)
 	direct := expected > 0 && expected <= few || intervals > mostMeasured // few for each
 	w := &walk{ctx: ctx, source: s, desc: p.Desc, needs: needs, direct: direct, top: keys.Samples, when: when}
-	if n := s.snapshot().Records; n > 0 && n <= 2*keys.SampleRate*keys.SampleRate { // the level below has few, too
+	if n := s.snapshot().Records; n > 0 && n <= plan.FewSamples {
 		w.top--
 	}
 	return w
@@ -155,24 +156,30 @@ func (s *Source) rest(ctx context.Context, p plan.Plan, seen map[string]bool, wh
 
 // measure learns about how many entries the ranges have that a query might be answered by, where that
 // is not known and matters.
-func (s *Source) measure(ctx context.Context, q plan.Query) error {
+// What that took is returned.
+func (s *Source) measure(ctx context.Context, q plan.Query) (took plan.Cost, err error) {
 	if !slices.ContainsFunc(s.def.Indexes, func(x schema.Index) bool { return x.Ordered }) {
-		return nil
+		return took, nil
 	}
 	if n := s.snapshot().Records; n > 0 && n <= few {
-		return nil
+		return took, nil
 	}
+	var used usage.Usage
 	for _, a := range plan.Ranges(s.def, q, s.snapshot()) {
 		if len(a.Lookups)*len(a.Lookups[0].Intervals) > mostMeasured || s.knows(a.Lookups) {
 			continue
 		}
-		n, err := s.sampled(ctx, a)
+		n, err := s.sampled(usage.Measured(ctx, &used), a)
 		if err != nil {
-			return err
+			return took, err
 		}
 		s.stats.sawRange(a.Lookups, n)
 	}
-	return nil
+	usage.Of(ctx).Add(&used)
+	if n := int(used.Requests.Load()); n > 0 {
+		took = plan.SamplesCost(int(used.Keys.Load()), n, used.Bytes.Load())
+	}
+	return took, nil
 }
 
 // sampled is about how many entries a range has, by its samples.

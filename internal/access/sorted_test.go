@@ -9,6 +9,7 @@ import (
 	"github.com/natsorm/natsorm/internal/cond"
 	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/usage"
 	"github.com/natsorm/natsorm/internal/value"
 )
 
@@ -194,6 +195,50 @@ func TestRangesAreIntersected(t *testing.T) {
 		w.must(err)
 		if p.Path != c.path {
 			t.Errorf("%s: %s, %v", c.name, p.Path, p.Cost)
+		}
+	}
+}
+
+// Explain says what a range takes, and what the samples took that it is planned by. Of a page it says about
+// what it takes: nobody knows what is between two samples.
+func TestExplainOfRanges(t *testing.T) {
+	t.Parallel()
+	def := visits(schema.Native)
+	def.Indexes = []schema.Index{schema.NewIndex(schema.OrderedIndex, "user")}
+	w := begin(t, def, many)
+	order := []plan.Sort{{Column: def.Position("user"), Desc: true}, {Column: def.PrimaryKey()}}
+	page := plan.Query{Order: order, Limit: 20}
+	below := w.where(cond.Node{Op: cond.Lt, Column: "user", Values: []any{300}})
+	below.Order, below.Limit = order, 20
+	for _, c := range []struct {
+		name    string
+		query   plan.Query
+		samples bool // they are needed, and not known
+		about   bool
+	}{
+		{"a few", w.where(cond.Node{Op: cond.Lt, Column: "user", Values: []any{30}}), true, false},
+		{"many", w.where(cond.Node{Op: cond.Gte, Column: "user", Values: []any{300}}), true, true},
+		{"a page", page, false, true},
+		{"a page of a part", below, true, true},
+	} {
+		src := w.source()
+		_, err := src.Count(w.ctx)
+		w.must(err)
+		var used usage.Usage
+		p, err := src.Explain(usage.Measured(w.ctx, &used), c.query)
+		w.must(err)
+		if n := p.Samples.Requests; (n > 0) != c.samples || n > int(used.Requests.Load()) || (n > 0) != (p.Samples.Keys > 0) {
+			t.Errorf("%s: samples took %+v of %d requests", c.name, p.Samples, used.Requests.Load())
+		}
+		again, err := src.Explain(w.ctx, c.query)
+		w.must(err)
+		if again.Samples.Requests > 0 || again.Path != plan.Range {
+			t.Errorf("%s: once more, by %s, samples took %+v", c.name, again.Path, again.Samples)
+		}
+		_, now := w.findAtOnce(src, c.query)
+		requests, read := planned(now)-again.Cost.Requests, float64(now.Keys.Load())/float64(again.Cost.Keys)
+		if !c.about && (requests != 0 || read != 1) || max(requests, -requests) > 2 || read > 2.5 || read < 0.4 {
+			t.Errorf("%s: %d requests and %d keys, and Explain says %d and %d", c.name, planned(now), now.Keys.Load(), again.Cost.Requests, again.Cost.Keys)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package plan
 import (
 	"time"
 
+	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/readsize"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
@@ -77,6 +78,10 @@ const (
 	// is read before the first, and after the last what was written since is read, which
 	// most often is nothing, and is then asked once more, isolated from batches.
 	lookAgainRequests = 3
+
+	// writtenRequests is how many of these there are where the first request gives the revision: to read what was
+	// written since, and to ask once more.
+	writtenRequests = 2
 
 	// entryBytes is about the size of an entry with its headers.
 	entryBytes = 250
@@ -248,6 +253,14 @@ func (pl *planner) cost(a Access) Cost {
 	return c
 }
 
+// SamplesCost is the cost of samples that were read to plan a query.
+func SamplesCost(keys, requests int, bytes int64) Cost {
+	return Cost{Keys: keys, Requests: requests, Bytes: bytes, Time: time.Duration(requests)*(requestCost+rangePatterns*lookupCost) + time.Duration(keys)*entryCost}
+}
+
+// Add adds another cost.
+func (c *Cost) Add(d Cost) { c.add(d) }
+
 func (c *Cost) add(d Cost) {
 	c.Keys += d.Keys
 	c.Requests += d.Requests
@@ -292,9 +305,14 @@ func (pl *planner) rangeCost(a Access) (c Cost) {
 	if !a.Sorted {
 		entries = pl.enough(entries)
 	}
-	parts := 1
+	parts, sent := 1, 1
 	if a.Sorted || a.Lookups[0].Large {
-		parts = 3 + entries/rangePart // the first two are of samples
+		reads := 1 + entries/rangePart
+		parts = pl.levels() + reads
+		sent = parts
+		if reads > 1 { // records may have changed between them
+			sent += writtenRequests
+		}
 	}
 	patterns := 0
 	for _, in := range a.Lookups[0].Intervals {
@@ -304,10 +322,23 @@ func (pl *planner) rangeCost(a Access) (c Cost) {
 		}
 	}
 	patterns *= len(a.Lookups)
-	c.Keys, c.Requests, c.Bytes = entries, parts, int64(entries)*int64(entryBytes)
-	c.Time = time.Duration(parts)*(requestCost+time.Duration(patterns)*lookupCost) + time.Duration(entries)*entryCost
+	read := entries + a.Samples
+	c.Keys, c.Requests, c.Bytes = read, sent, int64(read)*entryBytes
+	c.Time = time.Duration(sent)*requestCost + time.Duration(parts*patterns)*lookupCost + time.Duration(read)*entryCost
 	return c
 }
+
+// levels is how many levels of samples a walk of an ordered index begins with.
+func (pl *planner) levels() int {
+	if n := pl.stats.Records; n > 0 && n <= FewSamples {
+		return 1
+	}
+	return keys.Samples
+}
+
+// FewSamples is up to how many records an ordered index has so few samples that those of the first level are read
+// at once, without asking those of the second one where they are.
+const FewSamples = 2 * keys.SampleRate * keys.SampleRate
 
 // How many patterns a single value has in an ordered index, and about how many a range has.
 const (

@@ -78,6 +78,7 @@ type Access struct {
 	Inputs  []Access      // Intersect, Union: the accesses that are combined, each by Range, Index, or, of a Union, Unique or Key
 	Sorted  bool          // Range: read in the order of the query, as far as it needs; Desc: from the largest value on
 	Desc    bool
+	Samples int // Range: estimate: how many samples of the index are read to find the entries
 	Entries int // estimate: how many index entries and claims are read
 	Records int // estimate: how many records are read
 }
@@ -100,7 +101,8 @@ type Lookup struct {
 type Plan struct {
 	Query
 	Access
-	Cost Cost // an estimate
+	Cost    Cost // an estimate
+	Samples Cost // what it took to learn how many entries ranges have, before the plan was made; it is not in Cost
 }
 
 // Make returns the cheapest plan for a query, as far as known tells.

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/natsorm/natsorm/internal/cond"
+	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/value"
@@ -114,6 +115,9 @@ func (pl *planner) ranged(x schema.Index, combos [][]value.Value, in []Interval)
 		l.Large = l.Keys > store.MaxMatches/2 // the number is a guess, and a request in vain is expensive
 		a.Lookups = append(a.Lookups, l)
 		a.Entries += l.Matches
+		if l.Large {
+			a.Samples += pl.enough(l.Matches) / keys.SampleRate
+		}
 	}
 	a.Records = pl.enough(a.Entries)
 	return a
@@ -244,6 +248,10 @@ func (pl *planner) sorted(q Query) (best Access, ok bool) {
 			}
 		}
 		a.Records = min(a.Entries, int(float64(needs)/share)+1)
+		a.Samples = a.Entries / keys.SampleRate
+		if pl.levels() > 1 { // of the highest level all are read, and of the other one those between two of them
+			a.Samples = a.Samples/keys.SampleRate + min(a.Samples, keys.SampleRate)
+		}
 		a.Entries = min(a.Entries, max(a.Records, leastEntries))
 		if !ok || pl.cost(a).Time < pl.cost(best).Time {
 			best, ok = a, true

@@ -30,6 +30,17 @@ func Of(ctx context.Context) *Usage {
 	return u
 }
 
+// Add adds what other calls cost.
+func (u *Usage) Add(other *Usage) {
+	if u == nil {
+		return
+	}
+	u.Requests.Add(other.Requests.Load())
+	u.Again.Add(other.Again.Load())
+	u.Keys.Add(other.Keys.Load())
+	u.Bytes.Add(other.Bytes.Load())
+}
+
 // Asked counts a request; again says that it was sent before.
 func (u *Usage) Asked(again bool) {
 	if u == nil {
