@@ -67,7 +67,7 @@ var storages = []struct {
 	{"synced", func(b *testing.B) embedded.Config { return embedded.Config{Dir: dir(b)} }},
 }
 
-func dir(b *testing.B) string {
+func dir(b testing.TB) string {
 	d, err := os.MkdirTemp("", "natsorm-bench-")
 	if err != nil {
 		b.Fatal(err)

@@ -41,14 +41,25 @@ func TestOrdered(t *testing.T) {
 	if *orderedRecords == 0 {
 		t.Skip("needs -ordered")
 	}
-	for name, storage := range map[string]jetstream.StorageType{"in memory": jetstream.MemoryStorage, "in files": jetstream.FileStorage} {
-		t.Run(name, func(t *testing.T) {
+	open := func(t *testing.T, storage jetstream.StorageType) *natsorm.DB {
+		url, stop := startServer(t, benchServer{Dir: t.TempDir()})
+		t.Cleanup(stop)
+		db, err := natsorm.Open(t.Context(), natsorm.Config{Servers: []string{url}, Bucket: "ordered", Storage: storage})
+		check(t, err)
+		t.Cleanup(func() { db.Close() })
+		return db
+	}
+	for _, c := range []struct {
+		name string
+		open func(t *testing.T) *natsorm.DB
+	}{
+		{"in memory", func(t *testing.T) *natsorm.DB { return open(t, jetstream.MemoryStorage) }},
+		{"in files", func(t *testing.T) *natsorm.DB { return open(t, jetstream.FileStorage) }},
+		{"on three servers", func(t *testing.T) *natsorm.DB { return cluster(t) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
 			ctx := context.Background()
-			url, stop := startServer(t, benchServer{Dir: t.TempDir()})
-			defer stop()
-			db, err := natsorm.Open(ctx, natsorm.Config{Servers: []string{url}, Bucket: "ordered", Storage: storage})
-			check(t, err)
-			defer db.Close()
+			db := c.open(t)
 			events, err := natsorm.Define[event](ctx, db)
 			check(t, err)
 			plain, err := natsorm.Define[plainEvent](ctx, db)

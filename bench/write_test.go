@@ -238,7 +238,7 @@ func BenchmarkReplicated(b *testing.B) {
 }
 
 // cluster is a bucket with three replicas, on servers in this process.
-func cluster(b *testing.B) *natsorm.DB {
+func cluster(b testing.TB) *natsorm.DB {
 	ports, err := testbed.FreePorts(3)
 	check(b, err)
 	var routes string
