@@ -132,6 +132,10 @@ func TestLongListsOfAnOrderedIndex(t *testing.T) {
 	for n := range 200 {
 		in.Values = append(in.Values, value.OfInt(int64(2*n)))
 	}
+	most := &cond.Bound{Op: cond.In, Column: user} // it takes several requests, of as many values each
+	for n := range 800 {
+		most.Values = append(most.Values, value.OfInt(int64(n)))
+	}
 	either := &cond.Bound{Op: cond.Or, Kids: []*cond.Bound{in, {Op: cond.Eq, Column: page, Values: []value.Value{value.OfInt(3)}}}}
 	order := []plan.Sort{{Column: user, Desc: true}, {Column: def.PrimaryKey()}}
 	for _, c := range []struct {
@@ -140,6 +144,7 @@ func TestLongListsOfAnOrderedIndex(t *testing.T) {
 		records, requests int
 	}{
 		{"all", plan.Where(in), 2000, 20}, // 2 to 4 for the entries, and 8 for the records
+		{"all that there are", plan.Where(most), 4000, 30},
 		{"or another", plan.Where(either), 2200, 24},
 		{"the first", plan.Query{Filter: in, Order: order, Limit: 20}, 20, 8},
 		{"any", plan.Query{Filter: in, Limit: 20}, 20, 8},
@@ -239,6 +244,41 @@ func TestExplainOfRanges(t *testing.T) {
 		requests, read := planned(now)-again.Cost.Requests, float64(now.Keys.Load())/float64(again.Cost.Keys)
 		if !c.about && (requests != 0 || read != 1) || max(requests, -requests) > 2 || read > 2.5 || read < 0.4 {
 			t.Errorf("%s: %d requests and %d keys, and Explain says %d and %d", c.name, planned(now), now.Keys.Load(), again.Cost.Requests, again.Cost.Keys)
+		}
+	}
+}
+
+// A range in which no value can be asks for nothing, and finds nothing: once samples were asked for without
+// a pattern.
+func TestRangesOfNothing(t *testing.T) {
+	t.Parallel()
+	def := visits(schema.Native)
+	def.Columns[def.Position("user")].ZeroNull = true
+	def.Indexes = []schema.Index{schema.NewIndex(schema.OrderedIndex, "user"), schema.NewIndex(schema.OrderedIndex, "kind"), schema.NewIndex(schema.PlainIndex, "page")}
+	w := begin(t, def, 600)
+	between := func(column string, from, to any) cond.Node {
+		return and(cond.Node{Op: cond.Gt, Column: column, Values: []any{from}}, cond.Node{Op: cond.Lt, Column: column, Values: []any{to}})
+	}
+	null := cond.Node{Op: cond.IsNull, Column: "user"}
+	for name, n := range map[string]cond.Node{
+		"between a value and a smaller one": between("user", 9, 3),
+		"between two texts":                 between("kind", "b", "a"),
+		"between a value and itself":        between("user", 9, 9),
+		"null where there is none":          null,
+		"of one prefix and after it":        and(cond.Node{Op: cond.StartsWith, Column: "kind", Values: []any{"a"}}, cond.Node{Op: cond.Gt, Column: "kind", Values: []any{"b"}}),
+		"and another index":                 and(between("user", 9, 3), eq("page", 3)),
+		"and null":                          and(null, eq("page", 3)),
+	} {
+		for _, desc := range []bool{false, true} {
+			q := w.where(n)
+			if desc {
+				q.Order, q.Limit = []plan.Sort{{Column: def.Position("user"), Desc: true}, {Column: def.PrimaryKey()}}, 20
+			}
+			if ids, _ := w.find(w.source(), q); len(ids) > 0 {
+				t.Errorf("%s: %v", name, ids)
+			}
+			_, err := w.source().Explain(w.ctx, q)
+			w.must(err)
 		}
 	}
 }
