@@ -103,7 +103,7 @@ func (b *Bucket) BeginChange(many bool) (way store.Way, end func()) {
 
 // Traits reads what the server told, and counts nothing.
 func (b *Bucket) Traits() store.Traits {
-	t := store.Traits{Replicable: b.Replicable(), Created: b.Now().Created, MaxValue: b.maxValue(), Writes: store.Phased}
+	t := store.Traits{Replicable: b.Replicable(), Created: b.Now().Created, Generation: b.Generation(), MaxValue: b.maxValue(), Writes: store.Phased}
 	if b.Batches.Load() && !b.Now().Staged { // a batch is as fast as a message
 		t.Writes = store.Atomic
 	}

@@ -16,6 +16,10 @@ import (
 // counts as fast.
 const maxMarkers = 16 * store.MaxMatches
 
+// maxTallies bounds the patterns of which tallies are kept: models, and values of indexes. When there are
+// more, all are forgotten.
+const maxTallies = 1024
+
 // tally knows the delete markers under a pattern that were written up to a
 // revision. It is a value: one that is kept is not changed.
 type tally struct {
@@ -51,7 +55,7 @@ func (t *tallies) clear() {
 func (t *tallies) put(pattern string, latest tally) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.m == nil {
+	if t.m == nil || len(t.m) >= maxTallies {
 		t.m = map[string]tally{}
 	}
 	if old := t.m[pattern]; old.upTo <= latest.upTo || !old.created.Equal(latest.created) {

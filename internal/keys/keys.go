@@ -264,6 +264,11 @@ func under(model, kind, index string, values []value.Value) string {
 // Entries matches every entry of every index of a model.
 func Entries(model string) string { return model + "." + indexToken + "." + anyTokens }
 
+// InIndex matches every entry of one index of a model, but no samples.
+func InIndex(model, index string) string {
+	return model + "." + indexToken + "." + index + "." + anyTokens
+}
+
 // All matches every key of a model.
 func All(model string) string { return model + "." + anyTokens }
 

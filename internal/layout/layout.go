@@ -41,6 +41,10 @@ type Layout interface {
 	// first columns. Where it does not, a query has to take another way.
 	Finds(x schema.Index, vals []value.Value) bool
 
+	// OneEach reports whether every record has exactly one entry in an index, which no other
+	// record has.
+	OneEach(x schema.Index) bool
+
 	// Lookup is the key, or the pattern, of an index's entries for these values of its
 	// first columns. For a unique index it is the key of the claim.
 	Lookup(x schema.Index, vals []value.Value) string

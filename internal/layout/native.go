@@ -140,6 +140,9 @@ func (l *native) Finds(x schema.Index, vals []value.Value) bool {
 	return len(vals) == len(x.Columns)
 }
 
+// OneEach leaves out what has claims, which null has none of, and what has elements.
+func (l *native) OneEach(x schema.Index) bool { return !x.Unique && x.Elements == "" }
+
 func (l *native) Lookup(x schema.Index, vals []value.Value) string {
 	if vals = inKeys(x, vals); x.Unique {
 		return keys.Claim(l.def.Name, x.Name, vals)

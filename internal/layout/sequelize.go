@@ -119,6 +119,8 @@ func (l *sequelize) list(vals []value.Value) (text string, ok bool) {
 	return text, ok
 }
 
+func (l *sequelize) OneEach(schema.Index) bool { return false }
+
 func (l *sequelize) Lookup(x schema.Index, vals []value.Value) string {
 	text, _ := l.list(vals)
 	key, _ := keys.SequelizeEntry(l.def.Name, x.Columns[0], text)

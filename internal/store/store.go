@@ -172,6 +172,9 @@ type Traits struct {
 	// another bucket of its name.
 	Created time.Time
 
+	// Generation changes when the bucket turns out to be another one, made anew or put back.
+	Generation uint64
+
 	MaxValue int // the largest value that can be written, in bytes
 	Writes   Way // how a change of one record is written that comes alone: Atomic or Phased
 }
