@@ -100,6 +100,9 @@ func (a Aggregate) As(name string) Aggregate {
 // sorts the groups, by columns or by the names of results; without OrderBy they are sorted
 // by their columns. Limit and Offset count groups. GroupBy holds the groups in memory, not the records.
 //
+// Where all records are only counted, by the columns of an index with at most 64 combinations of values,
+// its entries are counted when a process does so again, as Count does.
+//
 // Errors: those of the aggregates. ErrInvalid for After, which has no meaning for
 // groups, and when two results have the same name.
 func (m *Model[T]) GroupBy(ctx context.Context, columns []string, aggs []Aggregate, q ...Query) (out []Record, err error) {

@@ -25,7 +25,8 @@ type Plan struct {
 	Offset    int      `json:"offset,omitempty"`
 	After     bool     `json:"after,omitempty"` // the results begin behind a cursor
 	Access    Access   `json:"access"`
-	Writes    string   `json:"writes"` // how a change of one record is written: WritesAtomic or WritesPhased
+	Counts    string   `json:"counts,omitempty"` // CountsEntries, or empty when Count reads records too
+	Writes    string   `json:"writes"`           // how a change of one record is written: WritesAtomic or WritesPhased
 	Estimated Cost     `json:"estimated"`
 	Samples   *Cost    `json:"samples,omitempty"` // of ordered indexes, read to plan the query and known for a minute; not in Estimated and Actual
 	Actual    *Cost    `json:"actual,omitempty"`  // with Analyze
@@ -46,6 +47,10 @@ const (
 	// buckets whose atomic publish is off.
 	WritesPhased = "phased"
 )
+
+// CountsEntries, in Plan.Counts: Count with these queries counts the entries of an index, because they are
+// proven to be exact; it reads only records that were written since the proof.
+const CountsEntries = "entries"
 
 // Access is one way to find the records of a model.
 type Access struct {
@@ -110,6 +115,9 @@ func (m *Model[T]) explain(ctx context.Context, q []Query) (p Plan, analyze bool
 			return err
 		}
 		p, analyze = describePlan(s.Docs.Def, made), spec.Analyze
+		if s.Docs.Source().CountsEntries(bound) {
+			p.Counts = CountsEntries
+		}
 		p.Writes = WritesPhased
 		if s.Tx != nil || m.db.store.Traits().Writes == store.Atomic {
 			p.Writes = WritesAtomic
@@ -213,6 +221,9 @@ func (p Plan) String() string {
 	}
 	if p.Actual != nil {
 		text += fmt.Sprintf("\nactual:    %s; %d results", *p.Actual, *p.Results)
+	}
+	if p.Counts != "" {
+		text += "\ncounts:    " + p.Counts
 	}
 	if p.Writes != "" {
 		text += "\nwrites:    " + p.Writes

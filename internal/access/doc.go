@@ -68,11 +68,17 @@
 // Most queries meet neither gap. Then being prepared costs one revision: the answer of a
 // lookup carries it, and several lookups ask for it once.
 //
+// # What is counted without its records
+//
+// A count by values that an index has, and groups of such values, need no more of a record than its
+// entry says, if that can be trusted. Package exact knows when. Until it does, and whenever it does not, the records
+// are read as for every other query (counted.go).
+//
 // # Rejected
 //
 //   - Reading the records at the revision of the lookups: the bucket keeps only the last
 //     value of each key.
-//   - Trusting an entry without reading its record: an entry that a crashed writer left
+//   - Trusting an entry without reading its record, and without a proof: an entry that a crashed writer left
 //     has no record.
 //   - Reading the entries that were written since, and then their records: these may
 //     have changed again, so that it had to be done until nothing changed. Beside 16

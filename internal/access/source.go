@@ -17,7 +17,9 @@ type Source struct {
 	layout layout.Layout
 	store  store.Store
 	stats  *statistics
+	trust  *trust
 	view   View
+	still  func(ctx context.Context) bool // see Trusting; nil: entries are never taken for records
 }
 
 // View brings a record into the names of the version of the model that a Source has.
@@ -27,7 +29,7 @@ var _ query.Source = (*Source)(nil)
 
 // New makes the Source of a model. Its statistics are empty.
 func New(s store.Store, l layout.Layout) *Source {
-	return &Source{def: l.Model(), layout: l, store: s, stats: &statistics{}}
+	return &Source{def: l.Model(), layout: l, store: s, stats: &statistics{}, trust: &trust{}}
 }
 
 // View is a record as the model describes it; see query.Source.
@@ -46,10 +48,10 @@ func (s *Source) Viewed(view View) *Source {
 }
 
 // On is the Source of the same model in another store on the same bucket. Both share
-// their statistics.
+// their statistics. It is not Trusting.
 func (s *Source) On(other store.Store) *Source {
 	out := *s
-	out.store = other
+	out.store, out.still = other, nil
 	return &out
 }
 

@@ -101,6 +101,15 @@ func (pl *planner) scanRequests(keys, bytes int) int {
 	return 4 + readsize.Requests(keys, bytes)
 }
 
+// ListTime is how long the server takes to look at so many keys.
+func ListTime(keys int) time.Duration { return time.Duration(keys) * listCost }
+
+// ScanTime is how long it takes to read all records.
+func ScanTime(def *schema.Definition, stats Stats) time.Duration {
+	pl := planner{def: def, stats: stats}
+	return pl.cost(pl.scan()).Time
+}
+
 // small reports whether a scan reads the whole model with one request.
 func (pl *planner) small() bool {
 	most := smallModel

@@ -283,7 +283,8 @@ func aggregated(ctx context.Context, src Source, q plan.Query, columns []int, ag
 		}
 	}
 	fields := document.NewFields(def, needed...)
-	if q.Limit < 0 && q.Offset == 0 && q.After == nil {
+	plain := q.Limit < 0 && q.Offset == 0 && q.After == nil
+	if plain {
 		q.Order = nil // all records count, in any order
 	}
 	groups := map[string]*group{}
@@ -291,33 +292,72 @@ func aggregated(ctx context.Context, src Source, q plan.Query, columns []int, ag
 		groups[""] = newGroup(nil, aggs)
 	}
 	var key []byte
-	for vals, err := range Select(ctx, src, q, true, func(m store.Message) (document.Values, error) {
-		vals, err := fields.Read(m.Value)
-		return vals, errs.Corrupt(def.Name, m.Key, err)
-	}) {
-		if err != nil {
-			return nil, err
-		}
+	of := func(by []value.Value) *group {
 		key = key[:0]
-		for _, c := range columns {
-			key = appendKey(key, valueAt(def, vals, c))
+		for _, v := range by {
+			key = appendKey(key, v)
 		}
 		g := groups[string(key)]
 		if g == nil {
-			by := make([]value.Value, len(columns))
-			for i, c := range columns {
-				by[i] = valueAt(def, vals, c)
-			}
-			g = newGroup(by, aggs)
+			g = newGroup(slices.Clone(by), aggs)
 			groups[string(key)] = g
 		}
+		return g
+	}
+	by := make([]value.Value, len(columns))
+	add := func(vals document.Values) error {
+		for i, c := range columns {
+			by[i] = valueAt(def, vals, c)
+		}
+		g := of(by)
 		for i, a := range aggs {
 			v := value.Null
 			if a.function != CountRecords {
 				v = valueAt(def, vals, a.column)
 			}
 			if err := g.totals[i].add(a.function, v); err != nil {
-				return nil, fmt.Errorf("%s of %s.%s: %w", a.function, def.Name, def.Columns[a.column].Name, err)
+				return fmt.Errorf("%s of %s.%s: %w", a.function, def.Name, def.Columns[a.column].Name, err)
+			}
+		}
+		return nil
+	}
+	read := func(m store.Message) (document.Values, error) {
+		vals, err := fields.Read(m.Value)
+		return vals, errs.Corrupt(def.Name, m.Key, err)
+	}
+	counts := plain && len(columns) > 0 && (q.Filter == nil || q.Filter.All()) && !slices.ContainsFunc(aggs, func(a aggregate) bool { return a.function != CountRecords })
+	known := false
+	if counts {
+		tallies, others, ok, err := src.Grouped(ctx, columns)
+		if err != nil {
+			return nil, err
+		}
+		known = ok
+		for _, t := range tallies {
+			if t.Records > 0 {
+				g := of(t.By)
+				for i := range aggs {
+					g.totals[i].count = t.Records
+				}
+			}
+		}
+		for _, m := range others {
+			vals, err := viewed(ctx, src, m, read)
+			if err == nil {
+				err = add(vals)
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+	}
+	if !known {
+		for vals, err := range Select(ctx, src, q, true, read) {
+			if err == nil {
+				err = add(vals)
+			}
+			if err != nil {
+				return nil, err
 			}
 		}
 	}
@@ -334,7 +374,23 @@ func aggregated(ctx context.Context, src Source, q plan.Query, columns []int, ag
 		out = append(out, done)
 	}
 	slices.SortFunc(out, func(a, b Group) int { return slices.CompareFunc(a.By, b.By, value.Compare) })
+	if counts && !known {
+		values := make([][]value.Value, len(out))
+		for i, g := range out {
+			values[i] = g.By
+		}
+		src.SawGroups(columns, values)
+	}
 	return out, nil
+}
+
+// viewed is what read gives of a record as the model describes it.
+func viewed(ctx context.Context, src Source, m store.Message, read func(store.Message) (document.Values, error)) (document.Values, error) {
+	m, err := src.View(ctx, m)
+	if err != nil {
+		return document.Values{}, err
+	}
+	return read(m)
 }
 
 // appendKey appends a value to the key of a group, so that different lists of values have

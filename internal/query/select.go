@@ -129,8 +129,8 @@ func SelectAndCount[V any](ctx context.Context, src Source, q plan.Query, decode
 }
 
 // Count counts the records that a query selects. Without a condition the source counts
-// them and no record is read. With one, a record that cannot be read is an error: whether
-// it counts is not known.
+// them and no record is read. With one, the source may be able to count them too. Otherwise a record
+// that cannot be read is an error: whether it counts is not known.
 func Count(ctx context.Context, src Source, q plan.Query) (n int, err error) {
 	switch {
 	case q.Limit == 0:
@@ -139,14 +139,13 @@ func Count(ctx context.Context, src Source, q plan.Query) (n int, err error) {
 		if n, err = src.Count(ctx); err != nil {
 			return 0, err
 		}
-		n = max(0, n-q.Offset)
-		if q.Limit >= 0 {
-			n = min(n, q.Limit)
-		}
-		return n, nil
+		return Counts(q, n), nil
 	}
 	if q.After == nil {
 		q.Order = nil // the number does not depend on it
+	}
+	if n, ok, err := src.Counted(ctx, q); ok || err != nil {
+		return n, err
 	}
 	for _, err := range Select(ctx, src, q, true, func(store.Message) (struct{}, error) { return struct{}{}, nil }) {
 		if err != nil {
@@ -155,6 +154,15 @@ func Count(ctx context.Context, src Source, q plan.Query) (n int, err error) {
 		n++
 	}
 	return n, nil
+}
+
+// Counts is how many of n records a query's limit and offset leave.
+func Counts(q plan.Query, n int) int {
+	n = max(0, n-q.Offset)
+	if q.Limit >= 0 {
+		n = min(n, q.Limit)
+	}
+	return n
 }
 
 // Matcher returns a function that reports whether a single record is live and fulfils a

@@ -33,6 +33,25 @@ type Source interface {
 
 	// Count is the number of records of the model.
 	Count(ctx context.Context) (int, error)
+
+	// Counted counts the records that a query selects without reading them, as they are at one moment.
+	// ok is false when that cannot be done, or does not pay; then the engine reads them.
+	Counted(ctx context.Context, q plan.Query) (n int, ok bool, err error)
+
+	// Grouped does the same with the groups into which all records of the model are divided by columns. Of
+	// others it does not know the group: they are records as they are at that moment. When ok is false there
+	// are neither.
+	Grouped(ctx context.Context, columns []int) (groups []Tally, others []store.Message, ok bool, err error)
+
+	// SawGroups tells the source which values the records have in these columns, each once, because it was
+	// not able to answer Grouped.
+	SawGroups(columns []int, values [][]value.Value)
+}
+
+// Tally is how many records have some values.
+type Tally struct {
+	By      []value.Value // as records are read, with the zero that null stands for
+	Records int
 }
 
 // Candidates are records among which are all that fulfil a condition.

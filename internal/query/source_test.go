@@ -121,6 +121,14 @@ func (s *memory) View(_ context.Context, m store.Message) (store.Message, error)
 
 func (s *memory) Count(context.Context) (int, error) { return len(s.list), nil }
 
+func (s *memory) Counted(context.Context, plan.Query) (int, bool, error) { return 0, false, nil }
+
+func (s *memory) Grouped(context.Context, []int) ([]query.Tally, []store.Message, bool, error) {
+	return nil, nil, false, nil
+}
+
+func (s *memory) SawGroups([]int, [][]value.Value) {}
+
 func (s *memory) Get(_ context.Context, keys []string, each func(i int, m store.Message)) error {
 	s.once.Do(func() {
 		s.at = make(map[string]item, len(s.list))
@@ -215,6 +223,14 @@ func (s *passing) Model() *schema.Definition { return items }
 func (s *passing) View(_ context.Context, m store.Message) (store.Message, error) { return m, nil }
 
 func (s *passing) Count(context.Context) (int, error) { return len(s.list), nil }
+
+func (s *passing) Counted(context.Context, plan.Query) (int, bool, error) { return 0, false, nil }
+
+func (s *passing) Grouped(context.Context, []int) ([]query.Tally, []store.Message, bool, error) {
+	return nil, nil, false, nil
+}
+
+func (s *passing) SawGroups([]int, [][]value.Value) {}
 
 func (s *passing) pass() {
 	from := slices.IndexFunc(s.list, func(it item) bool { return *it.N == 1 })

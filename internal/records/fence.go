@@ -289,3 +289,13 @@ func (m *Model) Moved(ctx context.Context) error {
 	}
 	return nil
 }
+
+// still reports whether m is the version that is in force, and was when a call had its answer, which has
+// just come. Where records or an index are removed by a purge, it was replaced before.
+func (m *Model) still(ctx context.Context) bool {
+	if m.fence == nil {
+		return true
+	}
+	now, err := m.fence.Settle(ctx, m)
+	return err == nil && now == m
+}

@@ -43,7 +43,7 @@ func New(s store.Store, def *schema.Definition) (*Model, error) {
 		return nil, err
 	}
 	m := &Model{Def: def, Layout: l, store: s, writer: commit.NewWriter(s, l), names: document.NamesOf(def), both: document.Converting(def), newer: new(atomic.Pointer[newer]), written: new(atomic.Uint64)}
-	m.source = access.New(s, l).Viewed(m.View)
+	m.source = access.New(s, l).Viewed(m.View).Trusting(m.still)
 	return m, nil
 }
 
@@ -51,7 +51,7 @@ func New(s store.Store, def *schema.Definition) (*Model, error) {
 // faults.
 func (m *Model) On(s store.Store) *Model {
 	n := &Model{Def: m.Def, Layout: m.Layout, store: s, writer: commit.NewWriter(s, m.Layout), names: m.names, both: m.both, newer: m.newer, fence: m.fence, written: m.written}
-	n.source = m.source.On(s).Viewed(n.View)
+	n.source = m.source.On(s).Viewed(n.View).Trusting(n.still)
 	return n
 }
 
