@@ -3,10 +3,8 @@ package natsorm
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
-	"github.com/natsorm/natsorm/internal/cond"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/explain"
 	"github.com/natsorm/natsorm/internal/plan"
@@ -159,38 +157,8 @@ func describePlan(def *schema.Definition, p plan.Plan) Plan {
 }
 
 func describeAccess(def *schema.Definition, a plan.Access) Access {
-	out := Access{Path: a.Path.String(), Entries: a.Entries, Records: a.Records}
-	show := func(text string) {
-		if len(out.Lookups) < shownLookups {
-			out.Lookups = append(out.Lookups, text)
-		} else {
-			out.More++
-		}
-	}
-	switch a.Path {
-	case plan.Key:
-		out.Columns = []string{def.Key().Name}
-		for _, v := range a.Keys {
-			show(cond.ValueText(v))
-		}
-	case plan.Range:
-		out.Columns = a.Index.Columns
-		out.Sorted = a.Sorted
-		for _, l := range a.Lookups {
-			for _, in := range l.Intervals {
-				show(in.Text(l.Values))
-			}
-		}
-	case plan.Index, plan.Unique:
-		out.Columns = a.Index.Columns[:len(a.Lookups[0].Values)]
-		for _, l := range a.Lookups {
-			texts := make([]string, len(l.Values))
-			for i, v := range l.Values {
-				texts[i] = cond.ValueText(v)
-			}
-			show(strings.Join(texts, ", "))
-		}
-	}
+	out := Access{Path: a.Path.String(), Entries: a.Entries, Records: a.Records, Sorted: a.Sorted}
+	out.Columns, out.Lookups, out.More = a.Text(def, shownLookups)
 	for _, in := range a.Inputs {
 		out.Inputs = append(out.Inputs, describeAccess(def, in))
 	}
