@@ -121,8 +121,7 @@ type ElementColumn[E any] struct{ of TypedColumn[E] }
 // something else than a field of its argument that is a column, a call with a condition on it returns
 // ErrSchema; ErrInvalid where elements of the type cannot be looked for: see [Contains].
 func Elements[T any, L ~[]E, E any](field func(*T) *L) ElementColumn[E] {
-	list := Column(field)
-	return ElementColumn[E]{TypedColumn[E]{name: list.name, err: list.err}}
+	return ElementColumn[E]{TypedColumn[E](Column(field))}
 }
 
 // Name is the column's name. It is empty when Elements found no column.

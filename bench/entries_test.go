@@ -25,7 +25,6 @@ var entryRecords = flag.Int("entries", 0, "how many records TestEntryCosts fills
 type entryKind struct {
 	name    string
 	each    int // how many entries or claims a record has, without samples
-	columns []natsorm.ColumnSchema
 	indexes []natsorm.IndexSchema
 }
 
