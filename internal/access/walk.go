@@ -203,7 +203,7 @@ func (w *walk) ascend(level int, sp span) iter.Seq2[part, error] {
 				yield(part{}, err)
 				return
 			}
-			cut := keys.Between(sample.place, sample.next)
+			cut := keys.Past(sample.place, sample.next)
 			if n++; n < step || cut <= from {
 				continue
 			}

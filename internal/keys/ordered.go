@@ -212,20 +212,26 @@ func Exact(v value.Value) bool {
 	return exact
 }
 
-// Between is the shortest place after a, up to b: a range that begins or ends there has the fewest patterns.
-// It is b when that is not after a.
-func Between(a, b string) string {
-	if a >= b {
-		return b
+// Between is a short place after a, up to b, where a range may begin or end: it then has few patterns. It has a
+// token more than it takes to tell it from a, so that it is near b. It is b when that is not after a.
+func Between(a, b string) string { return b[:apart(a, b)] }
+
+// Past is the same after a, and near it. It is b when that is not after a.
+func Past(a, b string) string {
+	if n := apart(b, a); a < b && n < len(a) {
+		return After(a[:n])
 	}
-	n := 0 // tokens are of one character, with dots between them
-	for n < len(a) && a[n] == b[n] {
+	return b
+}
+
+// apart is how much of b has a token more than what a begins with, and the one by which they differ. Tokens are of one character,
+// with dots between them.
+func apart(a, b string) int {
+	n := 0
+	for n < min(len(a), len(b)) && a[n] == b[n] {
 		n++
 	}
-	if n == len(a) && n > 0 {
-		n++ // after the dot
-	}
-	return b[:n+1]
+	return min(n+n%2+3, len(b))
 }
 
 // Middle is a place about in the middle of a range; "" when the range is that of one place. inGroup says that the
