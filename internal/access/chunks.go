@@ -83,8 +83,8 @@ func (s *Source) scanned(ctx context.Context, p plan.Plan, all bool) iter.Seq2[q
 		if p.OneRequest() {
 			found, err := s.store.Read(ctx, store.Lookup{Patterns: []string{keys.Records(s.def.Name)}})
 			if err == nil {
-				s.stats.sawRecords(len(found.Messages))
-				s.stats.sawMessages(found.Messages)
+				s.stats.SawRecords(len(found.Messages))
+				s.stats.SawMessages(found.Messages)
 				yield(query.Chunk{Records: found.Messages, Inline: true}, nil)
 				return
 			}
@@ -92,7 +92,7 @@ func (s *Source) scanned(ctx context.Context, p plan.Plan, all bool) iter.Seq2[q
 				yield(query.Chunk{}, err)
 				return
 			}
-			s.stats.sawCrowd()
+			s.stats.SawCrowd()
 		}
 		// The replica that serves the scan may hold older values than the session has seen.
 		if s.store.Traits().Replicable {
@@ -103,7 +103,7 @@ func (s *Source) scanned(ctx context.Context, p plan.Plan, all bool) iter.Seq2[q
 		chunk := make([]store.Message, 0, pace.Size)
 		n := 0
 		give := func(inline bool) bool {
-			s.stats.sawMessages(chunk)
+			s.stats.SawMessages(chunk)
 			return yield(query.Chunk{Records: chunk, Inline: inline}, nil)
 		}
 		for m, err := range s.store.Scan(ctx, keys.Records(s.def.Name), store.ScanOptions{Want: most(p.Needs()), Counted: true, Current: true}) {
@@ -126,7 +126,7 @@ func (s *Source) scanned(ctx context.Context, p plan.Plan, all bool) iter.Seq2[q
 				chunk = make([]store.Message, 0, pace.Size)
 			}
 		}
-		s.stats.sawRecords(n)
+		s.stats.SawRecords(n)
 		if len(chunk) > 0 {
 			give(pace.Inline || n == len(chunk))
 		}
@@ -157,7 +157,7 @@ func (s *Source) scannedKeys(ctx context.Context, p plan.Plan, all bool, yield f
 			chunk = make([]string, 0, pace.Size)
 		}
 	}
-	s.stats.sawRecords(n)
+	s.stats.SawRecords(n)
 	if len(chunk) > 0 {
 		yield(query.Chunk{Keys: chunk, Inline: pace.Inline || n == len(chunk)}, nil)
 	}

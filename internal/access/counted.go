@@ -95,7 +95,7 @@ func (s *Source) ready(ctx context.Context, t *trusted, reads int) (bool, error)
 	if proven || !try {
 		return proven, nil
 	}
-	if err := s.countRecords(ctx); err != nil {
+	if err := s.stats.CountRecords(ctx, s.store); err != nil {
 		return false, ctx.Err()
 	}
 	if proven, err := t.Prove(ctx, s.store); !proven || err != nil {
@@ -186,10 +186,10 @@ func (s *Source) Counted(ctx context.Context, q plan.Query) (n int, ok bool, err
 		}
 	}
 	if a.Path == plan.Range {
-		s.stats.sawRange(a.Lookups, n)
+		s.stats.SawRange(a.Lookups, n)
 	} else {
 		for i, l := range a.Lookups {
-			s.stats.sawMatches(s.def.Name, l, answer.Exact[i])
+			s.stats.SawMatches(l, answer.Exact[i])
 		}
 	}
 	return query.Counts(q, n), true, nil

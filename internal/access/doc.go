@@ -6,7 +6,7 @@
 //
 //  1. Plan. Package plan chooses the cheapest way to the records. It knows what this
 //     process has seen of the model: how many records there are, how large they are,
-//     and how many entries a value has (stats.go). When these statistics are wrong, the
+//     and how many entries a value has (package statistics). When these statistics are wrong, the
 //     plan is slow, but its answer is right.
 //  2. Look up (resolve.go). The entries or claims of the values are read, most often
 //     with one request. When there are many more of them than was expected, the query is

@@ -55,7 +55,7 @@ func (s *Source) explain(ctx context.Context, q plan.Query, samples *plan.Cost) 
 		if err != nil {
 			return p, false, err
 		}
-		s.stats.sawRecords(n)
+		s.stats.SawRecords(n)
 	}
 	if err := s.sample(ctx, f.keys); err != nil {
 		return p, false, err
@@ -103,7 +103,7 @@ func (s *Source) sample(ctx context.Context, at []string) error {
 	}
 	if len(at) > 0 {
 		found, err := store.GetMany(ctx, s.store, at[:min(sampleSize, len(at))])
-		s.stats.sawMessages(slices.DeleteFunc(found, func(m store.Message) bool { return !m.Live() }))
+		s.stats.SawMessages(slices.DeleteFunc(found, func(m store.Message) bool { return !m.Live() }))
 		return err
 	}
 	var some []store.Message
@@ -115,6 +115,6 @@ func (s *Source) sample(ctx context.Context, at []string) error {
 			break
 		}
 	}
-	s.stats.sawMessages(some)
+	s.stats.SawMessages(some)
 	return nil
 }

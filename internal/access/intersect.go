@@ -119,7 +119,7 @@ func shows(a store.Answer) uint64 {
 // the entries; how many each gave goes into the statistics.
 func (s *Source) lead(lookups []plan.Lookup, entries []store.Message, to map[string]bool) error {
 	if len(lookups[0].Intervals) > 0 {
-		s.stats.sawRange(lookups, len(entries))
+		s.stats.SawRange(lookups, len(entries))
 	} else {
 		s.attribute(lookups, entries)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 	"sync/atomic"
 
 	"github.com/natsorm/natsorm/internal/errs"
@@ -31,6 +32,14 @@ func (s *Source) patterns(lookups []plan.Lookup) []string {
 		}
 	}
 	return out
+}
+
+// attribute notes, for each of several lookups that were made together, to how many records its
+// entries lead. It leaves out ranges, which have several patterns.
+func (s *Source) attribute(lookups []plan.Lookup, entries []store.Message) {
+	if !slices.ContainsFunc(lookups, func(l plan.Lookup) bool { return len(l.Intervals) > 0 }) {
+		s.stats.Attribute(lookups, s.patterns(lookups), entries)
+	}
 }
 
 // pointers appends the keys of the records to which an entry or a claim leads. A
@@ -133,7 +142,7 @@ func (s *Source) entries(ctx context.Context, lookups []plan.Lookup, needs int, 
 				}
 				n += len(p.entries)
 			}
-			s.stats.sawRange(lookups, n)
+			s.stats.SawRange(lookups, n)
 			return
 		}
 		for e, err := range s.store.Scan(ctx, s.patterns(lookups)[0], store.ScanOptions{Want: most(needs)}) {
@@ -142,7 +151,7 @@ func (s *Source) entries(ctx context.Context, lookups []plan.Lookup, needs int, 
 			}
 			n++ // one record for each entry: an entry that is a list is a single key, which one request reads
 		}
-		s.stats.sawMatches(s.def.Name, lookups[0], n)
+		s.stats.SawMatches(lookups[0], n)
 	}
 }
 

@@ -53,7 +53,7 @@ func (s *Source) resolve(ctx context.Context, q plan.Query) (plan.Plan, found, e
 		if !surprise || err != nil {
 			return p, f, err
 		}
-		if err := s.countRecords(ctx); err != nil {
+		if err := s.stats.CountRecords(ctx, s.store); err != nil {
 			return p, f, err
 		}
 		// The new plan is compared with what is left to do of the old one: its entries have
@@ -160,10 +160,10 @@ func (s *Source) begin(ctx context.Context, p plan.Plan, careful bool) (f found,
 	}
 	if p.Path == plan.Range {
 		if answer.Left == 0 {
-			s.stats.sawRange(lookups, f.records)
+			s.stats.SawRange(lookups, f.records)
 		}
 	} else if len(lookups) == 1 && len(lookups[0].Intervals) == 0 {
-		s.stats.sawMatches(s.def.Name, lookups[0], f.records+answer.Left)
+		s.stats.SawMatches(lookups[0], f.records+answer.Left)
 	} else if answer.Left == 0 {
 		s.attribute(lookups, answer.Messages)
 	}
@@ -186,7 +186,7 @@ func (s *Source) size(ctx context.Context, l plan.Lookup) error {
 	if len(l.Intervals) > 0 {
 		n, err := s.sampled(ctx, plan.Access{Path: plan.Range, Index: l.Index, Lookups: []plan.Lookup{l}})
 		if err == nil {
-			s.stats.sawRange([]plan.Lookup{l}, max(n, store.MaxMatches+1))
+			s.stats.SawRange([]plan.Lookup{l}, max(n, store.MaxMatches+1))
 		}
 		return err
 	}
@@ -194,7 +194,7 @@ func (s *Source) size(ctx context.Context, l plan.Lookup) error {
 	if err == nil {
 		// There were more than one request answers. Even if there are fewer by now, the next
 		// plan must not try the same request again.
-		s.stats.sawMatches(s.def.Name, l, max(n, store.MaxMatches+1))
+		s.stats.SawMatches(l, max(n, store.MaxMatches+1))
 	}
 	return err
 }

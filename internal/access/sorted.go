@@ -32,7 +32,7 @@ const (
 func (s *Source) walk(ctx context.Context, p plan.Access, needs int, when *moment) *walk {
 	expected := 0
 	for _, l := range p.Lookups {
-		expected += s.within(l.Index, l.Values, l.Intervals)
+		expected += s.stats.Within(l.Index, l.Values, l.Intervals)
 	}
 	intervals := len(p.Lookups[0].Intervals)
 	direct := expected > 0 && expected <= few || intervals > mostMeasured // few for each
@@ -60,7 +60,7 @@ func (s *Source) ranged(ctx context.Context, a plan.Access, needs int, when *mom
 				}
 			}
 		}
-		s.stats.sawRange(a.Lookups, n)
+		s.stats.SawRange(a.Lookups, n)
 	}
 }
 
@@ -166,14 +166,14 @@ func (s *Source) measure(ctx context.Context, q plan.Query) (took plan.Cost, err
 	}
 	var used usage.Usage
 	for _, a := range plan.Ranges(s.def, q, s.snapshot()) {
-		if len(a.Lookups)*len(a.Lookups[0].Intervals) > mostMeasured || s.knows(a.Lookups) {
+		if len(a.Lookups)*len(a.Lookups[0].Intervals) > mostMeasured || s.stats.Knows(a.Lookups) {
 			continue
 		}
 		n, err := s.sampled(usage.Measured(ctx, &used), a)
 		if err != nil {
 			return took, err
 		}
-		s.stats.sawRange(a.Lookups, n)
+		s.stats.SawRange(a.Lookups, n)
 	}
 	usage.Of(ctx).Add(&used)
 	if n := int(used.Requests.Load()); n > 0 {

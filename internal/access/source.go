@@ -8,6 +8,7 @@ import (
 	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/query"
 	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/statistics"
 	"github.com/natsorm/natsorm/internal/store"
 )
 
@@ -16,7 +17,7 @@ type Source struct {
 	def    *schema.Definition
 	layout layout.Layout
 	store  store.Store
-	stats  *statistics
+	stats  *statistics.Statistics
 	trust  *trust
 	view   View
 	still  func(ctx context.Context) bool // see Trusting; nil: entries are never taken for records
@@ -29,7 +30,7 @@ var _ query.Source = (*Source)(nil)
 
 // New makes the Source of a model. Its statistics are empty.
 func New(s store.Store, l layout.Layout) *Source {
-	return &Source{def: l.Model(), layout: l, store: s, stats: &statistics{}, trust: &trust{}}
+	return &Source{def: l.Model(), layout: l, store: s, stats: statistics.New(l), trust: &trust{}}
 }
 
 // View is a record as the model describes it; see query.Source.
@@ -55,6 +56,9 @@ func (s *Source) On(other store.Store) *Source {
 	return &out
 }
 
+// snapshot is what the statistics say by now.
+func (s *Source) snapshot() plan.Stats { return s.stats.Snapshot(s.store.Traits().Replicable) }
+
 // Model describes the records.
 func (s *Source) Model() *schema.Definition { return s.def }
 
@@ -67,7 +71,7 @@ func (s *Source) Get(ctx context.Context, keys []string, each func(i int, m stor
 		each(i, m)
 	})
 	if err == nil {
-		s.stats.sawBytes(size, n)
+		s.stats.SawBytes(size, n)
 	}
 	return err
 }
@@ -76,7 +80,7 @@ func (s *Source) Get(ctx context.Context, keys []string, each func(i int, m stor
 func (s *Source) Count(ctx context.Context) (int, error) {
 	n, err := s.store.Count(ctx, keys.Records(s.def.Name), store.Exactly)
 	if err == nil {
-		s.stats.sawRecords(n)
+		s.stats.SawRecords(n)
 	}
 	return n, err
 }

@@ -66,21 +66,6 @@ func (s *Source) prefixes(lookups []plan.Lookup) []prefix {
 	return out
 }
 
-// ends are where the places of an interval begin, and end, without those of null.
-func ends(in plan.Interval) (from, until string) {
-	from, until = keys.ValuesFrom, keys.EndPlace
-	if in.Begins {
-		from, until = keys.Places(in.Prefix)
-	}
-	if v := in.From.Value; !v.IsNull() {
-		from = max(from, keys.PlaceFrom(v, in.From.Open))
-	}
-	if v := in.To.Value; !v.IsNull() {
-		until = min(until, keys.PlaceTo(v, !in.To.Open))
-	}
-	return from, until
-}
-
 // spans are the parts of an ordered index in which a range is, in ascending order. Where null
 // stands for the zero of its type in this program, its entries are with those of zero.
 func (s *Source) spans(lookups []plan.Lookup) (out []span) {
@@ -93,7 +78,7 @@ func (s *Source) spans(lookups []plan.Lookup) (out []span) {
 		}
 	}
 	for _, in := range lookups[0].Intervals {
-		from, until := ends(in)
+		from, until := in.Ends()
 		switch null := keys.GroupPlace(value.Null); {
 		case in.NoValues:
 			if !col.ZeroNull { // otherwise they are with zero, which is another interval

@@ -29,6 +29,21 @@ type Limit struct {
 // everything is the interval of all values, and of null.
 var everything = []Interval{{Null: true}}
 
+// Ends are where the places of an interval begin, and end, without those of null.
+func (in Interval) Ends() (from, until string) {
+	from, until = keys.ValuesFrom, keys.EndPlace
+	if in.Begins {
+		from, until = keys.Places(in.Prefix)
+	}
+	if v := in.From.Value; !v.IsNull() {
+		from = max(from, keys.PlaceFrom(v, in.From.Open))
+	}
+	if v := in.To.Value; !v.IsNull() {
+		until = min(until, keys.PlaceTo(v, !in.To.Open))
+	}
+	return from, until
+}
+
 // point is the interval of one value, or of null.
 func point(v value.Value) Interval {
 	if v.IsNull() {

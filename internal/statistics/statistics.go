@@ -1,14 +1,17 @@
-package access
+// Package statistics remembers what the queries of a model have seen of its records and indexes, by which
+// later ones are planned: how many records there are, how large they are, and how many entries a
+// value or a range has. When it is wrong, a plan is slow, but its answer is right.
+package statistics
 
 import (
 	"context"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/natsorm/natsorm/internal/keys"
+	"github.com/natsorm/natsorm/internal/layout"
 	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
@@ -33,13 +36,15 @@ const (
 	averageOver = 32
 )
 
-// statistics is what the queries of a model have seen of its records and indexes. Later
-// queries are planned with it. When it is wrong, a plan is slow, but its answer is right.
-type statistics struct {
+// Statistics is what is known of one version of a model. It is safe for concurrent use.
+type Statistics struct {
+	layout layout.Layout
+	model  string
+
 	mu        sync.Mutex
 	records   int                // how many records there are; 0: not known
 	recordsAt time.Time          // when records was seen
-	crowdAt   time.Time          // when one request did not answer for all records, with delete markers; see sawCrowd
+	crowdAt   time.Time          // when one request did not answer for all records, with delete markers; see SawCrowd
 	bytes     float64            // the average size of a record in bytes, with key and headers; 0: not known
 	matches   map[string]float64 // the average number of entries of a value, by the kind of lookup
 	notable   map[string]count   // the number of entries of values that have many, by lookup
@@ -52,35 +57,36 @@ type count struct {
 	at time.Time
 }
 
+// New knows nothing yet of a model with this layout.
+func New(l layout.Layout) *Statistics { return &Statistics{layout: l, model: l.Model().Name} }
+
 // kind names the lookups of one index by one number of columns: they share an average.
 func kind(x schema.Index, columns int) string {
 	return x.Name + "." + strconv.Itoa(columns)
 }
 
-// snapshot returns what is known by now, for the planner.
-func (s *Source) snapshot() plan.Stats {
-	st := s.stats
+// Snapshot is what is known by now, for the planner. replicable is that of the bucket (store.Traits).
+func (st *Statistics) Snapshot(replicable bool) plan.Stats {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	return plan.Stats{
 		Records:     st.records,
-		Fresh:       time.Since(st.recordsAt) < knownFor && time.Since(st.crowdAt) > knownFor && !s.store.Traits().Replicable,
+		Fresh:       time.Since(st.recordsAt) < knownFor && time.Since(st.crowdAt) > knownFor && !replicable,
 		RecordBytes: int(st.bytes),
-		Finds:       s.layout.Finds,
-		EntryKeys:   s.layout.EntryKeys,
-		Matches:     s.matches,
-		Within:      s.within,
+		Finds:       st.layout.Finds,
+		EntryKeys:   st.layout.EntryKeys,
+		Matches:     st.matchesOf,
+		Within:      st.Within,
 	}
 }
 
-// matches estimates how many records the entries of an index lead to, for these values of
+// matchesOf estimates how many records the entries of an index lead to, for these values of
 // its first columns; 0 when that is not known.
-func (s *Source) matches(x schema.Index, vals []value.Value) int {
-	st := s.stats
+func (st *Statistics) matchesOf(x schema.Index, vals []value.Value) int {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if len(st.notable) > 0 {
-		if c, ok := st.notable[keys.Lookup(s.def.Name, x.Name, vals)]; ok && time.Since(c.at) < knownFor {
+		if c, ok := st.notable[keys.Lookup(st.model, x.Name, vals)]; ok && time.Since(c.at) < knownFor {
 			return c.n
 		}
 	}
@@ -90,9 +96,9 @@ func (s *Source) matches(x schema.Index, vals []value.Value) int {
 	return 0
 }
 
-// sawMatches notes to how many records a lookup leads. A unique value is not noted: it
+// SawMatches notes to how many records a lookup leads. A unique value is not noted: it
 // leads to one.
-func (st *statistics) sawMatches(model string, l plan.Lookup, n int) {
+func (st *Statistics) SawMatches(l plan.Lookup, n int) {
 	if l.Index.Unique {
 		return
 	}
@@ -107,7 +113,7 @@ func (st *statistics) sawMatches(model string, l plan.Lookup, n int) {
 		st.matches = map[string]float64{}
 	}
 	st.matches[of] = old + (float64(n)-old)/averageOver
-	switch key := keys.Lookup(model, l.Index.Name, l.Values); {
+	switch key := keys.Lookup(st.model, l.Index.Name, l.Values); {
 	case n >= notable:
 		if st.notable == nil || len(st.notable) >= maxNotable {
 			st.notable = map[string]count{}
@@ -129,15 +135,14 @@ func rangeName(x schema.Index, vals []value.Value, in []plan.Interval) string {
 		b.WriteString("." + keys.Value(v))
 	}
 	for _, i := range in {
-		from, until := ends(i)
+		from, until := i.Ends()
 		b.WriteString(" " + from + " " + until + " " + strconv.FormatBool(i.Null) + strconv.FormatBool(i.NoValues))
 	}
 	return b.String()
 }
 
-// within estimates how many entries a range has; 0 when that is not known.
-func (s *Source) within(x schema.Index, vals []value.Value, in []plan.Interval) int {
-	st := s.stats
+// Within estimates how many entries a range has; 0 when that is not known.
+func (st *Statistics) Within(x schema.Index, vals []value.Value, in []plan.Interval) int {
 	name := rangeName(x, vals, in)
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -150,18 +155,18 @@ func (s *Source) within(x schema.Index, vals []value.Value, in []plan.Interval) 
 	return 0
 }
 
-// knows reports whether it is known how many entries each of a range's lookups has.
-func (s *Source) knows(lookups []plan.Lookup) bool {
+// Knows reports whether it is known how many entries each of a range's lookups has.
+func (st *Statistics) Knows(lookups []plan.Lookup) bool {
 	for _, l := range lookups {
-		if s.within(l.Index, l.Values, l.Intervals) == 0 {
+		if st.Within(l.Index, l.Values, l.Intervals) == 0 {
 			return false
 		}
 	}
 	return true
 }
 
-// sawRange notes how many entries the lookups of a range have together.
-func (st *statistics) sawRange(lookups []plan.Lookup, n int) {
+// SawRange notes how many entries the lookups of a range have together.
+func (st *Statistics) SawRange(lookups []plan.Lookup, n int) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.ranges == nil || len(st.ranges) > maxRanges {
@@ -172,33 +177,33 @@ func (st *statistics) sawRange(lookups []plan.Lookup, n int) {
 	}
 }
 
-// sawRecords notes how many records there are.
-func (st *statistics) sawRecords(n int) {
+// SawRecords notes how many records there are.
+func (st *Statistics) SawRecords(n int) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.records, st.recordsAt = max(1, n), time.Now()
 }
 
-// sawMessages notes how large records are that were read.
-func (st *statistics) sawMessages(records []store.Message) {
+// SawMessages notes how large records are that were read.
+func (st *Statistics) SawMessages(records []store.Message) {
 	total := 0
 	for _, m := range records {
 		total += len(m.Key) + len(m.Value)
 	}
-	st.sawBytes(total, len(records))
+	st.SawBytes(total, len(records))
 }
 
-// sawCrowd notes that one request does not answer for all records of the model, because
+// SawCrowd notes that one request does not answer for all records of the model, because
 // they and their delete markers are too many.
-func (st *statistics) sawCrowd() {
+func (st *Statistics) SawCrowd() {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.crowdAt = time.Now()
 }
 
-// sawBytes notes how large n records are that were read; size is the sum of their keys
+// SawBytes notes how large n records are that were read; size is the sum of their keys
 // and values, in bytes.
-func (st *statistics) sawBytes(size, n int) {
+func (st *Statistics) SawBytes(size, n int) {
 	if n == 0 {
 		return
 	}
@@ -212,46 +217,44 @@ func (st *statistics) sawBytes(size, n int) {
 	st.bytes += (mean - st.bytes) * min(1, float64(n)/averageOver)
 }
 
-// countRecords makes sure that the number of records is about known. When it was not
+// CountRecords makes sure that the number of records is about known. When it was not
 // seen within the last minute (knownFor), it counts one shard and multiplies; when that
 // shard has few records, it counts all.
-func (s *Source) countRecords(ctx context.Context) error {
-	s.stats.mu.Lock()
-	fresh := s.stats.records > 0 && time.Since(s.stats.recordsAt) < knownFor
-	s.stats.mu.Unlock()
+func (st *Statistics) CountRecords(ctx context.Context, s store.Store) error {
+	def := st.layout.Model()
+	st.mu.Lock()
+	fresh := st.records > 0 && time.Since(st.recordsAt) < knownFor
+	st.mu.Unlock()
 	if fresh {
 		return nil
 	}
-	const few = 1000                // records in a shard: below that, shards may differ much
-	shard := min(1, s.def.Shards-1) // not shard 0: it has all ids that are multiples of the shard count
-	n, err := s.store.Count(ctx, keys.InShard(s.def.Name, shard), store.About)
+	const few = 1000              // records in a shard: below that, shards may differ much
+	shard := min(1, def.Shards-1) // not shard 0: it has all ids that are multiples of the shard count
+	n, err := s.Count(ctx, keys.InShard(def.Name, shard), store.About)
 	if err != nil {
 		return err
 	}
-	if n < few && s.def.Shards > 1 {
-		if n, err = s.store.Count(ctx, keys.Records(s.def.Name), store.About); err != nil {
+	if n < few && def.Shards > 1 {
+		if n, err = s.Count(ctx, keys.Records(def.Name), store.About); err != nil {
 			return err
 		}
 	} else {
-		n *= s.def.Shards
+		n *= def.Shards
 	}
-	s.stats.sawRecords(n)
+	st.SawRecords(n)
 	return nil
 }
 
-// attribute notes, for each of several lookups that were made together, to how many
-// records its entries lead.
-func (s *Source) attribute(lookups []plan.Lookup, entries []store.Message) {
-	if slices.ContainsFunc(lookups, func(l plan.Lookup) bool { return len(l.Intervals) > 0 }) {
-		return // a range has several patterns
-	}
-	find := keys.NewMatcher(s.patterns(lookups))
+// Attribute notes, for each of several lookups that were made together, to how many records its entries
+// lead. patterns are those of the lookups.
+func (st *Statistics) Attribute(lookups []plan.Lookup, patterns []string, entries []store.Message) {
+	find := keys.NewMatcher(patterns)
 	counts := make([]int, len(lookups))
 	for _, e := range entries {
-		n := s.layout.CountPointers(e.Key, e.Value)
+		n := st.layout.CountPointers(e.Key, e.Value)
 		find.Each(e.Key, func(i int) { counts[i] += n })
 	}
 	for i, l := range lookups {
-		s.stats.sawMatches(s.def.Name, l, counts[i])
+		st.SawMatches(l, counts[i])
 	}
 }
