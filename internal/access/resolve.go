@@ -174,7 +174,9 @@ func (s *Source) begin(ctx context.Context, p plan.Plan, careful bool) (f found,
 		return f.distinct(), false, nil
 	}
 	surprise = careful && p.Path == plan.Index && needs == 0 && f.records >= surprising && f.records > surprisingRate*p.Entries
-	if len(lookups) > 1 || p.Path == plan.Union { // two entries may lead to the same record
+	// Two entries may lead to the same record. In a range that is so also while a writer moves one
+	// from a value to another.
+	if len(lookups) > 1 || p.Path == plan.Union || p.Path == plan.Range {
 		f = f.distinct()
 	}
 	return f, surprise, nil
