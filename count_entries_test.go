@@ -62,6 +62,7 @@ var jobCounts = map[string]struct {
 	"null or a number":    {true, []natsorm.Query{natsorm.In("cost", nil, 0)}, func(j *job) bool { return j.Cost == nil || *j.Cost == 0 }},
 	"letter case":         {true, []natsorm.Query{natsorm.Eq("owner", "ANN")}, func(j *job) bool { return j.Owner != nil && strings.EqualFold(*j.Owner, "ann") }},
 	"a range":             {true, []natsorm.Query{natsorm.Gte("level", 0)}, func(j *job) bool { return j.Level >= 0 }},
+	"a list in a range":   {true, []natsorm.Query{natsorm.In("level", -1, 0, 1), natsorm.Gte("level", 0)}, func(j *job) bool { return j.Level >= 0 }},
 	"a range of zero":     {true, []natsorm.Query{natsorm.Between("level", 0, 0)}, func(j *job) bool { return j.Level == 0 }},
 	"a range below zero":  {true, []natsorm.Query{natsorm.Lt("level", 1)}, func(j *job) bool { return j.Level < 1 }},
 	"a value and a range": {true, []natsorm.Query{natsorm.Eq("queue", "q"), natsorm.Between("at", time.Unix(10, 0), time.Unix(59, 0))}, func(j *job) bool { return j.Queue == "q" && j.At.Unix() >= 10 && j.At.Unix() < 60 }},

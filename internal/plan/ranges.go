@@ -64,7 +64,9 @@ func (pl *planner) intervals(b *cond.Bound, column int, eq map[int]fixed) (in []
 	if f, fixed := eq[column]; fixed {
 		if vals, ok := f.in(schema.Index{}); ok {
 			for _, v := range sortedValues(vals) {
-				in = append(in, point(v))
+				if pl.within(b, column, v) {
+					in = append(in, point(v))
+				}
 			}
 			return in, true
 		}
@@ -100,6 +102,23 @@ func (pl *planner) intervals(b *cond.Bound, column int, eq map[int]fixed) (in []
 		return nil, false
 	}
 	return []Interval{all}, true
+}
+
+// within reports whether a value that b fixes a column to is also in the ranges that b leaves it.
+func (pl *planner) within(b *cond.Bound, column int, v value.Value) bool {
+	if v.IsNull() {
+		v = pl.def.Columns[column].AbsentMeans()
+	}
+	for _, c := range conjuncts(b) {
+		if c.Column != column || c.Null || c.Members != nil || !slices.Contains([]cond.Op{cond.Gt, cond.Gte, cond.Lt, cond.Lte}, c.Op) {
+			continue
+		}
+		switch d := value.Compare(v, c.Values[0]); {
+		case v.IsNull(), c.Op == cond.Gt && d <= 0, c.Op == cond.Gte && d < 0, c.Op == cond.Lt && d >= 0, c.Op == cond.Lte && d > 0:
+			return false
+		}
+	}
+	return true
 }
 
 // before reports whether an interval that begins at a begins before one that begins at b.
