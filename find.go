@@ -159,9 +159,9 @@ func (m *Model[T]) Each(ctx context.Context, q ...Query) iter.Seq2[*T, error] {
 // reads the columns of the conditions, and returns ErrCorrupt when they cannot be read
 // in a record.
 //
-// When a process has counted by an index or an ordered index for some time, and the conditions say no more than
-// the columns of that are to be, it proves that the entries of the index are exact, and
-// counts these; Explain says so (CountsEntries). The number is then that of one moment.
+// Where the conditions are about the columns of one index only, ordered or not, and a process has counted by it for
+// some time, it proves that the entries of the index are exact and counts those, without reading
+// records; Explain says so (CountsEntries). The number is then that of one moment.
 //
 // Without conditions it reads no record. The first such count of a model takes about as
 // long as a scan, unless the process has scanned the model; later ones take less than a

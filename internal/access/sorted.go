@@ -155,8 +155,7 @@ func (s *Source) rest(ctx context.Context, p plan.Plan, seen map[string]bool, wh
 }
 
 // measure learns about how many entries the ranges have that a query might be answered by, where that
-// is not known and matters.
-// What that took is returned.
+// is not known and matters. It returns what that took.
 func (s *Source) measure(ctx context.Context, q plan.Query) (took plan.Cost, err error) {
 	if !slices.ContainsFunc(s.def.Indexes, func(x schema.Index) bool { return x.Ordered }) {
 		return took, nil

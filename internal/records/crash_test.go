@@ -31,6 +31,7 @@ import (
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/store/fault"
+	"github.com/natsorm/natsorm/internal/testbed"
 	"github.com/natsorm/natsorm/internal/testsize"
 	"github.com/natsorm/natsorm/internal/value"
 )
@@ -423,7 +424,7 @@ func TestCrashAfterEveryStep(t *testing.T) {
 	srv := newServer(t)
 	for n, sc := range scenarios {
 		for k, kind := range kinds {
-			if testing.Short() && strings.HasSuffix(kind.name, "all phased") {
+			if (testing.Short() || testbed.Race) && strings.HasSuffix(kind.name, "all phased") {
 				continue // the same writer beside another kind of others is enough
 			}
 			if n >= kept && (strings.HasPrefix(kind.name, "lists") || testsize.Pick(true, true, false) && kind.name == "all phased") {

@@ -175,10 +175,7 @@ func (d *Definition) Unbuilt() bool { return d.Is(Writing) || d.Is(Building) }
 
 // FormatOf is the format of d's document.
 func (d *Definition) FormatOf() int {
-	if slices.ContainsFunc(slices.Concat(d.Indexes, d.Dropping), func(x Index) bool {
-		_, members := Path(x.Columns[0])
-		return members != nil
-	}) {
+	if slices.ContainsFunc(slices.Concat(d.Indexes, d.Dropping), Index.inside) {
 		return FormatMembers
 	}
 	if slices.ContainsFunc(slices.Concat(d.Indexes, d.Dropping), func(x Index) bool { return x.Ordered || x.Fold || x.Elements != "" }) {

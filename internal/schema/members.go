@@ -39,6 +39,11 @@ func (x Index) Has(column string) bool {
 	})
 }
 
+// inside reports whether the index is of members inside of a column.
+func (x Index) inside() bool {
+	return slices.ContainsFunc(x.Columns, func(name string) bool { return strings.Contains(name, ".") })
+}
+
 // Renamed are the columns of the index after one of them has got another name.
 func (x Index) Renamed(from, to string) []string {
 	out := slices.Clone(x.Columns)
