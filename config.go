@@ -30,10 +30,10 @@ type Config struct {
 	// publish are switched on where the account may do that.
 	Bucket string
 
-	// WaitForServer makes Open wait for a server that is not there yet, for as long as its
-	// context allows, instead of failing at once, and where the bucket is to be made, for as many
-	// servers as Replicas: for programs that are started beside their servers. New does only
-	// the second.
+	// WaitForServer makes Open wait, for as long as its context allows, instead of failing at once or
+	// after some seconds: for a server that is not there yet, for the servers of a cluster to
+	// elect a leader, and where the bucket is to be made, for as many of them as Replicas. It is for programs
+	// that are started beside their servers. New does not do the first.
 	WaitForServer bool
 
 	// User and Pass authenticate to the server. For other ways, such as tokens and

@@ -30,8 +30,8 @@ const (
 	// message ids. The server holds all of them in memory.
 	duplicateWindow = 30 * time.Second
 
-	// createPause is between two requests to make a bucket that the server did not make.
-	createPause = 200 * time.Millisecond
+	// gatherPause is between two requests for a bucket that the servers do not have, or cannot make.
+	gatherPause = 200 * time.Millisecond
 
 	// forEver is the time of an Open that waits and whose context has no deadline: requests
 	// whose context has none are given up after some seconds.
@@ -95,7 +95,7 @@ func open(ctx context.Context, client *wire.Client, cfg Config) (*Bucket, error)
 	if err := openStream(ctx, stream, cfg); err != nil {
 		return nil, err
 	}
-	kv, err := openKV(ctx, client.Conn(), cfg.Bucket)
+	kv, err := gather(ctx, stream.Name, cfg, func() (jetstream.KeyValue, error) { return openKV(ctx, client.Conn(), cfg.Bucket) })
 	if err != nil {
 		return nil, err
 	}
@@ -104,9 +104,10 @@ func open(ctx context.Context, client *wire.Client, cfg Config) (*Bucket, error)
 
 // openStream makes the stream when there is none, and switches on what natsorm uses.
 func openStream(ctx context.Context, stream *wire.Stream, cfg Config) error {
-	info, err := stream.Info(ctx)
+	info, err := gather(ctx, stream.Name, cfg, func() (wire.Info, error) { return stream.Info(ctx) })
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		if info, err = create(ctx, stream, cfg); err == nil {
+		info, err = gather(ctx, stream.Name, cfg, func() (wire.Info, error) { return create(ctx, stream, cfg) })
+		if err == nil {
 			refusal.Recovered(stream.Conn(), stream.Prefix) // one of this name may have failed before
 		}
 	}
@@ -134,25 +135,35 @@ func openStream(ctx context.Context, stream *wire.Stream, cfg Config) error {
 	return nil
 }
 
-// create makes the stream. It asks again while that may help, which is without an end where
-// servers are to gather and Config.Wait is set.
+// create makes the stream, if no other process is faster.
 func create(ctx context.Context, stream *wire.Stream, cfg Config) (wire.Info, error) {
+	info, err := stream.Create(ctx, streamConfig(stream.Name, cfg))
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNameAlreadyInUse):
+		return stream.Info(ctx)
+	case err == nil && !info.Config.MessageTTL:
+		return info, fmt.Errorf("%w: the JetStream server ignores per-message TTLs; natsorm needs nats-server %d.%d or later", errs.ErrUnsupportedServer, minMajor, minMinor)
+	}
+	return info, err
+}
+
+// gather asks for the stream, again while that may help: without an end where servers are to
+// gather and Config.Wait is set.
+func gather[T any](ctx context.Context, stream string, cfg Config, ask func() (T, error)) (T, error) {
 	began := time.Now()
 	for {
-		info, err := stream.Create(ctx, streamConfig(stream.Name, cfg))
+		got, err := ask()
 		var api *jetstream.APIError
-		switch {
-		case errors.Is(err, jetstream.ErrStreamNameAlreadyInUse): // another process was faster
-			return stream.Info(ctx)
-		case err == nil && !info.Config.MessageTTL:
-			return info, fmt.Errorf("%w: the JetStream server ignores per-message TTLs; natsorm needs nats-server %d.%d or later", errs.ErrUnsupportedServer, minMajor, minMinor)
-		case !errors.As(err, &api):
-			return info, err
+		if !errors.As(err, &api) || errors.Is(err, jetstream.ErrStreamNotFound) {
+			return got, err
 		}
-		again, err := refusal.NotMade(stream.Name, cfg.Replicas, api)
+		again, err := refusal.NotMade(stream, cfg.Replicas, api)
 		waits := again == refusal.Gathering && cfg.Wait
-		if !waits && time.Since(began) >= again || workers.Sleep(ctx, createPause) != nil {
-			return info, err
+		if !waits && time.Since(began) >= again {
+			return got, err
+		}
+		if ended := workers.Sleep(ctx, gatherPause); ended != nil {
+			return got, fmt.Errorf("%w: %w", ended, err)
 		}
 	}
 }

@@ -99,7 +99,7 @@ func (b *Bucket) settle(ctx context.Context, w lost) (done bool, revision uint64
 			return unknown(err)
 		}
 		switch {
-		case ack.Error != nil && (ack.Error.ErrorCode == codeDuplicateInProcess || ack.Error.Code == wire.CodeUnavailable):
+		case ack.Error != nil && (ack.Error.ErrorCode == codeDuplicateInProcess || refusal.Passing(ack.Error)):
 			if err := workers.Sleep(ctx, busyPause); err != nil {
 				return unknown(err)
 			}

@@ -9,16 +9,18 @@ import (
 
 // The server's error codes for streams that it does not make. codeReplicas is that of a
 // server that is in no cluster, for more than one replica. codeNoPeers and CodeResources are
-// those of a cluster that has too few servers, or too few with room. codeStore is that of a
-// server that cannot make the stream's store, whatever the reason.
+// those of a cluster that has too few servers, or too few with room. codeNoLeader is that of a cluster
+// whose servers have not agreed on who places streams. codeStore is that of a server that cannot
+// make the stream's store, whatever the reason.
 const (
 	codeReplicas = 10074
 	codeNoPeers  = 10005
+	codeNoLeader = 10008
 	codeStore    = 10049
 )
 
 const (
-	// Gathering is for how long it is tried to make a stream while there are too few servers
+	// Gathering is for how long it is tried to open or make a stream while there are too few servers
 	// for its replicas: those that have just started may not have found each other yet.
 	Gathering = 5 * time.Second
 
@@ -37,6 +39,8 @@ func NotMade(stream string, replicas int, e *jetstream.APIError) (again time.Dur
 		return 0, fmt.Errorf("%w; Config.Replicas is %d, which takes a cluster of as many servers", e, replicas)
 	case e.ErrorCode == codeNoPeers, e.ErrorCode == CodeResources && replicas > 1:
 		return Gathering, fmt.Errorf("%w; Config.Replicas is %d: are as many servers running, with enough storage?", e, replicas)
+	case e.ErrorCode == codeNoLeader:
+		return Gathering, fmt.Errorf("%w; the servers of the cluster have no leader: are more than half of them running, and do they reach each other?", e)
 	case e.ErrorCode == codeStore:
 		return cleaning, fmt.Errorf("%w; the server's log says why: is its store directory writable, and has its disk room?", e)
 	}

@@ -163,7 +163,7 @@ func (c *Consumer) create(pattern string, opts ConsumerOptions) error {
 	}
 	switch {
 	case resp.Error == nil:
-	case resp.Error.Code == CodeUnavailable: // the servers elect who is to place it
+	case refusal.Passing(resp.Error): // the servers elect who is to place it
 		return fmt.Errorf("%w: %w", ErrLost, store.Unavailable(resp.Error))
 	default:
 		return resp.Error

@@ -15,6 +15,7 @@ import (
 
 	"github.com/natsorm/natsorm/internal/message"
 	"github.com/natsorm/natsorm/internal/readsize"
+	"github.com/natsorm/natsorm/internal/refusal"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/usage"
 )
@@ -71,7 +72,7 @@ func (s *Stream) api(ctx context.Context, subject string, body []byte, resp any,
 			return nil, err
 		}
 		e := failed()
-		if e == nil || e.Code != CodeUnavailable || e.ErrorCode == codeNoJetStream || e.ErrorCode == codeNoAccount {
+		if e == nil || !refusal.Passing(e) {
 			return m, nil
 		}
 		if err := s.Pause(ctx, try, subject); err != nil {
@@ -79,16 +80,6 @@ func (s *Stream) api(ctx context.Context, subject string, body []byte, resp any,
 		}
 	}
 }
-
-// These errors do not go away by themselves, although their code is CodeUnavailable:
-// JetStream is off on the server, or for the account.
-const (
-	codeNoJetStream = 10076
-	codeNoAccount   = 10039
-)
-
-// CodeUnavailable is the code of those of JetStream's errors that go away by themselves.
-const CodeUnavailable = 503
 
 // State returns when the stream was made, and the last revision that it ever had.
 func (s *Stream) State(ctx context.Context) (created time.Time, last uint64, err error) {
