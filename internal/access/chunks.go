@@ -141,7 +141,7 @@ func (s *Source) scannedKeys(ctx context.Context, p plan.Plan, all bool, yield f
 	pace := query.NewPace(p.Needs(), all, s.snapshot().FetchChunk())
 	chunk := make([]string, 0, pace.Size)
 	n := 0
-	for m, err := range s.store.Scan(ctx, keys.Records(s.def.Name), store.ScanOptions{Want: most(p.Needs()), Keys: true}) {
+	for m, err := range s.store.Scan(ctx, keys.Records(s.def.Name), store.ScanOptions{Want: most(p.Needs()), Keys: true, After: s.def.Gone()}) {
 		if err != nil {
 			if len(chunk) == 0 || yield(query.Chunk{Keys: chunk}, nil) {
 				yield(query.Chunk{}, err)

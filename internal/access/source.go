@@ -78,7 +78,7 @@ func (s *Source) Get(ctx context.Context, keys []string, each func(i int, m stor
 
 // Count is the number of records of the model.
 func (s *Source) Count(ctx context.Context) (int, error) {
-	n, err := s.store.Count(ctx, keys.Records(s.def.Name), store.Exactly)
+	n, err := store.CountAfter(ctx, s.store, keys.Records(s.def.Name), s.def.Gone())
 	if err == nil {
 		s.stats.SawRecords(n)
 	}

@@ -38,7 +38,7 @@ func (b *Bucket) Count(ctx context.Context, pattern string, p store.Precision) (
 // in between, the keys are counted again.
 func (b *Bucket) exactly(ctx context.Context, pattern string) (int, error) {
 	if !b.tallied() {
-		return b.countByScan(ctx, pattern)
+		return store.CountByScan(ctx, b, pattern, 0)
 	}
 	t := b.tallies.get(pattern)
 	for range countTries {
@@ -68,30 +68,13 @@ func (b *Bucket) exactly(ctx context.Context, pattern string) (int, error) {
 			return max(0, n-there), nil
 		}
 	}
-	return b.countByScan(ctx, pattern)
+	return store.CountByScan(ctx, b, pattern, 0)
 }
 
 // tallied reports whether markers can be tallied. Of several replicas one may be
 // behind the one that counts the keys, and of a key with history an older
 // message can come back.
 func (b *Bucket) tallied() bool { return !b.Replicable() && !b.Now().History && b.Now().Direct }
-
-func (b *Bucket) countByScan(ctx context.Context, pattern string) (n int, err error) {
-	gone := map[string]bool{}
-	for m, err := range b.Scan(ctx, pattern, store.ScanOptions{Keys: true, Again: true}) {
-		switch {
-		case err != nil:
-			return 0, err
-		case !m.Again:
-			n++
-		case m.Live():
-			delete(gone, m.Key)
-		default:
-			gone[m.Key] = true
-		}
-	}
-	return n - len(gone), nil
-}
 
 // keyCount is the number of keys under a pattern, delete markers among them, in
 // one request that the server isolates from writes.

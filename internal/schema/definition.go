@@ -141,6 +141,15 @@ const (
 	UpdatedAt Role = "updatedAt" // the time of the record's last write
 )
 
+// Gone is a revision up to which no key of the model is left; 0 when there is none. A scan of a server
+// that is behind may still find some.
+func (d *Definition) Gone() uint64 {
+	if gone := max(d.Emptied, d.Born); gone < d.Revision {
+		return gone
+	}
+	return 0 // the document is from another bucket, with other revisions
+}
+
 // Reindexed is the last revision of the model's document that did not ask of a record all entries
 // and claims that d asks of it. 0 when none did.
 func (d *Definition) Reindexed() uint64 {

@@ -131,6 +131,33 @@ func Since(ctx context.Context, s Store, pattern string, revision uint64) ([]Mes
 	return slices.DeleteFunc(changes, func(m Message) bool { return !m.Live() || m.Revision != last[m.Key] }), err
 }
 
+// CountAfter counts the keys that a Scan of what was written after a revision would deliver: so those that
+// were purged are not counted that a replica still has. A revision of 0 stands for everything.
+func CountAfter(ctx context.Context, s Store, pattern string, after uint64) (n int, err error) {
+	if after == 0 || !s.Traits().Replicable {
+		return s.Count(ctx, pattern, Exactly)
+	}
+	return CountByScan(ctx, s, pattern, after)
+}
+
+// CountByScan counts what a Scan of what was written after a revision delivers.
+func CountByScan(ctx context.Context, s Store, pattern string, after uint64) (n int, err error) {
+	gone := map[string]bool{}
+	for m, err := range s.Scan(ctx, pattern, ScanOptions{Keys: true, Again: true, After: after}) {
+		switch {
+		case err != nil:
+			return 0, err
+		case !m.Again:
+			n++
+		case m.Live():
+			delete(gone, m.Key)
+		default:
+			gone[m.Key] = true
+		}
+	}
+	return n - len(gone), nil
+}
+
 // CatchUp makes the reads that follow at least as new as the leader.
 func CatchUp(ctx context.Context, s Store) error {
 	_, err := s.Revision(ctx, Leader)

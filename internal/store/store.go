@@ -99,8 +99,10 @@ type Purger interface {
 	Store
 
 	// Purge removes every message under a pattern whose revision is at most upTo, delete
-	// markers too. It leaves no markers, so no feed and no Changes tells of it. ErrNoPurge
-	// when the bucket does not allow it; then, and after any other error, some may be gone.
+	// markers too. It leaves no markers, so no feed and no Changes tells of it: nor does a Scan that
+	// began on a replica that was behind, which needs After to leave out what is gone. Reads of other
+	// kinds see that it is done once the session has seen what was written later.
+	// ErrNoPurge when the bucket does not allow it; then, and after any other error, some may be gone.
 	Purge(ctx context.Context, pattern string, upTo uint64) error
 }
 
@@ -188,7 +190,7 @@ type ScanOptions struct {
 
 	// After leaves out the messages at this revision and below it. What the scan delivers
 	// besides corrections is in the order of the revisions, so a later scan can go on where
-	// this one has come to. A transaction's view has no order, and ignores it.
+	// this one has come to. A transaction's view has no order, and may deliver them all the same.
 	After uint64
 
 	// Gentle says that the reader is in no hurry: requests are small, so that others are

@@ -234,7 +234,9 @@ func (t *Tx) unchanged(ctx context.Context, pattern string) error {
 // scan reads everything under a pattern that has too many keys for one request. Then it
 // reads what was written meanwhile, until nothing follows: the revision at which nothing
 // follows is the one that the scan shows.
-func (t *Tx) scan(ctx context.Context, pattern string) ([]store.Message, error) {
+//
+// What a replica finds at or below the revision after was purged.
+func (t *Tx) scan(ctx context.Context, pattern string, after uint64) ([]store.Message, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err := t.usable(); err != nil {
@@ -257,7 +259,7 @@ func (t *Tx) scan(ctx context.Context, pattern string) ([]store.Message, error) 
 		at[e.Key] = len(all)
 		all = append(all, e)
 	}
-	for e, err := range t.store.Scan(ctx, pattern, store.ScanOptions{Again: true}) {
+	for e, err := range t.store.Scan(ctx, pattern, store.ScanOptions{Again: true, After: after}) {
 		if err != nil {
 			return nil, err
 		}

@@ -258,11 +258,11 @@ func (v *View) overlaid(to []store.Message, e store.Message, now []*change) []st
 
 // Scan reads everything before it delivers the first message: only then is it known
 // that all of it is as it was at the transaction's instant.
-func (v *View) Scan(ctx context.Context, pattern string, _ store.ScanOptions) iter.Seq2[store.Message, error] {
+func (v *View) Scan(ctx context.Context, pattern string, opts store.ScanOptions) iter.Seq2[store.Message, error] {
 	return func(yield func(store.Message, error) bool) {
 		found, err := v.read(ctx, []string{pattern})
 		if errors.Is(err, store.ErrTooMany) {
-			if found, err = v.tx.scan(ctx, pattern); err == nil {
+			if found, err = v.tx.scan(ctx, pattern, opts.After); err == nil {
 				found = v.overlay(found, []string{pattern})
 			}
 		}

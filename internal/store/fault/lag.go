@@ -34,6 +34,13 @@ func (l *Lagging) Traits() store.Traits {
 	return t
 }
 
+func (l *Lagging) Count(ctx context.Context, pattern string, p store.Precision) (int, error) {
+	if p == store.About {
+		return l.Store.Count(ctx, pattern, p)
+	}
+	return store.CountByScan(ctx, l, pattern, 0)
+}
+
 func (l *Lagging) Scan(ctx context.Context, pattern string, opts store.ScanOptions) iter.Seq2[store.Message, error] {
 	return func(yield func(store.Message, error) bool) {
 		delivered := map[string]uint64{}
@@ -72,6 +79,9 @@ func (l *Lagging) Scan(ctx context.Context, pattern string, opts store.ScanOptio
 				continue
 			}
 			m, err := l.Store.Get(ctx, key)
+			if err == nil && m.Revision == 0 {
+				continue // it was purged: no marker says so
+			}
 			m.Again, m.Deleted = true, true
 			if !yield(m, err) || err != nil {
 				return
