@@ -83,7 +83,7 @@ func TestCheckBesideChanges(t *testing.T) {
 		}
 	})
 	city := "city"
-	for round := range testsize.Pick(0, 1, 12) {
+	for round := range testsize.Pick(0, 1, 4) {
 		ok(t, db.Alter(ctx, "churn", natsorm.DropIndex("name")))
 		define[churn](t, db)
 		next := fmt.Sprint("city", round)

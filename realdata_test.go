@@ -10,22 +10,34 @@ import (
 	"testing"
 
 	"github.com/natsorm/natsorm"
+	"github.com/natsorm/natsorm/internal/testbed"
 	"github.com/natsorm/natsorm/natsormtest"
 )
 
 // ourAirports names the directory with the CSV files of ourairports.com, which
-// are in the public domain. The test is skipped without it.
+// are in the public domain. The tests are skipped without it.
 const ourAirports = "NATSORM_OURAIRPORTS"
+
+// airports is the directory. Under the race detector the tests are skipped too: they take minutes there, and
+// do one thing after the other.
+func airports(t *testing.T) string {
+	t.Helper()
+	dir := os.Getenv(ourAirports)
+	switch {
+	case dir == "":
+		t.Skipf("set %s to a directory with countries.csv, regions.csv, navaids.csv and runways.csv from ourairports.com", ourAirports)
+	case testbed.Race:
+		t.Skip("takes minutes under the race detector")
+	}
+	return dir
+}
 
 // Every row of the data, with nulls where a cell is empty, through BulkCreate;
 // then the counts of every value of the indexed columns, by index, by scan,
 // and as the file has them.
 func TestOurAirports(t *testing.T) {
 	t.Parallel()
-	dir := os.Getenv(ourAirports)
-	if dir == "" {
-		t.Skipf("set %s to a directory with countries.csv, regions.csv, navaids.csv and runways.csv from ourairports.com", ourAirports)
-	}
+	dir := airports(t)
 	type table struct {
 		name    string
 		indexed []string
@@ -139,10 +151,7 @@ func TestOurAirports(t *testing.T) {
 // and frequency: as the files have them, in order.
 func TestOurAirportsInOrder(t *testing.T) {
 	t.Parallel()
-	dir := os.Getenv(ourAirports)
-	if dir == "" {
-		t.Skipf("set %s to a directory with navaids.csv and runways.csv from ourairports.com", ourAirports)
-	}
+	dir := airports(t)
 	db := natsormtest.New(t)
 	for _, c := range []struct {
 		table, group, column string
