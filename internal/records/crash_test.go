@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -438,36 +439,52 @@ func TestCrashAfterEveryStep(t *testing.T) {
 	}
 }
 
+// abreast is how many crashes of one scenario are looked at together: after each, others wait for the crashed writer.
+const abreast = 8
+
 func crashAfterEveryStep(t *testing.T, srv *embedded.Server, bucket string, mine, other func(store.Store) store.Store, def func() schema.Definition, run func(context.Context, *model) error) {
 	const most = 200
-	for steps := 0; ; steps++ {
-		if steps == most {
-			t.Fatalf("still crashing after %d writes", most)
+	var ended atomic.Bool // there are no more steps
+	for from := 0; !ended.Load() && !t.Failed(); from += abreast {
+		if from >= most {
+			t.Fatalf("still crashing after %d writes", from)
 		}
-		s := openStore(t, srv, fmt.Sprint(bucket, "_", steps))
-		m := defineAs(t, other(s), def())
-		prepare(t, m, s)
-
-		crashing := fault.CrashAfter(mine(s), steps)
-		err := run(context.Background(), on(m, crashing))
-		when := fmt.Sprintf("crash after write %d", steps)
-		if !crashing.Crashed() {
-			if steps == 0 {
-				t.Fatal("the scenario wrote nothing")
+		t.Run("from", func(t *testing.T) {
+			for steps := from; steps < from+abreast; steps++ {
+				t.Run(fmt.Sprint(steps), func(t *testing.T) {
+					t.Parallel()
+					s := openStore(t, srv, fmt.Sprint(bucket, "_", steps))
+					defer s.Close()
+					if !crashAfter(t, s, steps, mine, other, def, run) {
+						ended.Store(true)
+					}
+				})
 			}
-			if err != nil && !errors.Is(err, errs.ErrUnique) && !errors.Is(err, errs.ErrExists) {
-				t.Fatal(err)
-			}
-			sound(t, m, "without a crash")
-			s.Close()
-			t.Logf("%d crashes", steps)
-			return
-		}
-		sound(t, m, when)
-		goOn(t, m, when)
-		mend(t, m, when)
-		s.Close()
+		})
 	}
+}
+
+// crashAfter reports whether the scenario has so many steps that it crashed.
+func crashAfter(t *testing.T, s store.Store, steps int, mine, other func(store.Store) store.Store, def func() schema.Definition, run func(context.Context, *model) error) bool {
+	m := defineAs(t, other(s), def())
+	prepare(t, m, s)
+	crashing := fault.CrashAfter(mine(s), steps)
+	err := run(context.Background(), on(m, crashing))
+	if !crashing.Crashed() {
+		if steps == 0 {
+			t.Fatal("the scenario wrote nothing")
+		}
+		if err != nil && !errors.Is(err, errs.ErrUnique) && !errors.Is(err, errs.ErrExists) {
+			t.Fatal(err)
+		}
+		sound(t, m, "without a crash")
+		return false
+	}
+	when := fmt.Sprintf("crash after write %d", steps)
+	sound(t, m, when)
+	goOn(t, m, when)
+	mend(t, m, when)
+	return true
 }
 
 // prepare is the bucket before each crash: two records with one name, and the
