@@ -3,6 +3,7 @@ package bucket_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,9 +30,11 @@ func TestOpenWaitsForALeader(t *testing.T) {
 	config := func(name string, wait bool) bucket.Config {
 		return bucket.Config{Bucket: name, Storage: jetstream.FileStorage, Replicas: 3, Wait: wait}
 	}
-	there, err := bucket.Open(ctx, cluster.Connect(t), config("there", false))
-	must(t, err)
-	there.Close()
+	for _, name := range []string{"there", "other"} {
+		b, err := bucket.Open(ctx, cluster.Connect(t), config(name, false))
+		must(t, err)
+		b.Close()
+	}
 	for _, n := range cluster.Nodes {
 		must(t, n.Kill())
 	}
@@ -42,13 +45,13 @@ func TestOpenWaitsForALeader(t *testing.T) {
 	js, err := jetstream.New(nc)
 	must(t, err)
 	must(t, testbed.Until(ctx, func(ctx context.Context) error {
-		if _, err := js.Stream(ctx, "KV_there"); !strings.Contains(err.Error(), "temporarily unavailable") {
-			return err
+		if _, err := js.Stream(ctx, "KV_there"); err == nil || !strings.Contains(err.Error(), "temporarily unavailable") {
+			return fmt.Errorf("the server does not say that there is no leader: %w", err)
 		}
 		return nil
 	}))
 	asked := map[string]*atomic.Int64{"there": {}, "absent": {}}
-	opened := make(chan error)
+	opened := make(chan error, len(asked))
 	for name, n := range asked {
 		sub, err := nc.Subscribe("$JS.API.STREAM.*.KV_"+name, func(*nats.Msg) { n.Add(1) })
 		must(t, err)
@@ -68,7 +71,7 @@ func TestOpenWaitsForALeader(t *testing.T) {
 		}()
 	}
 	var tries sync.WaitGroup
-	for _, name := range []string{"there", "other"} {
+	for _, name := range []string{"other", "neither"} { // whose requests are not counted
 		tries.Go(func() {
 			var api *jetstream.APIError
 			_, err := bucket.Open(ctx, nc, config(name, false))

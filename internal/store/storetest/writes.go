@@ -363,10 +363,10 @@ func refusals(t *test) {
 	}
 }
 
-// after is a store that sees what was written, and purged, up to now, by a write that says so.
-func (t *test) after(what string) store.Store {
+// after is a store that sees what was written and purged up to now, as it sees a write that follows.
+func (t *test) after() store.Store {
 	t.Helper()
-	t.put(t.key(what), "done")
+	t.put(t.key("after"), "done")
 	return t.reader()
 }
 
@@ -392,7 +392,7 @@ func purge(t *test) {
 	t.ok(p.Purge(t.ctx, t.key("a", "*"), upTo))
 	t.ok(p.Purge(t.ctx, t.key("a", "*"), 0))
 	t.ok(p.Purge(t.ctx, t.key("none", ">"), upTo))
-	s = t.after("purge")
+	s = t.after()
 	t.expect("the rest", t.scan(s, t.key("a", "*"), store.ScanOptions{After: upTo}), map[string]string{t.key("a", 4): "new"})
 	t.expect("what is beside it", t.scan(s, t.key("b", "*"), store.ScanOptions{}), map[string]string{t.key("b", 1): "beside"})
 	for _, key := range []string{t.key("a", 1), t.key("a", 2), t.key("a", 3)} {
@@ -421,7 +421,7 @@ func purge(t *test) {
 	last, err := s.Last(t.ctx, t.key("a", "*"))
 	t.ok(err)
 	t.ok(p.Purge(t.ctx, t.key("a", "*"), last)) // also the session's own last write
-	s = t.after("purge")
+	s = t.after()
 	if found := t.scan(s, t.key("a", "*"), store.ScanOptions{After: last}); len(found) != 0 {
 		t.Errorf("%v are left", found)
 	}
