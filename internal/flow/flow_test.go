@@ -46,15 +46,16 @@ func TestTakersWaitInOrder(t *testing.T) {
 	w := window(100)
 	held := w.Share(100, 100)
 	order := make(chan int, 3)
+	var takers sync.WaitGroup
 	for i, least := range []int{90, 1, 1} {
-		go func() {
+		takers.Go(func() {
 			n, err := w.Take(t.Context(), least, least, nil)
 			if err != nil {
 				t.Error(err)
 			}
 			order <- i
 			w.Give(n, 0, 0)
-		}()
+		})
 		for w.queued() != i+1 {
 			time.Sleep(time.Millisecond)
 		}
@@ -63,8 +64,7 @@ func TestTakersWaitInOrder(t *testing.T) {
 	if first := <-order; first != 0 {
 		t.Errorf("%d was before the large one", first)
 	}
-	<-order
-	<-order
+	takers.Wait()
 	if w.UnderWay() != 0 {
 		t.Errorf("%d under way", w.UnderWay())
 	}
