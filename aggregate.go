@@ -50,8 +50,8 @@ func (m *Model[T]) Max(ctx context.Context, column string, q ...Query) (any, err
 }
 
 // total computes one aggregate over all the records that the queries select.
-func (m *Model[T]) total(ctx context.Context, f query.Function, column string, q []Query) (r query.Result, err error) {
-	err = m.read(ctx, string(f), q, query.ForTotal, func(s *session[T], bound plan.Query, _ query.Spec) (err error) {
+func (m *model) total(ctx context.Context, f query.Function, column string, q []Query) (r query.Result, err error) {
+	err = m.read(ctx, string(f), q, query.ForTotal, func(s *session, bound plan.Query, _ query.Spec) (err error) {
 		r, err = query.Total(ctx, s.Docs.Source(), bound, f, column)
 		return err
 	})
@@ -106,7 +106,7 @@ func (a Aggregate) As(name string) Aggregate {
 // Errors: those of the aggregates. ErrInvalid for After, which has no meaning for
 // groups, and when two results have the same name.
 func (m *Model[T]) GroupBy(ctx context.Context, columns []string, aggs []Aggregate, q ...Query) (out []Record, err error) {
-	err = m.groups(ctx, "GroupBy", columns, aggs, q, func(_ *session[T], grouping query.Grouping, groups []query.Group) error {
+	err = m.groups(ctx, "GroupBy", columns, aggs, q, func(_ *session, grouping query.Grouping, groups []query.Group) error {
 		out = make([]Record, len(groups))
 		for i, g := range groups {
 			out[i] = groupRecord(grouping.Names, g, aggs)
@@ -117,8 +117,8 @@ func (m *Model[T]) GroupBy(ctx context.Context, columns []string, aggs []Aggrega
 }
 
 // groups makes a call that groups records.
-func (m *Model[T]) groups(ctx context.Context, call string, columns []string, aggs []Aggregate, q []Query, got func(*session[T], query.Grouping, []query.Group) error) error {
-	return m.read(ctx, call, q, query.ForGroups, func(s *session[T], bound plan.Query, spec query.Spec) error {
+func (m *model) groups(ctx context.Context, call string, columns []string, aggs []Aggregate, q []Query, got func(*session, query.Grouping, []query.Group) error) error {
+	return m.read(ctx, call, q, query.ForGroups, func(s *session, bound plan.Query, spec query.Spec) error {
 		specs := make([]query.Aggregate, len(aggs))
 		for i, a := range aggs {
 			specs[i] = a.spec

@@ -87,14 +87,14 @@ func (db *DB) call(ctx context.Context, op operation, work func() error) error {
 
 // session is a model as one call uses it: in the version that holds now, and inside the
 // transaction of the call's context, if there is one.
-type session[T any] struct {
-	typed.Records[T]
-	m *Model[T]
+type session struct {
+	typed.Records
+	m *model
 }
 
 // on is a session with a version of the model, inside a transaction if there is one.
-func (m *Model[T]) on(docs *records.Model, t *tx) *session[T] {
-	s := &session[T]{m: m, Records: typed.Records[T]{Name: m.name, Docs: docs, Codec: codec.Under(m.codec, docs.Def), Seq: m.seq}}
+func (m *model) on(docs *records.Model, t *tx) *session {
+	s := &session{m: m, Records: typed.Records{Name: m.name, Docs: docs, Codec: codec.Under(m.codec, docs.Def), Seq: m.seq}}
 	if t != nil {
 		s.Tx = &t.Tx
 	}
@@ -102,7 +102,7 @@ func (m *Model[T]) on(docs *records.Model, t *tx) *session[T] {
 }
 
 // call makes a call of a model.
-func (m *Model[T]) call(ctx context.Context, op operation, work func(s *session[T]) error) error {
+func (m *model) call(ctx context.Context, op operation, work func(s *session) error) error {
 	t, err := m.db.begin(ctx, op)
 	if err != nil {
 		return err
@@ -111,7 +111,7 @@ func (m *Model[T]) call(ctx context.Context, op operation, work func(s *session[
 	generation := m.db.store.Generation()
 	s, err := m.session(ctx, op, t)
 	if err == nil {
-		work := func(s *session[T]) error {
+		work := func(s *session) error {
 			err := work(s)
 			if op.reads && t == nil {
 				if e := s.Docs.Moved(ctx); errors.Is(e, records.ErrReplaced) {
@@ -133,7 +133,7 @@ func (m *Model[T]) call(ctx context.Context, op operation, work func(s *session[
 	return m.db.end(op, err)
 }
 
-func (m *Model[T]) session(ctx context.Context, op operation, t *tx) (*session[T], error) {
+func (m *model) session(ctx context.Context, op operation, t *tx) (*session, error) {
 	if t != nil {
 		inside, err := t.model(ctx, m.handle)
 		if err != nil {
@@ -155,7 +155,7 @@ func (m *Model[T]) session(ctx context.Context, op operation, t *tx) (*session[T
 
 // last is a session for work that needs no bucket. It has the version of the model that
 // the last call used.
-func (m *Model[T]) last() *session[T] { return m.on(m.handle.Last(), nil) }
+func (m *model) last() *session { return m.on(m.handle.Last(), nil) }
 
 // checkContext refuses a nil context, and one that has ended.
 func checkContext(ctx context.Context) error {

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/natsorm/natsorm/internal/query"
+	"github.com/natsorm/natsorm/internal/typed"
 	"github.com/natsorm/natsorm/internal/value"
 )
 
@@ -19,11 +20,11 @@ import (
 // record has one of the unique values. ErrInvalid when the record cannot be stored.
 // ErrUnknownOutcome when the server's answer was lost.
 func (m *Model[T]) Create(ctx context.Context, v *T, opts ...WriteOption) error {
-	return m.call(ctx, operation{name: "Create"}, func(s *session[T]) error {
+	return m.call(ctx, operation{name: "Create"}, func(s *session) error {
 		if _, err := writeSpec(opts, query.ForCreate); err != nil {
 			return err
 		}
-		return s.Create(ctx, v, value.Null, false)
+		return s.Create(ctx, typed.Box(v), value.Null, false)
 	})
 }
 
@@ -36,11 +37,11 @@ func (m *Model[T]) Create(ctx context.Context, v *T, opts ...WriteOption) error 
 // In a transaction it is all or nothing: when one record fails, the transaction ends
 // with that error.
 func (m *Model[T]) BulkCreate(ctx context.Context, vs []*T, opts ...WriteOption) error {
-	return m.call(ctx, operation{name: "BulkCreate"}, func(s *session[T]) error {
+	return m.call(ctx, operation{name: "BulkCreate"}, func(s *session) error {
 		if _, err := writeSpec(opts, query.ForCreate); err != nil {
 			return err
 		}
-		faults := s.CreateMany(ctx, vs)
+		faults := s.CreateMany(ctx, typed.BoxAll(vs))
 		if len(faults) == 0 {
 			return nil
 		}
@@ -65,11 +66,12 @@ func (m *Model[T]) BulkCreate(ctx context.Context, vs []*T, opts ...WriteOption)
 // when the record that has the key or the unique value does not fulfil the rest of where,
 // or when defaults has a value that another record has. Those of FindOne and Create.
 func (m *Model[T]) FindOrCreate(ctx context.Context, where Where, defaults *T) (v *T, created bool, err error) {
-	err = m.call(ctx, operation{name: "FindOrCreate", finds: true}, func(s *session[T]) (err error) {
+	err = m.call(ctx, operation{name: "FindOrCreate", finds: true}, func(s *session) (err error) {
 		if _, _, err = s.bind([]Query{where}, query.ForRead); err != nil {
 			return err
 		}
-		v, created, err = s.FindOrCreate(ctx, where, defaults)
+		found, made, err := s.FindOrCreate(ctx, where, typed.Box(defaults))
+		v, created = typed.Unbox[T](found), made
 		return err
 	})
 	return v, created, err

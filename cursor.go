@@ -8,6 +8,7 @@ import (
 	"github.com/natsorm/natsorm/internal/codec"
 	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/query"
+	"github.com/natsorm/natsorm/internal/typed"
 )
 
 // Cursor returns a text that marks the place of a record in the order of the queries.
@@ -33,6 +34,10 @@ import (
 // Errors: ErrInvalid without OrderBy, without a primary key in last, and for a record
 // that was read with Select when that is not given.
 func (m *Model[T]) Cursor(last *T, q ...Query) (string, error) {
+	return m.cursor(typed.Box(last), q)
+}
+
+func (m *model) cursor(last any, q []Query) (string, error) {
 	s := m.last()
 	bound, spec, err := s.bind(q, query.ForRead)
 	if err != nil {
@@ -66,14 +71,15 @@ func (m *Model[T]) Cursor(last *T, q ...Query) (string, error) {
 // with a cursor, because it would skip records of every page; ErrCursor for a cursor of
 // another query.
 func (m *Model[T]) FindPage(ctx context.Context, q ...Query) (page []*T, next string, err error) {
-	err = m.read(ctx, "FindPage", q, query.ForRead, func(s *session[T], bound plan.Query, spec query.Spec) (err error) {
+	err = m.read(ctx, "FindPage", q, query.ForRead, func(s *session, bound plan.Query, spec query.Spec) (err error) {
 		if bound.Offset > 0 && bound.After != nil {
 			return fmt.Errorf("%w: FindPage with Offset and a cursor: the offset would skip %d records of every page; leave it out", ErrInvalid, bound.Offset)
 		}
-		var corrupt []error
-		if page, next, corrupt, err = query.Page(ctx, s.Docs.Source(), bound, s.Decoder(spec)); err != nil {
+		found, after, corrupt, err := query.Page(ctx, s.Docs.Source(), bound, s.Decoder(spec))
+		if page, next = nil, after; err != nil {
 			return err
 		}
+		page = typed.UnboxAll[T](found)
 		return errors.Join(corrupt...)
 	})
 	return page, next, err

@@ -144,7 +144,7 @@ func (db *DB) Model(ctx context.Context, name string) (m *Model[Record], err err
 		}
 		now, err := records.New(db.store, def)
 		if err == nil {
-			m = newModel(ctx, db, generation, now, codec.NewRecord[Record](def, nil))
+			m = &Model[Record]{newModel(ctx, db, generation, now, codec.NewRecord[Record](def, nil))}
 		}
 		return err
 	})

@@ -106,8 +106,8 @@ func (m *Model[T]) Explain(ctx context.Context, q ...Query) (Plan, error) {
 }
 
 // explain returns the plan, and whether the query is to be run too.
-func (m *Model[T]) explain(ctx context.Context, q []Query) (p Plan, analyze bool, err error) {
-	err = m.read(ctx, "Explain", q, query.ForExplain, func(s *session[T], bound plan.Query, spec query.Spec) error {
+func (m *model) explain(ctx context.Context, q []Query) (p Plan, analyze bool, err error) {
+	err = m.read(ctx, "Explain", q, query.ForExplain, func(s *session, bound plan.Query, spec query.Spec) error {
 		made, err := s.Docs.Source().Explain(ctx, bound)
 		if err != nil {
 			return err

@@ -16,7 +16,7 @@ import (
 // ErrNotFound when there is none, ErrInvalid when id does not fit the key's type, and
 // ErrCorrupt when the record cannot be read.
 func (m *Model[T]) FindByPK(ctx context.Context, id any) (v *T, err error) {
-	err = m.call(ctx, operation{name: "FindByPK", reads: true}, func(s *session[T]) error {
+	err = m.call(ctx, operation{name: "FindByPK", reads: true}, func(s *session) error {
 		key, err := s.Key(id)
 		if err != nil {
 			return err
@@ -28,7 +28,8 @@ func (m *Model[T]) FindByPK(ctx context.Context, id any) (v *T, err error) {
 		if !found.Live() {
 			return s.Describe(ErrNotFound, key.Text())
 		}
-		v, err = s.Decode(found)
+		read, err := s.Decode(found)
+		v = typed.Unbox[T](read)
 		return err
 	})
 	return v, err
@@ -42,7 +43,7 @@ func (m *Model[T]) FindOne(ctx context.Context, q ...Query) (*T, error) {
 	for v, err := range m.each(ctx, "FindOne", append(slices.Clip(q), atMostOne)) {
 		switch {
 		case err == nil:
-			return v, nil
+			return typed.Unbox[T](v), nil
 		case !errs.Unreadable(err):
 			return nil, err
 		}
@@ -64,7 +65,7 @@ var atMostOne = queryFunc(func(s *query.Spec) {
 // Exists reports whether the queries select any record; without queries, whether the model
 // has one. It reads until it finds one. Its errors are those of FindOne except ErrNotFound.
 func (m *Model[T]) Exists(ctx context.Context, q ...Query) (found bool, err error) {
-	err = m.read(ctx, "Exists", q, query.ForTotal, func(s *session[T], bound plan.Query, _ query.Spec) error {
+	err = m.read(ctx, "Exists", q, query.ForTotal, func(s *session, bound plan.Query, _ query.Spec) error {
 		if bound.Limit != 0 {
 			bound.Limit = 1
 		}
@@ -94,9 +95,9 @@ func (m *Model[T]) Exists(ctx context.Context, q ...Query) (found bool, err erro
 // With OrderBy and a Limit, such a record still takes a place among the first ones when
 // the columns of OrderBy can be read; the slice is then one record shorter.
 func (m *Model[T]) FindAll(ctx context.Context, q ...Query) (all []*T, err error) {
-	err = m.read(ctx, "FindAll", q, query.ForRead, func(s *session[T], bound plan.Query, spec query.Spec) (err error) {
-		all, err = collect(query.Select(ctx, s.Docs.Source(), bound, true, s.Decoder(spec)))
-		return err
+	err = m.read(ctx, "FindAll", q, query.ForRead, func(s *session, bound plan.Query, spec query.Spec) (err error) {
+		all = []*T{}
+		return collect(query.Select(ctx, s.Docs.Source(), bound, true, s.Decoder(spec)), func(v any) { all = append(all, v.(*T)) })
 	})
 	return readable(all, err)
 }
@@ -109,33 +110,33 @@ func readable[V any](all []V, err error) ([]V, error) {
 	return all, err
 }
 
-// collect reads a whole sequence in. Records that cannot be read are left out, and named by
-// the error; after every other error there are none.
-func collect[V any](found iter.Seq2[V, error]) ([]V, error) {
-	out := []V{}
+// collect gives add a whole sequence. Records that cannot be read are left out, and named by
+// the error; after every other error what was added does not count.
+func collect(found iter.Seq2[any, error], add func(v any)) error {
 	var corrupt []error
 	for v, err := range found {
 		switch {
 		case err == nil:
-			out = append(out, v)
+			add(v)
 		case errs.Unreadable(err):
 			corrupt = append(corrupt, err)
 		default:
-			return nil, err
+			return err
 		}
 	}
-	return out, errors.Join(corrupt...)
+	return errors.Join(corrupt...)
 }
 
 // FindAndCountAll is FindAll, and also counts how many records there are in all,
 // without regard to Limit, Offset and After. The records are read once for both. Its
 // errors are those of FindAll.
 func (m *Model[T]) FindAndCountAll(ctx context.Context, q ...Query) (page []*T, total int, err error) {
-	err = m.read(ctx, "FindAndCountAll", q, query.ForRead, func(s *session[T], bound plan.Query, spec query.Spec) (err error) {
-		var corrupt []error
-		if page, total, corrupt, err = query.SelectAndCount(ctx, s.Docs.Source(), bound, s.Decoder(spec)); err != nil {
+	err = m.read(ctx, "FindAndCountAll", q, query.ForRead, func(s *session, bound plan.Query, spec query.Spec) (err error) {
+		found, n, corrupt, err := query.SelectAndCount(ctx, s.Docs.Source(), bound, s.Decoder(spec))
+		if page, total = nil, n; err != nil {
 			return err
 		}
+		page = typed.UnboxAll[T](found)
 		return errors.Join(corrupt...)
 	})
 	return page, total, err
@@ -152,7 +153,10 @@ func (m *Model[T]) FindAndCountAll(ctx context.Context, q ...Query) (page []*T, 
 // ErrCorrupt, or ErrSchema for a value of another type (see ConvertColumn), the stream goes on;
 // every other error ends it. Breaking out of the loop frees everything.
 func (m *Model[T]) Each(ctx context.Context, q ...Query) iter.Seq2[*T, error] {
-	return m.each(ctx, "Each", q)
+	found := m.each(ctx, "Each", q)
+	return func(yield func(*T, error) bool) {
+		found(func(v any, err error) bool { return yield(typed.Unbox[T](v), err) })
+	}
 }
 
 // Count counts the records that the queries select, up to the Limit if there is one. It
@@ -167,7 +171,7 @@ func (m *Model[T]) Each(ctx context.Context, q ...Query) iter.Seq2[*T, error] {
 // long as a scan, unless the process has scanned the model; later ones take less than a
 // tenth of that. On a bucket in a cluster or with history, each takes a scan.
 func (m *Model[T]) Count(ctx context.Context, q ...Query) (n int, err error) {
-	err = m.read(ctx, "Count", q, query.ForTotal, func(s *session[T], bound plan.Query, _ query.Spec) (err error) {
+	err = m.read(ctx, "Count", q, query.ForTotal, func(s *session, bound plan.Query, _ query.Spec) (err error) {
 		n, err = query.Count(ctx, s.Docs.Source(), bound)
 		return err
 	})
@@ -176,8 +180,8 @@ func (m *Model[T]) Count(ctx context.Context, q ...Query) (n int, err error) {
 
 // read makes a call that reads what queries select: it binds them to the model, and
 // lets work do the rest.
-func (m *Model[T]) read(ctx context.Context, call string, q []Query, use query.Use, work func(*session[T], plan.Query, query.Spec) error) error {
-	return m.call(ctx, operation{name: call, reads: true}, func(s *session[T]) error {
+func (m *model) read(ctx context.Context, call string, q []Query, use query.Use, work func(*session, plan.Query, query.Spec) error) error {
+	return m.call(ctx, operation{name: call, reads: true}, func(s *session) error {
 		bound, spec, err := s.bind(q, use)
 		if err != nil {
 			return err

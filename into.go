@@ -7,7 +7,6 @@ import (
 
 	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/query"
-	"github.com/natsorm/natsorm/internal/typed"
 )
 
 // FindAllInto is FindAll into structs of another type, which has some of the model's
@@ -23,16 +22,16 @@ import (
 // fields say which columns are read. ErrSchema when R is no
 // struct, or a field cannot be read. Those of FindAll.
 func FindAllInto[R, T any](ctx context.Context, m *Model[T], q ...Query) (all []R, err error) {
-	err = m.read(ctx, "FindAllInto", q, query.ForRead, func(s *session[T], bound plan.Query, spec query.Spec) error {
+	err = m.read(ctx, "FindAllInto", q, query.ForRead, func(s *session, bound plan.Query, spec query.Spec) error {
 		if spec.Select != nil {
 			return fmt.Errorf("%w: Select is not for FindAllInto: the fields of %s say which columns are read", ErrInvalid, reflect.TypeFor[R]())
 		}
-		found, err := typed.FindInto[R](ctx, &s.Records, bound)
+		found, err := s.FindInto(ctx, bound, reflect.TypeFor[R]())
 		if err != nil {
 			return err
 		}
-		all, err = collect(found)
-		return err
+		all = []R{}
+		return collect(found, func(v any) { all = append(all, *v.(*R)) })
 	})
 	return readable(all, err)
 }
@@ -51,8 +50,12 @@ func FindAllInto[R, T any](ctx context.Context, m *Model[T], q ...Query) (all []
 // Errors: ErrInvalid when the fields are not those of the groups, or a value does not fit
 // its field. ErrSchema as for FindAllInto. Those of GroupBy.
 func GroupByInto[R, T any](ctx context.Context, m *Model[T], columns []string, aggs []Aggregate, q ...Query) (out []R, err error) {
-	err = m.groups(ctx, "GroupByInto", columns, aggs, q, func(s *session[T], grouping query.Grouping, groups []query.Group) error {
-		out, err = typed.GroupsInto[R](&s.Records, grouping, groups)
+	err = m.groups(ctx, "GroupByInto", columns, aggs, q, func(s *session, grouping query.Grouping, groups []query.Group) error {
+		found, err := s.GroupsInto(grouping, groups, reflect.TypeFor[R]())
+		out = make([]R, len(found))
+		for i, v := range found {
+			out[i] = *v.(*R)
+		}
 		return err
 	})
 	if err != nil {

@@ -16,11 +16,15 @@ import (
 
 // Model is a kind of record in a DB, with all the ways to read and write its records.
 // It is safe for concurrent use.
-type Model[T any] struct {
+type Model[T any] struct{ model }
+
+// model is what does not depend on the type of a Model's values. Go compiles each method of a
+// Model again for each T: so these only turn values into a *T and back, and leave the rest to model.
+type model struct {
 	name   string
 	db     *DB
 	handle *handle
-	codec  codec.Codec[T]
+	codec  codec.Codec
 	seq    *catalogue.Sequence
 	latest bool // made by Latest
 }
@@ -201,7 +205,7 @@ func Define[T any](ctx context.Context, db *DB, opts ...ModelOption) (m *Model[T
 		generation := db.store.Generation()
 		now, declared, err := o.define(ctx, db, compiled.Definition)
 		if err == nil {
-			m = newModel(ctx, db, generation, now, codec.NewStruct[T](compiled))
+			m = &Model[T]{newModel(ctx, db, generation, now, codec.NewStruct(t, compiled))}
 			db.declared.Indexes(declared, now.Def)
 		}
 		return err
@@ -224,7 +228,7 @@ func DefineRecord(ctx context.Context, db *DB, s Schema, opts ...ModelOption) (m
 		generation := db.store.Generation()
 		now, declared, err := o.define(ctx, db, def)
 		if err == nil {
-			m = newModel(ctx, db, generation, now, codec.NewRecord[Record](now.Def.In(declared), declared))
+			m = &Model[Record]{newModel(ctx, db, generation, now, codec.NewRecord[Record](now.Def.In(declared), declared))}
 			db.declared.Indexes(declared, now.Def)
 		}
 		return err
@@ -267,7 +271,7 @@ func (o modelOptions) define(ctx context.Context, db *DB, def schema.Definition)
 	return now, &def, err
 }
 
-func newModel[T any](ctx context.Context, db *DB, generation uint64, first *records.Model, c codec.Codec[T]) *Model[T] {
+func newModel(ctx context.Context, db *DB, generation uint64, first *records.Model, c codec.Codec) model {
 	f := &fence{db: db}
 	first.Under(f)
 	f.handle = catalogue.NewHandle(db.knowledge, generation, first.Def, first, func(def *schema.Definition) (*records.Model, error) {
@@ -286,7 +290,7 @@ func newModel[T any](ctx context.Context, db *DB, generation uint64, first *reco
 		return m, err
 	})
 	_ = db.knowledge.Confirm(ctx) // so that the first call need not; when it fails, that one finds out why
-	return &Model[T]{name: first.Def.Name, db: db, handle: f.handle, codec: c, seq: catalogue.NewSequence(db.store, first.Def.Name, db.store.Generation)}
+	return model{name: first.Def.Name, db: db, handle: f.handle, codec: c, seq: catalogue.NewSequence(db.store, first.Def.Name, db.store.Generation)}
 }
 
 // fence is a records.Fence: the handle that the writes of a model ask.
@@ -301,6 +305,8 @@ func (f *fence) Later(task func(ctx context.Context)) {
 
 // Schema describes the model as the catalogue had it when this handle last looked, as it does
 // while it is used. DB.Models looks now.
-func (m *Model[T]) Schema() Schema {
+func (m *Model[T]) Schema() Schema { return m.schema() }
+
+func (m *model) schema() Schema {
 	return schemaOf(m.handle.Last().Def, m.handle.Build(), m.db.store)
 }

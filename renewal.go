@@ -18,7 +18,7 @@ func (db *DB) renew(ctx context.Context, h *handle) error {
 // renewed ends a call that may have written. When the bucket turned out to be another one
 // since the call began, in that generation of it, the model is defined there before the
 // call returns. err is the error of the call so far, which comes first.
-func (s *session[T]) renewed(ctx context.Context, generation uint64, err error) error {
+func (s *session) renewed(ctx context.Context, generation uint64, err error) error {
 	if s.m.db.store.Generation() == generation {
 		return err
 	}

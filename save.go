@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/natsorm/natsorm/internal/query"
+	"github.com/natsorm/natsorm/internal/typed"
 )
 
 // Save writes all columns of a record that exists. With an orm:"version" field that a
@@ -16,12 +17,12 @@ import (
 //
 // With IfRevision it is that revision that the record must have, whatever its version says.
 func (m *Model[T]) Save(ctx context.Context, v *T, opts ...WriteOption) error {
-	return m.call(ctx, operation{name: "Save"}, func(s *session[T]) error {
+	return m.call(ctx, operation{name: "Save"}, func(s *session) error {
 		spec, err := writeSpec(opts, query.ForSave)
 		if err != nil {
 			return err
 		}
-		return s.Save(ctx, v, spec.IfRevision)
+		return s.Save(ctx, typed.Box(v), spec.IfRevision)
 	})
 }
 
@@ -35,10 +36,10 @@ func (m *Model[T]) Save(ctx context.Context, v *T, opts ...WriteOption) error {
 // IfRevision it never creates: it is ErrConflict when there is no record to replace, or it has
 // another revision.
 func (m *Model[T]) Upsert(ctx context.Context, v *T, opts ...WriteOption) (created bool, err error) {
-	err = m.call(ctx, operation{name: "Upsert"}, func(s *session[T]) error {
+	err = m.call(ctx, operation{name: "Upsert"}, func(s *session) error {
 		spec, err := writeSpec(opts, query.ForUpsert)
 		if err == nil {
-			created, err = s.Upsert(ctx, v, spec)
+			created, err = s.Upsert(ctx, typed.Box(v), spec)
 		}
 		return err
 	})

@@ -17,7 +17,7 @@ import (
 // stream is a read that delivers records before it has found all. When the schema changes
 // meanwhile, what it has not found yet may be elsewhere: then it reads again by the new schema,
 // and leaves out what it has delivered.
-type stream[T any] struct {
+type stream struct {
 	by      *records.Model // the version of the model that it began with; nil before
 	seen    *keyset.Set    // the keys of what it has delivered, by that version
 	n       int            // how many records it has delivered
@@ -25,13 +25,13 @@ type stream[T any] struct {
 }
 
 // row is a record that a stream delivers, with its key by the version that it began with.
-type row[T any] struct {
-	v   *T
+type row struct {
+	v   any
 	key string
 }
 
 // deliver gives yield what queries select and it has not had.
-func (st *stream[T]) deliver(ctx context.Context, s *session[T], bound plan.Query, spec query.Spec, yield func(*T, error) bool) error {
+func (st *stream) deliver(ctx context.Context, s *session, bound plan.Query, spec query.Spec, yield func(any, error) bool) error {
 	again, limit := st.by != nil, bound.Limit
 	revision := uint64(1) // before the start of seen: nothing comes twice
 	switch {
@@ -48,9 +48,9 @@ func (st *stream[T]) deliver(ctx context.Context, s *session[T], bound plan.Quer
 		}
 	}
 	decode := s.Decoder(spec)
-	found := query.Select(ctx, s.Docs.Source(), bound, false, func(m store.Message) (row[T], error) {
+	found := query.Select(ctx, s.Docs.Source(), bound, false, func(m store.Message) (row, error) {
 		v, err := decode(m)
-		r := row[T]{v, m.Key}
+		r := row{v, m.Key}
 		if again && err == nil {
 			if f, err := s.Docs.Layout.Of(m.Value); err == nil {
 				r.key = st.by.Layout.RecordKey(f.ID)
@@ -91,11 +91,11 @@ func (st *stream[T]) deliver(ctx context.Context, s *session[T], bound plan.Quer
 // each streams what the queries select. Inside a transaction, it first reads all records and
 // then delivers them, because the caller may make other calls of the transaction for each
 // record.
-func (m *Model[T]) each(ctx context.Context, call string, q []Query) iter.Seq2[*T, error] {
-	return func(yield func(*T, error) bool) {
-		var gathered iter.Seq2[*T, error]
-		var st stream[T]
-		err := m.read(ctx, call, q, query.ForRead, func(s *session[T], bound plan.Query, spec query.Spec) error {
+func (m *model) each(ctx context.Context, call string, q []Query) iter.Seq2[any, error] {
+	return func(yield func(any, error) bool) {
+		var gathered iter.Seq2[any, error]
+		var st stream
+		err := m.read(ctx, call, q, query.ForRead, func(s *session, bound plan.Query, spec query.Spec) error {
 			if s.Tx != nil {
 				gathered = query.Gathered(query.Select(ctx, s.Docs.Source(), bound, false, s.Decoder(spec)))
 				return nil

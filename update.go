@@ -76,7 +76,7 @@ func (set Set) mistake() error {
 // another record has a unique value. A *PartialError, which wraps one of these, when
 // some records were changed before it.
 func (m *Model[T]) Update(ctx context.Context, set Set, q ...Query) (int, error) {
-	return m.change(ctx, "Update", q, func(s *session[T]) (typed.Change[T], error) { return s.setting(set) })
+	return m.change(ctx, "Update", q, func(s *session) (typed.Change, error) { return s.setting(set) })
 }
 
 // UpdateOne sets columns of the first record that the queries select, atomically, and
@@ -88,7 +88,7 @@ func (m *Model[T]) Update(ctx context.Context, set Set, q ...Query) (int, error)
 // them; then the record is as it was. ErrInvalid for a Limit of more than one. ErrCorrupt
 // when the only ones that are selected cannot be read. Those of Update.
 func (m *Model[T]) UpdateOne(ctx context.Context, set Set, q ...Query) (v *T, err error) {
-	err = m.call(ctx, operation{name: "UpdateOne"}, func(s *session[T]) error {
+	err = m.call(ctx, operation{name: "UpdateOne"}, func(s *session) error {
 		c, err := s.setting(set)
 		if err != nil {
 			return err
@@ -98,7 +98,9 @@ func (m *Model[T]) UpdateOne(ctx context.Context, set Set, q ...Query) (v *T, er
 			err = fmt.Errorf("%w: UpdateOne with Limit(%d): it changes one record; leave Limit out, or use Update", ErrInvalid, bound.Limit)
 		}
 		if err == nil {
-			v, err = s.UpdateOne(ctx, bound, spec.IfRevision, c)
+			var changed any
+			changed, err = s.UpdateOne(ctx, bound, spec.IfRevision, c)
+			v = typed.Unbox[T](changed)
 		}
 		return err
 	})
@@ -106,16 +108,16 @@ func (m *Model[T]) UpdateOne(ctx context.Context, set Set, q ...Query) (v *T, er
 }
 
 // setting is the change that a Set makes.
-func (s *session[T]) setting(set Set) (typed.Change[T], error) {
+func (s *session) setting(set Set) (typed.Change, error) {
 	if err := set.mistake(); err != nil {
-		return typed.Change[T]{}, err
+		return typed.Change{}, err
 	}
 	return s.Setting(set)
 }
 
 // change makes a call that changes the records that queries select.
-func (m *Model[T]) change(ctx context.Context, call string, q []Query, made func(s *session[T]) (typed.Change[T], error)) (n int, err error) {
-	err = m.call(ctx, operation{name: call}, func(s *session[T]) error {
+func (m *model) change(ctx context.Context, call string, q []Query, made func(s *session) (typed.Change, error)) (n int, err error) {
+	err = m.call(ctx, operation{name: call}, func(s *session) error {
 		c, err := made(s)
 		if err != nil {
 			return err
@@ -133,9 +135,9 @@ func (m *Model[T]) change(ctx context.Context, call string, q []Query, made func
 // returns how many records. A negative amount subtracts, and null counts as zero. A sum
 // that does not fit the column is ErrInvalid. Otherwise it is like Update.
 func (m *Model[T]) Increment(ctx context.Context, by Set, q ...Query) (int, error) {
-	return m.change(ctx, "Increment", q, func(s *session[T]) (typed.Change[T], error) {
+	return m.change(ctx, "Increment", q, func(s *session) (typed.Change, error) {
 		if err := by.mistake(); err != nil {
-			return typed.Change[T]{}, err
+			return typed.Change{}, err
 		}
 		return s.Incrementing(by)
 	})
@@ -148,7 +150,7 @@ func (m *Model[T]) Increment(ctx context.Context, by Set, q ...Query) (int, erro
 // Errors: ErrMissingWhere without a condition or All. A *PartialError when some records
 // were deleted before the error.
 func (m *Model[T]) Destroy(ctx context.Context, q ...Query) (int, error) {
-	return m.change(ctx, "Destroy", q, func(s *session[T]) (typed.Change[T], error) { return s.Destroying(), nil })
+	return m.change(ctx, "Destroy", q, func(s *session) (typed.Change, error) { return s.Destroying(), nil })
 }
 
 // Truncate deletes every record of the model, including those that cannot be read, and
@@ -163,7 +165,7 @@ func (m *Model[T]) Destroy(ctx context.Context, q ...Query) (int, error) {
 // the revision 0. If the program dies in between, another one that uses the model goes on
 // after 10 seconds. Where the connection's user may not purge, the keys are deleted one by one.
 func (m *Model[T]) Truncate(ctx context.Context) error {
-	return m.call(ctx, operation{name: "Truncate", outside: true}, func(s *session[T]) error {
+	return m.call(ctx, operation{name: "Truncate", outside: true}, func(s *session) error {
 		return maintenance.Truncate(ctx, m.db.store, s.Docs.Def)
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/natsorm/natsorm/internal/query"
 	"github.com/natsorm/natsorm/internal/records"
 	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/typed"
 	"github.com/natsorm/natsorm/internal/workers"
 )
 
@@ -104,11 +105,11 @@ const (
 // A watch ends with ctx, by Stop, or when the DB is closed. It survives reconnects.
 // Inside a transaction, Watch is ErrInvalid.
 func (m *Model[T]) Watch(ctx context.Context, q ...Query) (w *Watcher[T], err error) {
-	err = m.call(ctx, operation{name: "Watch", reads: true, outside: true}, func(s *session[T]) (err error) {
+	err = m.call(ctx, operation{name: "Watch", reads: true, outside: true}, func(s *session) (err error) {
 		if w != nil { // the schema was changed while it began: it begins again
 			w.Stop()
 		}
-		w, err = s.watch(ctx, q)
+		w, err = watch[T](ctx, s, q)
 		return err
 	})
 	if err != nil && w != nil {
@@ -118,7 +119,8 @@ func (m *Model[T]) Watch(ctx context.Context, q ...Query) (w *Watcher[T], err er
 	return w, err
 }
 
-func (s *session[T]) watch(ctx context.Context, q []Query) (*Watcher[T], error) {
+// feed is the watch of the records that queries select.
+func (s *session) feed(ctx context.Context, q []Query) (*records.Watch, error) {
 	bound, spec, err := s.bind(q, query.ForWatch)
 	if err != nil {
 		return nil, err
@@ -131,7 +133,12 @@ func (s *session[T]) watch(ctx context.Context, q []Query) (*Watcher[T], error) 
 		}
 		columns = append(columns, s.Docs.Def.Columns[at].Name)
 	}
-	feed, err := s.Docs.Watch(ctx, bound.Filter, columns, spec.Current)
+	return s.Docs.Watch(ctx, bound.Filter, columns, spec.Current)
+}
+
+// watch makes a Watcher of a feed.
+func watch[T any](ctx context.Context, s *session, q []Query) (*Watcher[T], error) {
+	feed, err := s.feed(ctx, q)
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +156,7 @@ func (s *session[T]) watch(ctx context.Context, q []Query) (*Watcher[T], error) 
 			if err != nil {
 				return Change[T]{}, 0, err
 			}
-			return s.changeOf(c), len(c.Before.Value) + len(c.After.Value), nil
+			return changeOf[T](s, c), len(c.Before.Value) + len(c.After.Value), nil
 		}))
 	}) {
 		stop()
@@ -160,16 +167,16 @@ func (s *session[T]) watch(ctx context.Context, q []Query) (*Watcher[T], error) 
 	return w, nil
 }
 
-func (s *session[T]) changeOf(c records.WatchChange) Change[T] {
+func changeOf[T any](s *session, c records.WatchChange) Change[T] {
 	out := Change[T]{Op: Op(c.Kind), Columns: c.Columns, Revision: c.Revision, Time: c.Time}
-	out.Before = s.decodeState(c.Before, &out.Err)
-	out.After = s.decodeState(c.After, &out.Err)
+	out.Before = typed.Unbox[T](s.decodeState(c.Before, &out.Err))
+	out.After = typed.Unbox[T](s.decodeState(c.After, &out.Err))
 	return out
 }
 
 // decodeState is a record before or after a change. It is nil when there is none, and
 // when it cannot be read, which is then added to problem.
-func (s *session[T]) decodeState(e store.Message, problem *error) *T {
+func (s *session) decodeState(e store.Message, problem *error) any {
 	if !e.Live() {
 		return nil
 	}

@@ -10,34 +10,43 @@ import (
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-// Codec is the way between values of T and the documents that are stored. It is
+// Codec is the way between the values of one type T and the documents that are stored. It is
 // immutable.
-type Codec[T any] interface {
+//
+// A value is passed as a *T in an any, so that what is above and below a codec is compiled once and
+// not again for each T.
+type Codec interface {
+	// New is a *T to a zero T.
+	New() any
+
 	// Encode is v's document. ErrInvalid names the fields that cannot be stored.
-	Encode(v *T) ([]byte, error)
+	Encode(v any) ([]byte, error)
 
 	// Decode reads a record into v, with its version. ErrCorrupt when its document
 	// does not fit.
-	Decode(m store.Message, v *T) error
+	Decode(m store.Message, v any) error
 
 	// Clone is a copy of v whose own fields can be changed: a write works on it, and v
 	// changes only when the write succeeds.
-	Clone(v *T) *T
+	Clone(v any) any
+
+	// Assign sets v to what w is.
+	Assign(v, w any)
 
 	// ZeroKey reports whether v's primary key is zero, as automatic keys are before
 	// they are given; SetKey gives it one.
-	ZeroKey(v *T) bool
-	SetKey(v *T, id value.Value) error
+	ZeroKey(v any) bool
+	SetKey(v any, id value.Value) error
 
 	// Version is the revision at which v was read or written; 0 when that is not
 	// known, or T does not keep it; Partial when v is not whole.
-	Version(v *T) uint64
-	SetVersion(v *T, revision uint64)
+	Version(v any) uint64
+	SetVersion(v any, revision uint64)
 
 	// NeedsCreated reports whether T keeps the time of creation and v has none; Stamp
 	// sets it then, to created, and the time of the update always.
-	NeedsCreated(v *T) bool
-	Stamp(v *T, created, updated time.Time)
+	NeedsCreated(v any) bool
+	Stamp(v any, created, updated time.Time)
 
 	// Writes reports whether Encode writes this column, or would if it had a value.
 	// A save leaves other columns as they are stored.

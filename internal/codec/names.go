@@ -13,7 +13,7 @@ import (
 
 // Under is a codec under a version of the model, in which columns may have other names and types than
 // T declares, or may have been dropped. It is c itself where they have not.
-func Under[T any](c Codec[T], def *schema.Definition) Codec[T] {
+func Under(c Codec, def *schema.Definition) Codec {
 	if len(def.Former) == 0 && len(def.Converted) == 0 {
 		return c
 	}
@@ -22,8 +22,8 @@ func Under[T any](c Codec[T], def *schema.Definition) Codec[T] {
 	if out == nil && types == nil {
 		return c
 	}
-	u := &under[T]{Codec: c, def: def, in: in, out: out, types: types}
-	if reflect.TypeFor[T]().Kind() == reflect.Map {
+	u := &under{Codec: c, def: def, in: in, out: out, types: types}
+	if reflect.TypeOf(c.New()).Elem().Kind() == reflect.Map {
 		u.refused = dropped // a struct always has its fields, a map has what somebody has put there
 	}
 	return u
@@ -31,7 +31,7 @@ func Under[T any](c Codec[T], def *schema.Definition) Codec[T] {
 
 // Outdated is an errs.ErrSchema when T, which was declared under the version first, declares a
 // former name, or a former type, that counts no more.
-func Outdated[T any](c Codec[T], first, def *schema.Definition) error {
+func Outdated(c Codec, first, def *schema.Definition) error {
 	for _, f := range def.Former {
 		switch {
 		case !c.Writes(f.Name) || first.Freed(f):
@@ -54,21 +54,21 @@ func Outdated[T any](c Codec[T], first, def *schema.Definition) error {
 }
 
 // Dropped are the columns that T declares and that were dropped.
-func Dropped[T any](c Codec[T], def *schema.Definition) []string {
+func Dropped(c Codec, def *schema.Definition) []string {
 	_, _, dropped := document.DeclaredNames(def, c.Writes)
 	return dropped
 }
 
 // under is the codec of a T that declares columns by former names, or with former types.
-type under[T any] struct {
-	Codec[T]
+type under struct {
+	Codec
 	def     *schema.Definition
 	in, out *document.Names
 	types   *document.Types
 	refused []string // dropped columns that a value may not have
 }
 
-func (u *under[T]) Encode(v *T) ([]byte, error) {
+func (u *under) Encode(v any) ([]byte, error) {
 	doc, err := u.Codec.Encode(v)
 	if err != nil {
 		return nil, err
@@ -90,7 +90,7 @@ func (u *under[T]) Encode(v *T) ([]byte, error) {
 	return u.out.Apply(doc), nil
 }
 
-func (u *under[T]) Decode(m store.Message, v *T) error {
+func (u *under) Decode(m store.Message, v any) error {
 	doc, err := u.types.NarrowRecord(u.def.Name, m.Key, u.in.Apply(m.Value))
 	if err != nil {
 		return err
@@ -105,7 +105,7 @@ func converted(def *schema.Definition, err error) error {
 }
 
 // Type is by the names that the columns have now.
-func (u *under[T]) Type(column string) value.Type {
+func (u *under) Type(column string) value.Type {
 	if !u.Writes(column) {
 		return ""
 	}
@@ -113,6 +113,6 @@ func (u *under[T]) Type(column string) value.Type {
 }
 
 // Writes is by the names that the columns have now.
-func (u *under[T]) Writes(column string) bool {
+func (u *under) Writes(column string) bool {
 	return u.Codec.Writes(u.in.To(column)) && u.out.To(column) == column
 }

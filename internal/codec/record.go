@@ -21,7 +21,7 @@ import (
 
 // NewRecord is the codec of maps from column names to values. A hidden column is in them
 // only when declared has it; otherwise it stays as it is in the bucket.
-func NewRecord[R ~map[string]any](def *schema.Definition, declared *schema.Definition) Codec[R] {
+func NewRecord[R ~map[string]any](def *schema.Definition, declared *schema.Definition) Codec {
 	c := &records[R]{def: def, columns: def.Columns}
 	if slices.ContainsFunc(def.Columns, func(col schema.Column) bool { return col.Hidden }) {
 		c.columns = slices.DeleteFunc(slices.Clone(def.Columns), func(col schema.Column) bool {
@@ -37,16 +37,23 @@ type records[R ~map[string]any] struct {
 	columns []schema.Column // that are in the maps
 }
 
+func (c *records[R]) New() any { return new(R) }
+
+// of is the map that v points to.
+func (c *records[R]) of(v any) R { return *v.(*R) }
+
+func (c *records[R]) Assign(v, w any) { *v.(*R) = c.of(w) }
+
 // has reports whether a column is in the maps.
 func (c *records[R]) has(name string) bool {
 	return slices.ContainsFunc(c.columns, func(col schema.Column) bool { return col.Name == name })
 }
 
-func (c *records[R]) Encode(v *R) ([]byte, error) {
+func (c *records[R]) Encode(v any) ([]byte, error) {
 	faults := &errs.ValidationError{Model: c.def.Name}
-	set := make([]document.Member, 0, len(*v))
+	set := make([]document.Member, 0, len(c.of(v)))
 	for _, col := range c.columns {
-		x, ok := (*v)[col.Name]
+		x, ok := c.of(v)[col.Name]
 		if !ok {
 			continue
 		}
@@ -57,7 +64,7 @@ func (c *records[R]) Encode(v *R) ([]byte, error) {
 		}
 		set = append(set, document.Member{Name: col.Name, Raw: raw})
 	}
-	for name := range *v {
+	for name := range c.of(v) {
 		if !c.has(name) {
 			problem := "the column's name has other letter case"
 			if c.def.Position(name) >= 0 {
@@ -76,7 +83,7 @@ func (c *records[R]) Encode(v *R) ([]byte, error) {
 	return document.Patch([]byte("{}"), set)
 }
 
-func (c *records[R]) Decode(m store.Message, v *R) error {
+func (c *records[R]) Decode(m store.Message, v any) error {
 	corrupt := func(err error) error { return errs.Corrupt(c.def.Name, m.Key, err) }
 	var raw map[string]jsontext.Value
 	if err := jsonx.Unmarshal(m.Value, &raw); err != nil {
@@ -108,7 +115,7 @@ func (c *records[R]) Decode(m store.Message, v *R) error {
 			out[col.Name] = val.Any()
 		}
 	}
-	*v = out
+	*v.(*R) = out
 	return nil
 }
 
@@ -121,22 +128,22 @@ func Any(text string) (x any, err error) {
 	return x, err
 }
 
-func (c *records[R]) Clone(v *R) *R {
-	w := maps.Clone(*v)
+func (c *records[R]) Clone(v any) any {
+	w := maps.Clone(c.of(v))
 	if w == nil {
 		w = R{}
 	}
 	return &w
 }
 
-func (c *records[R]) ZeroKey(v *R) bool {
+func (c *records[R]) ZeroKey(v any) bool {
 	key := c.def.Key()
-	val, err := value.Coerce((*v)[key.Name], key.Type)
+	val, err := value.Coerce(c.of(v)[key.Name], key.Type)
 	return err == nil && (val.IsNull() || value.Equal(val, value.Zero(key.Type)))
 }
 
-func (c *records[R]) SetKey(v *R, id value.Value) error {
-	(*v)[c.def.Key().Name] = id.Any()
+func (c *records[R]) SetKey(v any, id value.Value) error {
+	c.of(v)[c.def.Key().Name] = id.Any()
 	return nil
 }
 
@@ -151,28 +158,28 @@ func (c *records[R]) Type(column string) value.Type {
 	return ""
 }
 
-func (c *records[R]) Version(*R) uint64     { return 0 }
-func (c *records[R]) SetVersion(*R, uint64) {}
+func (c *records[R]) Version(any) uint64     { return 0 }
+func (c *records[R]) SetVersion(any, uint64) {}
 
-func (c *records[R]) NeedsCreated(v *R) bool {
+func (c *records[R]) NeedsCreated(v any) bool {
 	for _, col := range c.def.Columns {
 		if col.Role == schema.CreatedAt {
-			at, ok := (*v)[col.Name].(time.Time)
-			return (*v)[col.Name] == nil || ok && at.IsZero()
+			at, ok := c.of(v)[col.Name].(time.Time)
+			return c.of(v)[col.Name] == nil || ok && at.IsZero()
 		}
 	}
 	return false
 }
 
-func (c *records[R]) Stamp(v *R, created, updated time.Time) {
+func (c *records[R]) Stamp(v any, created, updated time.Time) {
 	for _, col := range c.def.Columns {
 		switch {
 		case col.Role == schema.CreatedAt:
-			if at, ok := (*v)[col.Name].(time.Time); (*v)[col.Name] == nil || ok && at.IsZero() {
-				(*v)[col.Name] = created
+			if at, ok := c.of(v)[col.Name].(time.Time); c.of(v)[col.Name] == nil || ok && at.IsZero() {
+				c.of(v)[col.Name] = created
 			}
 		case col.Role == schema.UpdatedAt:
-			(*v)[col.Name] = updated
+			c.of(v)[col.Name] = updated
 		}
 	}
 }

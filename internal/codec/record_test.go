@@ -128,11 +128,11 @@ func TestRecordKeysAndStamps(t *testing.T) {
 		}
 	}
 	var none record
-	v := c.Clone(&none) // a nil map takes no key
+	v := c.Clone(&none).(*record) // a nil map takes no key
 	if err := c.SetKey(v, value.OfInt(5)); err != nil || (*v)["id"] != int64(5) || none != nil {
 		t.Errorf("the key is %v, %v", (*v)["id"], err)
 	}
-	w := c.Clone(v)
+	w := c.Clone(v).(*record)
 	(*w)["text"] = "other"
 	if _, ok := (*v)["text"]; ok {
 		t.Error("a change of the copy changed the original")

@@ -19,7 +19,8 @@ import (
 )
 
 // structs is the codec of a struct type.
-type structs[T any] struct {
+type structs struct {
+	typ     reflect.Type
 	model   *schema.Struct
 	columns map[string]value.Type // that T has; the model can have more
 	write   func(x any) ([]byte, error)
@@ -34,31 +35,33 @@ type renamed struct {
 	read func(doc []byte, x any) error
 }
 
-// NewStruct is the codec of a struct type.
-func NewStruct[T any](compiled *schema.Struct) Codec[T] {
-	c := &structs[T]{model: compiled, columns: map[string]value.Type{}, write: value.Marshaler(reflect.TypeFor[T]()), read: value.Unmarshaler(reflect.TypeFor[T]())}
+// NewStruct is the codec of the struct type t, of which compiled was made.
+func NewStruct(t reflect.Type, compiled *schema.Struct) Codec {
+	c := &structs{typ: t, model: compiled, columns: map[string]value.Type{}, write: value.Marshaler(t), read: value.Unmarshaler(t)}
 	for _, col := range compiled.Definition.Columns {
 		c.columns[col.Name] = col.Type
 	}
 	for _, path := range c.written() {
 		for i := range path {
-			c.shared = c.shared || i > 0 && reflect.TypeFor[T]().FieldByIndex(path[:i]).Type.Kind() == reflect.Pointer
+			c.shared = c.shared || i > 0 && t.FieldByIndex(path[:i]).Type.Kind() == reflect.Pointer
 		}
 	}
 	for _, r := range compiled.Renamed {
-		c.renamed = append(c.renamed, renamed{r, value.Unmarshaler(reflect.TypeFor[T]().FieldByIndex(r.Field).Type)})
+		c.renamed = append(c.renamed, renamed{r, value.Unmarshaler(t.FieldByIndex(r.Field).Type)})
 	}
 	return c
 }
 
-func (c *structs[T]) Writes(column string) bool { return c.columns[column] != "" }
+func (c *structs) New() any { return reflect.New(c.typ).Interface() }
 
-func (c *structs[T]) Type(column string) value.Type { return c.columns[column] }
+func (c *structs) Writes(column string) bool { return c.columns[column] != "" }
 
-func (c *structs[T]) Encode(v *T) (doc []byte, err error) {
+func (c *structs) Type(column string) value.Type { return c.columns[column] }
+
+func (c *structs) Encode(v any) (doc []byte, err error) {
 	defer func() { // calls may run in goroutines in which a caller cannot recover
 		if r := recover(); r != nil {
-			err = errs.Invalidf(c.model.Definition.Name, "", "a %T cannot be written: one of its methods panics: %v", *v, r)
+			err = errs.Invalidf(c.model.Definition.Name, "", "a %v cannot be written: one of its methods panics: %v", c.typ, r)
 		}
 	}()
 	doc, err = c.write(v)
@@ -89,10 +92,10 @@ func (c *structs[T]) Encode(v *T) (doc []byte, err error) {
 	return document.Patch(doc, set)
 }
 
-func (c *structs[T]) Decode(m store.Message, v *T) (err error) {
+func (c *structs) Decode(m store.Message, v any) (err error) {
 	defer func() { // as in Encode
 		if r := recover(); r != nil {
-			err = errs.Corrupt(c.model.Definition.Name, m.Key, fmt.Errorf("it cannot be read into a %T: one of its methods panics: %v", *v, r))
+			err = errs.Corrupt(c.model.Definition.Name, m.Key, fmt.Errorf("it cannot be read into a %v: one of its methods panics: %v", c.typ, r))
 		}
 	}()
 	doc := m.Value
@@ -113,7 +116,7 @@ func (c *structs[T]) Decode(m store.Message, v *T) (err error) {
 }
 
 // readRenamed reads the columns that have other names than their fields in JSON.
-func (c *structs[T]) readRenamed(doc []byte, v *T) error {
+func (c *structs) readRenamed(doc []byte, v any) error {
 	names := make([]string, len(c.renamed))
 	for i, r := range c.renamed {
 		names[i] = r.Column
@@ -145,7 +148,7 @@ func (c *structs[T]) readRenamed(doc []byte, v *T) error {
 
 // field is the field at path, or an invalid Value when a nil embedded pointer
 // is on the way.
-func (c *structs[T]) field(v *T, path []int) reflect.Value {
+func (c *structs) field(v any, path []int) reflect.Value {
 	if path == nil {
 		return reflect.Value{}
 	}
@@ -157,20 +160,21 @@ func (c *structs[T]) field(v *T, path []int) reflect.Value {
 }
 
 // written are the fields that natsorm writes.
-func (c *structs[T]) written() [][]int {
+func (c *structs) written() [][]int {
 	return [][]int{c.model.Key, c.model.Version, c.model.CreatedAt, c.model.UpdatedAt}
 }
 
-func (c *structs[T]) Clone(v *T) *T {
-	w := *v
+func (c *structs) Clone(v any) any {
+	w := c.New()
+	c.Assign(w, v)
 	if !c.shared {
-		return &w
+		return w
 	}
 	// What is written into the copy must not show in v: so the structs that hold those
 	// fields are copied too, where they are embedded by a pointer.
 	done := map[uintptr]bool{}
 	for _, path := range c.written() {
-		f := reflect.ValueOf(&w).Elem()
+		f := reflect.ValueOf(w).Elem()
 		for i, at := range path {
 			f = f.Field(at)
 			if i == len(path)-1 || f.Kind() != reflect.Pointer {
@@ -188,15 +192,17 @@ func (c *structs[T]) Clone(v *T) *T {
 			f = f.Elem()
 		}
 	}
-	return &w
+	return w
 }
 
-func (c *structs[T]) ZeroKey(v *T) bool {
+func (c *structs) Assign(v, w any) { reflect.ValueOf(v).Elem().Set(reflect.ValueOf(w).Elem()) }
+
+func (c *structs) ZeroKey(v any) bool {
 	f := c.field(v, c.model.Key)
 	return f.IsValid() && f.IsZero()
 }
 
-func (c *structs[T]) SetKey(v *T, id value.Value) error {
+func (c *structs) SetKey(v any, id value.Value) error {
 	f := c.field(v, c.model.Key)
 	if !f.IsValid() {
 		return errs.Invalidf(c.model.Definition.Name, c.model.Definition.Key().Name, "is in an embedded nil pointer; set it before writing")
@@ -223,25 +229,25 @@ func (c *structs[T]) SetKey(v *T, id value.Value) error {
 	return nil
 }
 
-func (c *structs[T]) Version(v *T) uint64 {
+func (c *structs) Version(v any) uint64 {
 	if f := c.field(v, c.model.Version); f.IsValid() {
 		return f.Uint()
 	}
 	return 0
 }
 
-func (c *structs[T]) SetVersion(v *T, revision uint64) {
+func (c *structs) SetVersion(v any, revision uint64) {
 	if f := c.field(v, c.model.Version); f.IsValid() {
 		f.SetUint(revision)
 	}
 }
 
-func (c *structs[T]) NeedsCreated(v *T) bool {
+func (c *structs) NeedsCreated(v any) bool {
 	f := c.field(v, c.model.CreatedAt)
 	return f.IsValid() && f.IsZero()
 }
 
-func (c *structs[T]) Stamp(v *T, created, updated time.Time) {
+func (c *structs) Stamp(v any, created, updated time.Time) {
 	if f := c.field(v, c.model.CreatedAt); f.IsValid() && f.IsZero() {
 		f.Set(reflect.ValueOf(created))
 	}

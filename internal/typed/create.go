@@ -20,7 +20,7 @@ import (
 // automatic key that is zero becomes id or, when id is null, the next key. If a record
 // has that key already, because somebody chose it, create tries a later one: each try
 // passes over twice as many keys as the last, to get beyond such keys soon.
-func (s *Records[T]) Create(ctx context.Context, v *T, id value.Value, many bool) error {
+func (s *Records) Create(ctx context.Context, v any, id value.Value, many bool) error {
 	if v == nil {
 		return s.NilRecord()
 	}
@@ -41,10 +41,10 @@ func (s *Records[T]) Create(ctx context.Context, v *T, id value.Value, many bool
 		if err != nil {
 			return err
 		}
-		err = s.Docs.Write(ctx, records.Target{ID: after.keys.ID, New: true, Many: many}, s.recordChange(Change[T]{
-			next: func(before store.Message) (state[T], error) {
+		err = s.Docs.Write(ctx, records.Target{ID: after.keys.ID, New: true, Many: many}, s.recordChange(Change{
+			next: func(before store.Message) (state, error) {
 				if before.Live() {
-					return state[T]{}, fmt.Errorf("%w; Save or Upsert changes it", s.Describe(errs.ErrExists, after.keys.ID.Text()))
+					return state{}, fmt.Errorf("%w; Save or Upsert changes it", s.Describe(errs.ErrExists, after.keys.ID.Text()))
 				}
 				return after, nil
 			},
@@ -57,7 +57,7 @@ func (s *Records[T]) Create(ctx context.Context, v *T, id value.Value, many bool
 }
 
 // giveKey sets v's key to id or, when id is null, to the next automatic key.
-func (s *Records[T]) giveKey(ctx context.Context, v *T, id value.Value, skip uint64) (err error) {
+func (s *Records) giveKey(ctx context.Context, v any, id value.Value, skip uint64) (err error) {
 	if id.IsNull() {
 		if id, err = s.nextKey(ctx, skip); err != nil {
 			return err
@@ -68,7 +68,7 @@ func (s *Records[T]) giveKey(ctx context.Context, v *T, id value.Value, skip uin
 
 // nextKey is an automatic key that was given to no record. skip is how many numbers it
 // passes over.
-func (s *Records[T]) nextKey(ctx context.Context, skip uint64) (value.Value, error) {
+func (s *Records) nextKey(ctx context.Context, skip uint64) (value.Value, error) {
 	key := s.Docs.Def.Key()
 	if key.Type == value.String {
 		id, err := uuid.NewV7()
@@ -87,7 +87,7 @@ func (s *Records[T]) nextKey(ctx context.Context, skip uint64) (value.Value, err
 
 // CreateMany creates the records of a BulkCreate, and returns why some were not
 // created.
-func (s *Records[T]) CreateMany(ctx context.Context, vs []*T) (faults []errs.BulkFault) {
+func (s *Records) CreateMany(ctx context.Context, vs []any) (faults []errs.BulkFault) {
 	var mu sync.Mutex
 	fail := func(i int, err error) {
 		mu.Lock()

@@ -21,9 +21,9 @@ import (
 )
 
 // fromWhere is defaults with the values of where.
-func (s *Records[T]) fromWhere(where map[string]any, defaults *T) (v *T, doc []byte, err error) {
+func (s *Records) fromWhere(where map[string]any, defaults any) (v any, doc []byte, err error) {
 	if defaults == nil {
-		defaults = new(T)
+		defaults = s.Codec.New()
 	} else if s.Codec.Version(defaults) == codec.Partial {
 		return nil, nil, errs.Invalidf(s.Name, "", "the defaults of FindOrCreate were read with Select and are not whole; read all of the record")
 	} else {
@@ -57,10 +57,10 @@ func (s *Records[T]) fromWhere(where map[string]any, defaults *T) (v *T, doc []b
 	if doc, err = document.Patch(doc, set); err != nil {
 		return nil, nil, document.Invalid(s.Name, err)
 	}
-	v = new(T)
+	v = s.Codec.New()
 	if err := s.Codec.Decode(store.Message{Value: doc}, v); err != nil {
 		field, problem := codec.Misfit(errors.Unwrap(err))
-		return nil, nil, errs.Invalidf(s.Name, field, "in FindOrCreate: the new record would not fit %T: %v", *v, problem)
+		return nil, nil, errs.Invalidf(s.Name, field, "in FindOrCreate: the new record would not fit %v: %v", typeOf(v), problem)
 	}
 	doc, err = s.Codec.Encode(v) // as it will be stored
 	return v, doc, err
@@ -68,7 +68,7 @@ func (s *Records[T]) fromWhere(where map[string]any, defaults *T) (v *T, doc []b
 
 // FindOrCreate finds the record whose columns equal the values of where, or creates one of
 // where and defaults.
-func (s *Records[T]) FindOrCreate(ctx context.Context, where map[string]any, defaults *T) (found *T, created bool, err error) {
+func (s *Records) FindOrCreate(ctx context.Context, where map[string]any, defaults any) (found any, created bool, err error) {
 	v, doc, err := s.fromWhere(where, defaults)
 	if err != nil {
 		return nil, false, err
@@ -119,7 +119,7 @@ func (s *Records[T]) FindOrCreate(ctx context.Context, where map[string]any, def
 
 // asStored is the condition that the columns of where have the values that doc has: those of
 // where, in the form in which the type of T writes them.
-func (s *Records[T]) asStored(where map[string]any, doc []byte) (*cond.Bound, error) {
+func (s *Records) asStored(where map[string]any, doc []byte) (*cond.Bound, error) {
 	def := s.Docs.Def
 	var columns []int
 	for _, name := range slices.Sorted(maps.Keys(where)) {
@@ -142,7 +142,7 @@ func (s *Records[T]) asStored(where map[string]any, doc []byte) (*cond.Bound, er
 
 // owner is the record that has an identity, if it is selected; nil when there is none. When
 // it is not selected the error is refused, if that is not nil.
-func (s *Records[T]) owner(ctx context.Context, q plan.Query, selects func(store.Message) (bool, error), refused error) (*T, error) {
+func (s *Records) owner(ctx context.Context, q plan.Query, selects func(store.Message) (bool, error), refused error) (any, error) {
 	m, err := s.Docs.First(ctx, q)
 	if err != nil || !m.Live() {
 		return nil, err
@@ -162,7 +162,7 @@ func (s *Records[T]) owner(ctx context.Context, q plan.Query, selects func(store
 }
 
 // identities names what a record can be known by: the key, and the unique indexes.
-func (s *Records[T]) identities() string {
+func (s *Records) identities() string {
 	out := []string{"the primary key " + s.Docs.Def.Key().Name}
 	for _, x := range s.Docs.Def.Indexes {
 		if x.Unique {

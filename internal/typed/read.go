@@ -13,11 +13,11 @@ import (
 )
 
 // Decoder is what makes values of records: of whole ones, or of the columns of Select.
-func (s *Records[T]) Decoder(spec query.Spec) func(store.Message) (*T, error) {
+func (s *Records) Decoder(spec query.Spec) func(store.Message) (any, error) {
 	if spec.Select == nil {
 		return s.Decode
 	}
-	return func(m store.Message) (*T, error) {
+	return func(m store.Message) (any, error) {
 		doc, err := document.Pick(m.Value, spec.Select)
 		if err != nil {
 			return nil, errs.Corrupt(s.Name, m.Key, err)
@@ -33,8 +33,8 @@ func (s *Records[T]) Decoder(spec query.Spec) func(store.Message) (*T, error) {
 
 // Decode makes the value of a record. In a transaction the value gets the version of its
 // own write with the commit.
-func (s *Records[T]) Decode(m store.Message) (*T, error) {
-	v := new(T)
+func (s *Records) Decode(m store.Message) (any, error) {
+	v := s.Codec.New()
 	if err := s.Codec.Decode(m, v); err != nil {
 		return nil, s.Docs.Misread(m, err)
 	}
@@ -45,7 +45,7 @@ func (s *Records[T]) Decode(m store.Message) (*T, error) {
 }
 
 // Key is id as a value of the model's primary key.
-func (s *Records[T]) Key(id any) (value.Value, error) {
+func (s *Records) Key(id any) (value.Value, error) {
 	col := s.Docs.Def.Key()
 	key, err := value.Coerce(id, col.Type)
 	if err == nil && key.IsNull() {

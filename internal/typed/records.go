@@ -9,6 +9,7 @@ package typed
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 
@@ -19,17 +20,21 @@ import (
 	"github.com/natsorm/natsorm/internal/txn"
 )
 
-// Records are the records of a model as values of type T, as one call uses them.
-type Records[T any] struct {
+// Records are the records of a model as values of its Go type T, as one call uses them. A value is
+// a *T in an any, as a codec has it; nil is none.
+type Records struct {
 	Name  string         // the model's
 	Docs  *records.Model // in the version that holds now, and inside the transaction if there is one
-	Codec codec.Codec[T]
+	Codec codec.Codec
 	Seq   *catalogue.Sequence // of automatic keys
 	Tx    *Tx                 // nil outside transactions
 }
 
+// typeOf is the type T of a value.
+func typeOf(v any) reflect.Type { return reflect.TypeOf(v).Elem() }
+
 // Describe is an error about a record.
-func (s *Records[T]) Describe(err error, id string) error { return Describe(err, s.Name, id) }
+func (s *Records) Describe(err error, id string) error { return Describe(err, s.Name, id) }
 
 // Describe is an error about a record of a model.
 func Describe(err error, model, id string) error { return fmt.Errorf("%w: %s %s", err, model, id) }
@@ -46,7 +51,7 @@ func (u *unfulfilled) Error() string { return "natsorm: " + u.text }
 func (u *unfulfilled) Is(target error) bool { return slices.Contains(u.kinds, target) }
 
 // NilRecord is the error of a call that got a nil *T.
-func (s *Records[T]) NilRecord() error {
+func (s *Records) NilRecord() error {
 	return errs.Invalidf(s.Name, "", "nil record; pass a pointer to one")
 }
 

@@ -31,13 +31,13 @@ var errMoved = fmt.Errorf("%w: the record is no longer there", errs.ErrNotFound)
 
 // Save writes all of v over the record that exists, if that is at a revision: nil for that
 // of v's version, or for any when v has none.
-func (s *Records[T]) Save(ctx context.Context, v *T, revision *uint64) error {
+func (s *Records) Save(ctx context.Context, v any, revision *uint64) error {
 	_, err := s.save(ctx, v, saving{revision: revision})
 	return err
 }
 
 // save writes all of v over a record.
-func (s *Records[T]) save(ctx context.Context, v *T, how saving) (created bool, err error) {
+func (s *Records) save(ctx context.Context, v any, how saving) (created bool, err error) {
 	if v == nil {
 		return false, s.NilRecord()
 	}
@@ -47,7 +47,7 @@ func (s *Records[T]) save(ctx context.Context, v *T, how saving) (created bool, 
 			return false, err
 		}
 	}
-	var undated *T // w, where it has no creation time: then the stored record's stays
+	var undated any // w, where it has no creation time: then the stored record's stays
 	if s.Codec.NeedsCreated(w) {
 		undated = s.Codec.Clone(w)
 	}
@@ -66,22 +66,22 @@ func (s *Records[T]) save(ctx context.Context, v *T, how saving) (created bool, 
 	if how.revision != nil {
 		version = *how.revision
 	}
-	err = s.Docs.Write(ctx, records.Target{ID: id}, s.recordChange(Change[T]{
-		next: func(before store.Message) (state[T], error) {
+	err = s.Docs.Write(ctx, records.Target{ID: id}, s.recordChange(Change{
+		next: func(before store.Message) (state, error) {
 			created = !before.Live()
 			if how.over != nil {
 				if ok, err := how.over(before); err != nil || !ok {
-					return state[T]{}, cmp.Or(err, errMoved)
+					return state{}, cmp.Or(err, errMoved)
 				}
 			}
 			switch {
 			case created && how.upsert && version == 0:
 			case created && version != 0:
-				return state[T]{}, fmt.Errorf("%w is not there: it was destroyed since it was read, or its key was changed (%w)", s.Describe(errs.ErrConflict, id.Text()), errs.ErrNotFound)
+				return state{}, fmt.Errorf("%w is not there: it was destroyed since it was read, or its key was changed (%w)", s.Describe(errs.ErrConflict, id.Text()), errs.ErrNotFound)
 			case created:
-				return state[T]{}, s.Describe(errs.ErrNotFound, id.Text())
+				return state{}, s.Describe(errs.ErrNotFound, id.Text())
 			case version != 0 && version != before.Version():
-				return state[T]{}, s.otherRevision(id.Text(), before, version)
+				return state{}, s.otherRevision(id.Text(), before, version)
 			}
 			if created {
 				return whole, nil
@@ -89,7 +89,7 @@ func (s *Records[T]) save(ctx context.Context, v *T, how saving) (created bool, 
 			after := whole
 			if undated != nil {
 				if after, err = s.keepCreated(whole, undated, before, at); err != nil {
-					return state[T]{}, err
+					return state{}, err
 				}
 			}
 			return s.adopt(after, before)
@@ -100,13 +100,13 @@ func (s *Records[T]) save(ctx context.Context, v *T, how saving) (created bool, 
 }
 
 // otherRevision is the error for a record that is not at the revision that a caller knows.
-func (s *Records[T]) otherRevision(id string, before store.Message, known uint64) error {
+func (s *Records) otherRevision(id string, before store.Message, known uint64) error {
 	return fmt.Errorf("%w is at revision %d, not %d; read it again", s.Describe(errs.ErrConflict, id), before.Version(), known)
 }
 
 // keepCreated is the state of v, which has no creation time, with that of the record
 // before. whole is the state of v with the time now.
-func (s *Records[T]) keepCreated(whole state[T], v *T, before store.Message, now time.Time) (state[T], error) {
+func (s *Records) keepCreated(whole state, v any, before store.Message, now time.Time) (state, error) {
 	created, column := s.createdAt(before)
 	v = s.Codec.Clone(v)
 	s.Codec.Stamp(v, created, now)
@@ -115,13 +115,13 @@ func (s *Records[T]) keepCreated(whole state[T], v *T, before store.Message, now
 	}
 	doc, err := document.Patch(whole.doc, []document.Member{{Name: column, Raw: value.OfTime(created).AppendJSON(nil)}})
 	if err != nil {
-		return state[T]{}, document.Invalid(s.Name, err)
+		return state{}, document.Invalid(s.Name, err)
 	}
-	after := state[T]{doc: doc, keys: whole.keys, v: v}
+	after := state{doc: doc, keys: whole.keys, v: v}
 	if s.Docs.Def.Indexed(column) {
 		keys, err := s.Docs.Layout.Of(doc)
 		if err != nil {
-			return state[T]{}, document.Invalid(s.Name, err)
+			return state{}, document.Invalid(s.Name, err)
 		}
 		after.keys = &keys
 	}
@@ -129,7 +129,7 @@ func (s *Records[T]) keepCreated(whole state[T], v *T, before store.Message, now
 }
 
 // adopt adds the members of the stored document for which T has no column.
-func (s *Records[T]) adopt(after state[T], before store.Message) (state[T], error) {
+func (s *Records) adopt(after state, before store.Message) (state, error) {
 	doc, err := document.Adopt(after.doc, before.Value, s.Codec.Writes)
 	if err != nil {
 		return after, errs.Corrupt(s.Name, before.Key, err)

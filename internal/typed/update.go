@@ -13,7 +13,7 @@ import (
 )
 
 // Setting is the change that sets columns.
-func (s *Records[T]) Setting(set map[string]any) (Change[T], error) {
+func (s *Records) Setting(set map[string]any) (Change, error) {
 	assign, err := s.assignments(set)
 	columns := make([]string, len(assign))
 	for i, a := range assign {
@@ -23,7 +23,7 @@ func (s *Records[T]) Setting(set map[string]any) (Change[T], error) {
 }
 
 // assignments are the members that an Update writes into documents.
-func (s *Records[T]) assignments(set map[string]any) ([]document.Member, error) {
+func (s *Records) assignments(set map[string]any) ([]document.Member, error) {
 	out := make([]document.Member, 0, len(set)+1)
 	for _, name := range slices.Sorted(maps.Keys(set)) {
 		col, called, err := s.settable(name)
@@ -49,7 +49,7 @@ func (s *Records[T]) assignments(set map[string]any) ([]document.Member, error) 
 }
 
 // settable is the column that a caller means who may set it, and what he calls it.
-func (s *Records[T]) settable(name string) (col schema.Column, called string, err error) {
+func (s *Records) settable(name string) (col schema.Column, called string, err error) {
 	at, err := s.Docs.Def.Resolve(name)
 	if err != nil {
 		return col, "", err
@@ -63,7 +63,7 @@ func (s *Records[T]) settable(name string) (col schema.Column, called string, er
 
 // withUpdateTime adds the model's updatedAt time to the members that are set, unless it
 // is among them.
-func (s *Records[T]) withUpdateTime(set []document.Member) []document.Member {
+func (s *Records) withUpdateTime(set []document.Member) []document.Member {
 	for _, col := range s.Docs.Def.Columns {
 		if col.Role == schema.UpdatedAt && !slices.ContainsFunc(set, func(s document.Member) bool { return s.Name == col.Name }) {
 			set = append(slices.Clip(set), document.Member{Name: col.Name, Raw: value.OfTime(now()).AppendJSON(nil)})
@@ -79,7 +79,7 @@ type increment struct {
 	amount   value.Value
 }
 
-func (s *Records[T]) increments(by map[string]any) ([]increment, error) {
+func (s *Records) increments(by map[string]any) ([]increment, error) {
 	var out []increment
 	for _, name := range slices.Sorted(maps.Keys(by)) {
 		col, called, err := s.settable(name)
@@ -102,10 +102,10 @@ func (s *Records[T]) increments(by map[string]any) ([]increment, error) {
 }
 
 // Incrementing is the change that adds amounts to number columns.
-func (s *Records[T]) Incrementing(by map[string]any) (Change[T], error) {
+func (s *Records) Incrementing(by map[string]any) (Change, error) {
 	sums, err := s.increments(by)
 	if err != nil {
-		return Change[T]{}, err
+		return Change{}, err
 	}
 	positions, columns := make([]int, len(sums)), make([]string, len(sums))
 	for i, sum := range sums {
@@ -130,6 +130,6 @@ func (s *Records[T]) Incrementing(by map[string]any) (Change[T], error) {
 }
 
 // Destroying is the change that deletes a record.
-func (s *Records[T]) Destroying() Change[T] {
-	return Change[T]{next: func(store.Message) (state[T], error) { return state[T]{}, nil }}
+func (s *Records) Destroying() Change {
+	return Change{next: func(store.Message) (state, error) { return state{}, nil }}
 }

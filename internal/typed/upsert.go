@@ -16,7 +16,7 @@ import (
 
 // Upsert creates v, or replaces the record that has its key, or its values in the columns
 // of spec.OnConflict.
-func (s *Records[T]) Upsert(ctx context.Context, v *T, spec query.Spec) (created bool, err error) {
+func (s *Records) Upsert(ctx context.Context, v any, spec query.Spec) (created bool, err error) {
 	switch {
 	case v == nil:
 		return false, s.NilRecord()
@@ -31,7 +31,7 @@ func (s *Records[T]) Upsert(ctx context.Context, v *T, spec query.Spec) (created
 }
 
 // createIf creates v, unless a record was expected.
-func (s *Records[T]) createIf(ctx context.Context, v *T, spec query.Spec) error {
+func (s *Records) createIf(ctx context.Context, v any, spec query.Spec) error {
 	if spec.IfRevision != nil {
 		return &unfulfilled{fmt.Sprintf("there is no %s to replace, and so none at revision %d; leave IfRevision out to create it", s.Name, *spec.IfRevision), []error{errs.ErrConflict, errs.ErrNotFound}}
 	}
@@ -40,7 +40,7 @@ func (s *Records[T]) createIf(ctx context.Context, v *T, spec query.Spec) error 
 
 // upsertOn replaces the record that has v's values in the columns of a unique index, or
 // creates v.
-func (s *Records[T]) upsertOn(ctx context.Context, v *T, spec query.Spec) (created bool, err error) {
+func (s *Records) upsertOn(ctx context.Context, v any, spec query.Spec) (created bool, err error) {
 	x, err := s.uniqueIndex(spec.OnConflict)
 	if err != nil {
 		return false, err
@@ -108,7 +108,7 @@ func (s *Records[T]) upsertOn(ctx context.Context, v *T, spec query.Spec) (creat
 
 // uniqueIndex is the unique index that a caller means by its columns, in any order. Of two it is the
 // folded one, which allows less.
-func (s *Records[T]) uniqueIndex(names []string) (found schema.Index, err error) {
+func (s *Records) uniqueIndex(names []string) (found schema.Index, err error) {
 	def := s.Docs.Def
 	var given []string
 	for _, name := range names {
@@ -131,7 +131,7 @@ func (s *Records[T]) uniqueIndex(names []string) (found schema.Index, err error)
 }
 
 // identity is what v has in the columns of a unique index, and its key.
-func (s *Records[T]) identity(v *T, x schema.Index) (id query.Identity, key value.Value, err error) {
+func (s *Records) identity(v any, x schema.Index) (id query.Identity, key value.Value, err error) {
 	doc, err := s.Codec.Encode(v)
 	if err != nil {
 		return id, key, err
@@ -152,7 +152,7 @@ func (s *Records[T]) identity(v *T, x schema.Index) (id query.Identity, key valu
 }
 
 // taken reports whether err says that another record has an identity already.
-func (s *Records[T]) taken(err error, id query.Identity) bool {
+func (s *Records) taken(err error, id query.Identity) bool {
 	var unique *errs.UniqueError
 	if errors.As(err, &unique) {
 		return id.Is(s.Docs.Def, unique.Columns)
