@@ -276,6 +276,49 @@ func TestRecordWithTwoEntriesInARange(t *testing.T) {
 	}
 }
 
+// A range that no value is in is not asked for, and the plan says so.
+func TestRangesWithNothingInThem(t *testing.T) {
+	t.Parallel()
+	ctx := within(t)
+	db := natsormtest.New(t)
+	type team struct {
+		ID     int64  `json:"id"     orm:"primaryKey"`
+		Name   string `json:"name"   orm:"ordered"`
+		League string `json:"league" orm:"ordered:place"`
+		Rank   *int64 `json:"rank"   orm:"ordered:place"`
+		Points uint64 `json:"points" orm:"ordered"`
+	}
+	teams := define[team](t, db)
+	for i := range 20 {
+		rank := int64(i)
+		ok(t, teams.Create(ctx, &team{ID: int64(i), Name: fmt.Sprint("team ", i), League: "first", Rank: &rank, Points: uint64(i)}))
+	}
+	for _, c := range []natsorm.Condition{
+		natsorm.Lt("name", ""),
+		natsorm.And(natsorm.Eq("league", "first"), natsorm.Gt("rank", 3), natsorm.Lt("rank", 3)),
+		natsorm.And(natsorm.Gt("name", "team 5"), natsorm.Lt("name", "team 3")),
+		natsorm.And(natsorm.Gt("points", 5), natsorm.Lte("points", 5)),
+		natsorm.And(natsorm.StartsWith("name", "a"), natsorm.Gt("name", "team")),
+		natsorm.Or(natsorm.Lt("name", ""), natsorm.And(natsorm.Gt("points", 5), natsorm.Lt("points", 4))),
+	} {
+		for _, q := range [][]natsorm.Query{{c}, {c, natsorm.OrderBy("-name"), natsorm.Limit(3)}, {c, natsorm.OrderBy("points")}} {
+			plan := must[natsorm.Plan](t)(teams.Explain(ctx, append(q, natsorm.Analyze())...))
+			if plan.Access.Path != "nothing" || plan.Estimated.Requests != 0 || plan.Actual.Requests != 0 || *plan.Results != 0 {
+				t.Errorf("%v\nreads", plan)
+			}
+			if n := must[int](t)(teams.Count(ctx, c)); n != 0 {
+				t.Errorf("%v counts %d", c, n)
+			}
+		}
+	}
+	// What has one value, or none but null, is asked for.
+	for _, c := range []natsorm.Condition{natsorm.Lte("name", "team 0"), natsorm.And(natsorm.Gte("points", 5), natsorm.Lt("points", 6))} {
+		if n := len(must[[]*team](t)(teams.FindAll(ctx, c))); n != 1 {
+			t.Errorf("%v finds %d", c, n)
+		}
+	}
+}
+
 // A transaction that has read a range, or a page, does not commit beside one that puts a record into it.
 func TestRangesInTransactions(t *testing.T) {
 	t.Parallel()

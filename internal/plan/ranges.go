@@ -57,6 +57,12 @@ func (in Interval) point() bool {
 	return in.NoValues || !in.From.Value.IsNull() && value.Equal(in.From.Value, in.To.Value)
 }
 
+// empty reports whether an interval has no place, and so no entry.
+func (in Interval) empty() bool {
+	from, until := in.Ends()
+	return from >= until && !in.Null
+}
+
 // intervals are the values that b leaves possible in a column, in their order: b is true only of
 // records that have one of them. ok is false when b says nothing of the column. eq is what
 // b fixes, as equalities gives it.
@@ -98,8 +104,8 @@ func (pl *planner) intervals(b *cond.Bound, column int, eq map[int]fixed) (in []
 			}
 		}
 	}
-	if !ok {
-		return nil, false
+	if !ok || all.empty() {
+		return nil, ok
 	}
 	return []Interval{all}, true
 }
@@ -268,8 +274,11 @@ func (pl *planner) sorted(q Query) (best Access, ok bool) {
 			}
 		}
 		in, narrowed := pl.intervals(b, column, eq)
-		if !narrowed {
+		switch {
+		case !narrowed:
 			in = everything
+		case len(in) == 0: // there is nothing to sort
+			continue
 		}
 		a := pl.ranged(x, combos, in)
 		a.Sorted, a.Desc = true, order[0].Desc
