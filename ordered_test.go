@@ -1,6 +1,7 @@
 package natsorm_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -273,6 +274,51 @@ func TestRecordWithTwoEntriesInARange(t *testing.T) {
 	}
 	if swept := must[natsorm.Swept](t)(db.Sweep(ctx)); swept.Entries != len(stray) {
 		t.Errorf("%+v was swept", swept)
+	}
+}
+
+// The first page takes as few requests from either end: also where an order begins with what has no
+// entries, such as null, and where most records have one value. All its entries are read with one
+// request, and are so of one moment.
+func TestRequestsForFirstPages(t *testing.T) {
+	t.Parallel()
+	ctx := within(t)
+	db := natsormtest.New(t)
+	type reading struct {
+		ID    int64     `json:"id"    orm:"primaryKey"`
+		Level int       `json:"level" orm:"ordered"`
+		At    time.Time `json:"at"    orm:"ordered"`
+	}
+	readings := define[reading](t, db)
+	const n = 3000
+	all := make([]*reading, n)
+	for i := range all {
+		all[i] = &reading{ID: int64(i), Level: min(i%1000, 3), At: tasksFrom.Add(time.Duration(i*7907%n) * time.Minute)}
+	}
+	ok(t, readings.BulkCreate(ctx, all))
+	for _, c := range []struct {
+		order    string
+		requests int // two for samples, one for entries, one for records
+		first    func(a, b *reading) int
+	}{
+		{"at", 4, func(a, b *reading) int { return a.At.Compare(b.At) }},
+		{"-at", 4, func(a, b *reading) int { return b.At.Compare(a.At) }},
+		{"level", 4, func(a, b *reading) int { return cmp.Compare(a.Level, b.Level) }},
+		{"-level", 5, func(a, b *reading) int { return cmp.Compare(b.Level, a.Level) }}, // samples of the value, too
+	} {
+		for range 2 { // the second time it is known how large the model is
+			q := []natsorm.Query{natsorm.OrderBy(c.order), natsorm.Limit(20)}
+			plan := must[natsorm.Plan](t)(readings.Explain(ctx, append(q, natsorm.Analyze())...))
+			if got := plan.Actual.Requests - plan.Actual.Again; got > c.requests {
+				t.Errorf("%d requests for %v\ninstead of %d", got, plan, c.requests)
+			}
+			want := slices.SortedFunc(slices.Values(all), func(a, b *reading) int { return cmp.Or(c.first(a, b), cmp.Compare(a.ID, b.ID)) })
+			for i, v := range must[[]*reading](t)(readings.FindAll(ctx, q...)) {
+				if v.ID != want[i].ID {
+					t.Errorf("by %s, %d is at place %d, where %d should be", c.order, v.ID, i, want[i].ID)
+				}
+			}
+		}
 	}
 }
 

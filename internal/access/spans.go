@@ -38,6 +38,29 @@ func (sp *span) place(key string, level int, from, until string) (place string, 
 	return "", false
 }
 
+// cut is the part of a span between two of its places.
+func (sp span) cut(from, until string) span {
+	sp.from, sp.until = from, until
+	return sp
+}
+
+// in is the part of a span that is one group.
+func (sp span) in(group string) span {
+	out := span{prefixes: under(sp.prefixes, group), from: keys.FirstPlace, until: keys.EndPlace, group: group}
+	for level, loaded := range sp.loaded {
+		if loaded == nil {
+			continue
+		}
+		out.loaded[level] = &part{}
+		for _, e := range loaded.entries {
+			if place, ok := strings.CutPrefix(e.place, group+"."); ok {
+				out.loaded[level].entries = append(out.loaded[level].entries, entry{place, e.key})
+			}
+		}
+	}
+	return out
+}
+
 // prefix is what entries begin with, in the index itself and in its levels of samples.
 type prefix [keys.Samples + 1]string
 

@@ -306,8 +306,7 @@ func (w *walk) descend(sp span) iter.Seq2[part, error] {
 		until := sp.until // what is before it has not been read
 		// group reads one group by itself.
 		group := func(of string) bool {
-			in := span{prefixes: under(sp.prefixes, of), from: keys.FirstPlace, until: keys.EndPlace, group: of}
-			for p, err := range w.grouped(in) {
+			for p, err := range w.grouped(sp.in(of)) {
 				if !yield(p, err) || err != nil {
 					return false
 				}
@@ -360,7 +359,16 @@ func (w *walk) descend(sp span) iter.Seq2[part, error] {
 			}
 			n, same = n+1, same+1
 			if same == crowded {
-				if !give(keys.After(of)) || !group(of) {
+				joined, ok := false, true
+				if n == same && w.needs > 0 { // few entries are behind the group
+					joined, ok = w.join([]span{sp.cut(keys.After(of), until)}, sp.in(of), yield)
+				}
+				switch {
+				case !ok:
+					return
+				case joined:
+					until = of
+				case !give(keys.After(of)) || !group(of):
 					return
 				}
 				step, n = min(2*step, mostSteps), 0
@@ -387,103 +395,6 @@ func (w *walk) grouped(sp span) iter.Seq2[part, error] {
 			}
 		}
 	}
-}
-
-// parts reads spans, which are in ascending order, in the order of the walk. Those that have few entries are
-// read together: an order often begins, or ends, with some that have none.
-func (w *walk) parts(spans []span) iter.Seq2[part, error] {
-	return func(yield func(part, error) bool) {
-		spans := slices.Clone(spans)
-		if w.desc {
-			slices.Reverse(spans)
-		}
-		if len(spans) > 1 && !w.direct {
-			if _, err := w.load(w.top, spans, 0); err != nil {
-				yield(part{}, err)
-				return
-			}
-		}
-		limit, most := 0, len(spans) // how many entries, and how many spans, are read together
-		if w.needs > 0 {
-			limit, most = max(fewEntries, w.needs), fewSpans
-		}
-		for len(spans) > 0 {
-			n := w.small(spans[:min(most, len(spans))])
-			for n > 0 {
-				ok, err := w.load(0, spans[:n], limit)
-				if err != nil {
-					yield(part{}, err)
-					return
-				}
-				if ok {
-					break
-				}
-				n /= 2
-				most = max(1, n)
-			}
-			if n == 0 {
-				for p, err := range w.span(spans[0]) {
-					if !yield(p, err) || err != nil {
-						return
-					}
-				}
-				spans = spans[1:]
-				continue
-			}
-			var all part
-			for _, sp := range spans[:n] {
-				for p, err := range w.span(sp) {
-					if err != nil {
-						yield(part{}, err)
-						return
-					}
-					all = part{entries: append(all.entries, p.entries...), group: p.group, id: p.id}
-				}
-			}
-			if !yield(all, nil) {
-				return
-			}
-			spans = spans[n:]
-			if limit > 0 { // the first ones were not enough
-				if limit, most = 2*limit, 2*most; limit >= store.MaxMatches {
-					limit = 0
-				}
-			}
-		}
-	}
-}
-
-const (
-	// fewEntries and fewSpans are how many entries, and of how many spans, are read together at first where a
-	// few records may be enough.
-	fewEntries = keys.SampleRate
-	fewSpans   = 8
-)
-
-// small is how many of the first spans are expected to have so few entries that they are read
-// together.
-func (w *walk) small(spans []span) (n int) {
-	if w.direct {
-		if len(spans) == 1 { // it is read with one request in any case
-			return 0
-		}
-		return len(spans)
-	}
-	for n < len(spans) && spans[n].loaded[w.top] != nil && len(spans[n].loaded[w.top].entries) == 0 {
-		n++
-	}
-	return n
-}
-
-// span reads one span in the order of the walk.
-func (w *walk) span(sp span) iter.Seq2[part, error] {
-	switch {
-	case sp.group != "":
-		return w.grouped(sp)
-	case w.desc:
-		return w.descend(sp)
-	}
-	return w.ascend(0, sp)
 }
 
 // settled reports whether a record with these values has its place before all that was not read when the
