@@ -141,8 +141,9 @@ func TestSequelizeConcurrentCreates(t *testing.T) {
 			switch kind {
 			case "four processes":
 				for range 3 {
-					dbs = append(dbs, must[*natsorm.DB](t)(natsorm.New(ctx, dbs[0].Conn(), natsorm.Config{Bucket: dbs[0].KV().Bucket()})))
-					t.Cleanup(func() { dbs[len(dbs)-1].Close() })
+					db := must[*natsorm.DB](t)(natsorm.New(ctx, dbs[0].Conn(), natsorm.Config{Bucket: dbs[0].KV().Bucket()}))
+					t.Cleanup(func() { db.Close() })
+					dbs = append(dbs, db)
 				}
 			case "without batches":
 				dbs[0] = withoutBatches(t, ctx)
