@@ -172,7 +172,7 @@ func changing(c alter.Change) Alteration { return Alteration{change: &c} }
 // which wraps one of these, when some records were changed before it. ErrInvalid inside a
 // transaction.
 func (db *DB) Alter(ctx context.Context, model string, changes ...Alteration) error {
-	return db.call(ctx, operation{name: "Alter", outside: true}, func() error {
+	return db.call(ctx, operation{Name: "Alter", Outside: true}, func() error {
 		var o alterOptions
 		var list []alter.Change
 		for _, c := range changes {
@@ -199,8 +199,8 @@ func (db *DB) Alter(ctx context.Context, model string, changes ...Alteration) er
 			return err
 		}
 		// Its codec declares no column, so no alteration is in its way.
-		m := newModel(ctx, db, generation, now, codec.NewRecord[Record](&schema.Definition{Name: model}, nil))
-		run := &alter.Run{Store: db.store, Handle: m.handle, Dry: o.plan != nil, Progress: o.progress}
+		m := db.calls.NewModel(ctx, generation, now, codec.NewRecord[Record](&schema.Definition{Name: model}, nil))
+		run := &alter.Run{Store: db.store, Handle: m.Handle, Dry: o.plan != nil, Progress: o.progress}
 		done, err := run.Do(ctx, list)
 		for _, p := range done {
 			if p.Note != "" {

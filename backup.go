@@ -32,7 +32,7 @@ func SequelizeFile() BackupOption { return func(o *backupOptions) { o.sequelize 
 //
 // Errors: ErrInvalid for a nil writer, the writer's own error, and the server's.
 func (db *DB) Backup(ctx context.Context, w io.Writer, opts ...BackupOption) error {
-	return db.call(ctx, operation{name: "Backup", outside: true}, func() (err error) {
+	return db.call(ctx, operation{Name: "Backup", Outside: true}, func() (err error) {
 		if w == nil {
 			return fmt.Errorf("%w: Backup got a nil writer", ErrInvalid)
 		}
@@ -83,7 +83,7 @@ func DeleteOthers() RestoreOption { return func(o *restoreOptions) { o.deleteOth
 // Errors: ErrBackup for a file that cannot be restored, ErrSchema and ErrUnique as
 // above, ErrInvalid for a nil reader, the reader's own error, and the server's.
 func (db *DB) Restore(ctx context.Context, r io.Reader, opts ...RestoreOption) error {
-	return db.call(ctx, operation{name: "Restore", outside: true}, func() error {
+	return db.call(ctx, operation{Name: "Restore", Outside: true}, func() error {
 		if r == nil {
 			return fmt.Errorf("%w: Restore got a nil reader", ErrInvalid)
 		}

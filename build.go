@@ -32,7 +32,7 @@ func BuildProgress(f func(done, total int)) ModelOption {
 // Errors: ErrNotFound when the catalogue has no such model, or none of its indexes is being built.
 // ErrPermission for a user who may not write to the bucket. ErrInvalid inside a transaction.
 func (db *DB) PauseBuild(ctx context.Context, model string) error {
-	return db.call(ctx, operation{name: "PauseBuild", outside: true}, func() error {
+	return db.call(ctx, operation{Name: "PauseBuild", Outside: true}, func() error {
 		return catalogue.Pause(ctx, db.store, model)
 	})
 }
@@ -40,7 +40,7 @@ func (db *DB) PauseBuild(ctx context.Context, model string) error {
 // ResumeBuild ends what PauseBuild has begun. A Define that waits goes on within a second. It is no
 // error when nothing is paused. Its other errors are those of PauseBuild.
 func (db *DB) ResumeBuild(ctx context.Context, model string) error {
-	return db.call(ctx, operation{name: "ResumeBuild", outside: true}, func() error {
+	return db.call(ctx, operation{Name: "ResumeBuild", Outside: true}, func() error {
 		return catalogue.Resume(ctx, db.store, model)
 	})
 }

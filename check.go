@@ -183,7 +183,7 @@ func CheckFrom(resume string) CheckOption { return func(o *checkOptions) { o.fro
 // server's. A Check that ctx or an error cuts short returns what it found until then, with
 // Report.Resume beside the error.
 func (db *DB) Check(ctx context.Context, opts ...CheckOption) (report Report, err error) {
-	err = db.call(ctx, operation{name: "Check", outside: true}, func() error {
+	err = db.call(ctx, operation{Name: "Check", Outside: true}, func() error {
 		if err := db.store.Fit(ctx); err != nil {
 			return err
 		}

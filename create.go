@@ -20,7 +20,7 @@ import (
 // record has one of the unique values. ErrInvalid when the record cannot be stored.
 // ErrUnknownOutcome when the server's answer was lost.
 func (m *Model[T]) Create(ctx context.Context, v *T, opts ...WriteOption) error {
-	return m.call(ctx, operation{name: "Create"}, func(s *session) error {
+	return m.call(ctx, operation{Name: "Create"}, func(s *session) error {
 		if _, err := writeSpec(opts, query.ForCreate); err != nil {
 			return err
 		}
@@ -37,7 +37,7 @@ func (m *Model[T]) Create(ctx context.Context, v *T, opts ...WriteOption) error 
 // In a transaction it is all or nothing: when one record fails, the transaction ends
 // with that error.
 func (m *Model[T]) BulkCreate(ctx context.Context, vs []*T, opts ...WriteOption) error {
-	return m.call(ctx, operation{name: "BulkCreate"}, func(s *session) error {
+	return m.call(ctx, operation{Name: "BulkCreate"}, func(s *session) error {
 		if _, err := writeSpec(opts, query.ForCreate); err != nil {
 			return err
 		}
@@ -66,8 +66,8 @@ func (m *Model[T]) BulkCreate(ctx context.Context, vs []*T, opts ...WriteOption)
 // when the record that has the key or the unique value does not fulfil the rest of where,
 // or when defaults has a value that another record has. Those of FindOne and Create.
 func (m *Model[T]) FindOrCreate(ctx context.Context, where Where, defaults *T) (v *T, created bool, err error) {
-	err = m.call(ctx, operation{name: "FindOrCreate", finds: true}, func(s *session) (err error) {
-		if _, _, err = s.bind([]Query{where}, query.ForRead); err != nil {
+	err = m.call(ctx, operation{Name: "FindOrCreate", Finds: true}, func(s *session) (err error) {
+		if _, _, err = bind(s, []Query{where}, query.ForRead); err != nil {
 			return err
 		}
 		found, made, err := s.FindOrCreate(ctx, where, typed.Box(defaults))

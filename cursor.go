@@ -38,18 +38,18 @@ func (m *Model[T]) Cursor(last *T, q ...Query) (string, error) {
 }
 
 func (m *model) cursor(last any, q []Query) (string, error) {
-	s := m.last()
-	bound, spec, err := s.bind(q, query.ForRead)
+	s := m.core.Last()
+	bound, spec, err := bind(s, q, query.ForRead)
 	if err != nil {
 		return "", err
 	}
 	if last == nil {
-		return "", m.last().NilRecord()
+		return "", s.NilRecord()
 	}
 	if err := query.NeedsOrder(s.Docs.Def, bound); err != nil {
 		return "", err
 	}
-	if m.codec.Version(last) == codec.Partial && spec.Select == nil {
+	if s.Codec.Version(last) == codec.Partial && spec.Select == nil {
 		return "", fmt.Errorf("%w: a cursor of a record that was read with Select needs that Select too; FindPage needs neither", ErrInvalid)
 	}
 	doc, err := s.Codec.Encode(last)

@@ -11,34 +11,27 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/natsorm/natsorm/internal/bucket"
+	"github.com/natsorm/natsorm/internal/calls"
 	"github.com/natsorm/natsorm/internal/catalogue"
 	"github.com/natsorm/natsorm/internal/codec"
 	"github.com/natsorm/natsorm/internal/dial"
 	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/maintenance"
 	"github.com/natsorm/natsorm/internal/records"
-	"github.com/natsorm/natsorm/internal/txn"
-	"github.com/natsorm/natsorm/internal/workers"
 )
 
 // DB is a bucket and the models in it. It is safe for concurrent use.
 type DB struct {
-	cfg          Config
-	nc           *nats.Conn
-	owned        bool // Open made the connection, so Close closes it
-	store        *bucket.Bucket
-	transactions txn.Runner
-	knowledge    *catalogue.Knowledge
-	declared     catalogue.Declarations
-
-	life context.Context // ends with Close
-	stop context.CancelFunc
+	cfg   Config
+	nc    *nats.Conn
+	owned bool // Open made the connection, so Close closes it
+	store *bucket.Bucket
+	calls *calls.DB
+	stop  context.CancelFunc // ends calls.Life
 
 	sweeper *maintenance.Sweeper
 
-	lapse time.Duration // how long a lease of Migrate lasts; 0: the default
-
-	tasks   workers.Tasks // the goroutines of watchers, and of the sweeper
+	lapse   time.Duration // how long a lease of Migrate lasts; 0: the default
 	closing sync.Once
 }
 
@@ -49,7 +42,7 @@ type DB struct {
 // ErrPermission for a user who lacks what every program needs. Otherwise the error of nats.go, such as nats.ErrNoServers or
 // nats.ErrAuthorization.
 func Open(ctx context.Context, cfg Config) (*DB, error) {
-	if err := checkContext(ctx); err != nil {
+	if err := calls.CheckContext(ctx); err != nil {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
@@ -78,7 +71,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 // is published in the moment in which it breaks may be sent later, to whatever server is
 // there then. Its errors are those of Open.
 func New(ctx context.Context, nc *nats.Conn, cfg Config) (*DB, error) {
-	if err := checkContext(ctx); err != nil {
+	if err := calls.CheckContext(ctx); err != nil {
 		return nil, err
 	}
 	if nc == nil {
@@ -94,17 +87,18 @@ func New(ctx context.Context, nc *nats.Conn, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{cfg: cfg, nc: nc, store: st, knowledge: catalogue.NewKnowledge(st, st.Generation, func(ctx context.Context, model string) error {
+	knowledge := catalogue.NewKnowledge(st, st.Generation, func(ctx context.Context, model string) error {
 		return maintenance.Resume(ctx, st, model)
-	})}
-	if err := st.Hear(ctx, keys.Schemas(), db.knowledge.Hear); err != nil {
-		db.knowledge.Close()
+	})
+	if err := st.Hear(ctx, keys.Schemas(), knowledge.Hear); err != nil {
+		knowledge.Close()
 		st.Close()
 		return nil, fmt.Errorf("natsorm: open bucket %q: %w", cfg.Bucket, err)
 	}
-	db.life, db.stop = context.WithCancel(context.Background())
+	life, stop := context.WithCancel(context.Background())
+	db := &DB{cfg: cfg, nc: nc, store: st, stop: stop, calls: &calls.DB{Bucket: st, Knowledge: knowledge, Life: life, Logger: cfg.Logger}}
 	db.sweeper = &maintenance.Sweeper{Store: st, Every: cfg.SweepEvery, Logger: cfg.Logger}
-	db.tasks.Go(func() { db.sweeper.Run(db.life) })
+	db.calls.Tasks.Go(func() { db.sweeper.Run(db.calls.Life) })
 	return db, nil
 }
 
@@ -113,10 +107,10 @@ func New(ctx context.Context, nc *nats.Conn, cfg Config) (*DB, error) {
 // ErrClosed. Close may be called more than once.
 func (db *DB) Close() error {
 	db.closing.Do(func() {
-		db.tasks.Refuse()
+		db.calls.Tasks.Refuse()
 		db.stop()
-		db.tasks.Wait()
-		db.knowledge.Close()
+		db.calls.Tasks.Wait()
+		db.calls.Knowledge.Close()
 		db.store.Close()
 		if db.owned {
 			db.nc.Close()
@@ -136,7 +130,7 @@ func (db *DB) Conn() *nats.Conn { return db.nc }
 // Model opens a model of the catalogue by its name, with records as maps. It returns
 // ErrNotFound when the catalogue has no such model.
 func (db *DB) Model(ctx context.Context, name string) (m *Model[Record], err error) {
-	err = db.call(ctx, operation{name: "Model"}, func() error {
+	err = db.call(ctx, operation{Name: "Model"}, func() error {
 		generation := db.store.Generation()
 		def, _, err := catalogue.Load(ctx, db.store, name)
 		if err != nil {
@@ -144,7 +138,7 @@ func (db *DB) Model(ctx context.Context, name string) (m *Model[Record], err err
 		}
 		now, err := records.New(db.store, def)
 		if err == nil {
-			m = &Model[Record]{newModel(ctx, db, generation, now, codec.NewRecord[Record](def, nil))}
+			m = &Model[Record]{model{db.calls.NewModel(ctx, generation, now, codec.NewRecord[Record](def, nil))}}
 		}
 		return err
 	})
@@ -153,7 +147,7 @@ func (db *DB) Model(ctx context.Context, name string) (m *Model[Record], err err
 
 // Models returns the schemas of all models in the catalogue, sorted by name.
 func (db *DB) Models(ctx context.Context) (schemas []Schema, err error) {
-	err = db.call(ctx, operation{name: "Models"}, func() error {
+	err = db.call(ctx, operation{Name: "Models"}, func() error {
 		defs, err := catalogue.List(ctx, db.store)
 		for _, def := range defs {
 			b, failed := catalogue.BuildOf(ctx, db.store, def)

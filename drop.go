@@ -22,7 +22,7 @@ import (
 // ErrInvalid inside a transaction. After any other error the model may be gone, or be about
 // to go; call it again.
 func (db *DB) DropModel(ctx context.Context, name string) error {
-	return db.call(ctx, operation{name: "DropModel", outside: true}, func() error {
+	return db.call(ctx, operation{Name: "DropModel", Outside: true}, func() error {
 		if err := maintenance.Drop(ctx, db.store, name); err != nil {
 			return fmt.Errorf("natsorm: drop %s: %w", name, err)
 		}

@@ -117,7 +117,7 @@ func (m *model) explain(ctx context.Context, q []Query) (p Plan, analyze bool, e
 			p.Counts = CountsEntries
 		}
 		p.Writes = WritesPhased
-		if s.Tx != nil || m.db.store.Traits().Writes == store.Atomic {
+		if s.Tx != nil || m.core.DB.Bucket.Traits().Writes == store.Atomic {
 			p.Writes = WritesAtomic
 		}
 		return nil

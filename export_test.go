@@ -10,7 +10,7 @@ func LayoutAlone() ChangeLayoutOption {
 
 // CatalogueLooks is how many requests the DB has made to know the catalogue, beside those of
 // calls.
-func CatalogueLooks(db *DB) int { return db.knowledge.Looks() }
+func CatalogueLooks(db *DB) int { return db.calls.Knowledge.Looks() }
 
 // Lapse sets how long a lease of the DB's Migrate lasts after it was written: for tests that
 // wait for one.

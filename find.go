@@ -16,7 +16,7 @@ import (
 // ErrNotFound when there is none, ErrInvalid when id does not fit the key's type, and
 // ErrCorrupt when the record cannot be read.
 func (m *Model[T]) FindByPK(ctx context.Context, id any) (v *T, err error) {
-	err = m.call(ctx, operation{name: "FindByPK", reads: true}, func(s *session) error {
+	err = m.call(ctx, operation{Name: "FindByPK", Reads: true}, func(s *session) error {
 		key, err := s.Key(id)
 		if err != nil {
 			return err
@@ -52,7 +52,7 @@ func (m *Model[T]) FindOne(ctx context.Context, q ...Query) (*T, error) {
 	if corrupt != nil {
 		return nil, corrupt // it may have been the record that was looked for
 	}
-	return nil, typed.Describe(ErrNotFound, m.name, "with these conditions")
+	return nil, typed.Describe(ErrNotFound, m.core.Name, "with these conditions")
 }
 
 // atMostOne limits a query to one record, or to none if its Limit is 0.
@@ -181,11 +181,35 @@ func (m *Model[T]) Count(ctx context.Context, q ...Query) (n int, err error) {
 // read makes a call that reads what queries select: it binds them to the model, and
 // lets work do the rest.
 func (m *model) read(ctx context.Context, call string, q []Query, use query.Use, work func(*session, plan.Query, query.Spec) error) error {
-	return m.call(ctx, operation{name: call, reads: true}, func(s *session) error {
-		bound, spec, err := s.bind(q, use)
+	return m.call(ctx, operation{Name: call, Reads: true}, func(s *session) error {
+		bound, spec, err := bind(s, q, use)
 		if err != nil {
 			return err
 		}
 		return work(s, bound, spec)
 	})
+}
+
+// each streams what the queries select. Inside a transaction, it first reads all records and
+// then delivers them, because the caller may make other calls of the transaction for each
+// record.
+func (m *model) each(ctx context.Context, call string, q []Query) iter.Seq2[any, error] {
+	return func(yield func(any, error) bool) {
+		var gathered iter.Seq2[any, error]
+		var st typed.Stream
+		err := m.read(ctx, call, q, query.ForRead, func(s *session, bound plan.Query, spec query.Spec) error {
+			if s.Tx != nil {
+				gathered = query.Gathered(query.Select(ctx, s.Docs.Source(), bound, false, s.Decoder(spec)))
+				return nil
+			}
+			return st.Deliver(ctx, &s.Records, bound, spec, yield)
+		})
+		switch {
+		case st.Stopped:
+		case err != nil:
+			yield(nil, err)
+		case gathered != nil:
+			gathered(yield)
+		}
+	}
 }

@@ -75,7 +75,7 @@ func LayoutProgress(f func(step LayoutStep, done, total int)) ChangeLayoutOption
 // while an index of the model is being dropped.
 // ErrCorrupt when the check finds something that it cannot repair.
 func (db *DB) ChangeLayout(ctx context.Context, model string, to Layout, opts ...ChangeLayoutOption) error {
-	return db.call(ctx, operation{name: "ChangeLayout", outside: true}, func() error {
+	return db.call(ctx, operation{Name: "ChangeLayout", Outside: true}, func() error {
 		if to != Native && to != Sequelize {
 			return fmt.Errorf("%w: layout %q; use natsorm.Native or natsorm.Sequelize", ErrInvalid, to)
 		}

@@ -61,7 +61,7 @@ type Migration struct {
 // ErrUnknownOutcome when it is not known whether the end of a step was recorded; ErrPermission; and the
 // context's error.
 func (db *DB) Migrate(ctx context.Context, steps ...Migration) (applied []string, err error) {
-	err = db.call(ctx, operation{name: "Migrate", outside: true}, func() error {
+	err = db.call(ctx, operation{Name: "Migrate", Outside: true}, func() error {
 		list := make([]migration.Step, len(steps))
 		for i, s := range steps {
 			list[i].Name = s.Name
@@ -109,7 +109,7 @@ const (
 // Errors: ErrCorrupt when a record of a step cannot be read, ErrSchema when a newer natsorm
 // has written it, ErrInvalid inside of a transaction, and the server's.
 func (db *DB) Migrations(ctx context.Context) (all []AppliedMigration, err error) {
-	err = db.call(ctx, operation{name: "Migrations", outside: true}, func() error {
+	err = db.call(ctx, operation{Name: "Migrations", Outside: true}, func() error {
 		records, err := migration.List(ctx, db.store)
 		for _, r := range records {
 			all = append(all, AppliedMigration{

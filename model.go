@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 	"reflect"
-	"strings"
 
 	"github.com/natsorm/natsorm/internal/building"
+	"github.com/natsorm/natsorm/internal/calls"
 	"github.com/natsorm/natsorm/internal/catalogue"
 	"github.com/natsorm/natsorm/internal/codec"
 	"github.com/natsorm/natsorm/internal/maintenance"
@@ -20,14 +20,7 @@ type Model[T any] struct{ model }
 
 // model is what does not depend on the type of a Model's values. Go compiles each method of a
 // Model again for each T: so these only turn values into a *T and back, and leave the rest to model.
-type model struct {
-	name   string
-	db     *DB
-	handle *handle
-	codec  codec.Codec
-	seq    *catalogue.Sequence
-	latest bool // made by Latest
-}
+type model struct{ core *calls.Model }
 
 // Latest returns the same model with linearizable reads: on a bucket in a cluster,
 // they see every write that was acknowledged to anyone before the call. For that, each
@@ -35,9 +28,7 @@ type model struct {
 // share one. Without Latest, reads see at least what this DB has written and seen. On a
 // server in no cluster, and inside a transaction, there is no difference.
 func (m *Model[T]) Latest() *Model[T] {
-	n := *m
-	n.latest = true
-	return &n
+	return &Model[T]{model{m.core.Latest()}}
 }
 
 // ModelOption changes what Define declares.
@@ -187,7 +178,7 @@ func SequelizeLayout() ModelOption { return func(o *modelOptions) { o.layout = s
 // and when existing records violate a new unique index, which is a *DuplicatesError. ErrUnsupportedBucket. ErrInvalid
 // inside a transaction.
 func Define[T any](ctx context.Context, db *DB, opts ...ModelOption) (m *Model[T], err error) {
-	err = db.call(ctx, operation{name: "Define", outside: true, looks: true}, func() error {
+	err = db.call(ctx, operation{Name: "Define", Outside: true, Looks: true}, func() error {
 		o := chosen[modelOptions](opts)
 		t := reflect.TypeFor[T]()
 		if t == reflect.TypeFor[Record]() {
@@ -198,15 +189,15 @@ func Define[T any](ctx context.Context, db *DB, opts ...ModelOption) (m *Model[T
 			return err
 		}
 		if o.name == "" {
-			if err := db.declared.By(t, &compiled.Definition); err != nil {
+			if err := db.calls.Declared.By(t, &compiled.Definition); err != nil {
 				return err
 			}
 		}
 		generation := db.store.Generation()
 		now, declared, err := o.define(ctx, db, compiled.Definition)
 		if err == nil {
-			m = &Model[T]{newModel(ctx, db, generation, now, codec.NewStruct(t, compiled))}
-			db.declared.Indexes(declared, now.Def)
+			m = &Model[T]{model{db.calls.NewModel(ctx, generation, now, codec.NewStruct(t, compiled))}}
+			db.calls.Declared.Indexes(declared, now.Def)
 		}
 		return err
 	})
@@ -216,7 +207,7 @@ func Define[T any](ctx context.Context, db *DB, opts ...ModelOption) (m *Model[T
 // DefineRecord is Define for a model without a Go type. A Record has no version, so of
 // several Saves the last one wins. Its errors are those of Define.
 func DefineRecord(ctx context.Context, db *DB, s Schema, opts ...ModelOption) (m *Model[Record], err error) {
-	err = db.call(ctx, operation{name: "DefineRecord", outside: true, looks: true}, func() error {
+	err = db.call(ctx, operation{Name: "DefineRecord", Outside: true, Looks: true}, func() error {
 		o := chosen[modelOptions](opts)
 		if o.name != "" {
 			s.Name = o.name
@@ -228,8 +219,8 @@ func DefineRecord(ctx context.Context, db *DB, s Schema, opts ...ModelOption) (m
 		generation := db.store.Generation()
 		now, declared, err := o.define(ctx, db, def)
 		if err == nil {
-			m = &Model[Record]{newModel(ctx, db, generation, now, codec.NewRecord[Record](now.Def.In(declared), declared))}
-			db.declared.Indexes(declared, now.Def)
+			m = &Model[Record]{model{db.calls.NewModel(ctx, generation, now, codec.NewRecord[Record](now.Def.In(declared), declared))}}
+			db.calls.Declared.Indexes(declared, now.Def)
 		}
 		return err
 	})
@@ -263,7 +254,7 @@ func (o modelOptions) define(ctx context.Context, db *DB, def schema.Definition)
 	if err != nil {
 		return nil, nil, err
 	}
-	if missing := def.Undeclared(stored); len(missing) > 0 && db.declared.Warns(def.Name) {
+	if missing := def.Undeclared(stored); len(missing) > 0 && db.calls.Declared.Warns(def.Name) {
 		db.cfg.Logger.Warn("natsorm: the catalogue has indexes that this program does not declare; they stay, and a unique one still refuses values",
 			"model", def.Name, "indexes", missing)
 	}
@@ -271,42 +262,10 @@ func (o modelOptions) define(ctx context.Context, db *DB, def schema.Definition)
 	return now, &def, err
 }
 
-func newModel(ctx context.Context, db *DB, generation uint64, first *records.Model, c codec.Codec) model {
-	f := &fence{db: db}
-	first.Under(f)
-	f.handle = catalogue.NewHandle(db.knowledge, generation, first.Def, first, func(def *schema.Definition) (*records.Model, error) {
-		if err := codec.Outdated(c, first.Def, def); err != nil {
-			return nil, err
-		}
-		if dropped := codec.Dropped(c, def); len(dropped) > 0 && db.declared.Warns(def.Name+" "+strings.Join(dropped, " ")) {
-			db.cfg.Logger.Warn("natsorm: columns were dropped by Alter that this program declares; what it writes of them is left out, and it reads nothing",
-				"model", def.Name, "columns", dropped)
-		}
-		db.declared.Renamed(def)
-		m, err := records.New(db.store, def)
-		if err == nil {
-			m.Under(f)
-		}
-		return m, err
-	})
-	_ = db.knowledge.Confirm(ctx) // so that the first call need not; when it fails, that one finds out why
-	return model{name: first.Def.Name, db: db, handle: f.handle, codec: c, seq: catalogue.NewSequence(db.store, first.Def.Name, db.store.Generation)}
-}
-
-// fence is a records.Fence: the handle that the writes of a model ask.
-type fence struct {
-	*handle
-	db *DB
-}
-
-func (f *fence) Later(task func(ctx context.Context)) {
-	f.db.tasks.Go(func() { task(f.db.life) })
-}
-
 // Schema describes the model as the catalogue had it when this handle last looked, as it does
 // while it is used. DB.Models looks now.
 func (m *Model[T]) Schema() Schema { return m.schema() }
 
 func (m *model) schema() Schema {
-	return schemaOf(m.handle.Last().Def, m.handle.Build(), m.db.store)
+	return schemaOf(m.core.Handle.Last().Def, m.core.Handle.Build(), m.core.DB.Bucket)
 }

@@ -43,7 +43,7 @@ func queries[Q Query](list []Q) []Query {
 
 // bind adds up the queries of a call, and resolves their columns and values by the
 // model.
-func (s *session) bind(q []Query, use query.Use) (plan.Query, query.Spec, error) {
+func bind(s *session, q []Query, use query.Use) (plan.Query, query.Spec, error) {
 	spec, err := specOf(q)
 	if err != nil {
 		return plan.Query{}, spec, err

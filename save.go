@@ -17,7 +17,7 @@ import (
 //
 // With IfRevision it is that revision that the record must have, whatever its version says.
 func (m *Model[T]) Save(ctx context.Context, v *T, opts ...WriteOption) error {
-	return m.call(ctx, operation{name: "Save"}, func(s *session) error {
+	return m.call(ctx, operation{Name: "Save"}, func(s *session) error {
 		spec, err := writeSpec(opts, query.ForSave)
 		if err != nil {
 			return err
@@ -36,7 +36,7 @@ func (m *Model[T]) Save(ctx context.Context, v *T, opts ...WriteOption) error {
 // IfRevision it never creates: it is ErrConflict when there is no record to replace, or it has
 // another revision.
 func (m *Model[T]) Upsert(ctx context.Context, v *T, opts ...WriteOption) (created bool, err error) {
-	err = m.call(ctx, operation{name: "Upsert"}, func(s *session) error {
+	err = m.call(ctx, operation{Name: "Upsert"}, func(s *session) error {
 		spec, err := writeSpec(opts, query.ForUpsert)
 		if err == nil {
 			created, err = s.Upsert(ctx, typed.Box(v), spec)

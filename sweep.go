@@ -26,7 +26,7 @@ type Swept struct {
 // Errors: ErrConflict while the bucket is being restored; ErrInvalid inside a transaction;
 // ErrPermission; and the server's.
 func (db *DB) Sweep(ctx context.Context) (swept Swept, err error) {
-	err = db.call(ctx, operation{name: "Sweep", outside: true}, func() error {
+	err = db.call(ctx, operation{Name: "Sweep", Outside: true}, func() error {
 		taken, err := maintenance.Sweep(ctx, db.store)
 		swept = Swept(taken)
 		return err

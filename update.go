@@ -76,7 +76,7 @@ func (set Set) mistake() error {
 // another record has a unique value. A *PartialError, which wraps one of these, when
 // some records were changed before it.
 func (m *Model[T]) Update(ctx context.Context, set Set, q ...Query) (int, error) {
-	return m.change(ctx, "Update", q, func(s *session) (typed.Change, error) { return s.setting(set) })
+	return m.change(ctx, "Update", q, func(s *session) (typed.Change, error) { return setting(s, set) })
 }
 
 // UpdateOne sets columns of the first record that the queries select, atomically, and
@@ -88,12 +88,12 @@ func (m *Model[T]) Update(ctx context.Context, set Set, q ...Query) (int, error)
 // them; then the record is as it was. ErrInvalid for a Limit of more than one. ErrCorrupt
 // when the only ones that are selected cannot be read. Those of Update.
 func (m *Model[T]) UpdateOne(ctx context.Context, set Set, q ...Query) (v *T, err error) {
-	err = m.call(ctx, operation{name: "UpdateOne"}, func(s *session) error {
-		c, err := s.setting(set)
+	err = m.call(ctx, operation{Name: "UpdateOne"}, func(s *session) error {
+		c, err := setting(s, set)
 		if err != nil {
 			return err
 		}
-		bound, spec, err := s.bind(q, query.ForChange)
+		bound, spec, err := bind(s, q, query.ForChange)
 		if err == nil && bound.Limit > 1 {
 			err = fmt.Errorf("%w: UpdateOne with Limit(%d): it changes one record; leave Limit out, or use Update", ErrInvalid, bound.Limit)
 		}
@@ -108,7 +108,7 @@ func (m *Model[T]) UpdateOne(ctx context.Context, set Set, q ...Query) (v *T, er
 }
 
 // setting is the change that a Set makes.
-func (s *session) setting(set Set) (typed.Change, error) {
+func setting(s *session, set Set) (typed.Change, error) {
 	if err := set.mistake(); err != nil {
 		return typed.Change{}, err
 	}
@@ -117,12 +117,12 @@ func (s *session) setting(set Set) (typed.Change, error) {
 
 // change makes a call that changes the records that queries select.
 func (m *model) change(ctx context.Context, call string, q []Query, made func(s *session) (typed.Change, error)) (n int, err error) {
-	err = m.call(ctx, operation{name: call}, func(s *session) error {
+	err = m.call(ctx, operation{Name: call}, func(s *session) error {
 		c, err := made(s)
 		if err != nil {
 			return err
 		}
-		bound, spec, err := s.bind(q, query.ForChange)
+		bound, spec, err := bind(s, q, query.ForChange)
 		if err == nil {
 			n, err = s.Modify(ctx, bound, spec.IfRevision, c)
 		}
@@ -165,7 +165,7 @@ func (m *Model[T]) Destroy(ctx context.Context, q ...Query) (int, error) {
 // the revision 0. If the program dies in between, another one that uses the model goes on
 // after 10 seconds. Where the connection's user may not purge, the keys are deleted one by one.
 func (m *Model[T]) Truncate(ctx context.Context) error {
-	return m.call(ctx, operation{name: "Truncate", outside: true}, func(s *session) error {
-		return maintenance.Truncate(ctx, m.db.store, s.Docs.Def)
+	return m.call(ctx, operation{Name: "Truncate", Outside: true}, func(s *session) error {
+		return maintenance.Truncate(ctx, m.core.DB.Bucket, s.Docs.Def)
 	})
 }

@@ -105,7 +105,7 @@ const (
 // A watch ends with ctx, by Stop, or when the DB is closed. It survives reconnects.
 // Inside a transaction, Watch is ErrInvalid.
 func (m *Model[T]) Watch(ctx context.Context, q ...Query) (w *Watcher[T], err error) {
-	err = m.call(ctx, operation{name: "Watch", reads: true, outside: true}, func(s *session) (err error) {
+	err = m.call(ctx, operation{Name: "Watch", Reads: true, Outside: true}, func(s *session) (err error) {
 		if w != nil { // the schema was changed while it began: it begins again
 			w.Stop()
 		}
@@ -119,9 +119,9 @@ func (m *Model[T]) Watch(ctx context.Context, q ...Query) (w *Watcher[T], err er
 	return w, err
 }
 
-// feed is the watch of the records that queries select.
-func (s *session) feed(ctx context.Context, q []Query) (*records.Watch, error) {
-	bound, spec, err := s.bind(q, query.ForWatch)
+// feedOf is the watch of the records that queries select.
+func feedOf(ctx context.Context, s *session, q []Query) (*records.Watch, error) {
+	bound, spec, err := bind(s, q, query.ForWatch)
 	if err != nil {
 		return nil, err
 	}
@@ -138,14 +138,14 @@ func (s *session) feed(ctx context.Context, q []Query) (*records.Watch, error) {
 
 // watch makes a Watcher of a feed.
 func watch[T any](ctx context.Context, s *session, q []Query) (*Watcher[T], error) {
-	feed, err := s.feed(ctx, q)
+	feed, err := feedOf(ctx, s, q)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(s.m.db.life, cancel)
+	stop := context.AfterFunc(s.Model.DB.Life, cancel)
 	w := &Watcher[T]{changes: make(chan Change[T]), cancel: cancel, done: make(chan struct{})}
-	if !s.m.db.tasks.Go(func() {
+	if !s.Model.DB.Tasks.Go(func() {
 		defer close(w.done)
 		defer close(w.changes)
 		defer cancel()
@@ -169,14 +169,14 @@ func watch[T any](ctx context.Context, s *session, q []Query) (*Watcher[T], erro
 
 func changeOf[T any](s *session, c records.WatchChange) Change[T] {
 	out := Change[T]{Op: Op(c.Kind), Columns: c.Columns, Revision: c.Revision, Time: c.Time}
-	out.Before = typed.Unbox[T](s.decodeState(c.Before, &out.Err))
-	out.After = typed.Unbox[T](s.decodeState(c.After, &out.Err))
+	out.Before = typed.Unbox[T](decodeState(s, c.Before, &out.Err))
+	out.After = typed.Unbox[T](decodeState(s, c.After, &out.Err))
 	return out
 }
 
 // decodeState is a record before or after a change. It is nil when there is none, and
 // when it cannot be read, which is then added to problem.
-func (s *session) decodeState(e store.Message, problem *error) any {
+func decodeState(s *session, e store.Message, problem *error) any {
 	if !e.Live() {
 		return nil
 	}

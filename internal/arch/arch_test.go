@@ -31,6 +31,7 @@ var layers = [][]string{
 	{"internal/access", "internal/maintenance"},
 	{"internal/records"},
 	{"internal/alter", "internal/typed"},
+	{"internal/calls"},
 	{""}, // natsorm itself
 	{"embedded"},
 	{"natsormtest"},

@@ -1,4 +1,4 @@
-package natsorm
+package calls
 
 import (
 	"context"
@@ -9,22 +9,22 @@ import (
 )
 
 // renew defines a model again in the bucket that is there now: see catalogue.Handle.Renew.
-func (db *DB) renew(ctx context.Context, h *handle) error {
+func (db *DB) renew(ctx context.Context, h *Handle) error {
 	return h.Renew(ctx, func(ctx context.Context, was *schema.Definition) (*schema.Definition, error) {
-		return maintenance.Renew(ctx, db.store, was)
+		return maintenance.Renew(ctx, db.Bucket, was)
 	})
 }
 
 // renewed ends a call that may have written. When the bucket turned out to be another one
 // since the call began, in that generation of it, the model is defined there before the
 // call returns. err is the error of the call so far, which comes first.
-func (s *session) renewed(ctx context.Context, generation uint64, err error) error {
-	if s.m.db.store.Generation() == generation {
+func (s *Session) renewed(ctx context.Context, generation uint64, err error) error {
+	if s.Model.DB.Bucket.Generation() == generation {
 		return err
 	}
-	e := s.m.db.renew(ctx, s.m.handle)
+	e := s.Model.DB.renew(ctx, s.Model.Handle)
 	if e == nil {
-		e = catalogue.Moved(s.Docs.Def, s.m.handle.Last().Def)
+		e = catalogue.Moved(s.Docs.Def, s.Model.Handle.Last().Def)
 	}
 	if err == nil {
 		err = e
@@ -34,7 +34,7 @@ func (s *session) renewed(ctx context.Context, generation uint64, err error) err
 
 // renewed does the same for the models that a transaction has used.
 func (t *tx) renewed(ctx context.Context, generation uint64, err error) error {
-	if t == nil || t.db.store.Generation() == generation {
+	if t == nil || t.db.Bucket.Generation() == generation {
 		return err
 	}
 	for h, m := range t.models {

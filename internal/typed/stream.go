@@ -1,10 +1,9 @@
-package natsorm
+package typed
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/keyset"
@@ -14,14 +13,14 @@ import (
 	"github.com/natsorm/natsorm/internal/store"
 )
 
-// stream is a read that delivers records before it has found all. When the schema changes
+// Stream is a read that delivers records before it has found all. When the schema changes
 // meanwhile, what it has not found yet may be elsewhere: then it reads again by the new schema,
 // and leaves out what it has delivered.
-type stream struct {
+type Stream struct {
 	by      *records.Model // the version of the model that it began with; nil before
 	seen    *keyset.Set    // the keys of what it has delivered, by that version
 	n       int            // how many records it has delivered
-	stopped bool           // the caller has enough
+	Stopped bool           // the caller has enough
 }
 
 // row is a record that a stream delivers, with its key by the version that it began with.
@@ -30,17 +29,17 @@ type row struct {
 	key string
 }
 
-// deliver gives yield what queries select and it has not had.
-func (st *stream) deliver(ctx context.Context, s *session, bound plan.Query, spec query.Spec, yield func(any, error) bool) error {
+// Deliver gives yield what queries select and it has not had.
+func (st *Stream) Deliver(ctx context.Context, s *Records, bound plan.Query, spec query.Spec, yield func(any, error) bool) error {
 	again, limit := st.by != nil, bound.Limit
 	revision := uint64(1) // before the start of seen: nothing comes twice
 	switch {
-	case st.stopped || again && st.n == limit:
+	case st.Stopped || again && st.n == limit:
 		return nil
 	case !again:
 		st.by, st.seen = s.Docs, keyset.New(revision)
 	case st.n > 0 && bound.Offset > 0:
-		return fmt.Errorf("%w: the schema of %s was changed while records were read with an Offset, which does not say any more where to go on; begin again", ErrConflict, s.Name)
+		return fmt.Errorf("%w: the schema of %s was changed while records were read with an Offset, which does not say any more where to go on; begin again", errs.ErrConflict, s.Name)
 	default:
 		revision++
 		if limit >= 0 {
@@ -59,7 +58,7 @@ func (st *stream) deliver(ctx context.Context, s *session, bound plan.Query, spe
 		return r, err
 	})
 	for r, err := range found {
-		var corrupt *CorruptError
+		var corrupt *errs.CorruptError
 		var typed *errs.TypeError
 		switch {
 		case errors.As(err, &corrupt):
@@ -76,7 +75,7 @@ func (st *stream) deliver(ctx context.Context, s *session, bound plan.Query, spe
 		if !st.seen.First(r.key, revision) {
 			continue
 		}
-		if st.stopped = !yield(r.v, err); st.stopped {
+		if st.Stopped = !yield(r.v, err); st.Stopped {
 			return nil
 		}
 		if err == nil {
@@ -86,28 +85,4 @@ func (st *stream) deliver(ctx context.Context, s *session, bound plan.Query, spe
 		}
 	}
 	return nil
-}
-
-// each streams what the queries select. Inside a transaction, it first reads all records and
-// then delivers them, because the caller may make other calls of the transaction for each
-// record.
-func (m *model) each(ctx context.Context, call string, q []Query) iter.Seq2[any, error] {
-	return func(yield func(any, error) bool) {
-		var gathered iter.Seq2[any, error]
-		var st stream
-		err := m.read(ctx, call, q, query.ForRead, func(s *session, bound plan.Query, spec query.Spec) error {
-			if s.Tx != nil {
-				gathered = query.Gathered(query.Select(ctx, s.Docs.Source(), bound, false, s.Decoder(spec)))
-				return nil
-			}
-			return st.deliver(ctx, s, bound, spec, yield)
-		})
-		switch {
-		case st.stopped:
-		case err != nil:
-			yield(nil, err)
-		case gathered != nil:
-			gathered(yield)
-		}
-	}
 }

@@ -1,0 +1,141 @@
+package calls
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/natsorm/natsorm/internal/catalogue"
+	"github.com/natsorm/natsorm/internal/codec"
+	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/records"
+	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/typed"
+)
+
+// Model is a model as a program has declared it, in whatever version holds.
+type Model struct {
+	Name   string
+	DB     *DB
+	Handle *Handle
+	codec  codec.Codec
+	seq    *catalogue.Sequence
+	latest bool // made by Latest
+}
+
+// Handle knows which version of a model holds now. Every Model made from one declaration
+// shares its handle.
+type Handle = catalogue.Handle[*records.Model]
+
+// NewModel is a model whose version first was found, or made, in a generation of the bucket. c
+// is the codec of the type that declares it.
+func (db *DB) NewModel(ctx context.Context, generation uint64, first *records.Model, c codec.Codec) *Model {
+	f := &fence{db: db}
+	first.Under(f)
+	f.Handle = catalogue.NewHandle(db.Knowledge, generation, first.Def, first, func(def *schema.Definition) (*records.Model, error) {
+		if err := codec.Outdated(c, first.Def, def); err != nil {
+			return nil, err
+		}
+		if dropped := codec.Dropped(c, def); len(dropped) > 0 && db.Declared.Warns(def.Name+" "+strings.Join(dropped, " ")) {
+			db.Logger.Warn("natsorm: columns were dropped by Alter that this program declares; what it writes of them is left out, and it reads nothing",
+				"model", def.Name, "columns", dropped)
+		}
+		db.Declared.Renamed(def)
+		m, err := records.New(db.Bucket, def)
+		if err == nil {
+			m.Under(f)
+		}
+		return m, err
+	})
+	_ = db.Knowledge.Confirm(ctx) // so that the first call need not; when it fails, that one finds out why
+	return &Model{Name: first.Def.Name, DB: db, Handle: f.Handle, codec: c, seq: catalogue.NewSequence(db.Bucket, first.Def.Name, db.Bucket.Generation)}
+}
+
+// fence is a records.Fence: the handle that the writes of a model ask.
+type fence struct {
+	*Handle
+	db *DB
+}
+
+func (f *fence) Later(task func(ctx context.Context)) {
+	f.db.Tasks.Go(func() { task(f.db.Life) })
+}
+
+// Latest is the same model, whose reads first ask a majority of the servers.
+func (m *Model) Latest() *Model {
+	n := *m
+	n.latest = true
+	return &n
+}
+
+// Session is a model as one call uses it: in the version that holds now, and inside the
+// transaction of the call's context, if there is one.
+type Session struct {
+	typed.Records
+	Model *Model
+}
+
+// on is a session with a version of the model, inside a transaction if there is one.
+func (m *Model) on(docs *records.Model, t *tx) *Session {
+	s := &Session{Model: m, Records: typed.Records{Name: m.Name, Docs: docs, Codec: codec.Under(m.codec, docs.Def), Seq: m.seq}}
+	if t != nil {
+		s.Tx = &t.Tx
+	}
+	return s
+}
+
+// Call makes a call of a model. work may be called again, when the schema was changed meanwhile.
+func (m *Model) Call(ctx context.Context, op Operation, work func(s *Session) error) error {
+	t, err := m.DB.begin(ctx, op)
+	if err != nil {
+		return err
+	}
+	defer t.release()
+	generation := m.DB.Bucket.Generation()
+	s, err := m.session(ctx, op, t)
+	if err == nil {
+		work := func(s *Session) error {
+			err := work(s)
+			if op.Reads && t == nil {
+				if e := s.Docs.Moved(ctx); errors.Is(e, records.ErrReplaced) {
+					return e
+				}
+			}
+			return err
+		}
+		err = work(s)
+		for t == nil && errors.Is(err, records.ErrReplaced) && ctx.Err() == nil && !errors.As(err, new(*errs.PartialError)) && !errors.As(err, new(*errs.BulkError)) {
+			if s, err = m.session(ctx, op, t); err == nil {
+				err = work(s)
+			}
+		}
+		if t == nil && !op.Reads {
+			err = s.renewed(ctx, generation, err)
+		}
+	}
+	return m.DB.end(op, err)
+}
+
+func (m *Model) session(ctx context.Context, op Operation, t *tx) (*Session, error) {
+	if t != nil {
+		inside, err := t.model(ctx, m.Handle)
+		if err != nil {
+			return nil, err
+		}
+		return m.on(inside, t), nil
+	}
+	if !op.Reads && !m.Handle.Defined() {
+		if err := m.DB.renew(ctx, m.Handle); err != nil {
+			return nil, err
+		}
+	}
+	now, err := m.Handle.Current(ctx)
+	if err == nil && (op.Reads || op.Finds) && m.latest {
+		err = now.Agree(ctx)
+	}
+	return m.on(now, nil), err
+}
+
+// Last is a session for work that needs no bucket. It has the version of the model that
+// the last call used.
+func (m *Model) Last() *Session { return m.on(m.Handle.Last(), nil) }
