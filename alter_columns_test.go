@@ -96,6 +96,7 @@ func TestRenameColumn(t *testing.T) {
 						return
 					}
 					added[kind].Add(1)
+					testsize.Breathe()
 				}
 			})
 		}
@@ -136,6 +137,7 @@ func TestRenameColumn(t *testing.T) {
 						return
 					}
 					moved.Add(1)
+					testsize.Breathe()
 				}
 			})
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/natsorm/natsorm"
 	"github.com/natsorm/natsorm/internal/testbed"
+	"github.com/natsorm/natsorm/internal/testsize"
 	"github.com/natsorm/natsorm/natsormtest"
 )
 
@@ -84,6 +85,7 @@ func TestBuildBesideFasterWriters(t *testing.T) {
 					return
 				default:
 				}
+				testsize.Breathe()
 				id := next.Add(1)
 				if err := m.Create(ctx, &builtItem{ID: id, Name: "late", Email: different(int(id))}); err != nil {
 					t.Error(err)

@@ -90,6 +90,7 @@ func TestConvertColumn(t *testing.T) {
 					default:
 					}
 					for id := range int64(n) {
+						testsize.Breathe()
 						if _, err := m.Increment(ctx, natsorm.Set{"count": 1, "total": 2}, natsorm.Eq("id", id)); err != nil {
 							t.Errorf("an increment: %v", err)
 							return

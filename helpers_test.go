@@ -3,6 +3,7 @@ package natsorm_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"maps"
 	"slices"
 	"testing"
@@ -28,7 +29,11 @@ type user struct {
 	Bio   string  `json:"bio,omitempty"`
 }
 
-func TestMain(m *testing.M) { testbed.Main(m) }
+// Most tests wait for schemas to change; those of the long form work.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	testbed.MainTogether(m, testsize.Pick(12, 12, 5), 2)
+}
 
 // serve starts a server, which ends with the test.
 func serve(t testing.TB, cfg embedded.Config) *embedded.Server {

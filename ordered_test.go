@@ -15,6 +15,7 @@ import (
 	"github.com/natsorm/natsorm"
 	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/testbed"
+	"github.com/natsorm/natsorm/internal/testsize"
 	"github.com/natsorm/natsorm/internal/value"
 	"github.com/natsorm/natsorm/natsormtest"
 )
@@ -61,6 +62,7 @@ func TestOrderedIndexComesAndGoes(t *testing.T) {
 				return
 			default:
 			}
+			testsize.Breathe()
 			id := rand.IntN(n)
 			if _, err := old.Update(ctx, natsorm.Set{"openedAt": openTask(id).OpenedAt, "status": openTask(id).Status}, natsorm.Eq("id", id)); err != nil {
 				t.Error(err)

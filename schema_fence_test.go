@@ -399,6 +399,7 @@ func TestDeployUnderTraffic(t *testing.T) {
 				for !d.ended.Load() {
 					id := next.Add(1)
 					d.create(t, memberV1{ID: id, Team: fmt.Sprint(id % 10), Badge: fmt.Sprint(id)})
+					testsize.Breathe()
 				}
 			})
 		}
@@ -412,6 +413,7 @@ func TestDeployUnderTraffic(t *testing.T) {
 				if err != nil {
 					t.Error(err)
 				}
+				testsize.Breathe()
 			}
 		})
 		for next.Load() < int64(testsize.Pick(200, 500, 2000)) {

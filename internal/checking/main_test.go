@@ -3,7 +3,6 @@ package checking_test
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"log/slog"
 	"regexp"
@@ -28,17 +27,9 @@ import (
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-// together is how many tests run at the same time: a layout change spends nearly all of
-// its time waiting for calls that still use the old layout.
-const together = "24"
-
-func TestMain(m *testing.M) {
-	flag.Parse()
-	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
-		_ = f.Value.Set(together) // a number
-	}
-	testbed.Main(m)
-}
+// A layout change spends nearly all of its time waiting for calls that still use the old layout: many
+// tests wait, few work.
+func TestMain(m *testing.M) { testbed.MainTogether(m, 12, 6) }
 
 // person has an index and a unique index.
 func person(indexes ...schema.Index) schema.Definition {

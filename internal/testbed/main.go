@@ -19,10 +19,21 @@ import (
 //	func TestMain(m *testing.M) { testbed.Main(m) }
 //
 // It does not return. A process that NewCluster started becomes a node here.
-func Main(m *testing.M) {
+//
+// More tests run at the same time than there are processors, unless -parallel says otherwise: much
+// of their time they wait for servers, disks and elections. Fewer do under the race detector,
+// which keeps the processors busy, so that answers do not come too late.
+func Main(m *testing.M) { MainTogether(m, 5, 2) }
+
+// MainTogether is Main for tests of which so many run at the same time for each processor, and so
+// many under the race detector.
+func MainTogether(m *testing.M, each, race int) {
 	beNode()
 	flag.Parse()
-	overlap()
+	if Race {
+		each = race
+	}
+	overlap(each)
 	collectLess()
 	code := m.Run()
 	if left := leftBehind(leaveTime); code == 0 && len(left) > 0 {
@@ -32,15 +43,9 @@ func Main(m *testing.M) {
 	os.Exit(code)
 }
 
-// overlap lets more tests run at the same time than there are processors, unless
-// -parallel says otherwise: much of their time they wait for servers, disks and
-// elections. Fewer under the race detector, which keeps the processors busy, so that
-// answers do not come too late.
-func overlap() {
-	chosen, each := false, 5
-	if Race {
-		each = 2
-	}
+// overlap lets so many tests run at the same time for each processor, unless -parallel says otherwise.
+func overlap(each int) {
+	chosen := false
 	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
 	if !chosen {
 		_ = flag.Set("test.parallel", strconv.Itoa(each*runtime.GOMAXPROCS(0))) // which is a number

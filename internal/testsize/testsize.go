@@ -11,6 +11,7 @@ package testsize
 import (
 	"os"
 	"testing"
+	"time"
 )
 
 // Env is the environment variable that selects the long form.
@@ -26,5 +27,14 @@ func Pick[N any](short, normal, long N) N {
 		return long
 	default:
 		return normal
+	}
+}
+
+// Breathe is called between two calls by one who makes them beside what is tested, for as long as
+// that takes. In the long form it returns at once. In the others it waits a little: so the changes come
+// all the while, and leave the processors to the tests that run at the same time.
+func Breathe() {
+	if d := Pick(2*time.Millisecond, time.Millisecond, 0); d > 0 {
+		time.Sleep(d)
 	}
 }
