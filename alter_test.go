@@ -188,6 +188,7 @@ func TestRewriteBesideWriters(t *testing.T) {
 					t.Error(err)
 					return
 				}
+				testsize.Breathe()
 			}
 		})
 	}

@@ -51,6 +51,7 @@ func TestCheckBesideChanges(t *testing.T) {
 					t.Error(err)
 					return
 				}
+				testsize.Breathe()
 			}
 		})
 	}
@@ -80,6 +81,7 @@ func TestCheckBesideChanges(t *testing.T) {
 				return
 			}
 			done.Add(1)
+			testsize.Breathe()
 		}
 	})
 	city := "city"

@@ -94,7 +94,7 @@ func TestMixedWritersKeepTheIndex(t *testing.T) {
 	db := natsormtest.New(t)
 	users := define[user](t, db)
 	ctx := within(t)
-	duration := testsize.Pick(400*time.Millisecond, 4*time.Second, 20*time.Second)
+	duration := testsize.Pick(400*time.Millisecond, 2*time.Second, 20*time.Second)
 
 	const writers, ids, values = 64, 100, 5
 	cities := []*string{nil, ptr("Oslo"), ptr("a@b"), ptr("a_b"), ptr("")}

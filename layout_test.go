@@ -8,7 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/natsorm/natsorm"
 	"github.com/natsorm/natsorm/internal/testsize"
@@ -32,10 +31,6 @@ func TestChangeLayoutOnline(t *testing.T) {
 	}
 	ok(t, models[0].BulkCreate(ctx, all))
 
-	var pace <-chan time.Time // of the calls in the short form: two layout changes take eight seconds, whatever the load
-	if every := testsize.Pick(time.Millisecond, 0, 0); every > 0 {
-		pace = time.Tick(every)
-	}
 	var stop atomic.Bool
 	var calls [4]atomic.Int64
 	var wg sync.WaitGroup
@@ -43,9 +38,7 @@ func TestChangeLayoutOnline(t *testing.T) {
 		for w, m := range models {
 			wg.Go(func() {
 				for i := w; !stop.Load(); i += 2 {
-					if pace != nil {
-						<-pace
-					}
+					testsize.Breathe() // two layout changes take eight seconds, whatever the load
 					if err := do(m, i); err != nil {
 						t.Errorf("kind %d: %v", kind, err)
 						return

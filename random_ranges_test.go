@@ -56,7 +56,7 @@ func wideDomains(r *rand.Rand) map[string][]any {
 // repeats a run.
 func TestRandomRanges(t *testing.T) {
 	t.Parallel()
-	worlds, cases, records := testsize.Pick(2, 4, 3), testsize.Pick(150, 300, 400), testsize.Pick(1500, 2500, 2500)
+	worlds, cases, records := testsize.Pick(2, 3, 3), testsize.Pick(150, 150, 400), testsize.Pick(1500, 1500, 2500)
 	if testbed.Race {
 		worlds, cases, records = 1, 150, 1500
 	}
