@@ -100,7 +100,7 @@ func TestTornLookupsFindRecordsThatMove(t *testing.T) {
 					}
 				}
 			})
-			rounds := testsize.Pick(30, 50, 300)
+			rounds := testsize.Pick(30, 50, 100)
 			if testbed.Race { // each takes ten times as long
 				rounds = 20
 			}
