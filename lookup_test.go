@@ -262,7 +262,11 @@ func TestLookupsFindValuesThatAreHandedOver(t *testing.T) {
 					must[int](t)(users.Update(ctx, natsorm.Set{"name": "off"}, natsorm.Eq("id", i)))
 				}
 			})
-			for round := range testsize.Pick(500, 1000, 10_000) {
+			rounds := testsize.Pick(500, 1000, 10_000)
+			if testbed.Race { // each takes ten times as long
+				rounds = 300
+			}
+			for round := range rounds {
 				if found := must[[]*user](t)(users.FindAll(ctx, natsorm.Eq("name", "on"))); len(found) == 0 {
 					t.Errorf("round %d: nobody has the value", round)
 					break
