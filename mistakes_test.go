@@ -300,6 +300,7 @@ func TestMistakesInConnecting(t *testing.T) {
 		{"a bucket that forgets", func() error { return second(natsorm.New(t.Context(), nc, natsorm.Config{Bucket: forgets.Bucket()})) }, natsorm.ErrUnsupportedBucket, []string{"max_age", "KV_forgets", "set"}},
 		{"a nil connection", func() error { return second(natsorm.New(t.Context(), nil, natsorm.Config{Bucket: "b"})) }, natsorm.ErrInvalid, []string{"nil", "New", "connection"}},
 		{"a nil DB", func() error { var db *natsorm.DB; return second(db.Models(t.Context())) }, natsorm.ErrInvalid, []string{"nil DB", "Models", "the error that Open returned"}},
+		{"a Model of nowhere", func() error { var m natsorm.Model[user]; return m.Create(t.Context(), &user{}) }, natsorm.ErrInvalid, []string{"Define did not return", "Create", "look at the error"}},
 		{"an embedded payload", func() error { return second(embedded.Start(embedded.Config{MaxPayload: 1 << 30})) }, nil, []string{"Config.MaxPayload", "embedded", "use 1 to"}},
 	})
 }

@@ -26,9 +26,10 @@
 //
 // A range of an ordered index is a list of patterns (package keys). Where its samples say that one
 // request gives all of it, it is looked up as other values are. Otherwise a walk reads it from
-// sample to sample (walk.go). Parts of the index in which few entries are, the beginning of the part behind
-// them, and the values of a list, are read several with one request (spread.go). A query that is sorted by the index, with a limit, takes the entries of
-// a walk in the order of the query, and each chunk says which places are settled by then (sorted.go):
+// sample to sample (walk.go). One request reads several parts of the index together: those with few entries
+// and the beginning of the part behind them, or the values of a list (spread.go). A query that is sorted
+// by the index, with a limit, takes the entries of a walk in the order of the query, and each chunk says
+// which places are settled by then (sorted.go):
 // entries that were not read do not lead to records that come before these. A record that moved
 // between the reading of its entry and its own is found by the rules below, as any other is.
 //

@@ -123,13 +123,14 @@ func (w *walk) together(spans []span) (all part, err error) {
 // delivered, when that is more than one request gives; ok is false when the walk ends.
 func (w *walk) join(few []span, next span, yield func(part, error) bool) (joined, ok bool) {
 	begin, rest, err := w.front(next)
-	if err != nil {
-		return false, yield(part{}, err) && false
+	if err == nil {
+		few = append(slices.Clip(few), begin...)
+		joined, err = w.load(0, few, 0)
 	}
-	few = append(slices.Clip(few), begin...)
-	switch joined, err = w.load(0, few, 0); {
+	switch {
 	case err != nil:
-		return false, yield(part{}, err) && false
+		yield(part{}, err)
+		return false, false
 	case !joined:
 		return false, true
 	case !yield(w.together(few)):

@@ -3,6 +3,7 @@ package calls
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/natsorm/natsorm/internal/catalogue"
@@ -86,6 +87,9 @@ func (m *Model) on(docs *records.Model, t *tx) *Session {
 
 // Call makes a call of a model. work may be called again, when the schema was changed meanwhile.
 func (m *Model) Call(ctx context.Context, op Operation, work func(s *Session) error) error {
+	if m == nil {
+		return fmt.Errorf("%w: %s of a Model that Define did not return; look at the error that it returned", errs.ErrInvalid, op.Name)
+	}
 	t, err := m.DB.begin(ctx, op)
 	if err != nil {
 		return err

@@ -35,7 +35,7 @@ type renamed struct {
 	read func(doc []byte, x any) error
 }
 
-// NewStruct is the codec of the struct type t, of which compiled was made.
+// NewStruct is the codec of the struct type t. compiled is what schema.Compile made of it.
 func NewStruct(t reflect.Type, compiled *schema.Struct) Codec {
 	c := &structs{typ: t, model: compiled, columns: map[string]value.Type{}, write: value.Marshaler(t), read: value.Unmarshaler(t)}
 	for _, col := range compiled.Definition.Columns {

@@ -464,7 +464,7 @@ func crashAfterEveryStep(t *testing.T, srv *embedded.Server, bucket string, mine
 	}
 }
 
-// crashAfter reports whether the scenario has so many steps that it crashed.
+// crashAfter crashes the scenario after a number of steps. It reports false when the scenario ended before.
 func crashAfter(t *testing.T, s store.Store, steps int, mine, other func(store.Store) store.Store, def func() schema.Definition, run func(context.Context, *model) error) bool {
 	m := defineAs(t, other(s), def())
 	prepare(t, m, s)

@@ -25,8 +25,8 @@ import (
 // which keeps the processors busy, so that answers do not come too late.
 func Main(m *testing.M) { MainTogether(m, 5, 2) }
 
-// MainTogether is Main for tests of which so many run at the same time for each processor, and so
-// many under the race detector.
+// MainTogether is Main with a number of tests of its own: for each processor, each of them run at the
+// same time, and race of them under the race detector.
 func MainTogether(m *testing.M, each, race int) {
 	beNode()
 	flag.Parse()
@@ -43,7 +43,7 @@ func MainTogether(m *testing.M, each, race int) {
 	os.Exit(code)
 }
 
-// overlap lets so many tests run at the same time for each processor, unless -parallel says otherwise.
+// overlap lets each tests for each processor run at the same time, unless -parallel says otherwise.
 func overlap(each int) {
 	chosen := false
 	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })

@@ -1,8 +1,8 @@
 // Package testsize says how much a test does. Each test that grows with a number,
 // of rounds, of records or of seconds, has three forms:
 //
-//   - short, with go test -short: for a first answer in half a minute;
-//   - normal: what go test ./... runs, also with -race, all of it in two minutes;
+//   - short, with go test -short: for a first answer;
+//   - normal: what go test ./... runs, also with -race;
 //   - long, with NATSORM_LONG=1 in the environment: as many as .ci/run wants to see.
 //
 // A test proves the same in each of them.
