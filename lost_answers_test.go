@@ -1,6 +1,7 @@
 package natsorm_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -156,5 +157,41 @@ func TestNobodyAnswers(t *testing.T) {
 	p.LoseNothing()
 	if n := written(t, direct, "counter.*.1")["counter.shard_1.1"]; n != 1 {
 		t.Errorf("the record was written %d times", n)
+	}
+}
+
+// The server answers too late to some of the writes of a Restore, and to some of its removals: they
+// are sent again, and it ends.
+func TestRestoreWhoseAnswersAreLost(t *testing.T) {
+	t.Parallel()
+	p, lossy, direct := behindProxy(t, embedded.Config{})
+	counters := define[counter](t, direct)
+	ctx := within(t)
+	for i := range 10 {
+		ok(t, counters.Create(ctx, &counter{ID: i, U: i}))
+	}
+	var file bytes.Buffer
+	ok(t, direct.Backup(ctx, &file))
+	for i := range 10 { // half of them go, and others come
+		must[int](t)(counters.Destroy(ctx, natsorm.Eq("id", i+5)))
+		ok(t, counters.Create(ctx, &counter{ID: i + 5, U: 100 + i}))
+	}
+	var mu sync.Mutex
+	times := map[string]int{} // that each key was written
+	p.Lose(func(subject string, answer bool) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if !answer && strings.HasPrefix(subject, "$KV.log.counter.") {
+			times[subject]++
+		}
+		return answer && times[subject] == 1
+	})
+	ok(t, lossy.Restore(ctx, &file, natsorm.DeleteOthers()))
+	p.LoseNothing()
+	if p.Lost() < 20 {
+		t.Errorf("only %d answers were lost", p.Lost())
+	}
+	if n := must[int](t)(counters.Count(ctx)); n != 10 {
+		t.Errorf("there are %d records", n)
 	}
 }

@@ -150,7 +150,7 @@ func (b *Bucket) write(ctx context.Context, ops []store.Op, results []store.Resu
 				unsettled = append(unsettled, lost{op: &ops[i], id: msgs[n].Header[message.ID][0], sent: sent, epoch: epoch})
 				verdicts = append(verdicts, &results[i])
 				silent = append(silent, i)
-			case errors.Is(sendErrs[n], store.ErrUnknown) && !ops[i].Conditional && !ops[i].Delete:
+			case errors.Is(sendErrs[n], store.ErrUnknown) && (ops[i].Loose || !ops[i].Conditional && !ops[i].Delete):
 				results[i].Err = sendErrs[n]
 				again = append(again, i) // once more does no harm
 			default:

@@ -110,9 +110,13 @@ func WriteBuild(ctx context.Context, s store.Store, model string, b Build, expec
 
 // EndBuild removes it: there is nothing to build.
 func EndBuild(ctx context.Context, s store.Store, model string) error {
-	res := s.Write(ctx, store.Op{Key: keys.Build(model), Delete: true, Purge: true})[0]
-	if res.Err != nil {
-		return fmt.Errorf("natsorm: remove how far the build of %s was: %w", model, res.Err)
+	err := alterBuild(ctx, s, model, func(b *Build) bool {
+		was := *b != Build{}
+		*b = Build{}
+		return was
+	})
+	if err != nil {
+		return fmt.Errorf("natsorm: remove how far the build of %s was: %w", model, err)
 	}
 	return nil
 }

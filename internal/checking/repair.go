@@ -43,8 +43,8 @@ func (c *checker) mend(ctx context.Context, found []finding) error {
 		case f.Kind == CorruptEntry || f.Kind == CorruptClaim:
 			// A record that holds the value then misses its entry or claim, and gets a new one. It is
 			// deleted only at the revision that was read.
-			res := c.store.Write(ctx, store.Op{Key: f.Key, Delete: true, Purge: true, Conditional: true, Expect: f.broken.Revision})[0]
-			f.begun, f.Repaired = true, res.Err == nil
+			removed, _ := store.Remove(ctx, c.store, f.broken)
+			f.begun, f.Repaired = true, removed == 1
 		case f.moves != nil && c.o.Mend == All:
 			f.begun = true
 			f.Repaired, err = c.move(ctx, f)

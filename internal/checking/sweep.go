@@ -68,7 +68,7 @@ type sweep struct {
 	Way
 	upTo   uint64          // what is above it is not judged to be a leftover
 	others []layout.Layout // those that the model does not have
-	gone   []store.Op      // the removals of leftovers
+	gone   []store.Message // leftovers that are to be removed
 	taken  int
 }
 
@@ -142,23 +142,14 @@ func (s *sweep) leftover(c *checker, m store.Scanned) {
 }
 
 func (s *sweep) take(c *checker, m store.Message) {
-	s.gone = append(s.gone, store.Op{Key: m.Key, Delete: true, Purge: true, Conditional: true, Expect: m.Revision})
+	s.gone = append(s.gone, m)
 }
 
 func (s *sweep) flush(ctx context.Context, to store.Store) error {
-	if len(s.gone) == 0 {
-		return nil
-	}
-	for i, res := range to.Write(ctx, s.gone...) {
-		switch {
-		case res.Err == nil:
-			s.taken++
-		case !errors.Is(res.Err, store.ErrWrongRevision):
-			return fmt.Errorf("delete %s: %w", s.gone[i].Key, res.Err)
-		}
-	}
+	taken, err := store.Remove(ctx, to, s.gone...)
+	s.taken += taken
 	s.gone = s.gone[:0]
-	return nil
+	return err
 }
 
 // form reports whether a key has the form that an entry, a claim or a head of an index has that the

@@ -163,15 +163,11 @@ func remove(ctx context.Context, s store.Store, pattern string, upTo uint64) err
 	if err := store.CatchUp(ctx, s); err != nil {
 		return err
 	}
-	var ops []store.Op
+	var old []store.Message
 	flush := func() error {
-		for i, res := range s.Write(ctx, ops...) {
-			if res.Err != nil && !errors.Is(res.Err, store.ErrWrongRevision) { // what was written since stays
-				return fmt.Errorf("delete %s: %w", ops[i].Key, res.Err)
-			}
-		}
-		ops = ops[:0]
-		return nil
+		_, err := store.Remove(ctx, s, old...)
+		old = old[:0]
+		return err
 	}
 	for m, err := range store.Current(ctx, s, pattern) {
 		if err != nil {
@@ -180,7 +176,7 @@ func remove(ctx context.Context, s store.Store, pattern string, upTo uint64) err
 		if m.Revision > upTo {
 			continue
 		}
-		if ops = append(ops, store.Op{Key: m.Key, Delete: true, Purge: true, Conditional: true, Expect: m.Revision}); len(ops) == loadOps {
+		if old = append(old, m); len(old) == loadOps {
 			if err := flush(); err != nil {
 				return err
 			}

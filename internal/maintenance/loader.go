@@ -28,12 +28,12 @@ func newLoader(s store.Store) *loader {
 
 func (l *loader) add(ctx context.Context, op store.Op) error {
 	if i, ok := l.at[op.Key]; ok {
-		op.Loose = !op.Delete
+		op.Loose = true
 		l.bytes += len(op.Value) - len(l.ops[i].Value)
 		l.ops[i] = op
 		return nil
 	}
-	op.Loose = !op.Delete // what is loaded twice is the same
+	op.Loose = true // what is loaded twice is the same
 	l.at[op.Key] = len(l.ops)
 	l.ops = append(l.ops, op)
 	if l.bytes += len(op.Key) + len(op.Value); len(l.ops) < loadOps && l.bytes < loadBytes {

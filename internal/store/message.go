@@ -51,7 +51,8 @@ type Op struct {
 
 	// Loose says that the write may be done twice, and that nobody asks for its revision: that of
 	// its Result may be another one's of the same call. Many such writes take a lone server a
-	// third less time, because their answers have one subject.
+	// third less time, because their answers have one subject. One whose answer is lost is sent
+	// again; a conditional one may then be ErrWrongRevision because it was done.
 	Loose bool
 }
 
