@@ -157,6 +157,112 @@ func TestCallsDuringALayoutChange(t *testing.T) {
 	})
 }
 
+// The requests of calls reach the server while the model is in another layout, and their answers come
+// when it is back in the first one: the records were elsewhere, and the calls look again.
+func TestCallsDuringALayoutChangeThereAndBack(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("two changes of the layout")
+	}
+	for name, there := range map[string]func(t *testing.T, d *deploy) (brokenOff bool){
+		"done": func(t *testing.T, d *deploy) bool {
+			ok(t, d.newDB.ChangeLayout(within(t), "member", natsorm.Sequelize))
+			return false
+		},
+		"broken off": func(t *testing.T, d *deploy) bool { // when the records have been moved, and the catalogue does not say so
+			ctx, cancel := context.WithCancel(within(t))
+			defer cancel()
+			err := d.newDB.ChangeLayout(ctx, "member", natsorm.Sequelize, natsorm.LayoutProgress(func(s natsorm.LayoutStep, done, total int) {
+				if s == natsorm.LayoutCarrying && done == total && done > 0 {
+					cancel()
+				}
+			}))
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("the change was not broken off: %v", err)
+			}
+			return true
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			versions(t, func(t *testing.T, d *deploy) { callsDuringALayoutChangeThereAndBack(t, d, there) })
+		})
+	}
+}
+
+func callsDuringALayoutChangeThereAndBack(t *testing.T, d *deploy, there func(*testing.T, *deploy) bool) {
+	ctx := within(t)
+	for id := range int64(8) {
+		d.create(t, memberV1{ID: -id - 1, Team: "red", Badge: fmt.Sprint(id)}) // the layouts have other keys for these
+	}
+	arrived, asked, answered := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	stage := 0
+	d.proxy.Lose(func(subject string, answer bool) bool { // one at a time, so that the others wait too
+		if !strings.Contains(subject, "KV.deploy.member.shard_") {
+			return false
+		}
+		switch {
+		case stage == 0 && !answer:
+			close(arrived)
+			<-asked
+			stage++
+		case stage == 1 && answer:
+			<-answered
+			stage++
+		}
+		return false
+	})
+	var wg sync.WaitGroup
+	for what, call := range map[string]func() (bool, error){
+		"FindByPK": func() (bool, error) { m, err := d.old.FindByPK(ctx, -1); return err == nil && m.ID == -1, err },
+		"FindOne": func() (bool, error) {
+			m, err := d.old.FindOne(ctx, natsorm.Eq("id", -2))
+			return err == nil && m.ID == -2, err
+		},
+		"Exists": func() (bool, error) { return d.old.Exists(ctx, natsorm.Eq("id", -3)) },
+		"Count":  func() (bool, error) { n, err := d.old.Count(ctx, natsorm.In("id", -3, -4)); return n == 2, err },
+		"Update": func() (bool, error) {
+			n, err := d.old.Update(ctx, natsorm.Set{"team": "blue"}, natsorm.Eq("id", -5))
+			return n == 1, err
+		},
+		"UpdateOne": func() (bool, error) {
+			m, err := d.old.UpdateOne(ctx, natsorm.Set{"team": "blue"}, natsorm.Eq("id", -6))
+			return err == nil && m.ID == -6, err
+		},
+		"Destroy": func() (bool, error) { n, err := d.old.Destroy(ctx, natsorm.Eq("id", -7)); return n == 1, err },
+		"Upsert": func() (bool, error) {
+			created, err := d.old.Upsert(ctx, &memberV1{ID: -8, Team: "blue"})
+			return !created, err
+		},
+	} {
+		wg.Go(func() {
+			if right, err := call(); !right || err != nil {
+				t.Errorf("%s: %v, %v", what, right, err)
+			}
+		})
+	}
+	<-arrived
+	brokenOff := there(t, d)
+	close(asked)
+	release := sync.OnceFunc(func() { close(answered) })
+	back := func(step natsorm.LayoutStep, _, _ int) {
+		if brokenOff && step == natsorm.LayoutWaiting { // the records are back, and calls go on; later the requests would be repeated
+			release()
+		}
+	}
+	ok(t, d.newDB.ChangeLayout(ctx, "member", natsorm.Native, natsorm.LayoutProgress(back)))
+	release()
+	wg.Wait()
+	d.proxy.LoseNothing()
+	members := must[*natsorm.Model[natsorm.Record]](t)(d.newDB.Model(ctx, "member"))
+	if n := must[int](t)(members.Count(ctx)); n != 7 {
+		t.Errorf("there are %d", n)
+	}
+	if n := must[int](t)(members.Count(ctx, natsorm.Eq("team", "blue"))); n != 3 {
+		t.Errorf("%d are changed", n)
+	}
+}
+
 // A document that this natsorm cannot read stops the calls of its model, and no others.
 func TestUnreadableDocumentOfAnotherModel(t *testing.T) {
 	t.Parallel()

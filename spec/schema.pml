@@ -27,6 +27,11 @@
  * its entries may be deleted. The records are there all the time. Asserted: no lookup misses
  * one.
  *
+ * BACK: the records go to other keys and back again. The document is 0: the old keys; 1: calls
+ * wait; 2: the new keys; 3: calls wait; 4: the old keys. The records are there all the time, and
+ * nobody writes. Asserted: no lookup misses one. PLACE is its own mutation: a lookup that was made by
+ * the old keys counts also when these are the right ones again, whatever was in between.
+ *
  * EMPTY: the server removes all records and entries at once. The document is 0: as ever; 1:
  * calls wait; 2: all are gone that were there. What is removed is what was written before
  * a mark, a revision that the bucket reaches after the wait. A second program may do the
@@ -112,7 +117,7 @@ inline may_die() {
 #endif
 }
 
-#ifndef DROP
+#if !defined(DROP) && !defined(BACK)
 
 /* records.(*Model).Write. It ends without having told anything when its program dies,
    which it can at any step. */
@@ -328,7 +333,9 @@ proctype Late() {
 	purge()
 }
 
-#elif defined(DROP)
+#elif defined(DROP) || defined(BACK)
+
+#ifdef DROP
 
 proctype Schema() {
 	declare(1);
@@ -337,6 +344,29 @@ proctype Schema() {
 	entries = false;
 	ended++
 }
+
+#else
+
+/* maintenance.(*LayoutChange).Run, twice. old[0] is whether the record is at its old key. */
+proctype Schema() {
+	declare(1);
+	wait();
+	old[0] = false;
+	declare(2);
+	declare(3);
+	wait();
+	old[0] = true;
+	declare(4);
+	ended++
+}
+
+#endif
+
+#ifdef PLACE
+#define SAME(a, b) (a == b || a % 4 == 0 && b % 4 == 0)
+#else
+#define SAME(a, b) (a == b)
+#endif
 
 /* A lookup, of a record that is there all the time. */
 proctype Reader(byte w) {
@@ -347,13 +377,21 @@ proctype Reader(byte w) {
 #endif
 
 	do
+#ifdef BACK
+	:: atomic { fresh[w] && known[w] % 2 == 0 -> used = known[w] };
+#else
 	:: atomic { fresh[w] -> used = known[w] };
+#endif
 #ifdef EARLY
 		young = fresh[w] && known[w] == used;
 #endif
 		if
+#ifdef BACK
+		:: found = (used != 2) == old[0]
+#else
 		:: used == 0 -> found = entries
 		:: else -> found = true /* by another index, or a scan */
+#endif
 		fi;
 		if
 		:: atomic {
@@ -362,14 +400,14 @@ proctype Reader(byte w) {
 #elif defined(EARLY)
 			young
 #else
-			fresh[w] && known[w] == used
+			fresh[w] && SAME(known[w], used)
 #endif
 			-> break
 		   }
 #ifdef EARLY
 		:: !young
 #else
-		:: !fresh[w] || known[w] != used
+		:: !fresh[w] || !SAME(known[w], used)
 #endif
 		fi
 	od;
@@ -426,13 +464,16 @@ init {
 		for (i : 0 .. WRITERS - 1) {
 			fresh[i] = true;
 			run Knowledge(i);
-#ifdef DROP
+#if defined(DROP) || defined(BACK)
 			run Reader(i)
 #else
 			run Writer(i)
 #endif
 		}
 		entries = true;
+#ifdef BACK
+		old[0] = true;
+#endif
 #ifdef EMPTY
 		run Late();
 #endif

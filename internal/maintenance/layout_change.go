@@ -179,7 +179,12 @@ func (c *LayoutChange) turnBack(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	return c.save(ctx, func(d *schema.Definition) { d.Moving = &schema.Moving{To: c.To, From: m.To} })
+	return c.save(ctx, func(d *schema.Definition) {
+		d.Moving = &schema.Moving{To: c.To, From: m.To}
+		if m.Paused { // records may have been elsewhere
+			d.Placed = c.revision
+		}
+	})
 }
 
 // forward takes the model to the new layout: steps 1 to 4.

@@ -144,9 +144,11 @@ func (m *Model) lacks(now *Model) bool {
 	return !m.Def.Knows(now.Def)
 }
 
-// SamePlacement reports whether two versions of a model have their records at the same keys.
+// SamePlacement reports whether two versions of a model have their records at the same keys, and whether
+// these were there all the time in between: a model that was moved to another layout and back had them
+// elsewhere meanwhile.
 func (m *Model) SamePlacement(other *Model) bool {
-	return m.Def.Layout == other.Def.Layout && m.Def.Shards == other.Def.Shards
+	return m.Def.Layout == other.Def.Layout && m.Def.Shards == other.Def.Shards && m.Def.Placed == other.Def.Placed
 }
 
 // mend makes a record good that was just written by the version was. One that others have

@@ -275,7 +275,7 @@ func (m *Model) Modify(ctx context.Context, q plan.Query, change func() Change) 
 // one does not have. Its columns stay those of m, in their places, by which queries were made.
 func (m *Model) placedAs(now *Model) (*Model, error) {
 	def := *m.Def
-	def.Layout, def.Shards = now.Def.Layout, now.Def.Shards
+	def.Layout, def.Shards, def.Placed = now.Def.Layout, now.Def.Shards, now.Def.Placed
 	def.Indexes = slices.DeleteFunc(slices.Clone(m.Def.Indexes), func(x schema.Index) bool { return !x.Among(now.Def.Indexes) })
 	n, err := New(m.store, &def)
 	if err == nil {

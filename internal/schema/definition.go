@@ -88,9 +88,9 @@ type Definition struct {
 
 	Converted []Conversion `json:"converted,omitempty"` // changes of columns' types
 
-	// Placed is the revision of the document in which the model had another layout last; 0
-	// when it always had this one. A record of a writer that knew no later revision may lack
-	// the entries of this layout.
+	// Placed is the revision of the document in which the model had another layout last, or in
+	// which records may have been moved to another one, and back since; 0 when they never were. A
+	// record of a writer that knew no later revision may lack the entries of this layout.
 	Placed uint64 `json:"placed,omitempty"`
 
 	// Revision is that of the catalogue's document; 0 for a definition that is not from there.
