@@ -100,7 +100,7 @@ func (s *Stream) SwitchOn(ctx context.Context, info Info, names ...string) (Info
 
 func (s *Stream) info(ctx context.Context, request string, body []byte) (Info, error) {
 	var resp infoReply
-	if _, err := s.api(ctx, "$JS.API.STREAM."+request+"."+s.Name, body, &resp, func() *jetstream.APIError { return resp.Error }); err != nil {
+	if _, err := s.api(ctx, "$JS.API.STREAM."+request+"."+s.Name, body, &resp); err != nil {
 		return Info{}, fmt.Errorf("natsorm: %s of stream %s: %w", strings.ToLower(request), s.Name, err)
 	}
 	if resp.Error != nil {

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"strconv"
@@ -18,6 +19,7 @@ import (
 	"github.com/natsorm/natsorm/internal/refusal"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/usage"
+	"github.com/natsorm/natsorm/internal/workers"
 )
 
 // Stream sends the requests that JetStream takes for the stream of one bucket.
@@ -60,25 +62,44 @@ func (s *Stream) usualSize(pattern string) *atomic.Int64 {
 }
 
 // api sends a request to JetStream, and reads the answer into resp. It sends it again
-// while JetStream says that it is not available, as it does while a leader is elected.
-// failed returns the error in resp, or nil.
-func (s *Stream) api(ctx context.Context, subject string, body []byte, resp any, failed func() *jetstream.APIError) (*nats.Msg, error) {
+// while JetStream says that it is not available, as it does while a leader is elected: until ctx
+// ends, or ten times, or a hundred where there are several servers, when ctx has no deadline.
+func (s *Stream) api(ctx context.Context, subject string, body []byte, resp any) (*nats.Msg, error) {
 	for try := 1; ; try++ {
 		m, err := s.leader(ctx, subject, body)
 		if err != nil {
 			return nil, err
 		}
-		if err := json.Unmarshal(m.Data, resp); err != nil {
+		e, err := passing(m.Data)
+		if err != nil {
 			return nil, err
 		}
-		e := failed()
-		if e == nil || !refusal.Passing(e) {
-			return m, nil
+		if e == nil {
+			return m, json.Unmarshal(m.Data, resp)
 		}
-		if err := s.Pause(ctx, try, subject); err != nil {
+		if _, patient := ctx.Deadline(); patient {
+			err = workers.Sleep(ctx, noResponderPause)
+		} else {
+			err = s.Pause(ctx, try, subject)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("%w: %w", err, e)
 		}
 	}
+}
+
+// passing is the error in an answer of JetStream if that goes away by itself, and else nil.
+func passing(answer []byte) (*jetstream.APIError, error) {
+	if !bytes.Contains(answer, []byte(`"error"`)) { // most have none, and may be long
+		return nil, nil
+	}
+	var resp struct {
+		Error *jetstream.APIError `json:"error"`
+	}
+	if err := json.Unmarshal(answer, &resp); err != nil || resp.Error == nil || !refusal.Passing(resp.Error) {
+		return nil, err
+	}
+	return resp.Error, nil
 }
 
 // State returns when the stream was made, and the last revision that it ever had.
@@ -91,7 +112,7 @@ func (s *Stream) State(ctx context.Context) (created time.Time, last uint64, err
 		} `json:"state"`
 		Error *jetstream.APIError `json:"error"`
 	}
-	if _, err := s.api(ctx, "$JS.API.STREAM.INFO."+s.Name, nil, &resp, func() *jetstream.APIError { return resp.Error }); err != nil {
+	if _, err := s.api(ctx, "$JS.API.STREAM.INFO."+s.Name, nil, &resp); err != nil {
 		return created, 0, fmt.Errorf("natsorm: get the state of %s: %w", s.Name, err)
 	}
 	if resp.Error != nil {
@@ -169,7 +190,7 @@ func (s *Stream) rollPage(ctx context.Context, pattern string, offset int) (roll
 	if err != nil {
 		return rollPage{}, err
 	}
-	_, err = s.api(ctx, "$JS.API.STREAM.INFO."+s.Name, body, &resp, func() *jetstream.APIError { return resp.Error })
+	_, err = s.api(ctx, "$JS.API.STREAM.INFO."+s.Name, body, &resp)
 	if err == nil && resp.Error != nil {
 		err = resp.Error
 	}
@@ -194,7 +215,7 @@ func (s *Stream) Purge(ctx context.Context, pattern string, upTo uint64) error {
 	var resp struct {
 		Error *jetstream.APIError `json:"error"`
 	}
-	_, err = s.api(ctx, "$JS.API.STREAM.PURGE."+s.Name, body, &resp, func() *jetstream.APIError { return resp.Error })
+	_, err = s.api(ctx, "$JS.API.STREAM.PURGE."+s.Name, body, &resp)
 	if err == nil && resp.Error != nil {
 		err = fmt.Errorf("%w: %w", store.ErrNoPurge, resp.Error)
 	}
@@ -237,7 +258,7 @@ func (s *Stream) fromLeader(ctx context.Context, req map[string]any) (message.Le
 			Time     time.Time `json:"time"`
 		} `json:"message"`
 	}
-	m, err := s.api(ctx, "$JS.API.STREAM.MSG.GET."+s.Name, body, &resp, func() *jetstream.APIError { return resp.Error })
+	m, err := s.api(ctx, "$JS.API.STREAM.MSG.GET."+s.Name, body, &resp)
 	if err != nil {
 		return message.Leader{}, fmt.Errorf("natsorm: get from the leader: %w", err)
 	}
