@@ -64,8 +64,9 @@ func (m *model) cursor(last any, q []Query) (string, error) {
 //
 //	page, next, err := users.FindPage(ctx, adults, byAge, natsorm.Limit(20), natsorm.After(cursor))
 //
-// Every page reads all records that the conditions select. So After does not save time;
-// its use is that no record repeats or is missed when others come and go.
+// With an ordered index of the columns of OrderBy, a page is read from where the cursor is, and takes as
+// long as every other page. Without one, every page reads all records that the conditions select;
+// then the use of After is that no record repeats or is missed when others come and go.
 //
 // Errors: those of FindAll. ErrInvalid without OrderBy or Limit, and for an Offset together
 // with a cursor, because it would skip records of every page; ErrCursor for a cursor of
@@ -82,5 +83,8 @@ func (m *Model[T]) FindPage(ctx context.Context, q ...Query) (page []*T, next st
 		page = typed.UnboxAll[T](found)
 		return errors.Join(corrupt...)
 	})
+	if page, err = readable(page, err); page == nil {
+		next = ""
+	}
 	return page, next, err
 }

@@ -32,7 +32,10 @@ func (m *Model[T]) FindByPK(ctx context.Context, id any) (v *T, err error) {
 		v = typed.Unbox[T](read)
 		return err
 	})
-	return v, err
+	if err != nil {
+		return nil, err
+	}
+	return v, nil
 }
 
 // FindOne reads the first record that the queries select. Without OrderBy that is
@@ -139,6 +142,9 @@ func (m *Model[T]) FindAndCountAll(ctx context.Context, q ...Query) (page []*T, 
 		page = typed.UnboxAll[T](found)
 		return errors.Join(corrupt...)
 	})
+	if page, err = readable(page, err); page == nil {
+		total = 0
+	}
 	return page, total, err
 }
 

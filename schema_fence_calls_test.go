@@ -13,6 +13,7 @@ import (
 
 	"github.com/natsorm/natsorm"
 	"github.com/natsorm/natsorm/internal/catalogue"
+	"github.com/natsorm/natsorm/internal/testbed"
 )
 
 // until waits until the new version sees a record.
@@ -261,6 +262,44 @@ func callsDuringALayoutChangeThereAndBack(t *testing.T, d *deploy, there func(*t
 	if n := must[int](t)(members.Count(ctx, natsorm.Eq("team", "blue"))); n != 3 {
 		t.Errorf("%d are changed", n)
 	}
+}
+
+// A call has read, and cannot find out whether the schema by which it did is still in force: it does not say
+// that there is nothing, nor that it has found all.
+func TestReadsThatCannotLookAtTheCatalogue(t *testing.T) {
+	t.Parallel()
+	if testing.Short() || testbed.Race {
+		t.Skip("reads that end with their contexts")
+	}
+	versions(t, func(t *testing.T, d *deploy) {
+		ctx := within(t)
+		d.create(t, memberV1{ID: 1, Team: "red", Badge: "b"})
+		for what, call := range map[string]func(context.Context) (any, error){
+			"FindByPK":            func(ctx context.Context) (any, error) { m, err := d.old.FindByPK(ctx, 1); return m != nil, err },
+			"FindByPK of nothing": func(ctx context.Context) (any, error) { m, err := d.old.FindByPK(ctx, 2); return m != nil, err },
+			"FindAll": func(ctx context.Context) (any, error) {
+				all, err := d.old.FindAll(ctx, natsorm.Eq("id", 1))
+				return all != nil, err
+			},
+		} {
+			must[int](t)(d.old.Count(ctx, natsorm.Eq("id", 1))) // it knows the catalogue
+			held := false
+			d.proxy.Lose(func(subject string, answer bool) bool {
+				if answer && strings.Contains(subject, "KV.deploy.member.shard_") && !held {
+					held = true
+					_ = testbed.Wait(ctx, catalogue.Young) // until it does not any more
+				}
+				return held && !strings.Contains(subject, "KV.deploy.member.shard_")
+			})
+			short, cancel := context.WithTimeout(ctx, 3*catalogue.Young)
+			found, err := call(short)
+			cancel()
+			d.proxy.LoseNothing()
+			if found == true || !natsorm.SafeToRetry(err) || errors.Is(err, natsorm.ErrNotFound) {
+				t.Errorf("%s: %v, %v", what, found, err)
+			}
+		}
+	})
 }
 
 // A document that this natsorm cannot read stops the calls of its model, and no others.

@@ -11,6 +11,7 @@ import (
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/records"
 	"github.com/natsorm/natsorm/internal/schema"
+	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/typed"
 )
 
@@ -100,10 +101,13 @@ func (m *Model) Call(ctx context.Context, op Operation, work func(s *Session) er
 	if err == nil {
 		work := func(s *Session) error {
 			err := work(s)
-			if op.Reads && t == nil {
-				if e := s.Docs.Moved(ctx); errors.Is(e, records.ErrReplaced) {
-					return e
-				}
+			if !op.Reads || t != nil {
+				return err
+			}
+			e := s.Docs.Moved(ctx)
+			said := err == nil || errors.Is(err, errs.ErrNotFound) || errs.Unreadable(err) // something of the records
+			if errors.Is(e, records.ErrReplaced) || e != nil && said {
+				return unsure(s.Docs.Def.Name, e)
 			}
 			return err
 		}
@@ -118,6 +122,15 @@ func (m *Model) Call(ctx context.Context, op Operation, work func(s *Session) er
 		}
 	}
 	return m.DB.end(op, err)
+}
+
+// unsure is the error of a call that has read, when it is not known whether the schema in force is still
+// the one by which it did.
+func unsure(model string, err error) error {
+	if errors.Is(err, records.ErrReplaced) || !store.Transient(err) {
+		return err
+	}
+	return fmt.Errorf("%w: it is not known whether records of %s were looked for by the schema that is in force: %w", errs.ErrUnwritten, model, err)
 }
 
 func (m *Model) session(ctx context.Context, op Operation, t *tx) (*Session, error) {
