@@ -30,9 +30,8 @@ const (
 
 // feed is a store.Feed on a consumer, and on the next when that one is lost.
 type feed struct {
-	b       *Bucket
-	pattern string
-	beside  string // a key that is followed too; or ""
+	b *Bucket
+	store.FeedOptions
 	c       *wire.Consumer
 	created time.Time     // the stream's, to notice another under its name
 	last    uint64        // the last revision delivered
@@ -43,18 +42,22 @@ type feed struct {
 	status  chan nats.Status
 }
 
-// Feed begins with the last message of each key, as a scan does.
-func (b *Bucket) Feed(ctx context.Context, pattern, beside string) (store.Feed, error) {
-	f := &feed{b: b, pattern: pattern, beside: beside, loading: true}
+// Feed begins with the last message of each key, as a scan does, or with what follows a revision.
+func (b *Bucket) Feed(ctx context.Context, o store.FeedOptions) (store.Feed, error) {
+	f := &feed{b: b, FeedOptions: o, loading: o.After == 0, last: o.After}
 	info, err := f.stream(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("natsorm: watch %q: %w", pattern, err)
+		return nil, fmt.Errorf("natsorm: watch %q: %w", o.Pattern, err)
 	}
 	f.created = info.Created
 	f.status = b.Stream.Conn().StatusChanged(nats.CONNECTED)
-	if err := f.start(ctx, 0); err != nil {
+	from := uint64(0)
+	if !f.loading {
+		from = o.After + 1
+	}
+	if err := f.start(ctx, from); err != nil {
 		b.Stream.Conn().RemoveStatusListener(f.status)
-		return nil, fmt.Errorf("natsorm: watch %q: %w", pattern, err)
+		return nil, fmt.Errorf("natsorm: watch %q: %w", o.Pattern, err)
 	}
 	return f, nil
 }
@@ -72,7 +75,7 @@ func (f *feed) start(ctx context.Context, from uint64) error {
 	var c *wire.Consumer
 	var err error
 	for pause := (workers.Pauses{First: resumePause, Most: maxPause}); ; { // the next consumer is most often placed on another server
-		c, err = f.b.Stream.Consume(ctx, f.pattern, wire.ConsumerOptions{From: from, Beside: f.beside, Follow: true, Status: f.status})
+		c, err = f.b.Stream.Consume(ctx, f.Pattern, wire.ConsumerOptions{From: from, Beside: f.Beside, Follow: true, Status: f.status})
 		if err == nil {
 			break
 		}
@@ -143,7 +146,7 @@ func (f *feed) Next(ctx context.Context) (store.Event, error) {
 // catchUp ends the loading. It reads what the consumer, by its own count, need not
 // deliver any more, as a scan does, and then says CaughtUp.
 func (f *feed) catchUp(ctx context.Context) error {
-	t := tail{b: f.b, pattern: f.pattern, at: f.last, c: f.c, each: func(m store.Message) bool {
+	t := tail{b: f.b, pattern: f.Pattern, at: f.last, c: f.c, each: func(m store.Message) bool {
 		f.last = m.Revision
 		f.b.Saw(f.last)
 		f.queue = append(f.queue, store.Event{Kind: store.Changed, Message: m})
@@ -163,7 +166,7 @@ func (f *feed) catchUp(ctx context.Context) error {
 func (f *feed) resume(ctx context.Context) (resync bool, err error) {
 	pause := workers.Pauses{First: resumePause, Most: maxPause, Jitter: true}
 	began := time.Now()
-	f.b.logger.Warn("natsorm: a watch lost the server, and resumes", "pattern", f.pattern, "revision", f.last)
+	f.b.logger.Warn("natsorm: a watch lost the server, and resumes", "pattern", f.Pattern, "revision", f.last)
 	for {
 		info, err := f.stream(ctx)
 		if err == nil {
@@ -183,13 +186,13 @@ func (f *feed) resume(ctx context.Context) (resync bool, err error) {
 			return false, ctx.Err()
 		}
 		if errors.Is(err, errs.ErrPermission) {
-			return false, fmt.Errorf("natsorm: watch %q: %w", f.pattern, err)
+			return false, fmt.Errorf("natsorm: watch %q: %w", f.Pattern, err)
 		}
 		if errors.Is(err, store.ErrClosed) || f.b.Stream.Conn().IsClosed() {
 			return false, store.ErrClosed
 		}
 		if errors.Is(err, jetstream.ErrStreamNotFound) && time.Since(began) > deletedAfter {
-			return false, fmt.Errorf("natsorm: watch %q: the bucket was deleted: %w", f.pattern, err)
+			return false, fmt.Errorf("natsorm: watch %q: the bucket was deleted: %w", f.Pattern, err)
 		}
 		t := time.NewTimer(pause.Next())
 		select {

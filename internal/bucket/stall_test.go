@@ -323,7 +323,7 @@ func readWhileStalled(t *testing.T, places bool) {
 			return nil
 		},
 		"feed": func(ctx context.Context, b *bucket.Bucket) error {
-			f, err := b.Feed(ctx, "k.*", "")
+			f, err := b.Feed(ctx, store.FeedOptions{Pattern: "k.*"})
 			if err != nil {
 				return err
 			}

@@ -70,7 +70,7 @@ func dump(ctx context.Context, s store.Store, each func(store.Message) error) er
 	if err != nil {
 		return err
 	}
-	feed, err := s.Feed(ctx, keys.Everything, "")
+	feed, err := s.Feed(ctx, store.FeedOptions{Pattern: keys.Everything})
 	if err != nil {
 		return err
 	}

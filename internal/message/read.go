@@ -58,15 +58,20 @@ func Delivered(m *nats.Msg, prefix string, d delivery.Delivery) (store.Message, 
 	}
 	out := store.Message{Key: m.Subject[len(prefix):], Value: m.Data, Revision: d.Revision, Time: d.At}
 	mark(&out, m.Header)
+	out.Batched = inside(m.Header)
 	return out, nil
+}
+
+// inside reports whether a message is in a batch, and is not the batch's last.
+func inside(h nats.Header) bool {
+	return len(h) > 0 && h.Get(BatchID) != "" && h.Get(BatchCommit) == ""
 }
 
 // Leader is a message with what is only known when the leader was asked for this one message.
 type Leader struct {
 	store.Message
-	ID         string  // the message id that its writer gave it
-	Replaced   *uint64 // the revision that the write expected its key to have; nil when it had no condition
-	Unfinished bool    // the message is in a batch, and is not the batch's last
+	ID       string  // the message id that its writer gave it
+	Replaced *uint64 // the revision that the write expected its key to have; nil when it had no condition
 }
 
 // FromLeader reads the headers of a message from the leader.
@@ -81,7 +86,7 @@ func FromLeader(m store.Message, headers []byte) (Leader, error) {
 	}
 	mark(&out.Message, h)
 	out.ID = h.Get(ID)
-	out.Unfinished = h.Get(BatchID) != "" && h.Get(BatchCommit) == ""
+	out.Batched = inside(h)
 	if expected, err := strconv.ParseUint(h.Get(Expect), 10, 64); err == nil && h.Get(ExpectSubject) == "" {
 		out.Replaced = &expected
 	}

@@ -67,7 +67,7 @@ func (m *Model) Watch(ctx context.Context, filter *cond.Bound, columns []string,
 	if p := plan.Make(m.Def, plan.Where(filter), plan.Stats{}); p.Path == plan.Key && len(p.Keys) == 1 {
 		pattern = m.Layout.RecordKey(p.Keys[0])
 	}
-	feed, err := m.store.Feed(ctx, pattern, keys.Schema(m.Def.Name))
+	feed, err := m.store.Feed(ctx, store.FeedOptions{Pattern: pattern, Beside: keys.Schema(m.Def.Name)})
 	if err != nil {
 		return nil, err
 	}

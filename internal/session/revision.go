@@ -70,7 +70,7 @@ func (s *Session) Whole(ctx context.Context) (whole uint64, err error) {
 			return 0, nil
 		case whole == 0 && !s.Now().Direct:
 			m, err := s.Stream.LeaderAt(ctx, last)
-			if err != nil || m.Revision == last && !m.Unfinished || gone == last {
+			if err != nil || m.Revision == last && !m.Batched || gone == last {
 				return last, err
 			}
 			if m.Revision == 0 { // what follows it has replaced it, unless nothing does

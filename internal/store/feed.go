@@ -2,6 +2,19 @@ package store
 
 import "context"
 
+// FeedOptions is what a feed follows.
+type FeedOptions struct {
+	Pattern string
+
+	// Beside is a key whose changes come too, in order with the others, once the feed has caught
+	// up; "" for none.
+	Beside string
+
+	// After makes the feed begin with what was written after this revision, and leave out what was
+	// there. Then it does not say CaughtUp before a Resync. 0: it begins with what is there.
+	After uint64
+}
+
 // Feed delivers the messages under a pattern: first those that are there, then
 // every change, in order. It is for one goroutine.
 type Feed interface {

@@ -12,6 +12,7 @@ type Message struct {
 	Fence    uint64    // of a fence, the revision whose value it repeats; see package commit
 	Schema   uint64    // of a record, the revision of the catalogue's document that its writer knew; 0: not said
 	Time     time.Time // when the server stored it; Feed sets it, and Scan where it is known
+	Batched  bool      // of a Feed: it is in a batch, and is not the batch's last
 	Again    bool      // it corrects what a scan has delivered, or may repeat it; see ScanOptions
 }
 

@@ -65,9 +65,8 @@ type Store interface {
 	// the leader; 0 when there is none.
 	Last(ctx context.Context, pattern string) (uint64, error)
 
-	// Feed follows the keys under a pattern; see Feed. Changes of a key beside them come too,
-	// in order with the others, once the feed has caught up; "" for none.
-	Feed(ctx context.Context, pattern, beside string) (Feed, error)
+	// Feed follows keys; see Feed.
+	Feed(ctx context.Context, o FeedOptions) (Feed, error)
 
 	// Revision returns how far the bucket is, to be as certain as asked for. Reads that
 	// follow are at least as new.

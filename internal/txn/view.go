@@ -332,7 +332,7 @@ func (v *View) Last(context.Context, string) (uint64, error) {
 	return 0, refuse("the last revision under a pattern")
 }
 
-func (v *View) Feed(context.Context, string, string) (store.Feed, error) {
+func (v *View) Feed(context.Context, store.FeedOptions) (store.Feed, error) {
 	return nil, refuse("a watch")
 }
 

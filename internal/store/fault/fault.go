@@ -134,11 +134,11 @@ func (f *Store) Last(ctx context.Context, pattern string) (uint64, error) {
 	return f.Store.Last(ctx, pattern)
 }
 
-func (f *Store) Feed(ctx context.Context, pattern, beside string) (store.Feed, error) {
+func (f *Store) Feed(ctx context.Context, o store.FeedOptions) (store.Feed, error) {
 	if err := f.alive(); err != nil {
 		return nil, err
 	}
-	return f.Store.Feed(ctx, pattern, beside)
+	return f.Store.Feed(ctx, o)
 }
 
 func (f *Store) Revision(ctx context.Context, c store.Certainty) (uint64, error) {

@@ -168,7 +168,7 @@ func feed(t *test) {
 	t.remove(t.key("n", 2))
 	t.put(t.key("other"), "x")
 	t.ok(store.CatchUp(t.ctx, s))
-	f, err := s.Feed(t.ctx, t.key("n", "*"), "")
+	f, err := s.Feed(t.ctx, store.FeedOptions{Pattern: t.key("n", "*")})
 	t.ok(err)
 	defer f.Close()
 	var at uint64
@@ -223,11 +223,40 @@ func feed(t *test) {
 		t.Errorf("Next with an ended context: %v", err)
 	}
 
-	empty, err := s.Feed(t.ctx, t.key("none", "*"), "")
+	empty, err := s.Feed(t.ctx, store.FeedOptions{Pattern: t.key("none", "*")})
 	t.ok(err)
 	defer empty.Close()
 	if ev, err := empty.Next(t.ctx); err != nil || ev.Kind != store.CaughtUp {
 		t.Errorf("a feed of nothing begins with %+v, %v", ev, err)
+	}
+}
+
+// feedAfter: what was written later comes, in order, and nothing else; it tells batches.
+func feedAfter(t *test) {
+	s := t.reader()
+	t.put(t.key("n", 0), "before")
+	after := t.put(t.key("n", 1), "one")
+	f, err := s.Feed(t.ctx, store.FeedOptions{Pattern: t.key("n", "*"), After: after})
+	t.ok(err)
+	defer f.Close()
+	want := map[string]bool{} // the keys, and whether they are in a batch that goes on
+	want[t.key("n", 2)] = false
+	t.put(t.key("n", 2), "two")
+	if t.Writer.Traits().Writes != store.Phased {
+		_, err = t.Writer.Batch(t.ctx, store.Batch{Ops: []store.Op{{Key: t.key("n", 3)}, {Key: t.key("beside")}, {Key: t.key("n", 4)}, {Key: t.key("n", 5)}}})
+		t.ok(err)
+		want[t.key("n", 3)], want[t.key("n", 4)], want[t.key("n", 5)] = true, true, false
+	}
+	for at := after; len(want) > 0; {
+		ev, err := f.Next(t.ctx)
+		t.ok(err)
+		m := ev.Message
+		batched, ok := want[m.Key]
+		if ev.Kind != store.Changed || m.Revision <= at || !ok || m.Batched != batched {
+			t.Fatalf("after %d comes %+v; %v are left", at, ev, want)
+		}
+		delete(want, m.Key)
+		at = m.Revision
 	}
 }
 
@@ -272,7 +301,7 @@ func (t *test) calls(ctx context.Context, s store.Store, each func(name string, 
 		each("Whole", err)
 	}
 	if t.Refuses&Feeds == 0 {
-		f, err := s.Feed(ctx, pattern, "")
+		f, err := s.Feed(ctx, store.FeedOptions{Pattern: pattern})
 		if err == nil {
 			f.Close()
 		}
@@ -309,7 +338,7 @@ func closed(t *test) {
 	s := t.Store()
 	var waiting chan error
 	if t.Refuses&Feeds == 0 {
-		f, err := s.Feed(t.ctx, t.key("*"), "")
+		f, err := s.Feed(t.ctx, store.FeedOptions{Pattern: t.key("*")})
 		t.ok(err)
 		defer f.Close()
 		ev, err := f.Next(t.ctx)

@@ -97,6 +97,7 @@ func Run(t *testing.T, open func(t testing.TB) *Subject) {
 		{"purge", purge, Writes},
 		{"fences", fences, 0},
 		{"feed", feed, Feeds},
+		{"feed after a revision", feedAfter, Feeds},
 		{"session", session, Writes},
 		{"other sessions", otherSessions, 0},
 		{"ended context", endedContext, 0},

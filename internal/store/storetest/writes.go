@@ -342,7 +342,7 @@ func refusals(t *test) {
 		note(Read, err)
 	}
 	if t.Refuses&Feeds != 0 {
-		_, err := s.Feed(t.ctx, t.key("*"), "")
+		_, err := s.Feed(t.ctx, store.FeedOptions{Pattern: t.key("*")})
 		note(Feeds, err)
 	}
 	if t.Refuses&Revisions != 0 {
