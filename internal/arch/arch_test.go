@@ -26,7 +26,7 @@ var layers = [][]string{
 	{"internal/cond", "internal/layout", "internal/store"},
 	{"internal/message"},
 	{"internal/codec", "internal/plan", "internal/commit", "internal/store/fault", "internal/store/storetest", "internal/wire", "internal/groupcommit"},
-	{"internal/session", "internal/txn", "internal/query", "internal/catalogue", "internal/migration", "internal/exact", "internal/statistics"},
+	{"internal/session", "internal/txn", "internal/query", "internal/catalogue", "internal/migration", "internal/exact", "internal/statistics", "internal/follow"},
 	{"internal/bucket", "internal/building", "internal/checking"},
 	{"internal/access", "internal/maintenance"},
 	{"internal/records"},
