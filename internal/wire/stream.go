@@ -19,7 +19,6 @@ import (
 	"github.com/natsorm/natsorm/internal/refusal"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/usage"
-	"github.com/natsorm/natsorm/internal/workers"
 )
 
 // Stream sends the requests that JetStream takes for the stream of one bucket.
@@ -62,8 +61,7 @@ func (s *Stream) usualSize(pattern string) *atomic.Int64 {
 }
 
 // api sends a request to JetStream, and reads the answer into resp. It sends it again
-// while JetStream says that it is not available, as it does while a leader is elected: until ctx
-// ends, or ten times, or a hundred where there are several servers, when ctx has no deadline.
+// while JetStream says that it is not available, as it does while a leader is elected.
 func (s *Stream) api(ctx context.Context, subject string, body []byte, resp any) (*nats.Msg, error) {
 	for try := 1; ; try++ {
 		m, err := s.leader(ctx, subject, body)
@@ -77,12 +75,7 @@ func (s *Stream) api(ctx context.Context, subject string, body []byte, resp any)
 		if e == nil {
 			return m, json.Unmarshal(m.Data, resp)
 		}
-		if _, patient := ctx.Deadline(); patient {
-			err = workers.Sleep(ctx, noResponderPause)
-		} else {
-			err = s.Pause(ctx, try, subject)
-		}
-		if err != nil {
+		if err := s.Pause(ctx, try, subject); err != nil {
 			return nil, fmt.Errorf("%w: %w", err, e)
 		}
 	}
