@@ -281,6 +281,7 @@ func (p *program[T]) each(ctx context.Context) {
 	stay := maps.Clone(p.result.Rows) // the writers put there what they keep
 	p.mu.Unlock()
 	seen := map[int64]bool{}
+	began, layout := time.Now(), p.m.Schema().Layout
 	_, lost := p.call(ctx, "each", func(ctx context.Context) error {
 		clear(seen)
 		for v, err := range p.m.Each(ctx) {
@@ -297,7 +298,9 @@ func (p *program[T]) each(ctx context.Context) {
 	})
 	for id := range stay {
 		if !lost && !seen[id] {
-			p.wrong("Each does not deliver %d, which was there all the time", id)
+			_, err := p.m.FindByPK(ctx, id)
+			p.wrong("Each does not deliver %d, which was there all the time: %d others in %v, %s before and %s now; by its key: %v",
+				id, len(seen), time.Since(began), layout, p.m.Schema().Layout, err)
 		}
 	}
 }

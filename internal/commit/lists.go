@@ -85,7 +85,7 @@ func (l *lists) ensure(ctx context.Context, records []*layout.Footprint) error {
 		todo = todo[:0]
 		for i, res := range l.w.store.Write(ctx, ops...) {
 			switch {
-			case errors.Is(res.Err, store.ErrWrongRevision):
+			case again(ctx, res.Err):
 				todo = append(todo, ops[i].Key)
 			case res.Err != nil:
 				return fmt.Errorf("write the list at key %s: %w", ops[i].Key, res.Err)
@@ -102,6 +102,12 @@ func (l *lists) ensure(ctx context.Context, records []*layout.Footprint) error {
 			return err
 		}
 	}
+}
+
+// again reports whether the list is to be looked at again after a write of it: others were faster, or the
+// answer was lost, and it is as it was to be, or not.
+func again(ctx context.Context, err error) bool {
+	return errors.Is(err, store.ErrWrongRevision) || errors.Is(err, store.ErrUnknown) && ctx.Err() == nil
 }
 
 func keptChanging(list string, err error) error {
@@ -124,7 +130,7 @@ func (l *lists) join(ctx context.Context, key string, doc []byte, id value.Value
 		if err != nil {
 			return err
 		}
-		if err := l.w.store.Write(ctx, ops...)[0].Err; !errors.Is(err, store.ErrWrongRevision) {
+		if err := l.w.store.Write(ctx, ops...)[0].Err; !again(ctx, err) {
 			return err
 		}
 		if err := workers.Backoff(ctx, try); err != nil {

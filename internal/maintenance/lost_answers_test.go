@@ -5,15 +5,17 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/natsorm/natsorm/internal/building"
 	"github.com/natsorm/natsorm/internal/checking"
 	"github.com/natsorm/natsorm/internal/keys"
 	"github.com/natsorm/natsorm/internal/maintenance"
 	"github.com/natsorm/natsorm/internal/store/fault"
 )
 
-// A server is slow, and an answer comes too late: what removes something removes it once more, and
+// A server is slow, and an answer comes too late: what removes something removes it once more, what
+// writes a list looks at it again, and it
 // goes on.
-func TestLostAnswersToRemovals(t *testing.T) {
+func TestLostAnswers(t *testing.T) {
 	t.Parallel()
 	t.Run("the end of a build", func(t *testing.T) {
 		t.Parallel()
@@ -23,6 +25,17 @@ func TestLostAnswersToRemovals(t *testing.T) {
 		w.must(err)
 		if _, there := w.mark(); there {
 			t.Error("the mark is left")
+		}
+	})
+	t.Run("the lists of an index", func(t *testing.T) {
+		t.Parallel()
+		w := begin(t)
+		lossy := fault.LoseFirstAnswers(w.bucket)
+		m := w.define(w.bucket, listedPerson())
+		w.save(m.On(fault.Phased(lossy)), doc(1, "Ann", ""), doc(2, "Bob", "")) // each list is written by one
+		w.must(building.Again(w.ctx, fault.LoseFirstAnswers(w.bucket), m.Def))
+		if ids := w.find(m, "Ann"); len(ids) != 1 {
+			t.Errorf("Ann is %v", ids)
 		}
 	})
 	t.Run("a sweep", func(t *testing.T) {
