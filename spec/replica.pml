@@ -5,8 +5,8 @@
  * follower applies the log again. All the while it answers reads. A session that knows an
  * older state than the follower's revision takes such an answer, which may lack a key
  * that was there all along. So the session asks the leader about what an answer lacks
- * (prove in internal/session): whether anything was written under the pattern since, and
- * the second time, whether there are other keys. If there are, and the answer need not be of
+ * (prove in internal/session): for the last message of a key; of a pattern, whether anything was
+ * written under it since, and the second time, whether there are other keys. If there are, and the answer need not be of
  * one moment, these are read by themselves, each with a proof of its own.
  *
  * Asserted: of every key that the session knows, an answer that is believed has that
@@ -20,12 +20,16 @@
  * Variants:
  *   REPLACED     the second proof alone, and a leader that was replaced may give it, which
  *                stays as it was at some time
+ *   OLD          reads of one key; a leader that was replaced, and knows what the session knows, may
+ *                answer for its last message
  *
  * Mutations, each of which must fail:
  *   NO_PROOF     an answer is believed that is as far as the session
  *   BEFORE       it is believed when it is as far as the leader was before the request
  *   UP_TO        it is believed when it is as far as the leader was after an answer before it
  *   NO_LAST      with REPLACED: it is not looked how far the leader is
+ *   NEXT         with OLD: it is asked whether anything was written to the key since, and not for its last
+ *                message
  *   BARE_KEY     a key that is read by itself is believed to be absent without a proof
  * REACH must fail too: it asserts that no answer is ever believed after a doubt; and REACH_KEY,
  * that no key is read by itself.
@@ -72,7 +76,7 @@ active proctype Writer() {
 		kept[0] = lead[0];
 		kept[1] = lead[1]
 	}
-#ifdef REPLACED
+#if defined(REPLACED) || defined(OLD)
 	:: !replaced -> atomic {
 		replaced = true;
 		oldLast = last;
@@ -138,8 +142,10 @@ active proctype Session() {
 		knows[0] = lead[0];
 		knows[1] = lead[1];
 		if
+#ifndef OLD
 		:: pattern = true
 		:: pattern = true; exact = true             /* of one moment */
+#endif
 		:: pattern = false                          /* key 0 alone */
 		fi
 	}
@@ -173,14 +179,36 @@ active proctype Session() {
 		:: proven
 #if !defined(NO_PROOF) && !defined(BEFORE) && !defined(UP_TO)
 #ifndef REPLACED
-		:: !proven && tries == 1 -> atomic {        /* does anything follow? The first message that does */
+		:: !proven && !pattern ->                   /* the key's last message */
 			if
-			:: lead[0] <= asOf && (!pattern || lead[1] <= asOf) -> proven = true
-			:: lead[0] > asOf && !(pattern && lead[1] > asOf && lead[1] < lead[0]) -> floor = lead[0]
-			:: pattern && lead[1] > asOf && !(lead[0] > asOf && lead[0] < lead[1]) -> floor = lead[1]
+			:: atomic { lead[0] == 0 -> proven = true }
+			:: atomic { lead[0] != 0 ->         /* the answer lacks it: again */
+				if
+				:: lead[0] > asOf -> floor = lead[0]
+				:: else
+				fi
+			   }
+#ifdef OLD
+			:: atomic { replaced && oldLast >= floor ->
+				if
+#ifdef NEXT
+				:: old[0] <= asOf -> proven = true
+#else
+				:: old[0] == 0 -> proven = true
+#endif
+				:: else
+				fi
+			   }
+#endif
+			fi
+		:: !proven && pattern && tries == 1 -> atomic { /* does anything follow? The first message that does */
+			if
+			:: lead[0] <= asOf && lead[1] <= asOf -> proven = true
+			:: lead[0] > asOf && !(lead[1] > asOf && lead[1] < lead[0]) -> floor = lead[0]
+			:: lead[1] > asOf && !(lead[0] > asOf && lead[0] < lead[1]) -> floor = lead[1]
 			fi
 		}
-		:: !proven && tries > 1 ->
+		:: !proven && pattern && tries > 1 ->
 #else
 		:: !proven ->
 #endif

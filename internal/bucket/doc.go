@@ -119,9 +119,9 @@
 //   - What is in it was the last message of its key at U. It is believed as it is: a read
 //     by keys that finds all of them costs nothing more.
 //   - What it lacks was not there at U, or was written again after U. So the leader is
-//     asked whether anything was written under the key, or pattern, after U. If nothing
-//     was, the answer lacks nothing. If something was, the session's floor rises above it,
-//     and the request is made again.
+//     asked for a key's last message, and of a pattern whether anything was written under it
+//     after U. If there is none, the answer lacks nothing. If there is, the session's floor rises
+//     above it, and the request is made again.
 //   - Of a bucket that keeps several revisions, what is in an answer may be an older
 //     revision of its key. There the leader is asked about every key.
 //
@@ -144,8 +144,10 @@
 // do.
 //
 // What is left takes two faults at once: a leader that was replaced and does not know it
-// says that nothing was written, within the milliseconds until it hears of its successor,
-// about an answer from a replica that catches up from that successor.
+// says that nothing was written under a pattern, or under any of many keys, within the time until it
+// hears of its successor, about an answer from a replica that catches up from that successor. Where three
+// servers share two processors that are busy, that was seen. Of few keys it was seen too, as long as the
+// leader was asked whether anything was written to them since; their last messages tell more.
 //
 // # A stalled server
 //

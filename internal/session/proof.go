@@ -11,12 +11,12 @@ import (
 
 // What a replica's answer proves: see package bucket.
 
-// fewDoubts is for how many keys and patterns the leader is asked about each at once.
-// For more it is asked first whether anything was written at all.
-const fewDoubts = 4
-
-// doubtsInFlight is how many questions to the leader are under way.
-const doubtsInFlight = 16
+// fewDoubts is for how many keys and patterns the leader is asked about each at once: as many as
+// are under way together (doubtsInFlight). For more it is asked first whether anything was written at all.
+const (
+	fewDoubts      = doubtsInFlight
+	doubtsInFlight = 16
+)
 
 // prove reports whether the answer of a replica that had reached asOf can lack nothing, but
 // for keys that it returns: these are to be read by themselves. Otherwise the error is
@@ -94,12 +94,25 @@ func (s *Session) doubts(asked []string, found []store.Message) (doubts []string
 	return doubts
 }
 
-// settleDoubt asks the leader about one key or pattern. If nothing under it was written
-// since, nothing can be missing. A pattern that is written all the time has to do with
+// settleDoubt asks the leader about one key or pattern.
+//
+// Of a key it asks for the last message. If there is none, or a delete marker that is not newer than the
+// answer, the key is absent. That is so too if the leader was replaced and does not know it, as long as it
+// has what the session has: a key that was there all the time it has in some revision. (Whether anything was
+// written since, it does not know.)
+//
+// If nothing under a pattern was written since, nothing can be missing. A pattern that is written all the time has to do with
 // less the second time: nothing is missing but those of the leader's keys that the answer
 // does not have.
 func (s *Session) settleDoubt(ctx context.Context, doubt string, found []store.Message, asOf uint64, again bool) (lacks []string, err error) {
-	if !again || !keys.IsPattern(doubt) || s.Now().History {
+	if !keys.IsPattern(doubt) && !s.Now().History {
+		m, err := s.LeaderLast(ctx, doubt)
+		if err == nil && (m.Live() || m.Revision > asOf) {
+			err = wire.ErrBehind
+		}
+		return nil, err
+	}
+	if !again || s.Now().History {
 		m, err := s.LeaderNext(ctx, doubt, asOf)
 		if err == nil && m.Revision > 0 {
 			err = wire.ErrBehind
