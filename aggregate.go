@@ -19,14 +19,14 @@ import (
 // Errors: ErrInvalid when the column holds no numbers, when the sum is beyond a
 // float64, and when a sum of decimals has more than 10,000 digits. ErrCorrupt when this
 // column, or one of a condition, cannot be read in a record.
-func (m *Model[T]) Sum(ctx context.Context, column string, q ...Query) (float64, error) {
+func (m *reads[T]) Sum(ctx context.Context, column string, q ...Query) (float64, error) {
 	r, err := m.total(ctx, query.Sum, column, q)
 	return r.Float, err
 }
 
 // Avg returns the mean of a number column over the records that the queries select.
 // Nulls are left out, and the mean of no values is NaN. Its errors are those of Sum.
-func (m *Model[T]) Avg(ctx context.Context, column string, q ...Query) (float64, error) {
+func (m *reads[T]) Avg(ctx context.Context, column string, q ...Query) (float64, error) {
 	r, err := m.total(ctx, query.Avg, column, q)
 	return r.Float, err
 }
@@ -38,13 +38,13 @@ func (m *Model[T]) Avg(ctx context.Context, column string, q ...Query) (float64,
 // of that are read.
 //
 // Errors: ErrInvalid for a JSON column, which has no order. ErrCorrupt as for Sum.
-func (m *Model[T]) Min(ctx context.Context, column string, q ...Query) (any, error) {
+func (m *reads[T]) Min(ctx context.Context, column string, q ...Query) (any, error) {
 	r, err := m.total(ctx, query.Min, column, q)
 	return goValue(r.Value), err
 }
 
 // Max returns the largest value of a column. Otherwise it is like Min.
-func (m *Model[T]) Max(ctx context.Context, column string, q ...Query) (any, error) {
+func (m *reads[T]) Max(ctx context.Context, column string, q ...Query) (any, error) {
 	r, err := m.total(ctx, query.Max, column, q)
 	return goValue(r.Value), err
 }
@@ -52,7 +52,7 @@ func (m *Model[T]) Max(ctx context.Context, column string, q ...Query) (any, err
 // total computes one aggregate over all the records that the queries select.
 func (m *model) total(ctx context.Context, f query.Function, column string, q []Query) (r query.Result, err error) {
 	err = m.read(ctx, string(f), q, query.ForTotal, func(s *session, bound plan.Query, _ query.Spec) (err error) {
-		r, err = query.Total(ctx, s.Docs.Source(), bound, f, column)
+		r, err = query.Total(ctx, s.Source(), bound, f, column)
 		return err
 	})
 	return r, err
@@ -105,7 +105,7 @@ func (a Aggregate) As(name string) Aggregate {
 //
 // Errors: those of the aggregates. ErrInvalid for After, which has no meaning for
 // groups, and when two results have the same name.
-func (m *Model[T]) GroupBy(ctx context.Context, columns []string, aggs []Aggregate, q ...Query) (out []Record, err error) {
+func (m *reads[T]) GroupBy(ctx context.Context, columns []string, aggs []Aggregate, q ...Query) (out []Record, err error) {
 	err = m.groups(ctx, "GroupBy", columns, aggs, q, func(_ *session, grouping query.Grouping, groups []query.Group) error {
 		out = make([]Record, len(groups))
 		for i, g := range groups {
@@ -127,7 +127,7 @@ func (m *model) groups(ctx context.Context, call string, columns []string, aggs 
 		if err != nil {
 			return err
 		}
-		groups, err := query.GroupBy(ctx, s.Docs.Source(), bound, grouping)
+		groups, err := query.GroupBy(ctx, s.Source(), bound, grouping)
 		if err != nil {
 			return err
 		}

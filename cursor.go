@@ -33,7 +33,7 @@ import (
 //
 // Errors: ErrInvalid without OrderBy, without a primary key in last, and for a record
 // that was read with Select when that is not given.
-func (m *Model[T]) Cursor(last *T, q ...Query) (string, error) {
+func (m *reads[T]) Cursor(last *T, q ...Query) (string, error) {
 	return m.cursor(typed.Box(last), q)
 }
 
@@ -71,12 +71,12 @@ func (m *model) cursor(last any, q []Query) (string, error) {
 // Errors: those of FindAll. ErrInvalid without OrderBy or Limit, and for an Offset together
 // with a cursor, because it would skip records of every page; ErrCursor for a cursor of
 // another query.
-func (m *Model[T]) FindPage(ctx context.Context, q ...Query) (page []*T, next string, err error) {
+func (m *reads[T]) FindPage(ctx context.Context, q ...Query) (page []*T, next string, err error) {
 	err = m.read(ctx, "FindPage", q, query.ForRead, func(s *session, bound plan.Query, spec query.Spec) (err error) {
 		if bound.Offset > 0 && bound.After != nil {
 			return fmt.Errorf("%w: FindPage with Offset and a cursor: the offset would skip %d records of every page; leave it out", ErrInvalid, bound.Offset)
 		}
-		found, after, corrupt, err := query.Page(ctx, s.Docs.Source(), bound, s.Decoder(spec))
+		found, after, corrupt, err := query.Page(ctx, s.Source(), bound, s.Decoder(spec))
 		if page, next = nil, after; err != nil {
 			return err
 		}

@@ -138,7 +138,7 @@ func (db *DB) Model(ctx context.Context, name string) (m *Model[Record], err err
 		}
 		now, err := records.New(db.store, def)
 		if err == nil {
-			m = &Model[Record]{model{db.calls.NewModel(ctx, generation, now, codec.NewRecord[Record](def, nil))}}
+			m = &Model[Record]{reads[Record]{model{db.calls.NewModel(ctx, generation, now, codec.NewRecord[Record](def, nil))}}}
 		}
 		return err
 	})

@@ -103,6 +103,11 @@
 // [Model.Watch] delivers the creations, updates and deletions of the records that its
 // queries select, with each record before and after the change.
 //
+// # In memory
+//
+// [Model.Local] keeps a model in the memory of the process, with the same reads. They ask nothing of the
+// server, and show what the program has written. [Reader] is what a Model and a Local both are.
+//
 // # Operating
 //
 // [DB.Alter] changes the records of a model while programs use them.

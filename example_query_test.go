@@ -6,6 +6,7 @@ import (
 	"log"
 
 	"github.com/natsorm/natsorm"
+	"github.com/natsorm/natsorm/embedded"
 )
 
 // cities fills a model for the examples of queries.
@@ -123,4 +124,56 @@ func ExampleModel_Explain() {
 	// Output:
 	// index (country) "NO": 3 entries, 3 records in 2 requests
 	// sent 2 for 2 results
+}
+
+func ExampleModel_Local() {
+	ctx := context.Background()
+	srv, err := embedded.Start(embedded.Config{Port: -1})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer srv.Close()
+	db, err := srv.Open(ctx, natsorm.Config{Bucket: "shop"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer db.Close()
+	type Price struct {
+		Product string `json:"product" orm:"primaryKey"`
+		Cents   int    `json:"cents"`
+	}
+	prices, err := natsorm.Define[Price](ctx, db)
+	if err != nil {
+		log.Fatal(err)
+	}
+	local, err := prices.Local(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer local.Close()
+
+	// What this program has written is there at once; reading it asks nothing of the server.
+	if err := prices.Create(ctx, &Price{Product: "apple", Cents: 30}); err != nil {
+		log.Fatal(err)
+	}
+	apple, err := local.FindByPK(ctx, "apple")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(apple.Cents)
+
+	// Code that only reads takes either.
+	cheap := func(from natsorm.Reader[Price]) (int, error) { return from.Count(ctx, natsorm.Lt("cents", 50)) }
+	fromMemory, err := cheap(local)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fromServer, err := cheap(prices)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(fromMemory, fromServer)
+	// Output:
+	// 30
+	// 1 1
 }

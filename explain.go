@@ -23,6 +23,7 @@ type Plan struct {
 	Offset    int      `json:"offset,omitempty"`
 	After     bool     `json:"after,omitempty"` // the results begin behind a cursor
 	Access    Access   `json:"access"`
+	Local     bool     `json:"local,omitempty"`  // a Local answers from memory: nothing is asked of the server, and nothing estimated
 	Counts    string   `json:"counts,omitempty"` // CountsEntries, or empty when Count reads records too
 	Writes    string   `json:"writes"`           // how a change of one record is written: WritesAtomic or WritesPhased
 	Estimated Cost     `json:"estimated"`
@@ -88,7 +89,7 @@ type Cost struct {
 // With Analyze it also runs the query, and the plan has the actual cost. ErrCorrupt
 // then comes together with the plan, as FindAll returns it together with records. The
 // other errors are those of FindAll.
-func (m *Model[T]) Explain(ctx context.Context, q ...Query) (Plan, error) {
+func (m *reads[T]) Explain(ctx context.Context, q ...Query) (Plan, error) {
 	out, analyze, err := m.explain(ctx, q)
 	if err != nil || !analyze {
 		return out, err
@@ -108,6 +109,11 @@ func (m *Model[T]) Explain(ctx context.Context, q ...Query) (Plan, error) {
 // explain returns the plan, and whether the query is to be run too.
 func (m *model) explain(ctx context.Context, q []Query) (p Plan, analyze bool, err error) {
 	err = m.read(ctx, "Explain", q, query.ForExplain, func(s *session, bound plan.Query, spec query.Spec) error {
+		if s.Local != nil {
+			p, analyze = describePlan(s.Docs.Def, s.Local.Plan(bound)), spec.Analyze
+			p.Local = true
+			return nil
+		}
 		made, err := s.Docs.Source().Explain(ctx, bound)
 		if err != nil {
 			return err

@@ -15,13 +15,13 @@ import (
 // FindByPK reads the record with this primary key, in one round trip. It returns
 // ErrNotFound when there is none, ErrInvalid when id does not fit the key's type, and
 // ErrCorrupt when the record cannot be read.
-func (m *Model[T]) FindByPK(ctx context.Context, id any) (v *T, err error) {
+func (m *reads[T]) FindByPK(ctx context.Context, id any) (v *T, err error) {
 	err = m.call(ctx, operation{Name: "FindByPK", Reads: true}, func(s *session) error {
 		key, err := s.Key(id)
 		if err != nil {
 			return err
 		}
-		found, err := s.Docs.Get(ctx, key)
+		found, err := s.Get(ctx, key)
 		if err != nil {
 			return err
 		}
@@ -41,7 +41,7 @@ func (m *Model[T]) FindByPK(ctx context.Context, id any) (v *T, err error) {
 // FindOne reads the first record that the queries select. Without OrderBy that is
 // whichever is found first. It returns ErrNotFound when no record is selected, and
 // ErrCorrupt when the only ones cannot be read.
-func (m *Model[T]) FindOne(ctx context.Context, q ...Query) (*T, error) {
+func (m *reads[T]) FindOne(ctx context.Context, q ...Query) (*T, error) {
 	var corrupt error
 	for v, err := range m.each(ctx, "FindOne", append(slices.Clip(q), atMostOne)) {
 		switch {
@@ -67,7 +67,7 @@ var atMostOne = queryFunc(func(s *query.Spec) {
 
 // Exists reports whether the queries select any record; without queries, whether the model
 // has one. It reads until it finds one. Its errors are those of FindOne except ErrNotFound.
-func (m *Model[T]) Exists(ctx context.Context, q ...Query) (found bool, err error) {
+func (m *reads[T]) Exists(ctx context.Context, q ...Query) (found bool, err error) {
 	err = m.read(ctx, "Exists", q, query.ForTotal, func(s *session, bound plan.Query, _ query.Spec) error {
 		if bound.Limit != 0 {
 			bound.Limit = 1
@@ -77,7 +77,7 @@ func (m *Model[T]) Exists(ctx context.Context, q ...Query) (found bool, err erro
 		}
 		found = false
 		var corrupt error
-		for _, err := range query.Records(ctx, s.Docs.Source(), bound) {
+		for _, err := range query.Records(ctx, s.Source(), bound) {
 			if !errs.Unreadable(err) {
 				found = err == nil
 				return err
@@ -97,10 +97,10 @@ func (m *Model[T]) Exists(ctx context.Context, q ...Query) (found bool, err erro
 // *CorruptError or several of them joined, and comes together with the other records.
 // With OrderBy and a Limit, such a record still takes a place among the first ones when
 // the columns of OrderBy can be read; the slice is then one record shorter.
-func (m *Model[T]) FindAll(ctx context.Context, q ...Query) (all []*T, err error) {
+func (m *reads[T]) FindAll(ctx context.Context, q ...Query) (all []*T, err error) {
 	err = m.read(ctx, "FindAll", q, query.ForRead, func(s *session, bound plan.Query, spec query.Spec) (err error) {
 		all = []*T{}
-		return collect(query.Select(ctx, s.Docs.Source(), bound, true, s.Decoder(spec)), func(v any) { all = append(all, v.(*T)) })
+		return collect(query.Select(ctx, s.Source(), bound, true, s.Decoder(spec)), func(v any) { all = append(all, v.(*T)) })
 	})
 	return readable(all, err)
 }
@@ -133,9 +133,9 @@ func collect(found iter.Seq2[any, error], add func(v any)) error {
 // FindAndCountAll is FindAll, and also counts how many records there are in all,
 // without regard to Limit, Offset and After. The records are read once for both. Its
 // errors are those of FindAll.
-func (m *Model[T]) FindAndCountAll(ctx context.Context, q ...Query) (page []*T, total int, err error) {
+func (m *reads[T]) FindAndCountAll(ctx context.Context, q ...Query) (page []*T, total int, err error) {
 	err = m.read(ctx, "FindAndCountAll", q, query.ForRead, func(s *session, bound plan.Query, spec query.Spec) (err error) {
-		found, n, corrupt, err := query.SelectAndCount(ctx, s.Docs.Source(), bound, s.Decoder(spec))
+		found, n, corrupt, err := query.SelectAndCount(ctx, s.Source(), bound, s.Decoder(spec))
 		if page, total = nil, n; err != nil {
 			return err
 		}
@@ -158,7 +158,7 @@ func (m *Model[T]) FindAndCountAll(ctx context.Context, q ...Query) (page []*T, 
 // An error comes with a nil record. After one that names a record which cannot be read,
 // ErrCorrupt, or ErrSchema for a value of another type (see ConvertColumn), the stream goes on;
 // every other error ends it. Breaking out of the loop frees everything.
-func (m *Model[T]) Each(ctx context.Context, q ...Query) iter.Seq2[*T, error] {
+func (m *reads[T]) Each(ctx context.Context, q ...Query) iter.Seq2[*T, error] {
 	found := m.each(ctx, "Each", q)
 	return func(yield func(*T, error) bool) {
 		found(func(v any, err error) bool { return yield(typed.Unbox[T](v), err) })
@@ -176,9 +176,9 @@ func (m *Model[T]) Each(ctx context.Context, q ...Query) iter.Seq2[*T, error] {
 // Without conditions it reads no record. The first such count of a model takes about as
 // long as a scan, unless the process has scanned the model; later ones take less than a
 // tenth of that. On a bucket in a cluster or with history, each takes a scan.
-func (m *Model[T]) Count(ctx context.Context, q ...Query) (n int, err error) {
+func (m *reads[T]) Count(ctx context.Context, q ...Query) (n int, err error) {
 	err = m.read(ctx, "Count", q, query.ForTotal, func(s *session, bound plan.Query, _ query.Spec) (err error) {
-		n, err = query.Count(ctx, s.Docs.Source(), bound)
+		n, err = query.Count(ctx, s.Source(), bound)
 		return err
 	})
 	return n, err
@@ -205,7 +205,7 @@ func (m *model) each(ctx context.Context, call string, q []Query) iter.Seq2[any,
 		var st typed.Stream
 		err := m.read(ctx, call, q, query.ForRead, func(s *session, bound plan.Query, spec query.Spec) error {
 			if s.Tx != nil {
-				gathered = query.Gathered(query.Select(ctx, s.Docs.Source(), bound, false, s.Decoder(spec)))
+				gathered = query.Gathered(query.Select(ctx, s.Source(), bound, false, s.Decoder(spec)))
 				return nil
 			}
 			return st.Deliver(ctx, &s.Records, bound, spec, yield)

@@ -16,7 +16,10 @@ import (
 
 // Model is a kind of record in a DB, with all the ways to read and write its records.
 // It is safe for concurrent use.
-type Model[T any] struct{ model }
+type Model[T any] struct{ reads[T] }
+
+// reads are the calls that a Model and a Local have: those of a Reader.
+type reads[T any] struct{ model }
 
 // model is what does not depend on the type of a Model's values. Go compiles each method of a
 // Model again for each T: so these only turn values into a *T and back, and leave the rest to model.
@@ -28,7 +31,7 @@ type model struct{ core *calls.Model }
 // share one. Without Latest, reads see at least what this DB has written and seen. On a
 // server in no cluster, and inside a transaction, there is no difference.
 func (m *Model[T]) Latest() *Model[T] {
-	return &Model[T]{model{m.core.Latest()}}
+	return &Model[T]{reads[T]{model{m.core.Latest()}}}
 }
 
 // ModelOption changes what Define declares.
@@ -196,7 +199,7 @@ func Define[T any](ctx context.Context, db *DB, opts ...ModelOption) (m *Model[T
 		generation := db.store.Generation()
 		now, declared, err := o.define(ctx, db, compiled.Definition)
 		if err == nil {
-			m = &Model[T]{model{db.calls.NewModel(ctx, generation, now, codec.NewStruct(t, compiled))}}
+			m = &Model[T]{reads[T]{model{db.calls.NewModel(ctx, generation, now, codec.NewStruct(t, compiled))}}}
 			db.calls.Declared.Indexes(declared, now.Def)
 		}
 		return err
@@ -219,7 +222,7 @@ func DefineRecord(ctx context.Context, db *DB, s Schema, opts ...ModelOption) (m
 		generation := db.store.Generation()
 		now, declared, err := o.define(ctx, db, def)
 		if err == nil {
-			m = &Model[Record]{model{db.calls.NewModel(ctx, generation, now, codec.NewRecord[Record](now.Def.In(declared), declared))}}
+			m = &Model[Record]{reads[Record]{model{db.calls.NewModel(ctx, generation, now, codec.NewRecord[Record](now.Def.In(declared), declared))}}}
 			db.calls.Declared.Indexes(declared, now.Def)
 		}
 		return err

@@ -30,7 +30,8 @@ var layers = [][]string{
 	{"internal/bucket", "internal/building", "internal/checking"},
 	{"internal/access", "internal/maintenance"},
 	{"internal/records"},
-	{"internal/alter", "internal/typed"},
+	{"internal/alter", "internal/replica"},
+	{"internal/typed"},
 	{"internal/calls"},
 	{""}, // natsorm itself
 	{"embedded"},

@@ -89,7 +89,7 @@ func (b *Bucket) batch(ctx context.Context, batch store.Batch) (first uint64, er
 			case err != nil:
 				return 0, err
 			case done:
-				b.Saw(revision + uint64(len(ops)-1-witness))
+				b.Wrote(revision + uint64(len(ops)-1-witness))
 				return revision - uint64(witness), nil
 			}
 			result.Err, retry = fmt.Errorf("%w: %w", errs.ErrUnwritten, wire.ErrNoAnswer), true

@@ -193,7 +193,7 @@ func (b *Bucket) settled(ctx context.Context, writes []lost, results []*store.Re
 				results[i].Err = err
 			case ok:
 				*results[i] = store.Result{Revision: revision}
-				b.Saw(revision)
+				b.Wrote(revision)
 			default:
 				verdict[i] = true
 			}

@@ -232,7 +232,7 @@ func (b *Bucket) acknowledgement(data []byte) store.Result {
 			n++
 		}
 		if seq, err := strconv.ParseUint(string(rest[:n]), 10, 64); err == nil && (string(rest[n:]) == "}" || bytes.HasPrefix(rest[n:], batchAck)) {
-			b.Saw(seq)
+			b.Wrote(seq)
 			return store.Result{Revision: seq}
 		}
 	}
@@ -246,7 +246,7 @@ func (b *Bucket) acknowledgement(data []byte) store.Result {
 	case ack.Error == nil && ack.Duplicate: // the revision may be a probe's
 		return store.Result{Err: fmt.Errorf("%w: its message id was taken before", store.ErrUnknown)}
 	case ack.Error == nil:
-		b.Saw(ack.Seq)
+		b.Wrote(ack.Seq)
 		return store.Result{Revision: ack.Seq}
 	}
 	switch ack.Error.ErrorCode {

@@ -10,9 +10,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 
 	"github.com/natsorm/natsorm/internal/catalogue"
 	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/replica"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/txn"
 	"github.com/natsorm/natsorm/internal/workers"
@@ -24,6 +26,11 @@ type Bucket interface {
 
 	// Generation is another number after the bucket was recreated.
 	Generation() uint64
+
+	// Written is the highest revision that this program has written, and Floor the highest that it
+	// has written or seen.
+	Written() uint64
+	Floor() uint64
 
 	// EnableBatches makes sure that the bucket takes atomic batches.
 	EnableBatches(ctx context.Context) error
@@ -39,6 +46,9 @@ type DB struct {
 	Logger    *slog.Logger
 
 	transactions txn.Runner
+
+	replicas sync.Once
+	memory   *replica.Hub
 }
 
 // Operation describes a public call.

@@ -10,6 +10,7 @@ import (
 	"github.com/natsorm/natsorm/internal/codec"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/records"
+	"github.com/natsorm/natsorm/internal/replica"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/typed"
@@ -22,7 +23,8 @@ type Model struct {
 	Handle *Handle
 	codec  codec.Codec
 	seq    *catalogue.Sequence
-	latest bool // made by Latest
+	latest bool             // made by Latest
+	local  *replica.Replica // where records are read from, outside of transactions; nil: the bucket
 }
 
 // Handle knows which version of a model holds now. Every Model made from one declaration
@@ -104,7 +106,7 @@ func (m *Model) Call(ctx context.Context, op Operation, work func(s *Session) er
 			if !op.Reads || t != nil {
 				return err
 			}
-			e := s.Docs.Moved(ctx)
+			e := s.Moved(ctx)
 			said := err == nil || errors.Is(err, errs.ErrNotFound) || errs.Unreadable(err) // something of the records
 			if errors.Is(e, records.ErrReplaced) || e != nil && said {
 				return unsure(s.Docs.Def.Name, e)
@@ -140,6 +142,9 @@ func (m *Model) session(ctx context.Context, op Operation, t *tx) (*Session, err
 			return nil, err
 		}
 		return m.on(inside, t), nil
+	}
+	if m.local != nil {
+		return m.inMemory(ctx)
 	}
 	if !op.Reads && !m.Handle.Defined() {
 		if err := m.DB.renew(ctx, m.Handle); err != nil {

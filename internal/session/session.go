@@ -51,6 +51,7 @@ type Session struct {
 	generation atomic.Uint64 // see Generation
 
 	floor      atomic.Uint64 // the highest revision written or seen; where the bucket is alone, not of every read
+	written    atomic.Uint64 // the highest revision written
 	anchorless atomic.Int64  // when it was found that the anchor is missing and cannot be written, in ns
 	barriers   barriers
 }
@@ -70,8 +71,15 @@ func New(ctx context.Context, o Options) (*Session, error) {
 // alone it does not know all that was read.
 func (s *Session) Floor() uint64 { return s.floor.Load() }
 
-// StartFrom begins anew, with a session that has seen a revision and nothing after it.
-func (s *Session) StartFrom(revision uint64) { s.floor.Store(revision) }
+// Written is the highest revision that the session has written.
+func (s *Session) Written() uint64 { return s.written.Load() }
+
+// StartFrom begins anew, with a session that has seen a revision and nothing after it, and has written
+// nothing.
+func (s *Session) StartFrom(revision uint64) {
+	s.floor.Store(revision)
+	s.written.Store(0)
+}
 
 // Doubt makes the next write look at the stream.
 func (s *Session) Doubt() { s.verified.Store(0) }
@@ -88,10 +96,18 @@ const (
 )
 
 // Saw notes a revision that the bucket has reached.
-func (s *Session) Saw(revision uint64) {
+func (s *Session) Saw(revision uint64) { raise(&s.floor, revision) }
+
+// Wrote notes a revision that this session has written.
+func (s *Session) Wrote(revision uint64) {
+	raise(&s.floor, revision)
+	raise(&s.written, revision)
+}
+
+func raise(to *atomic.Uint64, revision uint64) {
 	for {
-		old := s.floor.Load()
-		if revision <= old || s.floor.CompareAndSwap(old, revision) {
+		old := to.Load()
+		if revision <= old || to.CompareAndSwap(old, revision) {
 			return
 		}
 	}

@@ -41,7 +41,7 @@ func (s *Records) FindInto(ctx context.Context, bound plan.Query, into reflect.T
 		columns = append(columns, def.Columns[at].Name)
 	}
 	rows := codec.Under(codec.NewStruct(into, shape), def)
-	return query.Select(ctx, s.Docs.Source(), bound, true, func(m store.Message) (_ any, err error) {
+	return query.Select(ctx, s.Source(), bound, true, func(m store.Message) (_ any, err error) {
 		picked := m
 		if picked.Value, err = document.Pick(m.Value, columns); err != nil {
 			return nil, errs.Corrupt(s.Name, m.Key, err)

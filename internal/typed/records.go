@@ -8,6 +8,7 @@
 package typed
 
 import (
+	"context"
 	"fmt"
 	"reflect"
 	"slices"
@@ -16,8 +17,12 @@ import (
 	"github.com/natsorm/natsorm/internal/catalogue"
 	"github.com/natsorm/natsorm/internal/codec"
 	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/query"
 	"github.com/natsorm/natsorm/internal/records"
+	"github.com/natsorm/natsorm/internal/replica"
+	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/txn"
+	"github.com/natsorm/natsorm/internal/value"
 )
 
 // Records are the records of a model as values of its Go type T, as one call uses them. A value is
@@ -28,6 +33,32 @@ type Records struct {
 	Codec codec.Codec
 	Seq   *catalogue.Sequence // of automatic keys
 	Tx    *Tx                 // nil outside transactions
+	Local *replica.Source     // the records in memory, where they are read from; nil: they are read from Docs
+}
+
+// Source is where queries find the records.
+func (s *Records) Source() query.Source {
+	if s.Local != nil {
+		return s.Local
+	}
+	return s.Docs.Source()
+}
+
+// Get reads a record by its primary key. One that is not there is a message that is not live.
+func (s *Records) Get(ctx context.Context, id value.Value) (store.Message, error) {
+	if s.Local != nil {
+		return s.Local.Find(ctx, id)
+	}
+	return s.Docs.Get(ctx, id)
+}
+
+// Moved ends a call that has read; see records.Model. What is in memory is of one moment, and of the schema
+// that was in force then.
+func (s *Records) Moved(ctx context.Context) error {
+	if s.Local != nil {
+		return nil
+	}
+	return s.Docs.Moved(ctx)
 }
 
 // typeOf is the type T of a value.

@@ -47,7 +47,7 @@ func (st *Stream) Deliver(ctx context.Context, s *Records, bound plan.Query, spe
 		}
 	}
 	decode := s.Decoder(spec)
-	found := query.Select(ctx, s.Docs.Source(), bound, false, func(m store.Message) (row, error) {
+	found := query.Select(ctx, s.Source(), bound, false, func(m store.Message) (row, error) {
 		v, err := decode(m)
 		r := row{v, m.Key}
 		if again && err == nil {
@@ -69,7 +69,7 @@ func (st *Stream) Deliver(ctx context.Context, s *Records, bound plan.Query, spe
 			return err
 		}
 		// By another schema it may be at another key, or a part of what was there.
-		if err := s.Docs.Moved(ctx); err != nil {
+		if err := s.Moved(ctx); err != nil {
 			return err
 		}
 		if !st.seen.First(r.key, revision) {
