@@ -13,6 +13,7 @@ import (
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/testbed"
 	"github.com/natsorm/natsorm/internal/value"
 )
 
@@ -43,6 +44,10 @@ func TestContendersForSeveralUniqueValues(t *testing.T) {
 		def.Columns = append(def.Columns, schema.Column{Name: name, Type: value.String})
 		def.Indexes = append(def.Indexes, schema.NewIndex(schema.UniqueIndex, name))
 	}
+	n := 40
+	if testbed.Race { // each of them takes the processor for as long as several
+		n = 16
+	}
 	for _, kind := range kinds[:4] {
 		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
@@ -52,7 +57,6 @@ func TestContendersForSeveralUniqueValues(t *testing.T) {
 			defer cancel()
 			mine := on(m, kind.mine(scattered{s}))
 			for round := range 3 {
-				const n = 40
 				var wg sync.WaitGroup
 				var won atomic.Int64
 				for i := range n {

@@ -54,6 +54,7 @@ type Hub struct {
 // Replica is a model in memory, for one who has joined it.
 type Replica struct {
 	hub    *Hub
+	model  string
 	table  *table
 	closed atomic.Bool
 }
@@ -72,7 +73,7 @@ func (h *Hub) Join(ctx context.Context, model string) (*Replica, error) {
 		h.tables[model] = t
 	}
 	t.joined++
-	r := &Replica{hub: h, table: t}
+	r := &Replica{hub: h, model: model, table: t}
 	if err := h.begin(t); err != nil {
 		h.mu.Unlock()
 		r.Close()
@@ -95,7 +96,7 @@ func (r *Replica) Close() {
 	h := r.hub
 	h.mu.Lock()
 	if r.table.joined--; r.table.joined == 0 {
-		delete(h.tables, r.table.model)
+		delete(h.tables, r.model)
 		h.publish()
 	}
 	var ended chan struct{}
@@ -120,7 +121,7 @@ func (r *Replica) At(ctx context.Context, revision uint64) (*Snapshot, uint64, e
 			return nil, 0, errs.ErrClosed
 		}
 		if now := r.hub.state.Load(); now != nil && now.Revision >= revision {
-			if s := now.models[r.table.model]; s != nil {
+			if s := now.models[r.model]; s != nil {
 				return s, now.Revision, nil
 			}
 		}
@@ -136,7 +137,7 @@ func (r *Replica) At(ctx context.Context, revision uint64) (*Snapshot, uint64, e
 		if err != nil {
 			return nil, 0, err
 		}
-		if now := r.hub.state.Load(); now != nil && now.Revision >= revision && now.models[r.table.model] != nil {
+		if now := r.hub.state.Load(); now != nil && now.Revision >= revision && now.models[r.model] != nil {
 			continue // it came between the two looks
 		}
 		timer := time.NewTimer(late)
