@@ -65,11 +65,7 @@ func (l *Local[T]) Latest() *Local[T] { return &Local[T]{reads[T]{model{l.core.L
 // FreshAs waits until the Local has every write that was acknowledged to anyone before the call.
 func (l *Local[T]) FreshAs(ctx context.Context) error {
 	return l.call(ctx, operation{Name: "FreshAs", Reads: true, Outside: true}, func(*session) error {
-		revision, err := l.core.DB.Acknowledged(ctx)
-		if err == nil {
-			err = l.core.Reached(ctx, revision)
-		}
-		return err
+		return l.core.Fresh(ctx)
 	})
 }
 
@@ -84,6 +80,8 @@ func (l *Local[T]) WaitFor(ctx context.Context, revision uint64) error {
 // Close frees the memory. When the last Local of a DB is closed, its consumer is gone from the server. Calls
 // under way, and all later ones, return ErrClosed. It may be called more than once.
 func (l *Local[T]) Close() error {
-	l.core.Unload()
+	if l.core != nil {
+		l.core.Unload()
+	}
 	return nil
 }

@@ -315,6 +315,19 @@ func TestLocalInABucketMadeAnew(t *testing.T) {
 	t.Parallel()
 	a := beforeAnew(t, jetstream.MemoryStorage, 50)
 	l := local(t, a.tickets)
+	var stop atomic.Bool
+	var looks sync.WaitGroup
+	for range 4 { // who waits for what was written to the old bucket does not wait for ever
+		looks.Go(func() {
+			for !stop.Load() {
+				short, cancel := context.WithTimeout(a.ctx, 20*time.Second)
+				if _, err := l.Count(short); errors.Is(err, context.DeadlineExceeded) {
+					t.Error(err)
+				}
+				cancel()
+			}
+		})
+	}
 	other := a.remake()
 	tickets := define[ticket](t, other)
 	for i := range 7 {
@@ -329,6 +342,8 @@ func TestLocalInABucketMadeAnew(t *testing.T) {
 	if n := must[int](t)(l.Count(a.ctx)); n != 7 {
 		t.Errorf("there are %d", n)
 	}
+	stop.Store(true)
+	looks.Wait()
 }
 
 // Many Locals have one consumer. When they are closed, or their DB is, nothing is left.

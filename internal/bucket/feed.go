@@ -169,6 +169,9 @@ func (f *feed) resume(ctx context.Context) (resync bool, err error) {
 	f.b.logger.Warn("natsorm: a watch lost the server, and resumes", "pattern", f.Pattern, "revision", f.last)
 	for {
 		info, err := f.stream(ctx)
+		if err == nil && !info.Created.Equal(f.created) { // the session's revisions begin again
+			_, err = f.b.Relook(ctx, f.b.Now())
+		}
 		if err == nil {
 			f.resync = f.resync || !info.Created.Equal(f.created) || info.Last < f.last || time.Since(f.contact) > resyncAfter
 			if f.resync || f.loading {

@@ -33,12 +33,18 @@ func (m *Model) Unload() { m.local.Close() }
 
 // Reached waits until what is in memory is as new as a revision.
 func (m *Model) Reached(ctx context.Context, revision uint64) error {
-	_, _, err := m.local.At(ctx, revision)
+	_, err := m.local.At(ctx, func(bool) (uint64, error) { return revision, nil })
 	return err
 }
 
-// Acknowledged is a revision that covers every write that was acknowledged to anyone before the call.
-func (db *DB) Acknowledged(ctx context.Context) (uint64, error) {
+// Fresh waits until what is in memory has every write that was acknowledged to anyone before the call.
+func (m *Model) Fresh(ctx context.Context) error {
+	_, err := m.local.At(ctx, func(bool) (uint64, error) { return m.DB.acknowledged(ctx) })
+	return err
+}
+
+// acknowledged is a revision that covers every write that was acknowledged to anyone before the call.
+func (db *DB) acknowledged(ctx context.Context) (uint64, error) {
 	if db.Bucket.Traits().Replicable {
 		_, err := db.Bucket.Revision(ctx, store.Agreed)
 		return db.Bucket.Floor(), err
@@ -52,15 +58,18 @@ func (db *DB) Acknowledged(ctx context.Context) (uint64, error) {
 // It reads by the version of the model that was in force then, or a later one, which it may have to learn.
 // What was there while the model was being moved or emptied is not shown: it waits until that has ended.
 func (m *Model) inMemory(ctx context.Context) (*Session, error) {
-	revision := m.DB.Bucket.Written()
-	if m.latest {
-		var err error
-		if revision, err = m.DB.Acknowledged(ctx); err != nil {
-			return nil, err
+	after := uint64(0) // a revision at which the model was being moved or emptied
+	want := func(lost bool) (revision uint64, err error) {
+		if lost {
+			after = 0
 		}
+		if revision = m.DB.Bucket.Written(); m.latest {
+			revision, err = m.DB.acknowledged(ctx)
+		}
+		return max(revision, after), err
 	}
 	for {
-		now, _, err := m.local.At(ctx, revision)
+		now, err := m.local.At(ctx, want)
 		if err != nil {
 			return nil, err
 		}
@@ -73,7 +82,7 @@ func (m *Model) inMemory(ctx context.Context) (*Session, error) {
 			if docs, err = m.Handle.Current(ctx); err != nil {
 				return nil, err
 			}
-			revision = max(revision, docs.Def.Revision, now.Def.Revision+1)
+			after = max(docs.Def.Revision, now.Def.Revision+1)
 			continue
 		}
 		if docs.Def.Revision < now.Def.Revision {
@@ -85,7 +94,7 @@ func (m *Model) inMemory(ctx context.Context) (*Session, error) {
 			return nil, catalogue.Dropped(m.Name)
 		}
 		if docs.Def.Layout != now.Def.Layout { // the model was moved since
-			revision = max(revision, docs.Def.Revision)
+			after = docs.Def.Revision
 			continue
 		}
 		s := m.on(docs, nil)

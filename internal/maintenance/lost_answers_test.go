@@ -12,9 +12,8 @@ import (
 	"github.com/natsorm/natsorm/internal/store/fault"
 )
 
-// A server is slow, and an answer comes too late: what removes something removes it once more, what
-// writes a list looks at it again, and it
-// goes on.
+// A server is slow, and an answer comes too late: what removes something removes it once more, and
+// what writes a list looks at it again.
 func TestLostAnswers(t *testing.T) {
 	t.Parallel()
 	t.Run("the end of a build", func(t *testing.T) {

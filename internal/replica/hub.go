@@ -46,6 +46,7 @@ type Hub struct {
 	failed error         // why the bucket cannot be followed any more
 	follow *follow.Follower
 	at     uint64         // where the follower is
+	losses int            // how often touch was lost
 	loads  func(t *table) // begins to load a table; nil while nobody follows
 	cut    context.CancelFunc
 	ended  chan struct{} // closed when the last one that followed has ended; nil when none has begun
@@ -80,7 +81,7 @@ func (h *Hub) Join(ctx context.Context, model string) (*Replica, error) {
 		return nil, err
 	}
 	h.mu.Unlock()
-	if _, _, err := r.At(ctx, 0); err != nil {
+	if _, err := r.At(ctx, func(bool) (uint64, error) { return 0, nil }); err != nil {
 		r.Close()
 		return nil, err
 	}
@@ -112,20 +113,27 @@ func (r *Replica) Close() {
 	}
 }
 
-// At is the model at a revision or later, with how far the bucket was. It waits for that. errs.ErrClosed
-// after Close.
-func (r *Replica) At(ctx context.Context, revision uint64) (*Snapshot, uint64, error) {
-	hurry := false
+// At is the model at the revision that want returns, or later. It waits for that. When touch was lost
+// meanwhile, the bucket may be another one, with revisions of its own: then it calls want again, with
+// lost. errs.ErrClosed after Close.
+func (r *Replica) At(ctx context.Context, want func(lost bool) (uint64, error)) (*Snapshot, error) {
+	revision, err := want(false)
+	if err != nil {
+		return nil, err
+	}
+	hurry, losses := false, -1
 	for {
 		if r.closed.Load() || r.hub.Life.Err() != nil {
-			return nil, 0, errs.ErrClosed
+			return nil, errs.ErrClosed
 		}
 		if now := r.hub.state.Load(); now != nil && now.Revision >= revision {
 			if s := now.models[r.model]; s != nil {
-				return s, now.Revision, nil
+				return s, nil
 			}
 		}
 		r.hub.mu.Lock()
+		lost := losses >= 0 && losses != r.hub.losses
+		losses = r.hub.losses
 		moved, err := r.hub.moved, r.hub.failed
 		if err == nil {
 			err = r.table.err
@@ -135,7 +143,13 @@ func (r *Replica) At(ctx context.Context, revision uint64) (*Snapshot, uint64, e
 		}
 		r.hub.mu.Unlock()
 		if err != nil {
-			return nil, 0, err
+			return nil, err
+		}
+		if lost {
+			if revision, err = want(true); err != nil {
+				return nil, err
+			}
+			continue
 		}
 		if now := r.hub.state.Load(); now != nil && now.Revision >= revision && now.models[r.model] != nil {
 			continue // it came between the two looks
@@ -147,7 +161,7 @@ func (r *Replica) At(ctx context.Context, revision uint64) (*Snapshot, uint64, e
 			hurry = true
 		case <-ctx.Done():
 			timer.Stop()
-			return nil, 0, ctx.Err()
+			return nil, ctx.Err()
 		case <-r.hub.Life.Done():
 		}
 		timer.Stop()
@@ -247,8 +261,10 @@ func (h *Hub) session(ctx context.Context) error {
 	h.follow, h.at = f, at
 	h.loads = func(t *table) { loads.Go(func() { h.load(loading, f, t) }) }
 	for _, t := range h.tables {
+		t.reset() // what was heard before is not followed by what was written since
 		h.loads(t)
 	}
+	h.losses++ // whoever waits since before this may wait for a revision of another bucket
 	h.publish()
 	h.mu.Unlock()
 	for {

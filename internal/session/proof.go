@@ -97,13 +97,13 @@ func (s *Session) doubts(asked []string, found []store.Message) (doubts []string
 // settleDoubt asks the leader about one key or pattern.
 //
 // Of a key it asks for the last message. If there is none, or a delete marker that is not newer than the
-// answer, the key is absent. That is so too if the leader was replaced and does not know it, as long as it
-// has what the session has: a key that was there all the time it has in some revision. (Whether anything was
-// written since, it does not know.)
+// answer, the key is absent. A leader that was replaced and does not know it may answer too, as long as it
+// has what the session has: it does not know whether the key was written since, but a key that was there
+// all the time it has, in some revision.
 //
-// If nothing under a pattern was written since, nothing can be missing. A pattern that is written all the time has to do with
-// less the second time: nothing is missing but those of the leader's keys that the answer
-// does not have.
+// If nothing under a pattern was written since, nothing can be missing. A pattern that is written all
+// the time has to do with less the second time: nothing is missing but those of the leader's keys that
+// the answer does not have.
 func (s *Session) settleDoubt(ctx context.Context, doubt string, found []store.Message, asOf uint64, again bool) (lacks []string, err error) {
 	if !keys.IsPattern(doubt) && !s.Now().History {
 		m, err := s.LeaderLast(ctx, doubt)
