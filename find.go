@@ -28,7 +28,7 @@ func (m *reads[T]) FindByPK(ctx context.Context, id any) (v *T, err error) {
 		if !found.Live() {
 			return s.Describe(ErrNotFound, key.Text())
 		}
-		read, err := s.Decode(found)
+		read, err := s.Decoder(query.Spec{})(found)
 		v = typed.Unbox[T](read)
 		return err
 	})

@@ -196,7 +196,7 @@ func (w *world) find(src query.Source, q plan.Query) (ids []string, used *usage.
 	w.Helper()
 	used = &usage.Usage{}
 	seen := map[string]bool{}
-	key := func(m store.Message) (string, error) { return m.Key, nil }
+	key := func(r query.Record) (string, error) { return r.Key(), nil }
 	for key, err := range query.Select(usage.Measured(w.ctx, used), src, q, true, key) {
 		w.must(err)
 		if seen[key] {

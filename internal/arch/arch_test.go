@@ -23,7 +23,7 @@ var layers = [][]string{
 	{"internal/keys", "internal/refusal", "internal/workers"},
 	{"internal/backup", "internal/dial", "internal/schema"},
 	{"internal/document"},
-	{"internal/cond", "internal/layout", "internal/store"},
+	{"internal/cond", "internal/layout", "internal/row", "internal/store"},
 	{"internal/message"},
 	{"internal/codec", "internal/plan", "internal/commit", "internal/store/fault", "internal/store/storetest", "internal/wire", "internal/groupcommit"},
 	{"internal/session", "internal/txn", "internal/query", "internal/catalogue", "internal/migration", "internal/exact", "internal/statistics", "internal/follow"},

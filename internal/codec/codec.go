@@ -4,8 +4,12 @@ package codec
 
 import (
 	"math"
+	"slices"
 	"time"
 
+	"github.com/natsorm/natsorm/internal/document"
+	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/row"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/value"
 )
@@ -25,6 +29,10 @@ type Codec interface {
 	// Decode reads a record into v, with its version. ErrCorrupt when its document
 	// does not fit.
 	Decode(m store.Message, v any) error
+
+	// DecodeRow is Decode of a record in memory, into a v that New has made. Of its columns it reads
+	// only those with the names in only; all when that is nil.
+	DecodeRow(r *row.Row, only []string, v any) error
 
 	// Clone is a copy of v whose own fields can be changed: a write works on it, and v
 	// changes only when the write succeeds.
@@ -58,3 +66,30 @@ type Codec interface {
 
 // Partial is the version of a record of which only some columns were read.
 const Partial = math.MaxUint64
+
+// MessageOf is a record in memory as a message, with the document of those columns only; all when only is
+// nil.
+func MessageOf(r *row.Row, only []string) (store.Message, error) {
+	m := store.Message{Key: r.Key(), Revision: r.Revision, Fence: r.Fence, Schema: r.Schema}
+	if only == nil {
+		m.Value = r.Document()
+		return m, nil
+	}
+	s := r.Shape()
+	if s == nil {
+		doc, err := document.Pick(r.Document(), only)
+		m.Value = doc
+		return m, err
+	}
+	m.Value = r.Picked(func(i int) bool { return slices.Contains(only, s.Name(i)) }, false)
+	return m, nil
+}
+
+// decodeDocument is DecodeRow by way of the document.
+func decodeDocument(c Codec, model string, r *row.Row, only []string, v any) error {
+	m, err := MessageOf(r, only)
+	if err != nil {
+		return errs.Corrupt(model, m.Key, err)
+	}
+	return c.Decode(m, v)
+}

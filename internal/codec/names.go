@@ -6,6 +6,7 @@ import (
 
 	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/row"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/value"
@@ -97,6 +98,10 @@ func (u *under) Decode(m store.Message, v any) error {
 	}
 	m.Value = doc
 	return u.Codec.Decode(m, v)
+}
+
+func (u *under) DecodeRow(r *row.Row, only []string, v any) error {
+	return decodeDocument(u, u.def.Name, r, only, v)
 }
 
 // converted is the errs.ErrInvalid for a value that is of a column's former type only.

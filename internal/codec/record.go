@@ -14,6 +14,7 @@ import (
 
 	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/row"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/value"
@@ -102,18 +103,53 @@ func (c *records[R]) Decode(m store.Message, v any) error {
 		if err != nil {
 			return corrupt(fmt.Errorf("column %s: %w", col.Name, err))
 		}
-		switch {
-		case val.Type() == value.Decimal:
-			out[col.Name] = json.Number(strings.TrimSpace(string(text)))
-		case val.Type() == value.JSON:
-			x, err := Any(val.Str())
-			if err != nil {
-				return corrupt(fmt.Errorf("column %s: %w", col.Name, err))
-			}
-			out[col.Name] = x
-		default:
-			out[col.Name] = val.Any()
+		if out[col.Name], err = goValue(val, text); err != nil {
+			return corrupt(fmt.Errorf("column %s: %w", col.Name, err))
 		}
+	}
+	*v.(*R) = out
+	return nil
+}
+
+// goValue is a value as a map has it; raw is its JSON.
+func goValue(v value.Value, raw []byte) (any, error) {
+	switch v.Type() {
+	case value.Decimal:
+		return json.Number(strings.TrimSpace(string(raw))), nil
+	case value.JSON:
+		return Any(v.Str())
+	default:
+		return v.Any(), nil
+	}
+}
+
+func (c *records[R]) DecodeRow(r *row.Row, only []string, v any) error {
+	s := r.Shape()
+	if s == nil {
+		return decodeDocument(c, c.def.Name, r, only, v)
+	}
+	out := make(R, len(c.columns))
+	for _, col := range c.columns {
+		if only != nil && !slices.Contains(only, col.Name) {
+			continue
+		}
+		i := s.Position(col.Name, col.Type)
+		if i < 0 {
+			return decodeDocument(c, c.def.Name, r, only, v)
+		}
+		if !r.Has(i) {
+			continue
+		}
+		val := r.Value(i)
+		var raw []byte
+		if val.Type() == value.Decimal {
+			raw = r.AppendRaw(nil, i)
+		}
+		x, err := goValue(val, raw)
+		if err != nil {
+			return errs.Corrupt(c.def.Name, r.Key(), fmt.Errorf("column %s: %w", col.Name, err))
+		}
+		out[col.Name] = x
 	}
 	*v.(*R) = out
 	return nil

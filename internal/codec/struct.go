@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	jsonx "github.com/go-json-experiment/json"
@@ -26,7 +27,9 @@ type structs struct {
 	write   func(x any) ([]byte, error)
 	read    func(doc []byte, x any) error
 	renamed []renamed
-	shared  bool // a field that natsorm writes is in a struct that is embedded by a pointer
+	shared  bool    // a field that natsorm writes is in a struct that is embedded by a pointer
+	fields  []field // how the columns of rows are read; nil: by way of the document
+	loaded  atomic.Pointer[loader]
 }
 
 // renamed is a field whose column has another name than its JSON member, or that has none.
@@ -49,6 +52,7 @@ func NewStruct(t reflect.Type, compiled *schema.Struct) Codec {
 	for _, r := range compiled.Renamed {
 		c.renamed = append(c.renamed, renamed{r, value.Unmarshaler(t.FieldByIndex(r.Field).Type)})
 	}
+	c.fields = fieldsOf(t, compiled)
 	return c
 }
 

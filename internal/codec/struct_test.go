@@ -352,8 +352,9 @@ func FuzzStruct(f *testing.F) {
 	for _, seed := range []string{`{}`, `null`, `{"id":1}`, `{"id":-1,"decimal":1e5,"time":"2024-02-29T23:59:59.5+01:00"}`, `{"bytes":"AP8=","list":[null],"map":{"":1}}`, `{"own":"x","mayInt":null,"unknown":[{}]}`, `{"int":128}`, "{\"text\":\"\\ud800\"}", `[`} {
 		f.Add([]byte(seed))
 	}
-	c := of[each](f)
+	c, def := of[each](f), defOf[each](f)
 	f.Fuzz(func(t *testing.T, doc []byte) {
+		sameFromRow(t, def, c, string(doc), nil)
 		var v, again each
 		if err := c.Decode(message(string(doc), 5), &v); err != nil {
 			if !errors.Is(err, errs.ErrCorrupt) {

@@ -14,6 +14,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"iter"
 	"slices"
 	"sync"
 
@@ -97,6 +98,20 @@ func (f *Fields) Read(doc []byte) (Values, error) {
 // Len is the number of columns.
 func (f *Fields) Len() int { return len(f.columns) }
 
+// Columns yields the names and types of the columns.
+func (f *Fields) Columns() iter.Seq2[string, value.Type] {
+	return func(yield func(string, value.Type) bool) {
+		for _, c := range f.columns {
+			if !yield(c.Name, c.Type) {
+				return
+			}
+		}
+	}
+}
+
+// Of are values of the columns, in their order, that come from elsewhere.
+func (f *Fields) Of(values []value.Value) Values { return Values{fields: f, values: values} }
+
 // ReadInto is Read without an allocation: into must have Len values, and is part of the
 // result from then on.
 func (f *Fields) ReadInto(doc []byte, into []value.Value) (Values, error) {
@@ -106,7 +121,7 @@ func (f *Fields) ReadInto(doc []byte, into []value.Value) (Values, error) {
 		return out, nil
 	}
 	missing := len(f.columns)
-	err := members(doc, f.match, func(i int, raw jsontext.Value) (more bool, err error) {
+	err := Members(doc, f.match, func(i int, raw jsontext.Value) (more bool, err error) {
 		if out.values[i], err = value.FromJSON(raw, f.columns[i].Type); err != nil {
 			return false, &ColumnError{Column: f.columns[i].Name, Err: err}
 		}
@@ -120,7 +135,7 @@ func (f *Fields) ReadInto(doc []byte, into []value.Value) (Values, error) {
 // names. It is nil for a member that doc does not have.
 func Raw(doc []byte, names []string) ([][]byte, error) {
 	out := make([][]byte, len(names))
-	err := members(doc, func(name jsontext.Value) int {
+	err := Members(doc, func(name jsontext.Value) int {
 		return slices.Index(names, plainName(name))
 	}, func(i int, raw jsontext.Value) (bool, error) {
 		out[i] = bytes.Clone(raw)
@@ -153,12 +168,12 @@ func (f *Fields) match(name jsontext.Value) int {
 // would allocate.
 var decoders = sync.Pool{New: func() any { return jsontext.NewDecoder(bytes.NewReader(nil)) }}
 
-// members walks the members of the object doc. For each one it calls want with the
+// Members walks the members of the object doc. For each one it calls want with the
 // quoted name. If want returns a number i >= 0, it then calls visit with i and the raw
 // value; a negative number skips the member. When visit returns false, or an error, the
 // rest of doc is neither read nor checked. The slices given to want and visit are valid
 // only during the call.
-func members(doc []byte, want func(name jsontext.Value) int, visit func(i int, raw jsontext.Value) (more bool, err error)) error {
+func Members(doc []byte, want func(name jsontext.Value) int, visit func(i int, raw jsontext.Value) (more bool, err error)) error {
 	dec := decoders.Get().(*jsontext.Decoder)
 	defer decoders.Put(dec)
 	dec.Reset(bytes.NewBuffer(doc)) // a bytes.Buffer is decoded in place, without a copy
@@ -224,7 +239,7 @@ func Patch(doc []byte, set []Member) ([]byte, error) {
 			out = append(out, ',')
 		}
 	}
-	err := members(doc, func(name jsontext.Value) int {
+	err := Members(doc, func(name jsontext.Value) int {
 		comma()
 		out = append(append(out, name...), ':') // the name now, the value in the next function
 		for i, m := range set {
@@ -265,7 +280,7 @@ func Pick(doc []byte, names []string) ([]byte, error) {
 // doc itself when that has none.
 func Without(doc []byte, names []string) ([]byte, error) {
 	found := false
-	err := members(doc, func(name jsontext.Value) int {
+	err := Members(doc, func(name jsontext.Value) int {
 		found = found || slices.Contains(names, plainName(name))
 		return -1
 	}, nil)
@@ -279,7 +294,7 @@ func Without(doc []byte, names []string) ([]byte, error) {
 func filter(doc []byte, stays func(name string) bool) ([]byte, error) {
 	out := make([]byte, 0, len(doc))
 	out = append(out, '{')
-	err := members(doc, func(name jsontext.Value) int {
+	err := Members(doc, func(name jsontext.Value) int {
 		if !stays(plainName(name)) {
 			return -1
 		}
@@ -300,7 +315,7 @@ func filter(doc []byte, stays func(name string) bool) ([]byte, error) {
 // has stored in a record survives a Save of the whole record.
 func Adopt(doc, old []byte, known func(name string) bool) ([]byte, error) {
 	var foreign []Member
-	err := members(old, func(name jsontext.Value) int {
+	err := Members(old, func(name jsontext.Value) int {
 		plain := plainName(name)
 		if known(plain) {
 			return -1
@@ -315,7 +330,7 @@ func Adopt(doc, old []byte, known func(name string) bool) ([]byte, error) {
 		return doc, err
 	}
 	// Members that doc has itself are not adopted.
-	err = members(doc, func(name jsontext.Value) int {
+	err = Members(doc, func(name jsontext.Value) int {
 		foreign = slices.DeleteFunc(foreign, func(m Member) bool { return m.Name == plainName(name) })
 		return -1
 	}, nil)
@@ -356,7 +371,7 @@ func Diff(a, b []byte) []string {
 		raw  string
 	}
 	list := func(doc []byte) (out []member) {
-		_ = members(doc, func(name jsontext.Value) int { // as far as it can be read
+		_ = Members(doc, func(name jsontext.Value) int { // as far as it can be read
 			out = append(out, member{name: plainName(name)})
 			return len(out) - 1
 		}, func(i int, raw jsontext.Value) (bool, error) {

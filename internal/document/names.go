@@ -90,7 +90,7 @@ func (n *Names) Apply(doc []byte) []byte {
 	}
 	var present []string
 	found := false
-	err := members(doc, func(name jsontext.Value) int {
+	err := Members(doc, func(name jsontext.Value) int {
 		plain := plainName(name)
 		if n.To(plain) == plain {
 			present = append(present, plain)
@@ -103,7 +103,7 @@ func (n *Names) Apply(doc []byte) []byte {
 		return doc
 	}
 	out := append(make([]byte, 0, len(doc)), '{')
-	err = members(doc, func(name jsontext.Value) int {
+	err = Members(doc, func(name jsontext.Value) int {
 		plain := plainName(name)
 		to := n.To(plain)
 		if to != plain {

@@ -16,7 +16,6 @@ import (
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/schema"
-	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/value"
 )
 
@@ -79,7 +78,7 @@ func NeedsOrder(def *schema.Definition, q plan.Query) error {
 // Page reads a page of q.Limit records at once. next is the cursor of the next page, and
 // empty on the last one. unreadable are the errors of records that cannot be read; they
 // are not in the page. ErrInvalid when the query has no order or no limit.
-func Page[V any](ctx context.Context, src Source, q plan.Query, decode func(store.Message) (V, error)) (page []V, next string, unreadable []error, err error) {
+func Page[V any](ctx context.Context, src Source, q plan.Query, decode func(Record) (V, error)) (page []V, next string, unreadable []error, err error) {
 	def := src.Model()
 	if err := NeedsOrder(def, q); err != nil {
 		return nil, "", nil, err
@@ -91,16 +90,16 @@ func Page[V any](ctx context.Context, src Source, q plan.Query, decode func(stor
 	if size < math.MaxInt {
 		q.Limit++ // a record beyond the page says that there is a next one
 	}
-	type result struct {
-		v   V
-		doc []byte
+	type item struct {
+		v      V
+		record Record
 	}
 	page = []V{} // not nil, when it is empty
-	var last []byte
+	var last Record
 	more := false
-	for r, err := range Select(ctx, src, q, true, func(m store.Message) (result, error) {
-		v, err := decode(m)
-		return result{v, m.Value}, err
+	for r, err := range Select(ctx, src, q, true, func(r Record) (item, error) {
+		v, err := decode(r)
+		return item{v, r}, err
 	}) {
 		switch {
 		case errs.Unreadable(err):
@@ -110,11 +109,11 @@ func Page[V any](ctx context.Context, src Source, q plan.Query, decode func(stor
 		case len(page) == size:
 			more = true
 		default:
-			page, last = append(page, r.v), r.doc
+			page, last = append(page, r.v), r.record
 		}
 	}
 	if more {
-		if next, err = MakeCursor(def, q, last, nil); err != nil {
+		if next, err = MakeCursor(def, q, last.Message().Value, nil); err != nil {
 			return nil, "", nil, err
 		}
 	}

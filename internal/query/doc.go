@@ -8,7 +8,8 @@
 //     caller's names. Bind checks the Spec for its use, resolves the names against the
 //     model, reads the cursor, and makes a plan.Query.
 //  2. Source.Candidates (source.go) finds candidates: records among which are all that
-//     fulfil the condition. They come in chunks, as records or as keys still to be read.
+//     fulfil the condition. They come in chunks: as records, as keys still to be read, or as
+//     rows in memory, of which no document has to be decoded (record.go).
 //  3. The engine works on the chunks (rows.go), several at a time. It reads the records
 //     of a chunk, decodes each document only as far as the rest of the condition needs
 //     it, and drops the records that do not fulfil it. For those that do it decodes what

@@ -239,10 +239,10 @@ func first(ctx context.Context, src Source, q plan.Query, f Function, column int
 	}
 	q.Filter = cond.Present(q.Filter, def, column) // null is the smallest, and does not count
 	fields := document.NewFields(def, column)
-	for v, err := range Select(ctx, src, q, true, func(m store.Message) (value.Value, error) {
-		vals, err := fields.Read(m.Value)
+	for v, err := range Select(ctx, src, q, true, func(r Record) (value.Value, error) {
+		vals, err := r.values(def.Name, fields)
 		if err != nil {
-			return value.Null, errs.Corrupt(def.Name, m.Key, err)
+			return value.Null, err
 		}
 		return valueAt(def, vals, column), nil
 	}) {
@@ -321,10 +321,7 @@ func aggregated(ctx context.Context, src Source, q plan.Query, columns []int, ag
 		}
 		return nil
 	}
-	read := func(m store.Message) (document.Values, error) {
-		vals, err := fields.Read(m.Value)
-		return vals, errs.Corrupt(def.Name, m.Key, err)
-	}
+	read := func(r Record) (document.Values, error) { return r.values(def.Name, fields) }
 	counts := plain && len(columns) > 0 && (q.Filter == nil || q.Filter.All()) && !slices.ContainsFunc(aggs, func(a aggregate) bool { return a.function != CountRecords })
 	known := false
 	if counts {
@@ -385,12 +382,12 @@ func aggregated(ctx context.Context, src Source, q plan.Query, columns []int, ag
 }
 
 // viewed is what read gives of a record as the model describes it.
-func viewed(ctx context.Context, src Source, m store.Message, read func(store.Message) (document.Values, error)) (document.Values, error) {
+func viewed(ctx context.Context, src Source, m store.Message, read func(Record) (document.Values, error)) (document.Values, error) {
 	m, err := src.View(ctx, m)
 	if err != nil {
 		return document.Values{}, err
 	}
-	return read(m)
+	return read(Read(m))
 }
 
 // appendKey appends a value to the key of a group, so that different lists of values have

@@ -11,14 +11,13 @@ import (
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/schema"
-	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/value"
 )
 
 // sortable is a record with its place in an order.
 type sortable struct {
 	by     []value.Value // the place: the record's values in the columns of the order
-	record store.Message
+	record Record
 }
 
 // compareBy says which of two places comes first in an order. Null is the smallest value.
@@ -66,7 +65,7 @@ func sortColumns(order []plan.Sort) []int {
 // not nil, it is set to the number of records without limit, offset and cursor, before
 // the first one is delivered. A record that cannot be read has no place: its error comes
 // last.
-func ordered[V any](ctx context.Context, src Source, q plan.Query, all bool, total *int, decode func(store.Message) (V, error)) iter.Seq2[V, error] {
+func ordered[V any](ctx context.Context, src Source, q plan.Query, all bool, total *int, decode func(Record) (V, error)) iter.Seq2[V, error] {
 	return func(yield func(V, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
@@ -99,7 +98,7 @@ func inOrder(c Candidates, order []plan.Sort) bool {
 // columns of the order are decoded, and with a limit only the first offset+limit records
 // are kept, in a heap: memory does not grow with the model. Those are decoded for the
 // caller when all have passed.
-func sorted[V any](ctx context.Context, src Source, c Candidates, q plan.Query, total *int, decode func(store.Message) (V, error), yield func(V, error) bool) {
+func sorted[V any](ctx context.Context, src Source, c Candidates, q plan.Query, total *int, decode func(Record) (V, error), yield func(V, error) bool) {
 	var none V
 	def, keep := src.Model(), q.Keeps()
 	top := &topmost{order: q.Order}
@@ -109,7 +108,7 @@ func sorted[V any](ctx context.Context, src Source, c Candidates, q plan.Query, 
 	var unreadable []error
 	var failed error
 	n := 0 // records that fulfil the condition, also those before the cursor
-	rowsOf(ctx, src, c, sortColumns(q.Order), func(m store.Message, vals document.Values) (sortable, error) {
+	rowsOf(ctx, src, c, sortColumns(q.Order), func(m Record, vals document.Values) (sortable, error) {
 		return sortable{placeOf(def, q.Order, vals), m}, nil
 	}, func(s sortable, err error) bool {
 		switch {
@@ -136,7 +135,7 @@ func sorted[V any](ctx context.Context, src Source, c Candidates, q plan.Query, 
 	// top has offset+limit records at the most: what is behind the offset is the page.
 	list := top.sorted()
 	list = list[min(q.Offset, len(list)):]
-	records := make([]store.Message, len(list))
+	records := make([]Record, len(list))
 	for i, s := range list {
 		records[i] = s.record
 	}
@@ -170,8 +169,8 @@ func untilSettled(chunks iter.Seq2[Chunk, error], top *topmost, keep int) iter.S
 // passed is ordered for candidates that already come in the order. It skips those up to
 // the cursor, then the offset, and stops at the limit; the source then finds no more.
 // Nothing but the errors of unreadable records is kept.
-func passed[V any](ctx context.Context, src Source, c Candidates, q plan.Query, decode func(store.Message) (V, error), yield func(V, error) bool) {
-	type result struct {
+func passed[V any](ctx context.Context, src Source, c Candidates, q plan.Query, decode func(Record) (V, error), yield func(V, error) bool) {
+	type place struct {
 		v      V
 		err    error // of decode: the record has a place, so the error is delivered there
 		behind bool  // the record comes after the cursor
@@ -188,13 +187,13 @@ func passed[V any](ctx context.Context, src Source, c Candidates, q plan.Query, 
 	}
 	var unreadable []error
 	ended := false // the caller wants no more, or an error has ended the stream
-	rowsOf(ctx, src, c, more, func(m store.Message, vals document.Values) (r result, _ error) {
+	rowsOf(ctx, src, c, more, func(m Record, vals document.Values) (r place, _ error) {
 		if q.After == nil || compareBy(q.Order, placeOf(def, q.Order, vals), q.After) > 0 {
 			r.behind = true
 			r.v, r.err = decode(m)
 		}
 		return r, nil
-	}, func(r result, err error) bool {
+	}, func(r place, err error) bool {
 		switch {
 		case errs.Unreadable(err):
 			unreadable = append(unreadable, err)
@@ -220,20 +219,19 @@ func passed[V any](ctx context.Context, src Source, c Candidates, q plan.Query, 
 // decodeChunk is how many records one worker decodes at a time.
 const decodeChunk = 256
 
-// decoded streams what decode makes of records that were read already, in their order.
+// decoded streams what decode makes of records that were found already, in their order.
 // More than one chunk is decoded on several cores.
-func decoded[V any](ctx context.Context, src Source, records []store.Message, decode func(store.Message) (V, error)) iter.Seq2[V, error] {
-	def := src.Model()
-	s := &selection[V]{src: src, def: def, more: document.NewFields(def), build: func(m store.Message, _ document.Values) (V, error) { return decode(m) }}
+func decoded[V any](ctx context.Context, src Source, records []Record, decode func(Record) (V, error)) iter.Seq2[V, error] {
+	s := &selection[V]{def: src.Model(), build: func(r Record, _ document.Values) (V, error) { return decode(r) }}
 	chunks := func(yield func(Chunk, error) bool) {
 		for chunk := range slices.Chunk(records, decodeChunk) {
-			if !yield(Chunk{Records: chunk, Inline: len(chunk) == len(records)}, nil) {
+			if !yield(Chunk{chosen: chunk, Inline: len(chunk) == len(records)}, nil) {
 				return
 			}
 		}
 	}
 	return func(yield func(V, error) bool) {
-		work(ctx, chunks, runtime.GOMAXPROCS(0), s.run, func(r row[V]) bool { return yield(r.v, r.err) })
+		work(ctx, chunks, runtime.GOMAXPROCS(0), s.run, func(r result[V]) bool { return yield(r.v, r.err) })
 	}
 }
 

@@ -38,8 +38,9 @@ func random(t *testing.T) *rand.Rand {
 }
 
 // decode fails for a document that cannot be read, as a codec does.
-func decode(m store.Message) (item, error) {
+func decode(r query.Record) (item, error) {
 	var it item
+	m := r.Message()
 	if err := json.Unmarshal(m.Value, &it); err != nil {
 		return it, &errs.CorruptError{Model: "Item", Key: m.Key, Err: err}
 	}
@@ -126,6 +127,8 @@ func sources(r *rand.Rand, list []item, order []plan.Sort) map[string]*memory {
 	out := map[string]*memory{
 		"records":                {list: list},
 		"keys":                   {list: list, keys: true},
+		"rows":                   {list: list, rows: true},
+		"rows in order":          sorted(list, order),
 		"small chunks":           {list: list, keys: r.IntN(2) == 0, chunk: 1 + r.IntN(3)},
 		"in order":               sorted(list, order),
 		"in order, keys":         sorted(list, order),
@@ -133,6 +136,7 @@ func sources(r *rand.Rand, list []item, order []plan.Sort) map[string]*memory {
 		"in the order of others": sorted(list, other),
 	}
 	out["in order, keys"].keys = true
+	out["rows in order"].rows = true
 	return out
 }
 
@@ -498,7 +502,7 @@ func TestUnreadableRecords(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := a.whole(list)
-		src := &memory{list: list, keys: r.IntN(2) == 0}
+		src := &memory{list: list, keys: r.IntN(2) == 0, rows: r.IntN(2) == 0}
 		var got []item
 		unreadable := 0
 		for it, err := range query.Select(context.Background(), src, q, true, decode) {

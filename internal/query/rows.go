@@ -11,13 +11,14 @@ import (
 	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/plan"
+	"github.com/natsorm/natsorm/internal/row"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/value"
 )
 
-// row is a record's result: its built value, or its error.
-type row[V any] struct {
+// result is what is made of a record: its built value, or its error.
+type result[V any] struct {
 	key string // the record's key; empty for an error that is not of one record
 	v   V
 	err error
@@ -28,7 +29,7 @@ type row[V any] struct {
 // it. For those that pass, the columns in more are decoded too and given to build. A
 // record that cannot be read comes as a *CorruptError, after which the stream goes on;
 // every other error ends it.
-func rows[V any](ctx context.Context, src Source, q plan.Query, all bool, more []int, build func(store.Message, document.Values) (V, error)) iter.Seq2[V, error] {
+func rows[V any](ctx context.Context, src Source, q plan.Query, all bool, more []int, build func(Record, document.Values) (V, error)) iter.Seq2[V, error] {
 	return func(yield func(V, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
@@ -55,7 +56,7 @@ func rows[V any](ctx context.Context, src Source, q plan.Query, all bool, more [
 // So at the last moment nothing is missing. A record that fulfils the condition then was
 // written since the lookups, and is looked at; or it was not. Then it was a candidate, and
 // it was read as it still is.
-func rowsOf[V any](ctx context.Context, src Source, c Candidates, more []int, build func(store.Message, document.Values) (V, error), yield func(V, error) bool) {
+func rowsOf[V any](ctx context.Context, src Source, c Candidates, more []int, build func(Record, document.Values) (V, error), yield func(V, error) bool) {
 	def := src.Model()
 	s := selection[V]{src: src, def: def, lookups: c.Lookups, filter: c.Filter, more: document.NewFields(def, more...), build: build}
 	if s.filter != nil {
@@ -65,7 +66,7 @@ func rowsOf[V any](ctx context.Context, src Source, c Candidates, more []int, bu
 	if c.Lookups != nil {
 		delivered = make([]string, 0, FirstChunk)
 	}
-	deliver := func(r row[V]) bool {
+	deliver := func(r result[V]) bool {
 		if c.Lookups != nil && r.key != "" {
 			delivered = append(delivered, r.key)
 		}
@@ -103,16 +104,16 @@ func rowsOf[V any](ctx context.Context, src Source, c Candidates, more []int, bu
 // delivered before another chunk is begun: that bounds the memory, and the work that is
 // in vain when the caller stops. Whatever way work ends, it cancels what is under way
 // and waits for it.
-func work[V any](ctx context.Context, chunks iter.Seq2[Chunk, error], workers int, run func(context.Context, Chunk) []row[V], yield func(row[V]) bool) (complete bool) {
+func work[V any](ctx context.Context, chunks iter.Seq2[Chunk, error], workers int, run func(context.Context, Chunk) []result[V], yield func(result[V]) bool) (complete bool) {
 	ctx, cancel := context.WithCancel(ctx)
-	var inFlight []chan []row[V]
+	var inFlight []chan []result[V]
 	defer func() {
 		cancel()
 		for _, c := range inFlight {
 			<-c
 		}
 	}()
-	deliver := func(rows []row[V]) bool {
+	deliver := func(rows []result[V]) bool {
 		for _, r := range rows {
 			if !yield(r) || r.err != nil && !errs.Unreadable(r.err) {
 				return false
@@ -128,15 +129,15 @@ func work[V any](ctx context.Context, chunks iter.Seq2[Chunk, error], workers in
 	for chunk, err := range chunks {
 		switch {
 		case err != nil: // it takes its place in the queue, behind the rows that came before
-			c := make(chan []row[V], 1)
-			c <- []row[V]{{err: err}}
+			c := make(chan []result[V], 1)
+			c <- []result[V]{{err: err}}
 			inFlight = append(inFlight, c)
 		case chunk.Inline && len(inFlight) == 0: // without a goroutine: the next chunk may not be needed
 			if !deliver(run(ctx, chunk)) {
 				return false
 			}
 		default:
-			c := make(chan []row[V], 1)
+			c := make(chan []result[V], 1)
 			inFlight = append(inFlight, c)
 			go func() { c <- run(ctx, chunk) }()
 		}
@@ -160,7 +161,7 @@ type selection[V any] struct {
 	filter *cond.Bound
 	first  *document.Fields // the columns that the filter needs; nil without a filter
 	more   *document.Fields // the columns that build gets
-	build  func(store.Message, document.Values) (V, error)
+	build  func(Record, document.Values) (V, error)
 
 	lookups Lookups
 	late    atomic.Bool // a candidate was dropped, or came in an order, that was written after the lookups
@@ -168,16 +169,27 @@ type selection[V any] struct {
 
 // run makes the rows of those records of a chunk that pass the filter. When the chunk has
 // keys, each record is worked on as it comes, while the server sends the next.
-func (s *selection[V]) run(ctx context.Context, chunk Chunk) []row[V] {
+func (s *selection[V]) run(ctx context.Context, chunk Chunk) []result[V] {
 	var scratch []value.Value
 	if s.first != nil {
 		scratch = make([]value.Value, s.first.Len())
 	}
+	switch {
+	case chunk.chosen != nil:
+		out := make([]result[V], len(chunk.chosen))
+		for i, r := range chunk.chosen {
+			out[i].key = r.Key()
+			out[i].v, out[i].err = s.build(r, document.Values{})
+		}
+		return out
+	case chunk.Rows != nil:
+		return s.inMemory(chunk.Rows, scratch)
+	}
 	if chunk.Keys == nil {
-		out := make([]row[V], 0, s.expect(len(chunk.Records)))
+		out := make([]result[V], 0, s.expect(len(chunk.Records)))
 		var dropped uint64
 		for _, m := range chunk.Records {
-			if r, ok := s.row(ctx, m, scratch); ok {
+			if r, ok := s.result(ctx, m, scratch); ok {
 				out = append(out, r)
 			} else {
 				dropped = max(dropped, m.Revision)
@@ -189,15 +201,15 @@ func (s *selection[V]) run(ctx context.Context, chunk Chunk) []row[V] {
 	// The records come in any order, and one may come twice: the last call for a position
 	// counts. So rows keep the places of their keys, and those that were not picked are
 	// taken out in the end.
-	rows, picked := make([]row[V], len(chunk.Keys)), make([]bool, len(chunk.Keys))
+	rows, picked := make([]result[V], len(chunk.Keys)), make([]bool, len(chunk.Keys))
 	var dropped uint64
 	err := s.src.Get(ctx, chunk.Keys, func(i int, m store.Message) {
-		if rows[i], picked[i] = s.row(ctx, m, scratch); !picked[i] || chunk.Settled != nil {
+		if rows[i], picked[i] = s.result(ctx, m, scratch); !picked[i] || chunk.Settled != nil {
 			dropped = max(dropped, m.Revision) // in an order, one that was written has left its place too
 		}
 	})
 	if err != nil {
-		return []row[V]{{err: err}}
+		return []result[V]{{err: err}}
 	}
 	s.drop(dropped)
 	kept := rows[:0]
@@ -233,7 +245,7 @@ func (s *selection[V]) expect(records int) int {
 // row makes the row of a record; ok is false when the record is gone or does not pass the
 // filter. A record that cannot be read is a row too, with its error. scratch is room for
 // the filter's values.
-func (s *selection[V]) row(ctx context.Context, m store.Message, scratch []value.Value) (r row[V], ok bool) {
+func (s *selection[V]) result(ctx context.Context, m store.Message, scratch []value.Value) (r result[V], ok bool) {
 	r.key = m.Key
 	if !m.Live() {
 		return r, false
@@ -257,6 +269,37 @@ func (s *selection[V]) row(ctx context.Context, m store.Message, scratch []value
 		r.err = errs.Corrupt(s.def.Name, m.Key, err)
 		return r, true
 	}
-	r.v, r.err = s.build(m, vals)
+	r.v, r.err = s.build(Read(m), vals)
 	return r, true
+}
+
+// inMemory makes the rows of records in memory, as row does.
+func (s *selection[V]) inMemory(found []*row.Row, scratch []value.Value) []result[V] {
+	out := make([]result[V], 0, s.expect(len(found)))
+	var first *row.Fields
+	if s.first != nil {
+		first = row.NewFields(s.first)
+	}
+	more := row.NewFields(s.more)
+	for _, in := range found {
+		var vals document.Values
+		var err error
+		if first != nil {
+			vals, err = first.Read(in, scratch)
+			if err == nil && !s.filter.Match(vals) {
+				continue
+			}
+		}
+		if err == nil && s.more.Len() > 0 {
+			vals, err = more.Read(in, make([]value.Value, s.more.Len()))
+		}
+		r := result[V]{key: in.Key()}
+		if err != nil {
+			r.err = errs.Corrupt(s.def.Name, r.key, err)
+		} else {
+			r.v, r.err = s.build(InMemory(in), vals)
+		}
+		out = append(out, r)
+	}
+	return out
 }

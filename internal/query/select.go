@@ -14,19 +14,19 @@ import (
 
 // Records streams the records that a query selects, as they are stored.
 func Records(ctx context.Context, src Source, q plan.Query) iter.Seq2[store.Message, error] {
-	return Select(ctx, src, q, true, func(m store.Message) (store.Message, error) { return m, nil })
+	return Select(ctx, src, q, true, func(r Record) (store.Message, error) { return r.Message(), nil })
 }
 
 // Select streams the records that a query selects, decoded on several cores. all says
 // that the caller will read every one, so that much may be read ahead. A record that
 // cannot be read comes as a *CorruptError, after which the stream goes on; every other
 // error ends it.
-func Select[V any](ctx context.Context, src Source, q plan.Query, all bool, decode func(store.Message) (V, error)) iter.Seq2[V, error] {
+func Select[V any](ctx context.Context, src Source, q plan.Query, all bool, decode func(Record) (V, error)) iter.Seq2[V, error] {
 	all = all && q.Keeps() < 0 // a limit stops early, whatever the caller does
 	if len(q.Order) > 0 {
 		return ordered(ctx, src, q, all, nil, decode)
 	}
-	return limited(q, rows(ctx, src, q, all, nil, func(m store.Message, _ document.Values) (V, error) { return decode(m) }))
+	return limited(q, rows(ctx, src, q, all, nil, func(r Record, _ document.Values) (V, error) { return decode(r) }))
 }
 
 // Gathered reads the whole sequence in, and returns it as one that does no more reading.
@@ -81,7 +81,7 @@ func limited[V any](q plan.Query, in iter.Seq2[V, error]) iter.Seq2[V, error] {
 // SelectAndCount reads a whole page at once, and counts the records that there are
 // without limit, offset and cursor: both from one pass, so they agree. unreadable are the
 // errors of records that cannot be read; they are not in the page.
-func SelectAndCount[V any](ctx context.Context, src Source, q plan.Query, decode func(store.Message) (V, error)) (page []V, total int, unreadable []error, err error) {
+func SelectAndCount[V any](ctx context.Context, src Source, q plan.Query, decode func(Record) (V, error)) (page []V, total int, unreadable []error, err error) {
 	keep := func(v V, err error) error {
 		switch {
 		case err == nil:
@@ -106,8 +106,8 @@ func SelectAndCount[V any](ctx context.Context, src Source, q plan.Query, decode
 	// only those of the page are decoded.
 	whole := q
 	whole.Limit, whole.Offset = -1, 0
-	var chosen []store.Message
-	for m, err := range Records(ctx, src, whole) {
+	var chosen []Record
+	for r, err := range Select(ctx, src, whole, true, func(r Record) (Record, error) { return r, nil }) {
 		var none V
 		switch {
 		case err != nil:
@@ -116,7 +116,7 @@ func SelectAndCount[V any](ctx context.Context, src Source, q plan.Query, decode
 			}
 			continue
 		case total >= q.Offset && (q.Limit < 0 || len(chosen) < q.Limit):
-			chosen = append(chosen, m)
+			chosen = append(chosen, r)
 		}
 		total++
 	}
@@ -147,7 +147,7 @@ func Count(ctx context.Context, src Source, q plan.Query) (n int, err error) {
 	if n, ok, err := src.Counted(ctx, q); ok || err != nil {
 		return n, err
 	}
-	for _, err := range Select(ctx, src, q, true, func(store.Message) (struct{}, error) { return struct{}{}, nil }) {
+	for _, err := range Select(ctx, src, q, true, func(Record) (struct{}, error) { return struct{}{}, nil }) {
 		if err != nil {
 			return 0, err
 		}

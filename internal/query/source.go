@@ -6,6 +6,7 @@ import (
 
 	"github.com/natsorm/natsorm/internal/cond"
 	"github.com/natsorm/natsorm/internal/plan"
+	"github.com/natsorm/natsorm/internal/row"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/value"
@@ -81,13 +82,17 @@ type Candidates struct {
 // Chunk is some of the candidates: records, or the keys of records still to be read.
 type Chunk struct {
 	Records []store.Message
-	Keys    []string // for Source.Get; nil when Records are given
+	Rows    []*row.Row // records in memory, as Model describes them; nil when Records or Keys are given
+	Keys    []string   // for Source.Get; nil when Records are given
 
 	// Settled reports whether a record with these values, in the columns of the query's order, comes
 	// before all candidates of the chunks that follow, as far as they are as they were when they were
 	// found. The engine takes no more chunks when that is so of all that it needs. Nil: it is not known
 	// of any. Chunks that have it are Inline.
 	Settled func(by []value.Value) bool
+
+	// chosen are records that the engine has chosen, instead of all the above.
+	chosen []Record
 
 	// Inline says that the chunk is worked on before the next one is asked for, because
 	// it may be enough, or because no other follows.

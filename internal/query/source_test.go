@@ -14,6 +14,7 @@ import (
 	"github.com/natsorm/natsorm/internal/cond"
 	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/query"
+	"github.com/natsorm/natsorm/internal/row"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/value"
@@ -37,6 +38,9 @@ var items = &schema.Definition{
 		{Name: "text", Type: value.String},
 	},
 }
+
+// shape is that of the rows of items.
+var shape = row.NewShape(items)
 
 func (it item) key() string { return fmt.Sprintf("Item.%d", it.ID) }
 
@@ -107,6 +111,7 @@ type memory struct {
 	list  []item // in the order in which they are given
 	order []plan.Sort
 	keys  bool // gives keys rather than records
+	rows  bool // gives rows in memory
 
 	given atomic.Int64 // records, or keys, in chunks
 	chunk int          // the largest; 0 for a default
@@ -159,10 +164,13 @@ func (s *memory) Candidates(_ context.Context, q plan.Query, all bool) (query.Ca
 			n := min(pace.Size, len(list))
 			chunk := query.Chunk{Inline: pace.Inline}
 			for _, it := range list[:n] {
-				if s.keys {
+				switch m := it.message(1); {
+				case s.keys:
 					chunk.Keys = append(chunk.Keys, it.key())
-				} else {
-					chunk.Records = append(chunk.Records, it.message(1))
+				case s.rows:
+					chunk.Rows = append(chunk.Rows, row.NewPacker(shape).Pack(m.Key, m.Value, 1, 0, 0))
+				default:
+					chunk.Records = append(chunk.Records, m)
 				}
 			}
 			s.given.Add(int64(n))

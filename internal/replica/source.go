@@ -33,8 +33,9 @@ func (s *Source) View(ctx context.Context, m store.Message) (store.Message, erro
 }
 
 // Find is the record with a primary key; one that is not there is a message that is not live.
-func (s *Source) Find(ctx context.Context, id value.Value) (store.Message, error) {
-	return s.View(ctx, s.snapshot.Get(s.model.Layout.RecordKey(id)))
+func (s *Source) Find(ctx context.Context, id value.Value) (query.Record, error) {
+	m, err := s.View(ctx, s.snapshot.Get(s.model.Layout.RecordKey(id)))
+	return query.Read(m), err
 }
 
 // Get gives the records with these keys.

@@ -31,6 +31,9 @@ type Struct struct {
 	paths [][]int // the field of each column, in the order of Definition.Columns
 }
 
+// Path is the index path of the field of a column, by its position in Definition.Columns.
+func (s *Struct) Path(column int) []int { return s.paths[column] }
+
 // Renamed is a field with a column of its own name: orm:"column:name".
 type Renamed struct {
 	Field  []int

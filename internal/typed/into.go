@@ -41,12 +41,19 @@ func (s *Records) FindInto(ctx context.Context, bound plan.Query, into reflect.T
 		columns = append(columns, def.Columns[at].Name)
 	}
 	rows := codec.Under(codec.NewStruct(into, shape), def)
-	return query.Select(ctx, s.Source(), bound, true, func(m store.Message) (_ any, err error) {
-		picked := m
+	return query.Select(ctx, s.Source(), bound, true, func(rec query.Record) (any, error) {
+		r := rows.New()
+		if in := rec.Row(); in != nil {
+			if err := rows.DecodeRow(in, columns, r); err != nil {
+				return nil, s.misfit(rec.Message(), into, err)
+			}
+			return r, nil
+		}
+		m := rec.Message()
+		picked, err := m, error(nil)
 		if picked.Value, err = document.Pick(m.Value, columns); err != nil {
 			return nil, errs.Corrupt(s.Name, m.Key, err)
 		}
-		r := rows.New()
 		if err = rows.Decode(picked, r); err != nil {
 			return nil, s.misfit(m, into, err)
 		}

@@ -7,17 +7,22 @@ import (
 	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/errs"
 	"github.com/natsorm/natsorm/internal/query"
+	"github.com/natsorm/natsorm/internal/row"
 	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/txn"
 	"github.com/natsorm/natsorm/internal/value"
 )
 
 // Decoder is what makes values of records: of whole ones, or of the columns of Select.
-func (s *Records) Decoder(spec query.Spec) func(store.Message) (any, error) {
-	if spec.Select == nil {
-		return s.Decode
-	}
-	return func(m store.Message) (any, error) {
+func (s *Records) Decoder(spec query.Spec) func(query.Record) (any, error) {
+	return func(r query.Record) (any, error) {
+		if in := r.Row(); in != nil {
+			return s.decodeRow(r, in, spec.Select)
+		}
+		m := r.Message()
+		if spec.Select == nil {
+			return s.Decode(m)
+		}
 		doc, err := document.Pick(m.Value, spec.Select)
 		if err != nil {
 			return nil, errs.Corrupt(s.Name, m.Key, err)
@@ -29,6 +34,18 @@ func (s *Records) Decoder(spec query.Spec) func(store.Message) (any, error) {
 		}
 		return v, err
 	}
+}
+
+// decodeRow makes the value of a record in memory, with those columns only; all when only is nil.
+func (s *Records) decodeRow(r query.Record, in *row.Row, only []string) (any, error) {
+	v := s.Codec.New()
+	if err := s.Codec.DecodeRow(in, only, v); err != nil {
+		return nil, s.Docs.Misread(r.Message(), err)
+	}
+	if only != nil {
+		s.Codec.SetVersion(v, codec.Partial)
+	}
+	return v, nil
 }
 
 // Decode makes the value of a record. In a transaction the value gets the version of its

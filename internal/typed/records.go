@@ -20,7 +20,6 @@ import (
 	"github.com/natsorm/natsorm/internal/query"
 	"github.com/natsorm/natsorm/internal/records"
 	"github.com/natsorm/natsorm/internal/replica"
-	"github.com/natsorm/natsorm/internal/store"
 	"github.com/natsorm/natsorm/internal/txn"
 	"github.com/natsorm/natsorm/internal/value"
 )
@@ -45,11 +44,12 @@ func (s *Records) Source() query.Source {
 }
 
 // Get reads a record by its primary key. One that is not there is a message that is not live.
-func (s *Records) Get(ctx context.Context, id value.Value) (store.Message, error) {
+func (s *Records) Get(ctx context.Context, id value.Value) (query.Record, error) {
 	if s.Local != nil {
 		return s.Local.Find(ctx, id)
 	}
-	return s.Docs.Get(ctx, id)
+	m, err := s.Docs.Get(ctx, id)
+	return query.Read(m), err
 }
 
 // Moved ends a call that has read; see records.Model. What is in memory is of one moment, and of the schema

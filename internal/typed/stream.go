@@ -10,7 +10,6 @@ import (
 	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/query"
 	"github.com/natsorm/natsorm/internal/records"
-	"github.com/natsorm/natsorm/internal/store"
 )
 
 // Stream is a read that delivers records before it has found all. When the schema changes
@@ -23,8 +22,8 @@ type Stream struct {
 	Stopped bool           // the caller has enough
 }
 
-// row is a record that a stream delivers, with its key by the version that it began with.
-type row struct {
+// item is a record that a stream delivers, with its key by the version that it began with.
+type item struct {
 	v   any
 	key string
 }
@@ -47,11 +46,11 @@ func (st *Stream) Deliver(ctx context.Context, s *Records, bound plan.Query, spe
 		}
 	}
 	decode := s.Decoder(spec)
-	found := query.Select(ctx, s.Source(), bound, false, func(m store.Message) (row, error) {
-		v, err := decode(m)
-		r := row{v, m.Key}
+	found := query.Select(ctx, s.Source(), bound, false, func(rec query.Record) (item, error) {
+		v, err := decode(rec)
+		r := item{v, rec.Key()}
 		if again && err == nil {
-			if f, err := s.Docs.Layout.Of(m.Value); err == nil {
+			if f, err := s.Docs.Layout.Of(rec.Message().Value); err == nil {
 				r.key = st.by.Layout.RecordKey(f.ID)
 			}
 		}
