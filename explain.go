@@ -110,7 +110,11 @@ func (m *reads[T]) Explain(ctx context.Context, q ...Query) (Plan, error) {
 func (m *model) explain(ctx context.Context, q []Query) (p Plan, analyze bool, err error) {
 	err = m.read(ctx, "Explain", q, query.ForExplain, func(s *session, bound plan.Query, spec query.Spec) error {
 		if s.Local != nil {
-			p, analyze = describePlan(s.Docs.Def, s.Local.Plan(bound)), spec.Analyze
+			made := s.Local.Plan(bound)
+			if s.Local.Covers(made) {
+				made.Filter = nil // it is not checked
+			}
+			p, analyze = describePlan(s.Docs.Def, made), spec.Analyze
 			p.Local = true
 			return nil
 		}

@@ -427,6 +427,12 @@ type moving struct {
 	move func()
 }
 
+func (m *moving) Candidates(ctx context.Context, q plan.Query, all bool) (query.Candidates, error) {
+	c, err := m.Source.Candidates(ctx, q, all)
+	c.Get = m.Get
+	return c, err
+}
+
 func (m *moving) Get(ctx context.Context, keys []string, each func(int, store.Message)) error {
 	m.once.Do(m.move)
 	return m.Source.Get(ctx, keys, each)

@@ -62,7 +62,10 @@ func (s *Source) snapshot() plan.Stats { return s.stats.Snapshot(s.store.Traits(
 // Model describes the records.
 func (s *Source) Model() *schema.Definition { return s.def }
 
-// Get reads records by their keys, and notes how large they are; see query.Source.
+// InMemory reports that records are read; see query.Source.
+func (s *Source) InMemory() bool { return false }
+
+// Get reads records by their keys, and notes how large they are; see query.Candidates.
 func (s *Source) Get(ctx context.Context, keys []string, each func(i int, m store.Message)) error {
 	var size, n int
 	err := s.store.GetEach(ctx, keys, func(i int, m store.Message) {
@@ -97,7 +100,7 @@ func (s *Source) Candidates(ctx context.Context, q plan.Query, all bool) (query.
 	if err != nil {
 		return query.Candidates{}, err
 	}
-	c := query.Candidates{Chunks: s.chunks(ctx, p, f, all), Filter: p.Residual(s.def)}
+	c := query.Candidates{Chunks: s.chunks(ctx, p, f, all), Get: s.Get, Filter: p.Residual(s.def)}
 	var w *walk
 	if p.Sorted {
 		w = s.walk(ctx, p.Access, max(1, p.Keeps()), f.when)

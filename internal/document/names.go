@@ -71,6 +71,16 @@ func (n *Names) add(from, to string) *Names {
 	return n
 }
 
+// List is each member that gets another name, with that.
+func (n *Names) List() (out [][2]string) {
+	if n != nil {
+		for i := range n.from {
+			out = append(out, [2]string{n.from[i], n.to[i]})
+		}
+	}
+	return out
+}
+
 // To is the new name of a member; the same for one that keeps its name, and "" for one that goes.
 func (n *Names) To(name string) string {
 	if n != nil {

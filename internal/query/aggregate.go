@@ -66,9 +66,33 @@ type total struct {
 	decimal  value.Value
 	float    big.Float // with floatPrecision
 
+	pending   int64     // the sum of the last integers, not yet added to one of the above
 	term      big.Int   // the last term of integers: reused, so that adding does not allocate
 	floatTerm big.Float // the same of float
 }
+
+// pend adds an integer to those that are pending. It returns false when the sum would not fit.
+func (t *total) pend(i int64) bool {
+	sum := t.pending + i
+	if (sum > t.pending) != (i > 0) && i != 0 {
+		return false
+	}
+	t.pending = sum
+	return true
+}
+
+// settle adds what is pending, of a column of a type.
+func (t *total) settle(typ value.Type) {
+	if typ == value.Float {
+		t.float.Add(&t.float, t.floatTerm.SetInt64(t.pending))
+	} else {
+		t.integers.Add(&t.integers, t.term.SetInt64(t.pending))
+	}
+	t.pending = 0
+}
+
+// maxPending is up to which size the floats are pended that are integers: so are the sums of many of them.
+const maxPending = 1 << 40
 
 func (t *total) add(f Function, v value.Value) error {
 	if f == CountRecords {
@@ -89,7 +113,10 @@ func (t *total) add(f Function, v value.Value) error {
 	}
 	switch v.Type() {
 	case value.Int:
-		t.integers.Add(&t.integers, t.term.SetInt64(v.Int()))
+		if !t.pend(v.Int()) {
+			t.settle(value.Int)
+			t.pending = v.Int()
+		}
 	case value.Uint:
 		t.integers.Add(&t.integers, t.term.SetUint64(v.Uint()))
 	case value.Decimal:
@@ -98,16 +125,22 @@ func (t *total) add(f Function, v value.Value) error {
 			return fmt.Errorf("%w: %w", errs.ErrInvalid, err)
 		}
 	default:
-		t.float.Add(&t.float, t.floatTerm.SetFloat64(v.Float()))
+		f := v.Float()
+		if i := int64(f); float64(i) == f && -maxPending < i && i < maxPending && t.pend(i) {
+			return nil
+		}
+		t.float.Add(&t.float, t.floatTerm.SetFloat64(f))
 	}
 	return nil
 }
 
-func (t *total) result(f Function) (Result, error) {
+// result is the result of a function of a column of a type.
+func (t *total) result(f Function, typ value.Type) (Result, error) {
 	r := Result{Count: t.count, Value: t.extreme}
 	if f != Sum && f != Avg {
 		return r, nil
 	}
+	t.settle(typ)
 	n := int64(1)
 	if f == Avg {
 		n = int64(t.count)

@@ -31,6 +31,14 @@ type aggregate struct {
 	column   int // the column's position; CountRecords has none
 }
 
+// typ is the type of its column; "" without one.
+func (a aggregate) typ(def *schema.Definition) value.Type {
+	if a.function == CountRecords {
+		return ""
+	}
+	return def.Columns[a.column].Type
+}
+
 // Group is the records that have the same values in some columns: these values, and the
 // results of the aggregates, both in the order in which they were asked for.
 type Group struct {
@@ -275,109 +283,155 @@ func GroupBy(ctx context.Context, src Source, q plan.Query, g Grouping) ([]Group
 // aggregated returns the groups, sorted by the values of their columns. It keeps the
 // groups in memory, and not the records: those stream by.
 func aggregated(ctx context.Context, src Source, q plan.Query, columns []int, aggs []aggregate) ([]Group, error) {
-	def := src.Model()
+	g := newGrouper(src.Model(), columns, aggs)
+	plain := q.Limit < 0 && q.Offset == 0 && q.After == nil
+	if plain {
+		q.Order = nil // all records count, in any order
+	}
+	all := plain && (q.Filter == nil || q.Filter.All())
+	if all && g.counts() {
+		known, err := g.tally(ctx, src)
+		if known || err != nil {
+			return g.done(err)
+		}
+	}
+	known := false
+	if plain && src.InMemory() {
+		var err error
+		if known, err = scan(ctx, src, q, g.fields, g.add); err != nil {
+			return nil, err
+		}
+	}
+	if !known {
+		for vals, err := range Select(ctx, src, q, true, g.read) {
+			if err == nil {
+				err = g.add(vals)
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+	}
+	out, err := g.done(nil)
+	if err == nil && all && g.counts() {
+		values := make([][]value.Value, len(out))
+		for i, group := range out {
+			values[i] = group.By
+		}
+		src.SawGroups(columns, values)
+	}
+	return out, err
+}
+
+// grouper divides records into groups.
+type grouper struct {
+	def        *schema.Definition
+	columns    []int // by whose values
+	aggregates []aggregate
+	fields     *document.Fields // the columns of both
+	groups     map[string]*group
+
+	key []byte        // of the last record's group
+	by  []value.Value // its values
+}
+
+func newGrouper(def *schema.Definition, columns []int, aggs []aggregate) *grouper {
 	needed := slices.Clone(columns)
 	for _, a := range aggs {
 		if a.function != CountRecords {
 			needed = append(needed, a.column)
 		}
 	}
-	fields := document.NewFields(def, needed...)
-	plain := q.Limit < 0 && q.Offset == 0 && q.After == nil
-	if plain {
-		q.Order = nil // all records count, in any order
-	}
-	groups := map[string]*group{}
+	g := &grouper{def: def, columns: columns, aggregates: aggs, fields: document.NewFields(def, needed...), groups: map[string]*group{}, by: make([]value.Value, len(columns))}
 	if len(columns) == 0 {
-		groups[""] = newGroup(nil, aggs)
+		g.groups[""] = newGroup(nil, aggs)
 	}
-	var key []byte
-	of := func(by []value.Value) *group {
-		key = key[:0]
-		for _, v := range by {
-			key = appendKey(key, v)
-		}
-		g := groups[string(key)]
-		if g == nil {
-			g = newGroup(slices.Clone(by), aggs)
-			groups[string(key)] = g
-		}
-		return g
+	return g
+}
+
+// counts reports whether it only counts the records of each group.
+func (g *grouper) counts() bool {
+	return len(g.columns) > 0 && !slices.ContainsFunc(g.aggregates, func(a aggregate) bool { return a.function != CountRecords })
+}
+
+// of is the group of some values.
+func (g *grouper) of(by []value.Value) *group {
+	g.key = g.key[:0]
+	for _, v := range by {
+		g.key = appendKey(g.key, v)
 	}
-	by := make([]value.Value, len(columns))
-	add := func(vals document.Values) error {
-		for i, c := range columns {
-			by[i] = valueAt(def, vals, c)
+	in := g.groups[string(g.key)]
+	if in == nil {
+		in = newGroup(slices.Clone(by), g.aggregates)
+		g.groups[string(g.key)] = in
+	}
+	return in
+}
+
+func (g *grouper) read(r Record) (document.Values, error) { return r.values(g.def.Name, g.fields) }
+
+// add adds a record.
+func (g *grouper) add(vals document.Values) error {
+	for i, c := range g.columns {
+		g.by[i] = valueAt(g.def, vals, c)
+	}
+	in := g.of(g.by)
+	for i, a := range g.aggregates {
+		v := value.Null
+		if a.function != CountRecords {
+			v = valueAt(g.def, vals, a.column)
 		}
-		g := of(by)
-		for i, a := range aggs {
-			v := value.Null
-			if a.function != CountRecords {
-				v = valueAt(def, vals, a.column)
+		if err := in.totals[i].add(a.function, v); err != nil {
+			return fmt.Errorf("%s of %s.%s: %w", a.function, g.def.Name, g.def.Columns[a.column].Name, err)
+		}
+	}
+	return nil
+}
+
+// tally counts the groups of all records by what the source knows of them. ok is false when it does not.
+func (g *grouper) tally(ctx context.Context, src Source) (ok bool, err error) {
+	tallies, others, ok, err := src.Grouped(ctx, g.columns)
+	if !ok || err != nil {
+		return false, err
+	}
+	for _, t := range tallies {
+		if t.Records > 0 {
+			in := g.of(t.By)
+			for i := range g.aggregates {
+				in.totals[i].count = t.Records
 			}
-			if err := g.totals[i].add(a.function, v); err != nil {
-				return fmt.Errorf("%s of %s.%s: %w", a.function, def.Name, def.Columns[a.column].Name, err)
-			}
 		}
-		return nil
 	}
-	read := func(r Record) (document.Values, error) { return r.values(def.Name, fields) }
-	counts := plain && len(columns) > 0 && (q.Filter == nil || q.Filter.All()) && !slices.ContainsFunc(aggs, func(a aggregate) bool { return a.function != CountRecords })
-	known := false
-	if counts {
-		tallies, others, ok, err := src.Grouped(ctx, columns)
+	for _, m := range others {
+		vals, err := viewed(ctx, src, m, g.read)
+		if err == nil {
+			err = g.add(vals)
+		}
 		if err != nil {
-			return nil, err
-		}
-		known = ok
-		for _, t := range tallies {
-			if t.Records > 0 {
-				g := of(t.By)
-				for i := range aggs {
-					g.totals[i].count = t.Records
-				}
-			}
-		}
-		for _, m := range others {
-			vals, err := viewed(ctx, src, m, read)
-			if err == nil {
-				err = add(vals)
-			}
-			if err != nil {
-				return nil, err
-			}
+			return false, err
 		}
 	}
-	if !known {
-		for vals, err := range Select(ctx, src, q, true, read) {
-			if err == nil {
-				err = add(vals)
-			}
-			if err != nil {
-				return nil, err
-			}
-		}
+	return true, nil
+}
+
+// done is the groups; none with an error.
+func (g *grouper) done(err error) ([]Group, error) {
+	if err != nil {
+		return nil, err
 	}
-	out := make([]Group, 0, len(groups))
-	for _, g := range groups {
-		done := Group{By: g.by}
-		for i, a := range aggs {
-			r, err := g.totals[i].result(a.function)
+	out := make([]Group, 0, len(g.groups))
+	for _, in := range g.groups {
+		done := Group{By: in.by}
+		for i, a := range g.aggregates {
+			r, err := in.totals[i].result(a.function, a.typ(g.def))
 			if err != nil {
-				return nil, fmt.Errorf("%s of %s.%s: %w", a.function, def.Name, def.Columns[a.column].Name, err)
+				return nil, fmt.Errorf("%s of %s.%s: %w", a.function, g.def.Name, g.def.Columns[a.column].Name, err)
 			}
 			done.Results = append(done.Results, r)
 		}
 		out = append(out, done)
 	}
 	slices.SortFunc(out, func(a, b Group) int { return slices.CompareFunc(a.By, b.By, value.Compare) })
-	if counts && !known {
-		values := make([][]value.Value, len(out))
-		for i, g := range out {
-			values[i] = g.By
-		}
-		src.SawGroups(columns, values)
-	}
 	return out, nil
 }
 
@@ -391,13 +445,17 @@ func viewed(ctx context.Context, src Source, m store.Message, read func(Record) 
 }
 
 // appendKey appends a value to the key of a group, so that different lists of values have
-// different keys: a null is the byte 0, any other value its length plus 1 and its text.
+// different keys: a null is the byte 0; a number 1 and its bits; any other value its length plus 2 and
+// its text.
 func appendKey(b []byte, v value.Value) []byte {
-	if v.IsNull() {
+	switch v.Type() {
+	case "":
 		return append(b, 0)
+	case value.Int, value.Uint:
+		return binary.LittleEndian.AppendUint64(append(b, 1), v.Uint())
 	}
 	text := v.Text()
-	return append(binary.AppendUvarint(b, uint64(len(text))+1), text...)
+	return append(binary.AppendUvarint(b, uint64(len(text))+2), text...)
 }
 
 // group is a group to which records are still added.

@@ -67,7 +67,7 @@ func sortColumns(order []plan.Sort) []int {
 // last.
 func ordered[V any](ctx context.Context, src Source, q plan.Query, all bool, total *int, decode func(Record) (V, error)) iter.Seq2[V, error] {
 	return func(yield func(V, error) bool) {
-		ctx, cancel := context.WithCancel(ctx)
+		ctx, cancel := cancelable(ctx, src)
 		defer cancel()
 		whole := q
 		if total != nil {
@@ -102,7 +102,7 @@ func sorted[V any](ctx context.Context, src Source, c Candidates, q plan.Query, 
 	var none V
 	def, keep := src.Model(), q.Keeps()
 	top := &topmost{order: q.Order}
-	if total == nil && keep >= 0 {
+	if total == nil && keep >= 0 && c.Chunks != nil {
 		c.Chunks = untilSettled(c.Chunks, top, keep)
 	}
 	var unreadable []error
@@ -225,12 +225,20 @@ func decoded[V any](ctx context.Context, src Source, records []Record, decode fu
 	s := &selection[V]{def: src.Model(), build: func(r Record, _ document.Values) (V, error) { return decode(r) }}
 	chunks := func(yield func(Chunk, error) bool) {
 		for chunk := range slices.Chunk(records, decodeChunk) {
-			if !yield(Chunk{chosen: chunk, Inline: len(chunk) == len(records)}, nil) {
+			if !yield(Chunk{chosen: chunk}, nil) {
 				return
 			}
 		}
 	}
 	return func(yield func(V, error) bool) {
+		if len(records) <= decodeChunk {
+			for _, r := range records {
+				if v, err := decode(r); !yield(v, err) || err != nil && !errs.Unreadable(err) {
+					return
+				}
+			}
+			return
+		}
 		work(ctx, chunks, runtime.GOMAXPROCS(0), s.run, func(r result[V]) bool { return yield(r.v, r.err) })
 	}
 }

@@ -129,6 +129,8 @@ func sources(r *rand.Rand, list []item, order []plan.Sort) map[string]*memory {
 		"keys":                   {list: list, keys: true},
 		"rows":                   {list: list, rows: true},
 		"rows in order":          sorted(list, order),
+		"few rows":               {list: list, rows: true, few: true},
+		"few rows in order":      sorted(list, order),
 		"small chunks":           {list: list, keys: r.IntN(2) == 0, chunk: 1 + r.IntN(3)},
 		"in order":               sorted(list, order),
 		"in order, keys":         sorted(list, order),
@@ -137,6 +139,7 @@ func sources(r *rand.Rand, list []item, order []plan.Sort) map[string]*memory {
 	}
 	out["in order, keys"].keys = true
 	out["rows in order"].rows = true
+	out["few rows in order"].rows, out["few rows in order"].few = true, true
 	return out
 }
 
@@ -562,7 +565,11 @@ var errBroken = errors.New("broken")
 // failing is a source that reads no records.
 type failing struct{ *memory }
 
-func (failing) Get(context.Context, []string, func(int, store.Message)) error { return errBroken }
+func (f failing) Candidates(ctx context.Context, q plan.Query, all bool) (query.Candidates, error) {
+	c, err := f.memory.Candidates(ctx, q, all)
+	c.Get = func(context.Context, []string, func(int, store.Message)) error { return errBroken }
+	return c, err
+}
 
 // What a query says is held against its use and its model.
 func TestBinding(t *testing.T) {

@@ -31,7 +31,7 @@ type result[V any] struct {
 // every other error ends it.
 func rows[V any](ctx context.Context, src Source, q plan.Query, all bool, more []int, build func(Record, document.Values) (V, error)) iter.Seq2[V, error] {
 	return func(yield func(V, error) bool) {
-		ctx, cancel := context.WithCancel(ctx)
+		ctx, cancel := cancelable(ctx, src)
 		defer cancel()
 		c, err := src.Candidates(ctx, q, all)
 		if err != nil {
@@ -41,6 +41,14 @@ func rows[V any](ctx context.Context, src Source, q plan.Query, all bool, more [
 		}
 		rowsOf(ctx, src, c, more, build, yield)
 	}
+}
+
+// cancelable is a context for the reads of a source.
+func cancelable(ctx context.Context, src Source) (context.Context, context.CancelFunc) {
+	if src.InMemory() {
+		return ctx, func() {}
+	}
+	return context.WithCancel(ctx)
 }
 
 // rowsOf is rows for candidates that were found already. It delivers to yield until that
@@ -58,9 +66,13 @@ func rows[V any](ctx context.Context, src Source, q plan.Query, all bool, more [
 // it was read as it still is.
 func rowsOf[V any](ctx context.Context, src Source, c Candidates, more []int, build func(Record, document.Values) (V, error), yield func(V, error) bool) {
 	def := src.Model()
-	s := selection[V]{src: src, def: def, lookups: c.Lookups, filter: c.Filter, more: document.NewFields(def, more...), build: build}
+	s := selection[V]{src: src, def: def, get: c.Get, lookups: c.Lookups, filter: c.Filter, more: document.NewFields(def, more...), build: build}
 	if s.filter != nil {
 		s.first = document.NewFields(def, s.filter.Columns(nil)...)
+	}
+	if c.Few != nil {
+		s.few(c.Few, yield)
+		return
 	}
 	var delivered []string // the keys of the rows that were delivered; only with Lookups
 	if c.Lookups != nil {
@@ -158,6 +170,7 @@ func work[V any](ctx context.Context, chunks iter.Seq2[Chunk, error], workers in
 type selection[V any] struct {
 	src    Source
 	def    *schema.Definition
+	get    func(ctx context.Context, keys []string, each func(i int, m store.Message)) error
 	filter *cond.Bound
 	first  *document.Fields // the columns that the filter needs; nil without a filter
 	more   *document.Fields // the columns that build gets
@@ -203,7 +216,7 @@ func (s *selection[V]) run(ctx context.Context, chunk Chunk) []result[V] {
 	// taken out in the end.
 	rows, picked := make([]result[V], len(chunk.Keys)), make([]bool, len(chunk.Keys))
 	var dropped uint64
-	err := s.src.Get(ctx, chunk.Keys, func(i int, m store.Message) {
+	err := s.get(ctx, chunk.Keys, func(i int, m store.Message) {
 		if rows[i], picked[i] = s.result(ctx, m, scratch); !picked[i] || chunk.Settled != nil {
 			dropped = max(dropped, m.Revision) // in an order, one that was written has left its place too
 		}
@@ -273,33 +286,102 @@ func (s *selection[V]) result(ctx context.Context, m store.Message, scratch []va
 	return r, true
 }
 
-// inMemory makes the rows of records in memory, as row does.
+// reader reads what a selection needs of rows in memory. It is for one goroutine.
+type reader[V any] struct {
+	*selection[V]
+	first, more *row.Fields
+	scratch     []value.Value
+}
+
+func (s *selection[V]) reader(scratch []value.Value) *reader[V] {
+	r := &reader[V]{selection: s, more: row.NewFields(s.more), scratch: scratch}
+	if s.first != nil {
+		r.first = row.NewFields(s.first)
+	}
+	return r
+}
+
+// row is result for a row in memory.
+func (r *reader[V]) row(in *row.Row) (v V, err error, ok bool) {
+	var vals document.Values
+	if r.first != nil {
+		vals, err = r.first.Read(in, r.scratch)
+		if err == nil && !r.filter.Match(vals) {
+			return v, nil, false
+		}
+	}
+	if n := r.selection.more.Len(); err == nil && n > 0 {
+		vals, err = r.more.Read(in, make([]value.Value, n))
+	}
+	if err != nil {
+		return v, errs.Corrupt(r.def.Name, in.Key(), err), true
+	}
+	v, err = r.build(InMemory(in), vals)
+	return v, err, true
+}
+
+// inMemory makes the results of rows in memory.
 func (s *selection[V]) inMemory(found []*row.Row, scratch []value.Value) []result[V] {
 	out := make([]result[V], 0, s.expect(len(found)))
-	var first *row.Fields
-	if s.first != nil {
-		first = row.NewFields(s.first)
-	}
-	more := row.NewFields(s.more)
+	read := s.reader(scratch)
 	for _, in := range found {
-		var vals document.Values
-		var err error
-		if first != nil {
-			vals, err = first.Read(in, scratch)
-			if err == nil && !s.filter.Match(vals) {
+		if v, err, ok := read.row(in); ok {
+			out = append(out, result[V]{v: v, err: err})
+		}
+	}
+	return out
+}
+
+// few delivers the results of rows in memory as they come.
+func (s *selection[V]) few(found iter.Seq[*row.Row], yield func(V, error) bool) {
+	var scratch []value.Value
+	if s.first != nil {
+		scratch = make([]value.Value, s.first.Len())
+	}
+	read := s.reader(scratch)
+	for in := range found {
+		if v, err, ok := read.row(in); ok && (!yield(v, err) || err != nil && !errs.Unreadable(err)) {
+			return
+		}
+	}
+}
+
+// scan gives visit the values of all records of a source in memory that a query's condition is true of. They
+// are valid during the call only. A record that cannot be read is an error. ok is false when the source has
+// none but in chunks.
+func scan(ctx context.Context, src Source, q plan.Query, fields *document.Fields, visit func(document.Values) error) (ok bool, err error) {
+	c, err := src.Candidates(ctx, q, false)
+	if err != nil || c.Few == nil {
+		return false, err
+	}
+	def := src.Model()
+	var match *row.Fields
+	var tested, values []value.Value
+	if c.Filter != nil {
+		first := document.NewFields(def, c.Filter.Columns(nil)...)
+		match, tested = row.NewFields(first), make([]value.Value, first.Len())
+	}
+	read := row.NewFields(fields)
+	values = make([]value.Value, fields.Len())
+	for r := range c.Few {
+		if match != nil {
+			vals, err := match.Read(r, tested)
+			if err != nil {
+				return true, errs.Corrupt(def.Name, r.Key(), err)
+			}
+			if !c.Filter.Match(vals) {
 				continue
 			}
 		}
-		if err == nil && s.more.Len() > 0 {
-			vals, err = more.Read(in, make([]value.Value, s.more.Len()))
-		}
-		r := result[V]{key: in.Key()}
-		if err != nil {
-			r.err = errs.Corrupt(s.def.Name, r.key, err)
+		vals, err := read.Read(r, values)
+		if err == nil {
+			err = visit(vals)
 		} else {
-			r.v, r.err = s.build(InMemory(in), vals)
+			err = errs.Corrupt(def.Name, r.Key(), err)
 		}
-		out = append(out, r)
+		if err != nil {
+			return true, err
+		}
 	}
-	return out
+	return true, nil
 }

@@ -22,11 +22,9 @@ type Source interface {
 	// the first ones soon, and the others not at all.
 	Candidates(ctx context.Context, q plan.Query, all bool) (Candidates, error)
 
-	// Get reads the records with these keys. It calls each with the position of a key
-	// and its record: one call at a time, in no particular order. A key comes again when
-	// an answer was incomplete; its last call counts. A record that is not there comes
-	// as a message that is not live, or not at all.
-	Get(ctx context.Context, keys []string, each func(i int, m store.Message)) error
+	// InMemory reports whether nothing is read to find records: they come as rows, and finding them neither
+	// waits nor has to be ended.
+	InMemory() bool
 
 	// View is a record that was read as Model describes it: with the names that its columns
 	// have there. A record may have been written by another version of the model.
@@ -61,6 +59,16 @@ type Candidates struct {
 	// After a *CorruptError the sequence goes on; any other error is its last element.
 	Chunks iter.Seq2[Chunk, error]
 
+	// Few are the candidates instead of Chunks, of a source in memory: so few that they are worked on as
+	// they come.
+	Few iter.Seq[*row.Row]
+
+	// Get reads the records with the keys of a chunk. It calls each with the position of a key
+	// and its record: one call at a time, in no particular order. A key comes again when
+	// an answer was incomplete; its last call counts. A record that is not there comes
+	// as a message that is not live, or not at all. Nil where no chunk has keys.
+	Get func(ctx context.Context, keys []string, each func(i int, m store.Message)) error
+
 	// Filter is what is still to be checked on each candidate; nil: nothing.
 	Filter *cond.Bound
 
@@ -83,7 +91,7 @@ type Candidates struct {
 type Chunk struct {
 	Records []store.Message
 	Rows    []*row.Row // records in memory, as Model describes them; nil when Records or Keys are given
-	Keys    []string   // for Source.Get; nil when Records are given
+	Keys    []string   // for Candidates.Get; nil when Records are given
 
 	// Settled reports whether a record with these values, in the columns of the query's order, comes
 	// before all candidates of the chunks that follow, as far as they are as they were when they were

@@ -112,6 +112,7 @@ type memory struct {
 	order []plan.Sort
 	keys  bool // gives keys rather than records
 	rows  bool // gives rows in memory
+	few   bool // with rows: as they come
 
 	given atomic.Int64 // records, or keys, in chunks
 	chunk int          // the largest; 0 for a default
@@ -123,6 +124,8 @@ type memory struct {
 func (s *memory) Model() *schema.Definition { return items }
 
 func (s *memory) View(_ context.Context, m store.Message) (store.Message, error) { return m, nil }
+
+func (s *memory) InMemory() bool { return s.rows }
 
 func (s *memory) Count(context.Context) (int, error) { return len(s.list), nil }
 
@@ -180,7 +183,18 @@ func (s *memory) Candidates(_ context.Context, q plan.Query, all bool) (query.Ca
 			list = list[n:]
 		}
 	}
-	return query.Candidates{Chunks: chunks, Filter: q.Filter, Workers: 3, Order: s.order}, nil
+	if s.few {
+		return query.Candidates{Filter: q.Filter, Order: s.order, Few: func(yield func(*row.Row) bool) {
+			for _, it := range s.list {
+				m := it.message(1)
+				s.given.Add(1)
+				if !yield(row.NewPacker(shape).Pack(m.Key, m.Value, 1, 0, 0)) {
+					return
+				}
+			}
+		}}, nil
+	}
+	return query.Candidates{Chunks: chunks, Get: s.Get, Filter: q.Filter, Workers: 3, Order: s.order}, nil
 }
 
 // sorted is the same items in an order that the source promises.
@@ -253,6 +267,8 @@ func (s *passing) pass() {
 	}
 }
 
+func (s *passing) InMemory() bool { return false }
+
 func (s *passing) Get(_ context.Context, keys []string, each func(i int, m store.Message)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -278,7 +294,7 @@ func (s *passing) Candidates(_ context.Context, q plan.Query, _ bool) (query.Can
 		}
 	}
 	asOf := s.revision
-	return query.Candidates{Chunks: chunks(keys, s.chunk), Filter: q.Filter, Lookups: &since{s, asOf}}, nil
+	return query.Candidates{Chunks: chunks(keys, s.chunk), Get: s.Get, Filter: q.Filter, Lookups: &since{s, asOf}}, nil
 }
 
 func chunks(keys []string, size int) iter.Seq2[query.Chunk, error] {

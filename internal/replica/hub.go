@@ -31,6 +31,9 @@ type State struct {
 	models   map[string]*Snapshot
 }
 
+// spawn runs work beside the hub, until that is done or touch is lost.
+type spawn func(work func(ctx context.Context, f *follow.Follower))
+
 // Hub keeps models of one bucket in memory. It is safe for concurrent use.
 type Hub struct {
 	Store  store.Store
@@ -45,9 +48,9 @@ type Hub struct {
 	moved  chan struct{} // closed, and made anew, when anything has changed that somebody waits for
 	failed error         // why the bucket cannot be followed any more
 	follow *follow.Follower
-	at     uint64         // where the follower is
-	losses int            // how often touch was lost
-	loads  func(t *table) // begins to load a table; nil while nobody follows
+	at     uint64 // where the follower is
+	losses int    // how often touch was lost
+	spawn  spawn  // nil while nobody follows
 	cut    context.CancelFunc
 	ended  chan struct{} // closed when the last one that followed has ended; nil when none has begun
 }
@@ -192,10 +195,15 @@ func (h *Hub) begin(t *table) error {
 			return errs.ErrClosed
 		}
 		h.cut, h.ended = cut, ended
-	} else if t.joined == 1 && h.loads != nil {
+	} else if t.joined == 1 && h.spawn != nil {
 		h.loads(t)
 	}
 	return nil
+}
+
+// loads begins to load a table. The lock is held.
+func (h *Hub) loads(t *table) {
+	h.spawn(func(ctx context.Context, f *follow.Follower) { h.load(ctx, f, t) })
 }
 
 // run follows the bucket, and again when touch was lost, until ctx ends.
@@ -247,11 +255,11 @@ func (h *Hub) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var loads sync.WaitGroup
+	var loads sync.WaitGroup // what was spawned
 	loading, stop := context.WithCancel(ctx)
 	defer func() {
 		h.mu.Lock()
-		h.follow, h.loads = nil, nil
+		h.follow, h.spawn = nil, nil
 		h.mu.Unlock()
 		stop()
 		loads.Wait()
@@ -259,7 +267,7 @@ func (h *Hub) session(ctx context.Context) error {
 	}()
 	h.mu.Lock()
 	h.follow, h.at = f, at
-	h.loads = func(t *table) { loads.Go(func() { h.load(loading, f, t) }) }
+	h.spawn = func(work func(context.Context, *follow.Follower)) { loads.Go(func() { work(loading, f) }) }
 	for _, t := range h.tables {
 		t.reset() // what was heard before is not followed by what was written since
 		h.loads(t)
@@ -286,6 +294,7 @@ func (h *Hub) take(step follow.Step) {
 	for _, m := range step.Messages {
 		if t := h.tableOf(m.Key); t != nil {
 			t.hear(m)
+			h.renew(t)
 		}
 	}
 	h.at = step.Revision

@@ -3,54 +3,47 @@ package replica
 import (
 	"encoding/json"
 
-	"github.com/tidwall/btree"
-
 	"github.com/natsorm/natsorm/internal/keys"
+	"github.com/natsorm/natsorm/internal/row"
 	"github.com/natsorm/natsorm/internal/schema"
 	"github.com/natsorm/natsorm/internal/store"
 )
-
-// rows are the live records of a model, by their keys.
-type rows = btree.BTreeG[*store.Message]
-
-func newRows() *rows {
-	return btree.NewBTreeGOptions(func(a, b *store.Message) bool { return a.Key < b.Key }, btree.Options{NoLocks: true})
-}
-
-// Snapshot is a model at one moment. It does not change.
-type Snapshot struct {
-	rows *rows
-
-	// Def is the model as its document in the catalogue had it then. While that is paused, records may
-	// be there twice.
-	Def *schema.Definition
-}
-
-// Len is the number of records.
-func (s *Snapshot) Len() int { return s.rows.Len() }
-
-// Get is the record with a key; one that is not there is a message that is not live.
-func (s *Snapshot) Get(key string) store.Message {
-	if m, ok := s.rows.Get(&store.Message{Key: key}); ok {
-		return *m
-	}
-	return store.Message{Key: key}
-}
 
 // table is a model that was joined. It is guarded by the hub's lock.
 type table struct {
 	model  string
 	joined int // how many have joined it
 
-	loaded  bool
-	err     error // why it cannot be loaded
-	heard   map[string]store.Message
-	rows    *rows
+	loaded bool
+	err    error // why it cannot be loaded
+	heard  map[string]store.Message
+	contents
+	packer  *row.Packer
 	changed bool // since now was made
 	now     *Snapshot
 
+	reform *reform // under way; nil: none is
+
 	def     *schema.Definition // by the document that was heard of last; nil before
 	emptied uint64             // up to which revision the records were removed
+}
+
+// contents are the records of a model, in a form.
+type contents struct {
+	form  *form
+	rows  map[string]*row.Row // by their keys
+	trees *trees
+}
+
+// newContents are these records.
+func newContents(f *form, rows map[string]*row.Row) contents {
+	list := make([]*row.Row, 0, len(rows))
+	for _, r := range rows {
+		list = append(list, r)
+	}
+	c := contents{f, rows, newTrees(f)}
+	c.trees.load(f, list)
+	return c
 }
 
 // reset makes it a table of which nothing is known.
@@ -75,14 +68,34 @@ func (t *table) hear(m store.Message) {
 // put makes a message the last one of its key, unless a later one is there. What came before the
 // model's records were removed is gone.
 func (t *table) put(m store.Message) {
-	if old, ok := t.rows.Get(&m); ok && old.Revision >= m.Revision {
+	if old := t.rows[m.Key]; old != nil && old.Revision >= m.Revision {
+		return
+	}
+	if m.Live() && m.Revision > t.emptied {
+		t.set(m.Key, t.form.pack(t.packer, &m))
+	} else {
+		t.set(m.Key, nil)
+	}
+}
+
+// set makes a row that of its key; nil: there is none.
+func (t *table) set(key string, r *row.Row) {
+	old := t.rows[key]
+	if old == nil && r == nil {
 		return
 	}
 	t.changed = true
-	if m.Live() && m.Revision > t.emptied {
-		t.rows.Set(&m)
-	} else {
-		t.rows.Delete(&m)
+	if t.reform != nil {
+		t.reform.since[key] = struct{}{}
+	}
+	t.contents.set(key, old, r)
+}
+
+// set replaces the row of a key, which is old, by another one.
+func (c *contents) set(key string, old, now *row.Row) {
+	c.trees.put(c.form, old, now)
+	if delete(c.rows, key); now != nil {
+		c.rows[now.Key()] = now // and not key, which may be a part of the old row
 	}
 }
 
@@ -109,22 +122,20 @@ func (t *table) removed(document store.Message) {
 	if !t.loaded {
 		return
 	}
-	var gone []*store.Message
-	t.rows.Scan(func(m *store.Message) bool {
-		if m.Revision <= upTo {
-			gone = append(gone, m)
+	rest := map[string]*row.Row{}
+	for key, r := range t.rows {
+		if r.Revision > upTo {
+			rest[key] = r
 		}
-		return true
-	})
-	for _, m := range gone {
-		t.rows.Delete(m)
 	}
+	t.contents = newContents(t.form, rest)
+	t.reform = nil // it has what is gone
 }
 
 // snapshot is the table as it is now.
 func (t *table) snapshot() *Snapshot {
 	if t.changed || t.now == nil {
-		t.now, t.changed = &Snapshot{rows: t.rows.Copy(), Def: t.def}, false
+		t.now, t.changed = &Snapshot{form: t.form, trees: t.trees.copy(), Def: t.def}, false
 	}
 	return t.now
 }

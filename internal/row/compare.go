@@ -29,12 +29,15 @@ func (r *Row) Compare(o *Row, i int) int {
 
 // Rank is a number for a column's value: of two rows, the one with the smaller number comes first by the
 // column. Equal numbers say nothing.
-func (r *Row) Rank(i int) uint64 {
+func (r *Row) Rank(i int) uint64 { return rank(r.Value(i), r.shape.columns[i].typ) }
+
+// rank is the Rank of a value, which may be null, of a column of a type.
+func rank(v value.Value, t value.Type) uint64 {
 	const sign = 1 << 63
-	if r.data[i] == absent || r.data[i] == null {
+	if v.IsNull() {
 		return 0
 	}
-	switch v := r.Value(i); r.shape.columns[i].typ {
+	switch t {
 	case value.Bool, value.Uint:
 		return v.Uint()
 	case value.Int:
@@ -61,18 +64,4 @@ func (r *Row) Rank(i int) uint64 {
 	default:
 		return 0
 	}
-}
-
-// Pivot is a row that has values in some columns, and nothing else, for Compare and Rank.
-func (p *Packer) Pivot(columns []int, values []value.Value) *Row {
-	p.data = append(p.data[:0], make([]byte, p.shape.head)...)
-	for n, i := range columns {
-		if values[n].IsNull() {
-			p.data[i] = null
-		} else {
-			p.set(i, values[n])
-		}
-	}
-	end := uint32(len(p.data))
-	return &Row{shape: p.shape, data: string(p.data), rest: end, key: end}
 }

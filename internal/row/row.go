@@ -14,6 +14,7 @@ type Row struct {
 	data  string
 	rest  uint32 // where the members begin in data that are no columns
 	key   uint32 // where the key begins
+	end   *end   // of a Pivot
 
 	Revision uint64 // as in store.Message
 	Fence    uint64
@@ -28,6 +29,15 @@ func (r *Row) Key() string { return r.data[r.key:] }
 
 // Has reports whether the document has a member for a column.
 func (r *Row) Has(i int) bool { return r.data[i] != absent }
+
+// Null reports whether a column is null or absent.
+func (r *Row) Null(i int) bool { return r.data[i] == null || r.data[i] == absent }
+
+// Whole is the same record, not taken apart.
+func (r *Row) Whole() *Row {
+	doc := r.Document()
+	return &Row{data: string(doc) + r.Key(), key: uint32(len(doc)), Revision: r.Revision, Fence: r.Fence, Schema: r.Schema}
+}
 
 // Written reports whether the member for a column has the text that natsorm writes for its value.
 func (r *Row) Written(i int) bool { return r.data[i] != asText }

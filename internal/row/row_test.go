@@ -174,18 +174,18 @@ func TestOrder(t *testing.T) {
 		"time":    {value.Null, at("0000-01-01T00:00:00Z"), at("0001-01-01T00:00:00Z"), at("1969-12-31T23:59:59.999999999Z"), at("1970-01-01T00:00:00Z"), at("1970-01-01T00:00:00.000000001Z"), at("1970-01-01T00:00:00.5Z"), at("9999-12-31T23:59:59.999999999Z")},
 	} {
 		i := things.Position(column)
-		p := row.NewPacker(row.NewShape(things))
+		shape := row.NewShape(things)
+		p, order := row.NewPacker(shape), row.NewOrder(shape, i)
 		var rows []*row.Row
+		var items []row.Item // before, the row, and after, for each value
 		for _, v := range ordered {
-			rows = append(rows, p.Pivot([]int{i}, []value.Value{v}))
-			if v.IsNull() {
-				continue
-			}
 			doc := append(append([]byte(`{"`+column+`":`), v.AppendJSON(nil)...), '}')
-			stored := p.Pack("", doc, 1, 0, 0)
-			if stored.Shape() == nil || stored.Value(i) != v || rows[len(rows)-1].Value(i) != v || stored.Compare(rows[len(rows)-1], i) != 0 || stored.Rank(i) != rows[len(rows)-1].Rank(i) {
-				t.Errorf("%s: %s is %s in a row", column, v.Text(), stored.Value(i).Text())
+			r := p.Pack("", doc, 1, 0, 0)
+			if r.Shape() == nil || r.Value(i) != v {
+				t.Errorf("%s: %s is %s in a row", column, v.Text(), r.Value(i).Text())
 			}
+			rows = append(rows, r)
+			items = append(items, order.Pivot([]value.Value{v}, false), order.Item(r), order.Pivot([]value.Value{v}, true))
 		}
 		for a := range rows {
 			for b := range rows {
@@ -198,6 +198,39 @@ func TestOrder(t *testing.T) {
 				}
 			}
 		}
+		for a := range items {
+			for b := range items {
+				if order.Compare(items[a], items[b]) != cmp.Compare(a, b) || order.Less(items[a], items[b]) != (a < b) {
+					t.Errorf("%s: places %d and %d are in another order", column, a, b)
+				}
+			}
+		}
+	}
+}
+
+// Rows with the same values are in the order of the columns that follow, and then of their keys.
+func TestOrderOfSeveralColumns(t *testing.T) {
+	t.Parallel()
+	shape := row.NewShape(things)
+	p, text, id := row.NewPacker(shape), things.Position("text"), things.Position("id")
+	order := row.NewOrder(shape, shape.Folded(text), id)
+	at := func(key, doc string) row.Item { return order.Item(p.Pack(key, []byte(doc), 1, 0, 0)) }
+	s, n := value.OfString("straße"), value.OfInt(1)
+	items := []row.Item{
+		at("a", `{"id":9}`),
+		at("a", `{"text":"A","id":1}`), at("b", `{"text":"a","id":1}`), at("a", `{"text":"a","id":2}`),
+		order.Pivot([]value.Value{value.Fold(s)}, false), order.Pivot([]value.Value{value.Fold(s), n}, false), at("c", `{"text":"STRASSE","id":1}`), at("d", `{"text":"Straße","id":1}`),
+		order.Pivot([]value.Value{value.Fold(s), n}, true), order.Pivot([]value.Value{value.Fold(s)}, true),
+	}
+	for a := range items {
+		for b := range items {
+			if order.Compare(items[a], items[b]) != cmp.Compare(a, b) {
+				t.Errorf("places %d and %d are in another order", a, b)
+			}
+		}
+	}
+	if !order.Equal(items[1].Row, items[2].Row, 2) || order.Equal(items[1].Row, items[3].Row, 2) || !order.Equal(items[1].Row, items[3].Row, 1) {
+		t.Error("equal is something else")
 	}
 }
 
