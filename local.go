@@ -32,7 +32,11 @@ type Reader[T any] interface {
 // call waits, most often for a fraction of a millisecond, until that has come back from the
 // server. For what others have written see Latest, FreshAs and WaitFor.
 //
-// A query by primary keys takes these records; any other looks at all records, in memory.
+// It has every index of the model in memory, from the moment on that it is declared, and in the order of its
+// values whether that is asked for in the bucket or not. So a query takes records by their primary keys, or by
+// the first columns of an index and a range of the next one, and in the order of an index in both directions; a
+// Count or a GroupBy by the columns of an index looks at no record. Any other query looks at all
+// records, without decoding their documents. Explain says which. Results are the caller's own.
 //
 // While the server is away, a Local shows what it has. After an outage of more than half an hour, and in a
 // bucket that was made anew, it reads everything again, and its calls wait for that. In a

@@ -259,6 +259,14 @@ func TestLocalGoesWithTheSchema(t *testing.T) {
 		same("and back")
 		ok(t, d.newDB.Alter(ctx, "member", natsorm.RenameColumn("team", "squad")))
 		same("renamed")
+		ok(t, testbed.Until(ctx, func(ctx context.Context) error { // the rows get the form of the new version
+			p, err := mine.Explain(ctx, natsorm.Eq("id", -3))
+			if err == nil && p.Access.Path != "primary key" {
+				err = fmt.Errorf("by %s", p.Access.Path)
+			}
+			return err
+		}))
+		same("renamed, and by the key")
 		must[*natsorm.Model[memberV1]](t)(natsorm.Define[memberV1](ctx, d.oldDB, natsorm.Name("member")))
 		stop.Store(true)
 		looks.Wait()

@@ -15,6 +15,17 @@
 // from then on the model is in the States (load.go). The same is done again when the hub has lost
 // touch: after an outage longer than delete markers live, or in a bucket that was made anew.
 //
+// # How records are kept
+//
+// As rows (package row), in trees by their primary keys and by the values of each index of the model
+// (form.go). A tree is copied in no time, and copies only what changes later. What queries make of a
+// Snapshot is in source.go, on the ground of how plan.Memory plans them; snapshot.go finds the parts of the
+// trees that a lookup means.
+//
+// Rows and trees have the form of one version of the model. When the model gets another one, they are brought
+// into it beside those that are read (reform.go). Until then, queries by the new version look at every
+// document.
+//
 // # How old a State may be
 //
 // A reader waits for the revision that it asks for, such as the last one that its own process has
