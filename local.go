@@ -39,8 +39,12 @@ type Reader[T any] interface {
 // records, without decoding their documents. Explain says which. Results are the caller's own.
 //
 // While the server is away, a Local shows what it has. After an outage of more than half an hour, and in a
-// bucket that was made anew, it reads everything again, and its calls wait for that. In a
-// transaction, its calls read from the bucket, as those of the Model do.
+// bucket that was made anew, it reads everything again, and its calls wait for that.
+//
+// In a transaction, records by their primary keys come from memory, without a request, and the commit finds out
+// whether they are still so, as of anything that the transaction has read. So to read a record, change it and
+// save it takes one round trip. What is not in memory then, and any other query, is read from the bucket, and
+// so is everything when the transaction runs again.
 type Local[T any] struct{ reads[T] }
 
 // Local reads all records of the model into memory, and keeps them as they are in the bucket until Close,

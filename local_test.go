@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"github.com/natsorm/natsorm/internal/catalogue"
 	"github.com/natsorm/natsorm/internal/testbed"
 	"github.com/natsorm/natsorm/internal/testsize"
+	"github.com/natsorm/natsorm/internal/usage"
 	"github.com/natsorm/natsorm/natsormtest"
 )
 
@@ -410,4 +412,94 @@ func canceled() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	return ctx
+}
+
+// In a transaction, records of a Local are read from memory, and the commit finds out whether they are still so.
+func TestLocalInTransactions(t *testing.T) {
+	onEach(t, func(t *testing.T, ctx context.Context, db *natsorm.DB) {
+		otherDB := another(t, db)
+		users, others := define[user](t, db), define[user](t, otherDB)
+		for i := range int64(4) {
+			ok(t, users.Create(ctx, &user{ID: i, Name: "0", Email: fmt.Sprint(i)}))
+		}
+		l, theirs := local(t, users), local(t, others)
+		addIn := func(ctx context.Context, db *natsorm.DB, users *natsorm.Model[user], l *natsorm.Local[user], id int64, others func()) error {
+			runs := 0
+			return db.Transaction(ctx, func(ctx context.Context) error {
+				u, err := l.FindByPK(ctx, id)
+				if err != nil {
+					return err
+				}
+				if runs++; runs == 1 && others != nil {
+					others()
+				}
+				n, _ := strconv.Atoi(u.Name)
+				u.Name = strconv.Itoa(n + 1)
+				return users.Save(ctx, u)
+			})
+		}
+		add := func(ctx context.Context, id int64, others func()) error { return addIn(ctx, db, users, l, id, others) }
+		is := func(what string, id int64, want string) {
+			t.Helper()
+			if u := must[*user](t)(users.Latest().FindByPK(ctx, id)); u.Name != want {
+				t.Errorf("%s: it is %s, not %s", what, u.Name, want)
+			}
+		}
+		ok(t, add(ctx, 1, nil))
+		var used usage.Usage
+		ok(t, add(usage.Measured(ctx, &used), 1, nil))
+		if n := used.Requests.Load(); n != 1 { // the commit
+			t.Errorf("it took %d requests", n)
+		}
+		is("twice", 1, "2")
+		// What others have written is not lost, whether the Local has heard of it or not.
+		ok(t, add(ctx, 1, func() {
+			must[int](t)(others.Update(ctx, natsorm.Set{"name": "10"}, natsorm.Eq("id", 1)))
+		}))
+		is("beside another one", 1, "11")
+		// A record that goes, and one that is not there.
+		err := add(ctx, 2, func() { must[int](t)(others.Destroy(ctx, natsorm.Eq("id", 2))) })
+		if !errors.Is(err, natsorm.ErrNotFound) {
+			t.Errorf("of a record that goes: %v", err)
+		}
+		if err := add(ctx, 99, nil); !errors.Is(err, natsorm.ErrNotFound) {
+			t.Errorf("of no record: %v", err)
+		}
+		// What was read from memory and from the bucket agrees, and so do two reads of one.
+		ok(t, db.Transaction(ctx, func(ctx context.Context) error {
+			a := must[*user](t)(l.FindByPK(ctx, 1))
+			b := must[*user](t)(users.FindOne(ctx, natsorm.Eq("email", "1")))
+			c := must[*user](t)(l.FindOne(ctx, natsorm.Eq("id", 1)))
+			if *a != *b || *a != *c {
+				t.Errorf("%+v, %+v and %+v", a, b, c)
+			}
+			a.Name = "changed"
+			if err := users.Save(ctx, a); err != nil {
+				return err
+			}
+			if d := must[*user](t)(l.FindByPK(ctx, 1)); d.Name != "changed" {
+				t.Errorf("its own write is %q", d.Name)
+			}
+			return nil
+		}))
+		is("all", 1, "changed")
+		// Many at once, of two processes: each adds.
+		must[int](t)(users.Update(ctx, natsorm.Set{"name": "0"}, natsorm.Eq("id", 3)))
+		var wg sync.WaitGroup
+		const each = 20
+		for range 4 {
+			wg.Go(func() {
+				for range each {
+					ok(t, add(ctx, 3, nil))
+				}
+			})
+			wg.Go(func() {
+				for range each {
+					ok(t, addIn(ctx, otherDB, others, theirs, 3, nil))
+				}
+			})
+		}
+		wg.Wait()
+		is("many", 3, strconv.Itoa(8*each))
+	})
 }

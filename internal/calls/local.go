@@ -7,6 +7,7 @@ import (
 	"github.com/natsorm/natsorm/internal/catalogue"
 	"github.com/natsorm/natsorm/internal/replica"
 	"github.com/natsorm/natsorm/internal/store"
+	"github.com/natsorm/natsorm/internal/value"
 )
 
 // hub is the DB's replicas in memory.
@@ -100,5 +101,33 @@ func (m *Model) inMemory(ctx context.Context) (*Session, error) {
 		s := m.on(docs, nil)
 		s.Local = now.Source(docs)
 		return s, nil
+	}
+}
+
+// offering gives a transaction records that are in memory. What it is not given it reads from the bucket: a record that
+// is not there, because only the bucket knows how long it has not been; and all while the model in
+// memory has another version than in the transaction, or was read by Latest.
+func (m *Model) offering(t *tx) func(ctx context.Context, ids ...value.Value) error {
+	used := t.models[m.Handle].outside
+	return func(ctx context.Context, ids ...value.Value) error {
+		if m.latest || !t.Run.Offered() {
+			return nil
+		}
+		want := func(bool) (uint64, error) { return max(t.Run.AsOf(), m.DB.Bucket.Written()), nil }
+		if _, err := m.local.At(ctx, want); err != nil {
+			return err
+		}
+		asOf, now := m.local.Now()
+		if now == nil || now.Def == nil || now.Def.Revision != used.Def.Revision || now.Def.Paused() {
+			return nil
+		}
+		for _, id := range ids {
+			if e, ok := now.Stored(used, id); ok {
+				if err := t.Run.Offer(asOf, e); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
 	}
 }

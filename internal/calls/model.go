@@ -141,7 +141,11 @@ func (m *Model) session(ctx context.Context, op Operation, t *tx) (*Session, err
 		if err != nil {
 			return nil, err
 		}
-		return m.on(inside, t), nil
+		s := m.on(inside, t)
+		if m.local != nil {
+			s.Offer = m.offering(t)
+		}
+		return s, nil
 	}
 	if m.local != nil {
 		return m.inMemory(ctx)

@@ -171,6 +171,16 @@ func (r *Replica) At(ctx context.Context, want func(lost bool) (uint64, error)) 
 	}
 }
 
+// Now is the model as it is in memory, and the revision up to which it has everything. It is nil while it is
+// loaded.
+func (r *Replica) Now() (revision uint64, s *Snapshot) {
+	now := r.hub.state.Load()
+	if now == nil || r.closed.Load() {
+		return 0, nil
+	}
+	return now.Revision, now.models[r.model]
+}
+
 // tell wakes everybody who waits.
 func (h *Hub) tell() {
 	close(h.moved)

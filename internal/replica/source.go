@@ -105,6 +105,19 @@ func (s *Source) Find(ctx context.Context, id value.Value) (query.Record, error)
 	return query.Record{}, nil
 }
 
+// Stored is a record as the bucket has it, by its primary key. ok is false when there is none, or when it is not
+// known how it was written.
+func (s *Snapshot) Stored(m *records.Model, id value.Value) (stored store.Message, ok bool) {
+	if s.form.view(m) == nil || s.form.names != nil {
+		return stored, false
+	}
+	r := s.byKey(id, func() string { return m.Layout.RecordKey(id) })
+	if r == nil {
+		return stored, false
+	}
+	return query.InMemory(r).Message(), true
+}
+
 // all are all rows.
 func (s *Source) all() []*row.Row {
 	out := make([]*row.Row, 0, s.snapshot.Len())

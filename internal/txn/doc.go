@@ -20,6 +20,9 @@
 // A scan of more keys than one request answers takes several requests. What was written
 // under its pattern in the meantime is then read as well, until nothing follows.
 //
+// A record that a replica in memory has (Offer) is taken as the answer to a request that was made some time
+// ago: at the revision up to which the replica has everything.
+//
 // The transaction's own writes are laid over the answers (View), with the index entries
 // and claims that go with them. So queries see them, whatever path they take.
 //

@@ -84,6 +84,42 @@ func (t *Tx) ensure(ctx context.Context) error {
 	return err
 }
 
+// Offer notes a key as a replica in memory has it, which has everything up to the revision asOf. Whatever reads
+// the key next is answered by that, without a request, and the commit guards it as any other. It is not noted
+// when it might not agree with what was read before; then it is read as if nobody had offered it. Nor is it in a
+// run after one that has lost: perhaps to what the replica does not have yet.
+func (t *Tx) Offer(asOf uint64, e store.Message) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.usable(); err != nil {
+		return err
+	}
+	if _, known := t.messages[e.Key]; known || t.unsure || t.again {
+		return nil
+	}
+	switch {
+	case t.asOf == 0:
+		t.asOf, t.at = asOf, time.Time{} // it is not known how long ago that was, so an answer to come is not trusted
+	case e.Revision > t.asOf || asOf < t.asOf: // otherwise it was the same at the instant
+		return nil
+	}
+	return t.noteKey(e, true)
+}
+
+// Offered reports whether Offer may note anything.
+func (t *Tx) Offered() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return !t.again && !t.unsure
+}
+
+// AsOf is the revision of the transaction's instant; 0 when nothing was read.
+func (t *Tx) AsOf() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.asOf
+}
+
 // noteKey notes a message as it was read. With guard, the commit guards its key by
 // itself; otherwise a pattern guards it.
 func (t *Tx) noteKey(e store.Message, guard bool) error {

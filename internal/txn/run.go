@@ -70,7 +70,7 @@ func (r *Runner) Run(ctx context.Context, s store.Store, fn func(*Tx) error) err
 	ownLosses, ownKey := 0, ""
 	pauses := workers.Pauses{First: firstPause, Most: mostPause, Jitter: true}
 	for try := 1; ; try++ {
-		out, err := once(ctx, s, fn, ownLosses >= maxOwnLosses/2)
+		out, err := once(ctx, s, fn, try > 1, ownLosses >= maxOwnLosses/2)
 		if !out.lost && (err == nil || try == 1 || ctx.Err() == nil || !errors.Is(err, ctx.Err()) || errors.Is(err, errs.ErrUnknownOutcome)) {
 			return err
 		}
@@ -112,12 +112,13 @@ type outcome struct {
 	beside    string // the model that this DB wrote outside of the transaction meanwhile; "" for none
 }
 
-// once runs fn once. With find, a run that lost at its commit finds out where.
-func once(ctx context.Context, s store.Store, fn func(*Tx) error, find bool) (out outcome, err error) {
+// once runs fn once, or again. With find, a run that lost at its commit finds out where.
+func once(ctx context.Context, s store.Store, fn func(*Tx) error, again, find bool) (out outcome, err error) {
 	if err := store.CatchUp(ctx, s); err != nil {
 		return out, commit.Untouched(err)
 	}
 	t := newTx(s)
+	t.again = again
 	var revisions map[string]uint64
 	defer func() { t.end(revisions) }() // also when fn panics
 	err = fn(t)

@@ -23,6 +23,7 @@ type Tx struct {
 	store store.Store
 
 	mu        sync.Mutex
+	again     bool // an earlier run has lost
 	sealed    bool // its function has returned: only the commit itself can end it now
 	ended     bool
 	failed    error                    // why it cannot commit, whatever happens

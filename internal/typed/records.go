@@ -14,9 +14,11 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/natsorm/natsorm/internal/access"
 	"github.com/natsorm/natsorm/internal/catalogue"
 	"github.com/natsorm/natsorm/internal/codec"
 	"github.com/natsorm/natsorm/internal/errs"
+	"github.com/natsorm/natsorm/internal/plan"
 	"github.com/natsorm/natsorm/internal/query"
 	"github.com/natsorm/natsorm/internal/records"
 	"github.com/natsorm/natsorm/internal/replica"
@@ -33,20 +35,47 @@ type Records struct {
 	Seq   *catalogue.Sequence // of automatic keys
 	Tx    *Tx                 // nil outside transactions
 	Local *replica.Source     // the records in memory, where they are read from; nil: they are read from Docs
+
+	// Offer gives a transaction the records that are in memory and have these primary keys; nil: nothing is
+	// in memory for it.
+	Offer func(ctx context.Context, ids ...value.Value) error
 }
 
 // Source is where queries find the records.
 func (s *Records) Source() query.Source {
-	if s.Local != nil {
+	switch {
+	case s.Local != nil:
 		return s.Local
+	case s.Offer != nil:
+		return offered{s.Docs.Source(), s}
 	}
 	return s.Docs.Source()
+}
+
+// offered is a source of a transaction whose records by primary key may be in memory.
+type offered struct {
+	*access.Source
+	records *Records
+}
+
+func (o offered) Candidates(ctx context.Context, q plan.Query, all bool) (query.Candidates, error) {
+	if p := plan.Make(o.records.Docs.Def, q, plan.Stats{}); p.Path == plan.Key {
+		if err := o.records.Offer(ctx, p.Keys...); err != nil {
+			return query.Candidates{}, err
+		}
+	}
+	return o.Source.Candidates(ctx, q, all)
 }
 
 // Get reads a record by its primary key. One that is not there is a message that is not live.
 func (s *Records) Get(ctx context.Context, id value.Value) (query.Record, error) {
 	if s.Local != nil {
 		return s.Local.Find(ctx, id)
+	}
+	if s.Offer != nil {
+		if err := s.Offer(ctx, id); err != nil {
+			return query.Record{}, err
+		}
 	}
 	m, err := s.Docs.Get(ctx, id)
 	return query.Read(m), err
