@@ -85,7 +85,7 @@ func TestBank(t *testing.T) {
 			return
 		}
 		err := b.db.Transaction(ctx, func(ctx context.Context) error {
-			return transfer(ctx, b.accounts, b.ledgers, int64(client), from, to, amount)
+			return transfer(ctx, b.accounts, b.accounts, b.ledgers, b.ledgers, int64(client), from, to, amount)
 		})
 		switch {
 		case err == nil:
@@ -130,21 +130,21 @@ func TestBank(t *testing.T) {
 // errPoor ends a transfer that an account has not enough for.
 var errPoor = errors.New("not enough money")
 
-// transfer moves money and counts it. An account that does not have enough is
-// the transaction's own error, which rolls everything back.
-func transfer(ctx context.Context, accounts *natsorm.Model[account], ledgers *natsorm.Model[ledger], client, from, to, amount int64) error {
-	src, err := accounts.FindByPK(ctx, from)
+// transfer moves money and counts it. The records are read through the readers. An account that does not
+// have enough is the transaction's own error, which rolls everything back.
+func transfer(ctx context.Context, readAccounts natsorm.Reader[account], accounts *natsorm.Model[account], readLedgers natsorm.Reader[ledger], ledgers *natsorm.Model[ledger], client, from, to, amount int64) error {
+	src, err := readAccounts.FindByPK(ctx, from)
 	if err != nil {
 		return err
 	}
 	if src.Balance < amount {
 		return fmt.Errorf("%w: account %d", errPoor, from)
 	}
-	dst, err := accounts.FindByPK(ctx, to)
+	dst, err := readAccounts.FindByPK(ctx, to)
 	if err != nil {
 		return err
 	}
-	l, err := ledgers.FindByPK(ctx, client)
+	l, err := readLedgers.FindByPK(ctx, client)
 	if err != nil {
 		return err
 	}
