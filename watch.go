@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"sync"
 	"time"
@@ -21,7 +22,9 @@ type Op int
 // The kinds of Change.
 const (
 	Created  = Op(records.Created)  // After is set
-	Updated  = Op(records.Updated)  // Before and After are set
+	Updated  = Op(records.Updated)  // Before and After are set, and both fulfil the condition
+	Entered  = Op(records.Entered)  // an update, after which the record fulfils the condition: only After does
+	Left     = Op(records.Left)     // an update, after which the record does not fulfil the condition any more: only Before does
 	Deleted  = Op(records.Deleted)  // Before is set
 	Expired  = Op(records.Expired)  // Before is set; the record's time to live ran out
 	CaughtUp = Op(records.CaughtUp) // neither is set; all records that WithCurrent asked for have been delivered
@@ -34,6 +37,10 @@ func (o Op) String() string {
 		return "created"
 	case Updated:
 		return "updated"
+	case Entered:
+		return "entered"
+	case Left:
+		return "left"
 	case Deleted:
 		return "deleted"
 	case Expired:
@@ -53,7 +60,7 @@ func (o Op) String() string {
 type Change[T any] struct {
 	Op            Op
 	Before, After *T
-	Columns       []string  // after an update: the members of the document that differ
+	Columns       []string  // of Updated, Entered and Left: the members of the document that differ
 	Revision      uint64    // the record's new revision; 0 when the change was missed during an outage
 	Time          time.Time // when the server stored the change
 	Err           error     // set when Before or After cannot be read, and is therefore nil
@@ -70,8 +77,8 @@ type Watcher[T any] struct {
 	err error
 }
 
-// Columns makes a Watch deliver an update only when one of these columns differs.
-// Creations and deletions are delivered in any case.
+// Columns makes a Watch deliver an Updated only when one of these columns differs. All other changes are
+// delivered in any case.
 func Columns(columns ...string) Query {
 	columns = slices.Clone(columns)
 	return queryFunc(func(s *query.Spec) {
@@ -95,7 +102,8 @@ const (
 )
 
 // Watch follows the records that the queries select. It delivers a change when the
-// record fulfilled the condition before the change, or fulfils it after. Columns makes
+// record fulfilled the condition before the change, or fulfils it after. An update that lets a record
+// fulfil it is Entered, and one after which it does so no more is Left. Columns makes
 // it deliver fewer updates; WithCurrent makes it begin with the records that exist.
 //
 // Once Watch has returned, no change that is acknowledged later is missed, and each has
@@ -203,6 +211,18 @@ func (w *Watcher[T]) fail(err error) {
 // wait for the reader, whichever comes first; of later ones, several of one record may arrive
 // as one. What still waits when the context ends is dropped.
 func (w *Watcher[T]) Changes() <-chan Change[T] { return w.changes }
+
+// All yields the same changes as Changes, until the watch ends; Err says then why. The watch goes on when the loop
+// ends before. Use one of the two: a change is delivered once.
+func (w *Watcher[T]) All() iter.Seq[Change[T]] {
+	return func(yield func(Change[T]) bool) {
+		for c := range w.changes {
+			if !yield(c) {
+				return
+			}
+		}
+	}
+}
 
 // Err says why the watch ended by itself. It is nil while the watch goes on, and after
 // Stop.

@@ -64,6 +64,7 @@ func TestWatch(t *testing.T) {
 	thirty := must[*natsorm.Watcher[user]](t)(users.Watch(ctx, natsorm.Eq("age", 30)))
 	one := must[*natsorm.Watcher[user]](t)(users.Watch(ctx, natsorm.Eq("id", 1)))
 	names := must[*natsorm.Watcher[user]](t)(users.Watch(ctx, natsorm.Columns("Name")))
+	thirtyNames := must[*natsorm.Watcher[user]](t)(users.Watch(ctx, natsorm.Eq("age", 30), natsorm.Columns("name")))
 	current := must[*natsorm.Watcher[user]](t)(users.Watch(ctx, natsorm.WithCurrent()))
 
 	// Each step waits for its change on every watcher that gets one, so that none
@@ -76,19 +77,32 @@ func TestWatch(t *testing.T) {
 	expect(t, current, userName, "created to Ann/30", "caught up", "created to Bob/40")
 	must[int](t)(users.Update(ctx, natsorm.Set{"age": 31}, natsorm.Eq("id", 1)))
 	expect(t, everything, userName, "updated from Ann/30 to Ann/31 age")
-	expect(t, thirty, userName, "updated from Ann/30 to Ann/31 age")
+	expect(t, thirty, userName, "left from Ann/30 to Ann/31 age")
 	expect(t, one, userName, "updated from Ann/30 to Ann/31 age")
 	must[int](t)(users.Update(ctx, natsorm.Set{"age": 30, "name": "Bea"}, natsorm.Eq("id", 2)))
 	expect(t, everything, userName, "updated from Bob/40 to Bea/30 name,age")
-	expect(t, thirty, userName, "updated from Bob/40 to Bea/30 name,age")
+	expect(t, thirty, userName, "entered from Bob/40 to Bea/30 name,age")
+	expect(t, thirtyNames, onlyName, "left from Ann to Ann age", "entered from Bob to Bea name,age")
 	expect(t, names, onlyName, "updated from Bob to Bea name,age")
 	must[int](t)(users.Update(ctx, natsorm.Set{"age": 30}, natsorm.Eq("id", 2))) // changes nothing
+	must[int](t)(users.Update(ctx, natsorm.Set{"email": "b"}, natsorm.Eq("id", 2)))
+	for c := range everything.All() {
+		if c.Op != natsorm.Updated || c.After.Email != "b" {
+			t.Errorf("got %v of %+v", c.Op, c.After)
+		}
+		break
+	}
+	expect(t, thirty, userName, "updated from Bea/30 to Bea/30 email")
+	must[int](t)(users.Update(ctx, natsorm.Set{"name": "Kim"}, natsorm.Eq("id", 2)))
+	expect(t, everything, userName, "updated from Bea/30 to Kim/30 name")
+	expect(t, thirtyNames, onlyName, "updated from Bea to Kim name")
+	expect(t, names, onlyName, "updated from Bea to Kim name")
 	must[int](t)(users.Destroy(ctx, natsorm.Eq("id", 1)))
 	expect(t, everything, userName, "deleted from Ann/31")
 	expect(t, one, userName, "deleted from Ann/31")
 	expect(t, names, onlyName, "deleted from Ann")
 
-	for _, w := range []*natsorm.Watcher[user]{everything, thirty, one, names, current} {
+	for _, w := range []*natsorm.Watcher[user]{everything, thirty, one, names, thirtyNames, current} {
 		w.Stop()
 		w.Stop()
 		if _, open := <-w.Changes(); open {

@@ -25,7 +25,9 @@ type WatchKind int
 
 const (
 	Created WatchKind = iota
-	Updated
+	Updated // it fulfilled the condition before, and fulfils it
+	Entered // updated, so that it fulfils the condition
+	Left    // updated, so that it fulfils the condition no more
 	Deleted
 	Expired  // deleted because its time to live was over
 	CaughtUp // the records that were there have been delivered; changes follow
@@ -200,11 +202,22 @@ func (w *Watch) change(e store.Message) (c WatchChange, ok bool) {
 		if bytes.Equal(before.Value, e.Value) {
 			return c, false // a fence, or a write that changed nothing
 		}
-		c.Kind = Updated
 		c.Columns = document.Diff(before.Value, e.Value)
+		switch was, is := w.selected(before), w.selected(e); {
+		case !was && !is:
+			return c, false
+		case !was:
+			c.Kind = Entered
+			return c, true
+		case !is:
+			c.Kind = Left
+			return c, true
+		}
+		c.Kind = Updated
 		if w.columns != nil && !slices.ContainsFunc(c.Columns, func(x string) bool { return slices.Contains(w.columns, x) }) {
 			return c, false
 		}
+		return c, true
 	}
 	return c, w.selected(before) || w.selected(e)
 }
