@@ -53,6 +53,25 @@ func (db *DB) acknowledged(ctx context.Context) (uint64, error) {
 	return db.Bucket.Revision(ctx, store.Acknowledged)
 }
 
+// reached is what is in memory, when that has the revision after, and what this DB has written; with latest, what anyone
+// was told is written.
+func (m *Model) reached(ctx context.Context, after *uint64) (*replica.Snapshot, error) {
+	if !m.latest { // most often nothing is to be waited for
+		if asOf, now := m.local.Now(); now != nil && asOf >= max(*after, m.DB.Bucket.Written()) && m.DB.Life.Err() == nil {
+			return now, nil
+		}
+	}
+	return m.local.At(ctx, func(lost bool) (revision uint64, err error) {
+		if lost { // the bucket may be another one
+			*after = 0
+		}
+		if revision = m.DB.Bucket.Written(); m.latest {
+			revision, err = m.DB.acknowledged(ctx)
+		}
+		return max(revision, *after), err
+	})
+}
+
 // inMemory is a session that reads from memory what this DB has written, and what the bucket had when it
 // had that. With latest, it has what anyone was told is written.
 //
@@ -60,17 +79,8 @@ func (db *DB) acknowledged(ctx context.Context) (uint64, error) {
 // What was there while the model was being moved or emptied is not shown: it waits until that has ended.
 func (m *Model) inMemory(ctx context.Context) (*Session, error) {
 	after := uint64(0) // a revision at which the model was being moved or emptied
-	want := func(lost bool) (revision uint64, err error) {
-		if lost {
-			after = 0
-		}
-		if revision = m.DB.Bucket.Written(); m.latest {
-			revision, err = m.DB.acknowledged(ctx)
-		}
-		return max(revision, after), err
-	}
 	for {
-		now, err := m.local.At(ctx, want)
+		now, err := m.reached(ctx, &after)
 		if err != nil {
 			return nil, err
 		}

@@ -25,9 +25,9 @@ type WatchKind int
 
 const (
 	Created WatchKind = iota
-	Updated // it fulfilled the condition before, and fulfils it
-	Entered // updated, so that it fulfils the condition
-	Left    // updated, so that it fulfils the condition no more
+	Updated           // it fulfilled the condition before, and fulfils it
+	Entered           // updated, so that it fulfils the condition
+	Left              // updated, so that it fulfils the condition no more
 	Deleted
 	Expired  // deleted because its time to live was over
 	CaughtUp // the records that were there have been delivered; changes follow

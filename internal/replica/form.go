@@ -178,42 +178,65 @@ func newTrees(f *form) *trees {
 	return t
 }
 
-// load puts rows into empty trees.
+// load puts rows into empty trees, several at the same time.
 func (t *trees) load(f *form, rows []*row.Row) {
-	items := make([]row.Item, 0, len(rows))
-	for i, x := range f.indexes {
-		if x.order == nil {
-			var all []entry
-			for _, r := range rows {
-				if r.Shape() != nil {
-					for _, text := range x.elements(r) {
-						all = append(all, entry{text, r.Key(), r})
-					}
-				}
-			}
-			slices.SortFunc(all, func(a, b entry) int { return cmp.Or(strings.Compare(a.text, b.text), strings.Compare(a.key, b.key)) })
-			for _, e := range all {
-				t.elements[i].Load(e)
-			}
-			continue
-		}
-		items = items[:0]
-		for _, r := range rows {
-			if r.Shape() != nil {
-				items = append(items, x.order.Item(r))
-			}
-		}
-		slices.SortFunc(items, x.order.Compare)
-		for _, it := range items {
-			t.sorted[i].Load(it)
-		}
-	}
+	var parts []*row.Row // those that were taken apart, by their primary keys from here on
 	for _, r := range rows {
 		if r.Shape() == nil {
 			t.whole.Set(entry{key: r.Key(), row: r})
-		} else {
-			t.count(r, 1)
+			continue
 		}
+		parts = append(parts, r)
+		t.count(r, 1)
+	}
+	if len(parts) == 0 {
+		return
+	}
+	items := make([]row.Item, len(parts))
+	for i, r := range parts {
+		items[i] = f.indexes[0].order.Item(r)
+	}
+	slices.SortFunc(items, f.indexes[0].order.Compare)
+	for i, it := range items {
+		parts[i] = it.Row
+		t.sorted[0].Load(it)
+	}
+	var loads sync.WaitGroup
+	for i := range f.indexes[1:] {
+		loads.Go(func() { t.loadIndex(&f.indexes[1+i], 1+i, parts) })
+	}
+	loads.Wait()
+}
+
+// loadIndex puts rows into the tree of one index. They are in the order of their primary keys.
+func (t *trees) loadIndex(x *index, i int, rows []*row.Row) {
+	if x.order == nil {
+		var all []entry
+		for _, r := range rows {
+			for _, text := range x.elements(r) {
+				all = append(all, entry{text, r.Key(), r})
+			}
+		}
+		slices.SortFunc(all, func(a, b entry) int { return cmp.Or(strings.Compare(a.text, b.text), strings.Compare(a.key, b.key)) })
+		for _, e := range all {
+			t.elements[i].Load(e)
+		}
+		return
+	}
+	type placed struct {
+		row.Item
+		at int // among rows
+	}
+	items := make([]placed, len(rows))
+	for n, r := range rows {
+		items[n] = placed{x.order.Item(r), n}
+	}
+	values := len(x.order.Columns()) - 1
+	slices.SortFunc(items, func(a, b placed) int {
+		return cmp.Or(x.order.CompareFirst(a.Item, b.Item, values), cmp.Compare(a.at, b.at))
+	})
+	for _, it := range items {
+		t.sorted[i].Load(it.Item)
 	}
 }
 

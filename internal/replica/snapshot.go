@@ -2,6 +2,7 @@ package replica
 
 import (
 	"slices"
+	"sync"
 
 	"github.com/tidwall/btree"
 
@@ -30,11 +31,15 @@ func (s *Snapshot) Len() int {
 	return n
 }
 
+var places = sync.Pool{New: func() any { return new(row.Place) }}
+
 // byKey is the record with a primary key, which has the key given; nil when there is none.
 func (s *Snapshot) byKey(id value.Value, key func() string) (found *row.Row) {
 	if len(s.form.indexes) > 0 {
 		x := &s.form.indexes[0]
-		s.trees.sorted[0].Ascend(x.order.Pivot([]value.Value{id}, false), func(it row.Item) bool {
+		place := places.Get().(*row.Place)
+		defer places.Put(place)
+		s.trees.sorted[0].Ascend(x.order.Before(id, place), func(it row.Item) bool {
 			if it.Row.Value(x.order.Columns()[0]) == id {
 				found = it.Row
 			}

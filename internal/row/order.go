@@ -50,6 +50,22 @@ func (o *Order) Pivot(values []value.Value, after bool) Item {
 	return Item{rank(values[0], o.Type(0)), &p.Row}
 }
 
+// Place is room for a place in an order, to be used again.
+type Place struct {
+	row   Row
+	end   end
+	value [1]value.Value
+}
+
+// Before is the place before all rows that have a value in the first column of the order. It is in p, which must
+// not be used otherwise for as long.
+func (o *Order) Before(v value.Value, p *Place) Item {
+	p.value[0] = v
+	p.end = end{values: p.value[:]}
+	p.row.end = &p.end
+	return Item{rank(v, o.Type(0)), &p.row}
+}
+
 // Less reports whether a comes before b.
 func (o *Order) Less(a, b Item) bool {
 	if a.rank != b.rank {
@@ -97,6 +113,33 @@ func (o *Order) compare(a, b *Row) int {
 		}
 	}
 	return strings.Compare(a.Key(), b.Key())
+}
+
+// CompareFirst compares two rows by the first n columns of the order; it is 0 when they have the same values.
+func (o *Order) CompareFirst(a, b Item, n int) int {
+	if a.rank != b.rank {
+		return cmp.Compare(a.rank, b.rank)
+	}
+	columns := o.columns[:n]
+	if a.rank != 0 && o.exact() {
+		columns = columns[1:]
+	}
+	for _, i := range columns {
+		if c := a.Row.Compare(b.Row, i); c != 0 {
+			return c
+		}
+	}
+	return 0
+}
+
+// exact reports whether values of the first column that are not null are the same when their ranks are, but for the
+// rank 0.
+func (o *Order) exact() bool {
+	switch o.Type(0) {
+	case value.Bool, value.Int, value.Uint, value.Float:
+		return true
+	}
+	return false
 }
 
 // side is where an end is, from the rows that have its values.
