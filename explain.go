@@ -23,7 +23,7 @@ type Plan struct {
 	Offset    int      `json:"offset,omitempty"`
 	After     bool     `json:"after,omitempty"` // the results begin behind a cursor
 	Access    Access   `json:"access"`
-	Local     bool     `json:"local,omitempty"`  // a Local answers from memory: nothing is asked of the server, and nothing estimated
+	Local     bool     `json:"local,omitempty"`  // a Local answers from memory: nothing is asked of the server, entries are counted, and no cost is estimated
 	Counts    string   `json:"counts,omitempty"` // CountsEntries, or empty when Count reads records too
 	Writes    string   `json:"writes"`           // how a change of one record is written: WritesAtomic or WritesPhased
 	Estimated Cost     `json:"estimated"`

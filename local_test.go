@@ -503,3 +503,29 @@ func TestLocalInTransactions(t *testing.T) {
 		is("many", 3, strconv.Itoa(8*each))
 	})
 }
+
+// A context that ends, ends a call that looks at many records in memory.
+func TestLocalHeedsItsContext(t *testing.T) {
+	t.Parallel()
+	db := natsormtest.New(t)
+	users := define[user](t, db)
+	var list []*user
+	for i := range int64(2000) {
+		list = append(list, &user{ID: i, Name: "n", Email: fmt.Sprint(i)})
+	}
+	ok(t, users.BulkCreate(within(t), list))
+	l := local(t, users)
+	ctx, cancel := context.WithCancel(within(t))
+	defer cancel()
+	n := 0
+	var last error
+	for _, err := range l.Each(ctx) {
+		if last = err; err == nil {
+			n++
+		}
+		cancel()
+	}
+	if !errors.Is(last, context.Canceled) || n == 0 || n == len(list) {
+		t.Errorf("after %d records: %v", n, last)
+	}
+}

@@ -84,7 +84,7 @@ func (t *total) pend(i int64) bool {
 // settle adds what is pending, of a column of a type.
 func (t *total) settle(typ value.Type) {
 	if typ == value.Float {
-		t.float.Add(&t.float, t.floatTerm.SetInt64(t.pending))
+		t.float.Add(&t.float, new(big.Float).SetInt64(t.pending)) // floatTerm has room for a float64 only
 	} else {
 		t.integers.Add(&t.integers, t.term.SetInt64(t.pending))
 	}

@@ -530,6 +530,24 @@ func TestUnreadableRecords(t *testing.T) {
 	}
 }
 
+// Sums are exact: they are rounded once, in the end, whatever order the terms come in.
+func TestSumsAreRoundedOnce(t *testing.T) {
+	t.Parallel()
+	var list []item
+	add := func(f float64) { list = append(list, item{ID: int64(len(list)), F: &f}) }
+	add(-1.5)
+	for range 1 << 15 {
+		add(1 << 39)
+	}
+	add(3)
+	for name, src := range map[string]*memory{"records": {list: list}, "rows": {list: list, rows: true, few: true}} {
+		r, err := query.Total(context.Background(), src, plan.Where(nil), query.Sum, "f")
+		if err != nil || r.Float != 1<<54 { // and 1.5 more, which is less than half of what follows
+			t.Errorf("%s: the sum is %v, %v", name, r.Float, err)
+		}
+	}
+}
+
 // Breaking off ends what is under way; an error of the source ends the stream.
 func TestBreakingOff(t *testing.T) {
 	t.Parallel()

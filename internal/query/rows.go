@@ -71,7 +71,7 @@ func rowsOf[V any](ctx context.Context, src Source, c Candidates, more []int, bu
 		s.first = document.NewFields(def, s.filter.Columns(nil)...)
 	}
 	if c.Few != nil {
-		s.few(c.Few, yield)
+		s.few(ctx, c.Few, yield)
 		return
 	}
 	var delivered []string // the keys of the rows that were delivered; only with Lookups
@@ -195,6 +195,8 @@ func (s *selection[V]) run(ctx context.Context, chunk Chunk) []result[V] {
 			out[i].v, out[i].err = s.build(r, document.Values{})
 		}
 		return out
+	case chunk.Rows != nil && ctx.Err() != nil:
+		return []result[V]{{err: ctx.Err()}}
 	case chunk.Rows != nil:
 		return s.inMemory(chunk.Rows, scratch)
 	}
@@ -332,14 +334,22 @@ func (s *selection[V]) inMemory(found []*row.Row, scratch []value.Value) []resul
 	return out
 }
 
+// checked is after how many rows in memory the context is looked at.
+const checked = 256
+
 // few delivers the results of rows in memory as they come.
-func (s *selection[V]) few(found iter.Seq[*row.Row], yield func(V, error) bool) {
+func (s *selection[V]) few(ctx context.Context, found iter.Seq[*row.Row], yield func(V, error) bool) {
 	var scratch []value.Value
 	if s.first != nil {
 		scratch = make([]value.Value, s.first.Len())
 	}
-	read := s.reader(scratch)
+	read, n := s.reader(scratch), 0
 	for in := range found {
+		if n++; n%checked == 0 && ctx.Err() != nil {
+			var none V
+			yield(none, ctx.Err())
+			return
+		}
 		if v, err, ok := read.row(in); ok && (!yield(v, err) || err != nil && !errs.Unreadable(err)) {
 			return
 		}
@@ -363,7 +373,11 @@ func scan(ctx context.Context, src Source, q plan.Query, fields *document.Fields
 	}
 	read := row.NewFields(fields)
 	values = make([]value.Value, fields.Len())
+	n := 0
 	for r := range c.Few {
+		if n++; n%checked == 0 && ctx.Err() != nil {
+			return true, ctx.Err()
+		}
 		if match != nil {
 			vals, err := match.Read(r, tested)
 			if err != nil {
