@@ -6,6 +6,7 @@ import (
 	"iter"
 	"runtime"
 	"slices"
+	"sync/atomic"
 
 	"github.com/natsorm/natsorm/internal/document"
 	"github.com/natsorm/natsorm/internal/errs"
@@ -41,6 +42,16 @@ func placeOf(def *schema.Definition, order []plan.Sort, vals document.Values) []
 		by[i] = valueAt(def, vals, s.Column)
 	}
 	return by
+}
+
+// behind reports whether a record's place in an order is behind another one.
+func behind(def *schema.Definition, order []plan.Sort, vals document.Values, place []value.Value) bool {
+	for i, s := range order {
+		if c := value.Compare(valueAt(def, vals, s.Column), place[i]); c != 0 {
+			return (c > 0) != s.Desc
+		}
+	}
+	return false
 }
 
 // valueAt is a record's value in a column. A null is what it stands for in this program:
@@ -109,6 +120,9 @@ func sorted[V any](ctx context.Context, src Source, c Candidates, q plan.Query, 
 	var failed error
 	n := 0 // records that fulfil the condition, also those before the cursor
 	rowsOf(ctx, src, c, sortColumns(q.Order), func(m Record, vals document.Values) (sortable, error) {
+		if last := top.last.Load(); last != nil && behind(def, q.Order, vals, *last) {
+			return sortable{}, nil // it counts, and is not among the first
+		}
 		return sortable{placeOf(def, q.Order, vals), m}, nil
 	}, func(s sortable, err error) bool {
 		switch {
@@ -119,7 +133,9 @@ func sorted[V any](ctx context.Context, src Source, c Candidates, q plan.Query, 
 			failed = err
 			return false
 		}
-		n++
+		if n++; s.by == nil {
+			return true
+		}
 		if q.After == nil || compareBy(q.Order, s.by, q.After) > 0 {
 			top.add(s, keep)
 		}
@@ -249,6 +265,7 @@ func decoded[V any](ctx context.Context, src Source, records []Record, decode fu
 type topmost struct {
 	order []plan.Sort
 	list  []sortable
+	last  atomic.Pointer[[]value.Value] // the root's place, when no more records are kept: for those who find them
 }
 
 func (t *topmost) Len() int           { return len(t.list) }
@@ -271,6 +288,12 @@ func (t *topmost) add(s sortable, keep int) {
 	case keep > 0 && compareBy(t.order, s.by, t.list[0].by) < 0:
 		t.list[0] = s
 		heap.Fix(t, 0)
+	default:
+		return
+	}
+	if keep > 0 && len(t.list) == keep {
+		place := t.list[0].by
+		t.last.Store(&place)
 	}
 }
 

@@ -26,7 +26,7 @@ type result[V any] struct {
 
 // rows streams what build makes of the records that fulfil a query's condition, in the
 // order of the source's candidates. Each document is decoded as far as the filter needs
-// it. For those that pass, the columns in more are decoded too and given to build. A
+// it. For those that pass, the columns in more are decoded too and given to build, for as long as it runs. A
 // record that cannot be read comes as a *CorruptError, after which the stream goes on;
 // every other error ends it.
 func rows[V any](ctx context.Context, src Source, q plan.Query, all bool, more []int, build func(Record, document.Values) (V, error)) iter.Seq2[V, error] {
@@ -292,11 +292,12 @@ func (s *selection[V]) result(ctx context.Context, m store.Message, scratch []va
 type reader[V any] struct {
 	*selection[V]
 	first, more *row.Fields
-	scratch     []value.Value
+	scratch     []value.Value // for the filter's values
+	values      []value.Value // for those that build gets
 }
 
 func (s *selection[V]) reader(scratch []value.Value) *reader[V] {
-	r := &reader[V]{selection: s, more: row.NewFields(s.more), scratch: scratch}
+	r := &reader[V]{selection: s, more: row.NewFields(s.more), scratch: scratch, values: make([]value.Value, s.more.Len())}
 	if s.first != nil {
 		r.first = row.NewFields(s.first)
 	}
@@ -312,8 +313,8 @@ func (r *reader[V]) row(in *row.Row) (v V, err error, ok bool) {
 			return v, nil, false
 		}
 	}
-	if n := r.selection.more.Len(); err == nil && n > 0 {
-		vals, err = r.more.Read(in, make([]value.Value, n))
+	if err == nil && len(r.values) > 0 {
+		vals, err = r.more.Read(in, r.values)
 	}
 	if err != nil {
 		return v, errs.Corrupt(r.def.Name, in.Key(), err), true
