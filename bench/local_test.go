@@ -12,6 +12,90 @@ import (
 	"github.com/natsorm/natsorm/embedded"
 )
 
+var memoryRecords = flag.Int("memory", 0, "how many records TestLocalMemory keeps in memory; it is skipped without this")
+
+// heap is how many bytes are in use.
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// plainMember is a member without indexes.
+type plainMember struct {
+	ID      int64     `json:"id"      orm:"primaryKey"`
+	Name    string    `json:"name"`
+	Email   string    `json:"email"`
+	City    string    `json:"city"`
+	Team    int       `json:"team"`
+	Score   float64   `json:"score"`
+	Weight  int       `json:"weight"`
+	Created time.Time `json:"created"`
+}
+
+// TestLocalMemory measures how much memory a Local takes for each record, beside what the structs take. It fails
+// where a Local without indexes takes more than twice as much.
+//
+//	cd bench && go test -v -timeout 20m -run TestLocalMemory -memory 1000000 .
+func TestLocalMemory(t *testing.T) {
+	n := int64(*memoryRecords)
+	if n == 0 {
+		t.Skip("needs -memory")
+	}
+	ctx := context.Background()
+	srv, err := embedded.Start(embedded.Config{})
+	check(t, err)
+	defer srv.Close()
+	db, err := srv.Open(ctx, natsorm.Config{Bucket: "memory"})
+	check(t, err)
+	defer db.Close()
+	const chunk = 100_000
+	plain, err := natsorm.Define[plainMember](ctx, db)
+	check(t, err)
+	for from := int64(0); from < n; from += chunk {
+		var list []*plainMember
+		for i := from; i < min(n, from+chunk); i++ {
+			m := memberOf(i)
+			list = append(list, &plainMember{m.ID, m.Name, m.Email, m.City, m.Team, m.Score, m.Weight, m.Created})
+		}
+		check(t, plain.BulkCreate(ctx, list))
+	}
+	before := heap()
+	all, err := plain.FindAll(ctx)
+	check(t, err)
+	structs := (heap() - before) / uint64(n)
+	runtime.KeepAlive(all)
+	all = nil
+	before = heap()
+	start := time.Now()
+	l, err := plain.Local(ctx)
+	check(t, err)
+	loaded := time.Since(start)
+	bare := (heap() - before) / uint64(n)
+	check(t, l.Close())
+	if bare > 2*structs {
+		t.Errorf("a Local takes %d bytes for each record, and the structs %d", bare, structs)
+	}
+	indexed, err := natsorm.Define[member](ctx, db)
+	check(t, err)
+	for from := int64(0); from < n; from += chunk {
+		var list []*member
+		for i := from; i < min(n, from+chunk); i++ {
+			list = append(list, memberOf(i))
+		}
+		check(t, indexed.BulkCreate(ctx, list))
+	}
+	before = heap()
+	start = time.Now()
+	four, err := indexed.Local(ctx)
+	check(t, err)
+	loadedFour := time.Since(start)
+	t.Logf("%d records, bytes for each: structs %d; a Local %d, loaded in %v; with four indexes %d, loaded in %v", n, structs, bare, loaded, (heap()-before)/uint64(n), loadedFour)
+	check(t, four.Close())
+}
+
 var localRecords = flag.Int("local", 100_000, "how many records BenchmarkLocal keeps in memory")
 
 // member is a record of BenchmarkLocal.
@@ -51,14 +135,7 @@ func BenchmarkLocal(b *testing.B) {
 	}
 	check(b, people.BulkCreate(ctx, list))
 	list = nil
-	memory := func() uint64 {
-		runtime.GC()
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
-	}
-	before := memory()
+	before := heap()
 	start := time.Now()
 	scanned := 0
 	for _, err := range people.Each(ctx) {
@@ -70,7 +147,7 @@ func BenchmarkLocal(b *testing.B) {
 	l, err := people.Local(ctx)
 	check(b, err)
 	took := time.Since(start)
-	b.Logf("%d records: Each %v, Local %v; %d bytes of memory for each", scanned, scan, took, (memory()-before)/uint64(n))
+	b.Logf("%d records: Each %v, Local %v; %d bytes of memory for each", scanned, scan, took, (heap()-before)/uint64(n))
 	r := int64(0)
 	next := func() int64 { r = (r*1664525 + 1013904223) % n; return max(r, -r) }
 	run := func(name string, work func()) {

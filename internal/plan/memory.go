@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"math"
 	"slices"
 
 	"github.com/natsorm/natsorm/internal/cond"
@@ -253,7 +254,7 @@ func (m *Memory) sorted(q Query, other Access) (best Access, cost int, ok bool) 
 			if !m.covers(a, b) && a.Entries > 0 {
 				share = min(0.5, float64(other.Records)/float64(a.Entries))
 			}
-			looked = int(min(float64(looked), float64(keep)/max(share, 1e-9)+1))
+			looked = int(min(float64(looked), math.Ceil(float64(keep)/max(share, 1e-9))))
 		}
 		a.Records = looked
 		if c := looked * lookUpCost; !ok || c < cost {
