@@ -123,7 +123,12 @@ func (m *Model) offering(t *tx) func(ctx context.Context, ids ...value.Value) er
 		if m.latest || !t.Run.Offered() {
 			return nil
 		}
-		want := func(bool) (uint64, error) { return max(t.Run.AsOf(), m.DB.Bucket.Written()), nil }
+		want := func(lost bool) (uint64, error) {
+			if lost { // the bucket may be another one, in which what was read has no revision
+				return 0, nil
+			}
+			return max(t.Run.AsOf(), m.DB.Bucket.Written()), nil
+		}
 		if _, err := m.local.At(ctx, want); err != nil {
 			return err
 		}

@@ -171,23 +171,29 @@ func (pl *planner) union(or *cond.Bound) (u Access, ok bool) {
 			u.Inputs = append(u.Inputs, branch)
 		}
 	}
+	if u, ok = united(u.Inputs); u.Path == Union {
+		u.Records = pl.enough(u.Records)
+	}
+	return u, ok
+}
+
+// united is the access to the records that any of several accesses leads to. ok is false when they take more
+// than maxLookups lookups.
+func united(inputs []Access) (u Access, ok bool) {
+	switch len(inputs) {
+	case 0:
+		return Access{Path: Nothing}, true
+	case 1:
+		return inputs[0], len(inputs[0].Keys)+len(inputs[0].Lookups) <= maxLookups
+	}
+	u = Access{Path: Union, Inputs: inputs}
 	lookups := 0
-	for _, in := range u.Inputs {
+	for _, in := range inputs {
 		u.Entries += in.Entries
 		u.Records += in.Records
 		lookups += len(in.Keys) + len(in.Lookups)
 	}
-	u.Records = pl.enough(u.Records)
-	switch {
-	case lookups > maxLookups:
-		return u, false
-	case len(u.Inputs) == 0:
-		return Access{Path: Nothing}, true
-	case len(u.Inputs) == 1:
-		return u.Inputs[0], true
-	}
-	u.Path = Union
-	return u, true
+	return u, lookups <= maxLookups
 }
 
 // branch is the cheapest access to the records of b, one branch of an Or, that can be an

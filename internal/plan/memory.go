@@ -92,7 +92,6 @@ func (m *Memory) best(b *cond.Bound) Access {
 
 // union is the access to the records of every branch of or. ok is false when a branch takes a scan.
 func (m *Memory) union(or *cond.Bound) (u Access, ok bool) {
-	lookups := 0
 	for _, k := range or.Kids {
 		switch branch := m.best(k); branch.Path {
 		case Nothing:
@@ -105,21 +104,7 @@ func (m *Memory) union(or *cond.Bound) (u Access, ok bool) {
 			u.Inputs = append(u.Inputs, branch)
 		}
 	}
-	for _, in := range u.Inputs {
-		u.Entries += in.Entries
-		u.Records += in.Records
-		lookups += len(in.Keys) + len(in.Lookups)
-	}
-	switch {
-	case lookups > maxLookups:
-		return u, false
-	case len(u.Inputs) == 0:
-		return Access{Path: Nothing}, true
-	case len(u.Inputs) == 1:
-		return u.Inputs[0], true
-	}
-	u.Path = Union
-	return u, true
+	return united(u.Inputs)
 }
 
 // singles are the accesses by the primary key and by each index that b allows. When b fixes a column to no

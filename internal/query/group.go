@@ -441,7 +441,7 @@ func viewed(ctx context.Context, src Source, m store.Message, read func(Record) 
 	if err != nil {
 		return document.Values{}, err
 	}
-	return read(Read(m))
+	return read(OfMessage(m))
 }
 
 // appendKey appends a value to the key of a group, so that different lists of values have

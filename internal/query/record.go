@@ -14,11 +14,11 @@ type Record struct {
 	row     *row.Row
 }
 
-// Read is the record of a message.
-func Read(m store.Message) Record { return Record{message: m} }
+// OfMessage is the record of a message.
+func OfMessage(m store.Message) Record { return Record{message: m} }
 
-// InMemory is the record of a row.
-func InMemory(r *row.Row) Record {
+// OfRow is the record of a row.
+func OfRow(r *row.Row) Record {
 	return Record{store.Message{Key: r.Key(), Revision: r.Revision, Fence: r.Fence, Schema: r.Schema}, r}
 }
 

@@ -284,7 +284,7 @@ func (s *selection[V]) result(ctx context.Context, m store.Message, scratch []va
 		r.err = errs.Corrupt(s.def.Name, m.Key, err)
 		return r, true
 	}
-	r.v, r.err = s.build(Read(m), vals)
+	r.v, r.err = s.build(OfMessage(m), vals)
 	return r, true
 }
 
@@ -319,7 +319,7 @@ func (r *reader[V]) row(in *row.Row) (v V, err error, ok bool) {
 	if err != nil {
 		return v, errs.Corrupt(r.def.Name, in.Key(), err), true
 	}
-	v, err = r.build(InMemory(in), vals)
+	v, err = r.build(OfRow(in), vals)
 	return v, err, true
 }
 

@@ -93,14 +93,14 @@ func (s *Source) Find(ctx context.Context, id value.Value) (query.Record, error)
 	if s.view == nil {
 		for _, r := range s.all() {
 			if r.Key() == key() {
-				m, err := s.View(ctx, query.InMemory(r).Message())
-				return query.Read(m), err
+				m, err := s.View(ctx, query.OfRow(r).Message())
+				return query.OfMessage(m), err
 			}
 		}
 		return query.Record{}, nil
 	}
 	if r := s.snapshot.byKey(id, key); r != nil {
-		return query.InMemory(r), nil
+		return query.OfRow(r), nil
 	}
 	return query.Record{}, nil
 }
@@ -115,7 +115,7 @@ func (s *Snapshot) Stored(m *records.Model, id value.Value) (stored store.Messag
 	if r == nil {
 		return stored, false
 	}
-	return query.InMemory(r).Message(), true
+	return query.OfRow(r).Message(), true
 }
 
 // all are all rows.
@@ -378,7 +378,7 @@ func (s *Source) documents() iter.Seq2[query.Chunk, error] {
 		for part := range slices.Chunk(s.all(), chunk) {
 			found := make([]store.Message, len(part))
 			for i, r := range part {
-				found[i] = query.InMemory(r).Message()
+				found[i] = query.OfRow(r).Message()
 			}
 			if !yield(query.Chunk{Records: found, Inline: true}, nil) {
 				return

@@ -78,7 +78,7 @@ func (s *Records) Get(ctx context.Context, id value.Value) (query.Record, error)
 		}
 	}
 	m, err := s.Docs.Get(ctx, id)
-	return query.Read(m), err
+	return query.OfMessage(m), err
 }
 
 // Moved ends a call that has read; see records.Model. What is in memory is of one moment, and of the schema
